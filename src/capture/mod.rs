@@ -1,0 +1,67 @@
+//! Where frames come from: capture files, directories of them, a pipe.
+//!
+//! Knows file formats and compression. Knows nothing of what a frame carries.
+
+use crate::time::{Mark, Timestamp};
+
+/// A link type as capture files number them
+/// (<https://www.tcpdump.org/linktypes.html>, `LINKTYPE_` values).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkType(pub u16);
+
+/// Which way a frame went at the capturing interface, when the capture says so
+/// (pcapng `epb_flags`, Linux cooked packet type).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// The capture does not say.
+    #[default]
+    Unknown,
+    /// Received by the capturing host.
+    Inbound,
+    /// Sent by the capturing host.
+    Outbound,
+}
+
+/// One captured frame, alive for one turn of the read loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// File, number and time.
+    pub mark: Mark,
+    /// Link type of the interface that it was captured on.
+    pub link: LinkType,
+    /// The captured bytes.
+    pub bytes: &'a [u8],
+    /// Length on the wire; larger than `bytes` when the snap length cut the frame.
+    pub wire_len: u32,
+    /// As the capture file states it.
+    pub direction: Direction,
+}
+
+/// What is known of one capture file; complete once the file has been read.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureInfo {
+    /// As the user named it, or found in a directory that the user named.
+    pub path: String,
+    /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`.
+    pub format: &'static str,
+    /// `gzip`, `zstd`, `xz`, `lz4`.
+    pub compression: Option<&'static str>,
+    /// Frames read.
+    pub packets: u64,
+    /// Bytes read from the file, as stored.
+    pub bytes: u64,
+    /// Earliest frame time.
+    pub first: Option<Timestamp>,
+    /// Latest frame time.
+    pub last: Option<Timestamp>,
+    /// Link types met, in order of appearance.
+    pub link_types: Vec<LinkType>,
+    /// Frames that the snap length cut.
+    pub cut_frames: u64,
+    /// Offset in the decompressed file at which it stopped making sense.
+    pub damaged_at: Option<u64>,
+    /// What was odd, for people.
+    pub warnings: Vec<String>,
+    /// Packets the capturing host says it dropped (pcapng interface statistics).
+    pub kernel_drops: u64,
+}

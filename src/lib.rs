@@ -1,0 +1,8 @@
+//! why502
+pub mod blind;
+pub mod capture;
+pub mod flow;
+pub mod http;
+pub mod packet;
+pub mod tcp;
+pub mod time;

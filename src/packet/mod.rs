@@ -1,0 +1,179 @@
+//! From a frame to a TCP segment, an ICMP error about one, or a named reason to skip it.
+
+use crate::capture::Direction;
+use crate::time::Mark;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// An address and a port; IPv4 is held as an IPv4-mapped IPv6 address so that both are one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// IPv6 address, or IPv4-mapped (`::ffff:a.b.c.d`).
+    pub ip: u128,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// From IPv4 octets.
+    pub fn v4(octets: [u8; 4], port: u16) -> Endpoint {
+        Endpoint { ip: 0xffff_0000_0000 | u128::from(u32::from_be_bytes(octets)), port }
+    }
+
+    /// From IPv6 octets.
+    pub fn v6(octets: [u8; 16], port: u16) -> Endpoint {
+        Endpoint { ip: u128::from_be_bytes(octets), port }
+    }
+
+    /// The address, IPv4 where it is one.
+    pub fn addr(self) -> IpAddr {
+        Ipv6Addr::from(self.ip).to_canonical()
+    }
+
+    /// Address and port.
+    pub fn socket(self) -> SocketAddr {
+        SocketAddr::new(self.addr(), self.port)
+    }
+}
+
+/// TCP control bits (RFC 9293, 3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+#[allow(missing_docs)]
+impl Flags {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const PSH: u8 = 0x08;
+    pub const ACK: u8 = 0x10;
+
+    pub fn fin(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+    pub fn syn(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+    pub fn rst(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+    pub fn ack(self) -> bool {
+        self.0 & Self::ACK != 0
+    }
+}
+
+/// TCP options that verdicts rest on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Maximum segment size (RFC 9293, 3.7.1), bytes.
+    pub mss: Option<u16>,
+    /// Window scale shift (RFC 7323, 2).
+    pub window_scale: Option<u8>,
+    /// Timestamp value and echo reply (RFC 7323, 3).
+    pub timestamp: Option<(u32, u32)>,
+}
+
+/// Identity of the encapsulation that a segment came in: 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelId(pub u32);
+
+/// One TCP segment, its payload borrowed from the frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// File, number and time of its frame.
+    pub mark: Mark,
+    /// Sender.
+    pub src: Endpoint,
+    /// Receiver.
+    pub dst: Endpoint,
+    /// Encapsulation.
+    pub tunnel: TunnelId,
+    /// Sequence number of the first payload byte (of SYN, when set).
+    pub seq: u32,
+    /// Acknowledgment number; meaningful only with the ACK flag.
+    pub ack: u32,
+    /// Control bits.
+    pub flags: Flags,
+    /// Window field, unscaled.
+    pub window: u16,
+    /// Options.
+    pub options: TcpOptions,
+    /// Payload bytes captured.
+    pub payload: &'a [u8],
+    /// Payload length on the wire; more than `payload.len()` when the snap length cut it.
+    pub payload_len: u32,
+    /// IPv4 time to live or IPv6 hop limit.
+    pub ttl: u8,
+    /// IPv4 identification; `None` for IPv6.
+    pub ip_id: Option<u16>,
+    /// As the capture states it.
+    pub direction: Direction,
+}
+
+impl Segment<'_> {
+    /// Payload bytes that the snap length cut off.
+    pub fn cut(&self) -> u32 {
+        self.payload_len - self.payload.len() as u32
+    }
+}
+
+/// An ICMP or ICMPv6 error and the TCP segment that it quotes (RFC 792, RFC 4443).
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpError {
+    /// File, number and time of its frame.
+    pub mark: Mark,
+    /// Who sent the error.
+    pub reporter: IpAddr,
+    /// Encapsulation of the ICMP packet.
+    pub tunnel: TunnelId,
+    /// True for ICMPv6.
+    pub v6: bool,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Next-hop MTU, when the error carries one (fragmentation needed, packet too big).
+    pub mtu: Option<u32>,
+    /// Sender of the quoted segment.
+    pub src: Endpoint,
+    /// Receiver of the quoted segment.
+    pub dst: Endpoint,
+    /// Sequence number of the quoted segment.
+    pub seq: u32,
+    /// Flags of the quoted segment, when the quote reaches that far.
+    pub flags: Option<Flags>,
+    /// Bytes of the TCP header that are quoted. Wireshark numbers a stream from a quote only when
+    /// it can read the whole fixed header.
+    pub quoted_tcp: u16,
+}
+
+/// Why a frame carries nothing for us; counted by name in the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Skip {
+    /// Link type that we do not read.
+    LinkType(u16),
+    /// ARP.
+    Arp,
+    /// Some other EtherType.
+    EtherType(u16),
+    /// Not TCP; the IP protocol number.
+    IpProtocol(u8),
+    /// A fragment that waits for the others, or never completed.
+    Fragment,
+    /// The snap length cut a header.
+    CutHeader,
+    /// A header that contradicts itself.
+    Malformed,
+    /// More encapsulation than the bound.
+    TooDeep,
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug)]
+pub enum Packet<'a> {
+    /// A TCP segment.
+    Tcp(Segment<'a>),
+    /// An ICMP error about a TCP segment.
+    Icmp(IcmpError),
+    /// Nothing for us.
+    Skip(Skip),
+}
