@@ -1,0 +1,106 @@
+//! Words and layout: the same facts as text, JSON and other formats.
+//!
+//! Knows no rule; never says more than a [`Finding`] does.
+
+use crate::blind::BlindSpot;
+use crate::capture::CaptureInfo;
+use crate::cause::Finding;
+use crate::flow::Flow;
+use crate::http::Exchange;
+use crate::packet::Endpoint;
+use std::collections::BTreeMap;
+
+/// Everything that a run found out.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The files, in the order of their index in a [`crate::time::FrameId`].
+    pub captures: Vec<CaptureInfo>,
+    /// Counts.
+    pub summary: Summary,
+    /// Every TCP flow, in the order of their ids; collected only for formats that print them.
+    pub flows: Vec<Flow>,
+    /// Every exchange with the id of its flow; collected only with `--all`.
+    pub exchanges: Vec<(u64, Exchange)>,
+    /// The failures, in the order of their guilty frames' times.
+    pub findings: Vec<Finding>,
+    /// What the findings have in common.
+    pub patterns: Vec<Pattern>,
+    /// Names of tunnels by [`crate::packet::TunnelId`].
+    pub tunnels: Vec<String>,
+}
+
+/// Counts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Frames read.
+    pub packets: u64,
+    /// TCP flows.
+    pub flows: u64,
+    /// HTTP exchanges (requests).
+    pub exchanges: u64,
+    /// Requests that failed.
+    pub failed_requests: u64,
+    /// Connections that failed before any request.
+    pub failed_connections: u64,
+    /// Requests whose outcome a blind spot hides.
+    pub unknown_requests: u64,
+    /// Findings by cause id.
+    pub by_cause: BTreeMap<&'static str, u64>,
+    /// Frames that carry nothing for us, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Flows by blind spot.
+    pub blind_spots: BTreeMap<BlindSpot, u64>,
+    /// Bounds that were reached, by name, and how often.
+    pub bounds: BTreeMap<&'static str, u64>,
+}
+
+/// Something that findings of one cause have in common.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// Cause id.
+    pub cause: &'static str,
+    /// What they share.
+    pub kind: PatternKind,
+    /// How many findings of the cause fit.
+    pub findings: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// Kinds of pattern.
+#[derive(Clone, Debug)]
+pub enum PatternKind {
+    /// The connection had been idle for the same time: the server's keep-alive time-out.
+    IdleTime {
+        /// Median, seconds.
+        median_s: f64,
+        /// Smallest and largest, seconds.
+        range_s: (f64, f64),
+    },
+    /// The request had been outstanding for the same time: a worker's or load balancer's time-out.
+    OutstandingTime {
+        /// Median, seconds.
+        median_s: f64,
+        /// Smallest and largest, seconds.
+        range_s: (f64, f64),
+    },
+    /// Many within a short time: a restart, a deployment.
+    Burst {
+        /// Time of the first.
+        from: crate::time::Timestamp,
+        /// Length, seconds.
+        within_s: f64,
+    },
+    /// All at one target, while others of the same port are fine.
+    OneTarget {
+        /// That target.
+        server: Endpoint,
+        /// How many other targets there are.
+        others: u64,
+    },
+    /// The same number of requests on the connection before the close: a request cap.
+    RequestCap {
+        /// Requests on the connection when it was closed.
+        ordinal: u32,
+    },
+}
