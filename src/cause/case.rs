@@ -1,6 +1,7 @@
 //! What a rule is asked about, and the questions that several rules put to it.
 
 use super::{Confidence, Evidence, What, Wider};
+use crate::blind::BlindSpot;
 use crate::flow::{Ending, EndingKind, Flow, Vantage};
 use crate::http::{Exchange, Request, Response, State};
 use crate::tcp::Side;
@@ -42,8 +43,13 @@ impl<'a> Case<'a> {
     }
 
     /// The request of an exchange that did not end well: cut or unanswered.
+    ///
+    /// In a capture of one direction the other side's silence means nothing.
     pub fn failed(&self) -> Option<&'a Request> {
         let exchange = self.exchange?;
+        if self.flow.blind_spots.has(BlindSpot::OneDirection) {
+            return None;
+        }
         matches!(exchange.state, State::Cut | State::Unanswered)
             .then_some(exchange.request.as_ref())
             .flatten()
