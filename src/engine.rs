@@ -8,7 +8,7 @@ use crate::blind::BlindSpot;
 use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
-use crate::http::{Conversation, Exchange, State, sender_of};
+use crate::http::{Conversation, Exchange, State, likely_side};
 use crate::packet::{IcmpError, Segment};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
 use crate::time::Mark;
@@ -110,11 +110,11 @@ impl Engine {
         let Entry { connection, attached: talk } = turn.entry;
         let conversation = talk
             .conversation
-            .get_or_insert_with(|| Conversation::new(segment.flags.syn(), segment.mark));
+            .get_or_insert_with(|| Conversation::new(segment.flags.syn().then_some(segment.mark)));
         if !turn.opened
             && segment.payload_len > 0
             && connection.roles_open()
-            && sender_of(segment.payload)
+            && likely_side(segment.payload)
                 .is_some_and(|sender| sender != connection.side_of(segment))
         {
             connection.swap_roles();
@@ -263,7 +263,7 @@ impl Engine {
 /// Who sent the first segment of a flow whose handshake was not captured: what its bytes are
 /// tells best, then the port, as servers have the lower one.
 fn first_sender(segment: &Segment<'_>) -> Side {
-    sender_of(segment.payload).unwrap_or(if segment.src.port < segment.dst.port {
+    likely_side(segment.payload).unwrap_or(if segment.src.port < segment.dst.port {
         Side::Server
     } else {
         Side::Client
@@ -345,9 +345,9 @@ impl StreamSink for Sink<'_> {
         });
     }
 
-    fn ended(&mut self, side: Side, mark: Mark) {
+    fn ended(&mut self, side: Side, _: Mark) {
         let Sink { conversation, fresh, longest_wait, counts, all } = self;
         conversation
-            .ended(side, mark, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+            .ended(side, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
     }
 }

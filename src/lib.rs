@@ -6,6 +6,8 @@ pub mod engine;
 pub mod flow;
 pub mod http;
 pub mod packet;
+pub mod pattern;
 pub mod report;
+pub mod run;
 pub mod tcp;
 pub mod time;

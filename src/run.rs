@@ -1,7 +1,7 @@
 //! Wires the stages: captures, decoder, engine, report. The only module that knows them all.
 
 use crate::blind::BlindSpot;
-use crate::capture::{CaptureError, Filter, Timeline};
+use crate::capture::{CaptureError, Filter, FilterError, Timeline};
 use crate::cause::{Confidence, Finding};
 use crate::engine::{Engine, Options, Output};
 use crate::flow::{Flow, Vantage};
@@ -17,6 +17,8 @@ use std::path::PathBuf;
 pub const FINDINGS_MAX: usize = 1 << 20;
 /// Servers remembered to compare targets with each other.
 const SERVERS_MAX: usize = 1 << 16;
+/// UDP port of VXLAN (RFC 7348, 5).
+const VXLAN_PORT: u16 = 4789;
 /// Frames between two progress calls.
 const PROGRESS_EVERY: u64 = 1 << 14;
 
@@ -35,6 +37,17 @@ pub struct Settings {
     pub filter: Option<String>,
     /// UDP ports of VXLAN beside 4789.
     pub vxlan_ports: Vec<u16>,
+}
+
+/// Why a run gave no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no capture to read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The filter expression is none.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
 }
 
 /// Collects what the engine gives out.
@@ -88,10 +101,12 @@ pub fn analyse(
     captures: &[PathBuf],
     settings: &Settings,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Report, CaptureError> {
+) -> Result<Report, RunError> {
     let mut filter = settings.filter.as_deref().map(Filter::new).transpose()?;
     let mut timeline = Timeline::open(captures)?;
-    let mut decoder = Decoder::new(DecoderOptions::with_vxlan_ports(&settings.vxlan_ports));
+    let mut decoder = Decoder::new(DecoderOptions {
+        vxlan_ports: settings.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect(),
+    });
     let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
     let mut engine = Engine::new(options);
     let mut collector =
@@ -119,7 +134,9 @@ pub fn analyse(
     progress(read, total);
 
     let Collector { mut report, servers, .. } = collector;
-    report.captures = timeline.into_captures();
+    report.captures = timeline.captures().to_vec();
+    report.warnings = timeline.warnings().to_vec();
+    report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
     report.tunnels = decoder.tunnel_names().to_vec();
     let counts = engine.counts();
     let summary = &mut report.summary;

@@ -25,6 +25,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What the findings have in common.
     pub patterns: Vec<Pattern>,
+    /// What was odd about the input as a whole, for people.
+    pub warnings: Vec<String>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
 }
@@ -48,6 +50,8 @@ pub struct Summary {
     pub by_cause: BTreeMap<&'static str, u64>,
     /// Frames that carry nothing for us, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Flows by what they carry.
+    pub protocols: BTreeMap<crate::http::Protocol, u64>,
     /// Flows by blind spot.
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.

@@ -615,8 +615,8 @@ impl Connection {
             self.flow.half_mut(side).stranded = stranded;
         }
         let [client, server] = &self.flow.halves;
-        let refused_or_silent = self.flow.opening.syn.is_some() && server.packets == 0;
-        if (client.packets == 0 || server.packets == 0) && !refused_or_silent {
+        let only_syn = client.packets == u64::from(self.flow.opening.syns);
+        if client.packets == 0 || (server.packets == 0 && !only_syn) {
             self.flow.blind_spots.add(BlindSpot::OneDirection);
         }
         if self.flow.opening.syn.is_none() || self.flow.opening.syn_ack.is_none() {
