@@ -1,0 +1,207 @@
+//! IPv4 and IPv6 headers, and who comes after them.
+
+use super::Skip;
+use super::decoder::{Found, View, Walk, be16, be32};
+use super::tunnel::Kind;
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, err};
+
+pub(super) const TCP: u8 = 6;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const UDP: u8 = 17;
+const AUTHENTICATION: u8 = 51;
+
+/// Extension headers in a row; RFC 8200, 4.1 allows seven.
+const MAX_EXTENSIONS: usize = 8;
+
+/// What an IP header says that a packet or a reassembly needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ip {
+    /// IPv6, or IPv4-mapped, as in [`super::Endpoint`].
+    pub(super) src: u128,
+    pub(super) dst: u128,
+    pub(super) ttl: u8,
+    /// IPv4 identification.
+    pub(super) id: Option<u16>,
+}
+
+/// The place of a fragment in its datagram.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) id: u32,
+    /// In bytes.
+    pub(super) offset: u16,
+    pub(super) more: bool,
+}
+
+/// One IP packet, its extension headers stepped over.
+pub(super) struct IpPacket<'a> {
+    pub(super) ip: Ip,
+    pub(super) protocol: u8,
+    pub(super) piece: Option<Piece>,
+    pub(super) payload: View<'a>,
+}
+
+impl<'a> IpPacket<'a> {
+    /// RFC 791, 3.1.
+    #[inline]
+    pub(super) fn v4(view: View<'a>) -> Result<IpPacket<'a>, Skip> {
+        let header = Ipv4HeaderSlice::from_slice(view.bytes).map_err(|error| match error {
+            err::ipv4::HeaderSliceError::Len(error) => view.short(error.required_len),
+            err::ipv4::HeaderSliceError::Content(_) => Skip::Malformed,
+        })?;
+        let header_len = header.slice().len();
+        let packet = match usize::from(header.total_len()) {
+            // A segment that the network card or GRO made too long for the field.
+            0 => view,
+            stated if stated < header_len => return Err(Skip::Malformed),
+            stated => view.stated(stated),
+        };
+        let more = header.more_fragments();
+        let offset = header.fragments_offset().byte_offset();
+        Ok(IpPacket {
+            ip: Ip {
+                src: mapped(header.source()),
+                dst: mapped(header.destination()),
+                ttl: header.ttl(),
+                id: Some(header.identification()),
+            },
+            protocol: header.protocol().0,
+            piece: (more || offset != 0).then(|| Piece {
+                id: u32::from(header.identification()),
+                offset,
+                more,
+            }),
+            payload: packet.after(header_len)?,
+        })
+    }
+
+    /// RFC 8200, 3.
+    #[inline]
+    pub(super) fn v6(view: View<'a>) -> Result<IpPacket<'a>, Skip> {
+        let header = Ipv6HeaderSlice::from_slice(view.bytes).map_err(|error| match error {
+            err::ipv6::HeaderSliceError::Len(error) => view.short(error.required_len),
+            err::ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
+        })?;
+        let rest = view.after(header.slice().len())?;
+        let mut packet = IpPacket {
+            ip: Ip {
+                src: u128::from_be_bytes(header.source()),
+                dst: u128::from_be_bytes(header.destination()),
+                ttl: header.hop_limit(),
+                id: None,
+            },
+            protocol: header.next_header().0,
+            piece: None,
+            payload: match usize::from(header.payload_length()) {
+                // A jumbogram (RFC 2675, 3; Linux "BIG TCP"): to the end of the frame.
+                0 => rest,
+                stated => rest.stated(stated),
+            },
+        };
+        if packet.protocol != TCP {
+            packet.step_over_extensions()?;
+        }
+        Ok(packet)
+    }
+
+    /// RFC 8200, 4. Not by `etherparse::Ipv6ExtensionsSlice`, which reads on beyond the fragment
+    /// header of a later fragment, where there are no headers, and refuses a misplaced hop-by-hop
+    /// header.
+    fn step_over_extensions(&mut self) -> Result<(), Skip> {
+        for _ in 0..MAX_EXTENSIONS {
+            let length = match self.protocol {
+                // Hop-by-hop, routing, destination options, mobility, host identity, shim6.
+                0 | 43 | 60 | 135 | 139 | 140 => {
+                    (usize::from(self.payload.head::<2>()?[1]) + 1) * 8
+                }
+                // RFC 4302, 2.2.
+                AUTHENTICATION => (usize::from(self.payload.head::<2>()?[1]) + 2) * 4,
+                44 => 8,
+                _ => return Ok(()),
+            };
+            let header = self.payload.head::<8>()?;
+            let fragment = self.protocol == 44;
+            self.protocol = header[0];
+            self.payload = self.payload.after(length)?;
+            if fragment {
+                let (offset, more) = (be16(header, 2) & !7, header[3] & 1 == 1);
+                // Neither: a datagram in a single fragment (RFC 6946), read as if whole.
+                if more || offset != 0 {
+                    self.piece = Some(Piece { id: be32(header, 4), offset, more });
+                    return Ok(());
+                }
+            }
+        }
+        Err(Skip::TooDeep)
+    }
+}
+
+impl Walk<'_> {
+    /// By the version in the header itself.
+    pub(super) fn ip<'a>(&mut self, view: View<'a>) -> Found<'a> {
+        match view.head::<1>()?[0] >> 4 {
+            4 => self.ipv4(view),
+            6 => self.ipv6(view),
+            _ => Err(Skip::Malformed),
+        }
+    }
+
+    /// IPv4.
+    #[inline]
+    pub(super) fn ipv4<'a>(&mut self, view: View<'a>) -> Found<'a> {
+        let packet = IpPacket::v4(view)?;
+        if packet.protocol == TCP && packet.piece.is_none() {
+            return self.tcp(&packet.ip, packet.payload);
+        }
+        self.not_plain_tcp(&packet)
+    }
+
+    /// IPv6.
+    #[inline]
+    pub(super) fn ipv6<'a>(&mut self, view: View<'a>) -> Found<'a> {
+        let packet = IpPacket::v6(view)?;
+        if packet.protocol == TCP && packet.piece.is_none() {
+            return self.tcp(&packet.ip, packet.payload);
+        }
+        self.not_plain_tcp(&packet)
+    }
+
+    #[inline(never)]
+    fn not_plain_tcp<'a>(&mut self, packet: &IpPacket<'a>) -> Found<'a> {
+        let Some(piece) = packet.piece else {
+            return self.protocol(&packet.ip, packet.protocol, packet.payload);
+        };
+        self.joined = self.fragments.add(self.mark.at, self.tunnel, packet, piece)?;
+        Err(Skip::Fragment)
+    }
+
+    /// By IP protocol number (<https://www.iana.org/assignments/protocol-numbers>).
+    pub(super) fn protocol<'a>(&mut self, ip: &Ip, protocol: u8, view: View<'a>) -> Found<'a> {
+        match protocol {
+            TCP => self.tcp(ip, view),
+            ICMP | ICMPV6 => self.icmp(ip, protocol, view),
+            UDP => self.udp(view),
+            4 => {
+                self.enter(Kind::IpInIp, 0)?;
+                self.ipv4(view)
+            }
+            41 => {
+                self.enter(if ip.id.is_some() { Kind::SixInFour } else { Kind::SixInSix }, 0)?;
+                self.ipv6(view)
+            }
+            47 => self.gre(view),
+            AUTHENTICATION => {
+                self.nest()?;
+                let [next, length] = *view.head::<2>()?;
+                self.protocol(ip, next, view.after((usize::from(length) + 2) * 4)?)
+            }
+            other => Err(Skip::IpProtocol(other)),
+        }
+    }
+}
+
+#[inline]
+fn mapped(octets: [u8; 4]) -> u128 {
+    0xffff_0000_0000 | u128::from(u32::from_be_bytes(octets))
+}

@@ -1,0 +1,75 @@
+//! The TCP header (RFC 9293, 3.1), also where the snap length cuts it.
+
+use super::decoder::{Found, View, Walk, be16, be32};
+use super::ip::Ip;
+use super::{Endpoint, Flags, Packet, Segment, Skip, TcpOptions};
+
+/// Length of the header without options.
+const FIXED: usize = 20;
+
+impl Walk<'_> {
+    /// A segment. Read by hand, not with `etherparse::TcpHeaderSlice`, which wants all options to
+    /// be there: a short snap length often cuts them, and the rest is still worth having.
+    #[inline]
+    pub(super) fn tcp<'a>(&self, ip: &Ip, view: View<'a>) -> Found<'a> {
+        let fixed = view.head::<FIXED>()?;
+        let header_len = usize::from(fixed[12] >> 4) * 4;
+        if header_len < FIXED || header_len > view.wire {
+            return Err(Skip::Malformed);
+        }
+        let (options, payload) = match view.bytes.split_at_checked(header_len) {
+            Some((header, payload)) => (&header[FIXED..], payload),
+            None => (&view.bytes[FIXED..], &[][..]),
+        };
+        Ok(Packet::Tcp(Segment {
+            mark: self.mark,
+            src: Endpoint { ip: ip.src, port: be16(fixed, 0) },
+            dst: Endpoint { ip: ip.dst, port: be16(fixed, 2) },
+            tunnel: self.tunnel,
+            seq: be32(fixed, 4),
+            ack: be32(fixed, 8),
+            flags: Flags(fixed[13]),
+            window: be16(fixed, 14),
+            options: tcp_options(options),
+            payload,
+            payload_len: (view.wire - header_len) as u32,
+            ttl: ip.ttl,
+            ip_id: ip.id,
+            direction: self.direction,
+        }))
+    }
+}
+
+/// RFC 9293, 3.1 and RFC 7323, 2.2 and 3.2. Not by `etherparse::TcpOptionsIterator`, which stops
+/// at the first kind that it does not know (multipath TCP, fast open). An option of a wrong length
+/// is stepped over, and reading ends where lengths stop making sense.
+#[inline]
+fn tcp_options(mut rest: &[u8]) -> TcpOptions {
+    let mut options = TcpOptions::default();
+    // What nearly every segment of a connection carries: two paddings and the timestamps.
+    if let [1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3] = *rest {
+        options.timestamp =
+            Some((u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3])));
+        return options;
+    }
+    loop {
+        match *rest {
+            [] | [0, ..] => return options,
+            [1, ..] => {
+                rest = &rest[1..];
+                continue;
+            }
+            [2, 4, m0, m1, ..] => options.mss = Some(u16::from_be_bytes([m0, m1])),
+            [3, 3, shift, ..] => options.window_scale = Some(shift),
+            [8, 10, v0, v1, v2, v3, e0, e1, e2, e3, ..] => {
+                let value = u32::from_be_bytes([v0, v1, v2, v3]);
+                options.timestamp = Some((value, u32::from_be_bytes([e0, e1, e2, e3])));
+            }
+            _ => {}
+        }
+        match rest.get(1).map(|length| usize::from(*length)) {
+            Some(length) if length >= 2 && length <= rest.len() => rest = &rest[length..],
+            _ => return options,
+        }
+    }
+}
