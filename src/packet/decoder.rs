@@ -4,6 +4,7 @@
 //! methods of [`Walk`], one file per subject, each calling the next.
 
 use super::fragments::{Fragments, Joined};
+use super::ip::{self, Ip};
 use super::tunnel::Tunnels;
 use super::{Packet, Skip, TunnelId};
 use crate::capture::{Direction, Frame};
@@ -48,9 +49,8 @@ pub struct Decoder {
     options: DecoderOptions,
     tunnels: Tunnels,
     fragments: Fragments,
-    /// What the last frame completed, one buffer per layer of IP; the packet's payload is lent
-    /// from the last one in use.
-    joined: [Vec<u8>; MAX_NESTING as usize + 1],
+    /// What the last frame completed, a place per layer of IP; a packet's payload is lent from here.
+    joined: [Joined; MAX_NESTING as usize + 1],
 }
 
 impl Decoder {
@@ -81,13 +81,20 @@ impl Decoder {
         };
         let wire = frame.bytes.len().max(frame.wire_len as usize);
         let mut found = walk.link(frame.link, View { bytes: frame.bytes, wire });
-        // One buffer per layer of IP, so every datagram completed by this frame finds one.
-        for buffer in joined {
-            let Some(Joined { ip, protocol, wire, bytes }) = walk.joined.take() else { break };
-            walk.fragments.recycle(mem::replace(buffer, bytes));
-            found = walk.protocol(&ip, protocol, View { bytes: buffer, wire });
+        // One place per layer of IP, so every datagram completed by this frame finds one.
+        for place in joined {
+            let Some(whole) = walk.joined.take() else { break };
+            walk.fragments.recycle(mem::replace(place, whole).bytes);
+            let place: &'a Joined = place;
+            found = Ip::from_header(&place.header).and_then(|ip| {
+                walk.protocol(ip, place.protocol, View { bytes: &place.bytes, wire: place.wire })
+            });
         }
-        found.unwrap_or_else(Packet::Skip)
+        match found {
+            Ok(Carried { ip, protocol: ip::TCP, view }) => walk.tcp(ip, view),
+            Ok(Carried { ip, protocol, view }) => walk.icmp(ip, protocol, view),
+            Err(skip) => Packet::Skip(skip),
+        }
     }
 
     /// Path of encapsulations, outermost first, such as `gre / vxlan vni 7`; empty without one.
@@ -108,8 +115,19 @@ impl Decoder {
     }
 }
 
-/// A packet, or why there is none.
-pub(super) type Found<'a> = Result<Packet<'a>, Skip>;
+/// What the walk ends at: TCP or ICMP in some IP packet.
+///
+/// A segment is large, so it is made once, where [`Decoder::decode`] returns it, and not handed up
+/// through the layers.
+#[derive(Clone, Copy)]
+pub(super) struct Carried<'a> {
+    pub(super) ip: Ip<'a>,
+    pub(super) protocol: u8,
+    pub(super) view: View<'a>,
+}
+
+/// TCP or ICMP, or why there is neither.
+pub(super) type Found<'a> = Result<Carried<'a>, Skip>;
 
 /// One pass down the layers of one frame.
 pub(super) struct Walk<'d> {

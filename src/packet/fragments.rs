@@ -4,7 +4,7 @@
 //! the snap length cut. Those still add up to a datagram here, captured up to the first cut.
 
 use super::decoder::DecoderCounters;
-use super::ip::{Ip, IpPacket, Piece};
+use super::ip::{IpPacket, Piece};
 use super::{Skip, TunnelId};
 use crate::time::Timestamp;
 
@@ -25,10 +25,11 @@ const MAX_AGE_NANOS: u64 = 30_000_000_000;
 /// Buffers kept for later datagrams.
 const MAX_SPARE: usize = 8;
 
-/// A datagram that is whole, without its IP header.
+/// A datagram that is whole.
+#[derive(Default)]
 pub(super) struct Joined {
-    /// As the last fragment to arrive had it.
-    pub(super) ip: Ip,
+    /// The IP header of the last fragment to arrive.
+    pub(super) header: Vec<u8>,
     pub(super) protocol: u8,
     /// Length on the wire.
     pub(super) wire: usize,
@@ -158,10 +159,10 @@ impl Fragments {
         self.expire(now);
         let key = Key {
             id: piece.id,
-            src: ip.src,
-            dst: ip.dst,
+            src: ip.src(),
+            dst: ip.dst(),
             tunnel,
-            v4_protocol: ip.id.map(|_| *protocol),
+            v4_protocol: ip.id().map(|_| *protocol),
         };
         let at = self.waiting.iter().position(|datagram| datagram.key == key);
         let at = at.unwrap_or_else(|| {
@@ -187,7 +188,7 @@ impl Fragments {
                 self.counters.datagrams_joined += 1;
                 datagram.bytes.truncate(datagram.held());
                 Ok(Some(Joined {
-                    ip: *ip,
+                    header: ip.header().to_vec(),
                     protocol: datagram.protocol,
                     wire: datagram.filled,
                     bytes: datagram.bytes,

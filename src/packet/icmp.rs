@@ -2,7 +2,7 @@
 //!
 //! The quoted packet never becomes a segment of its own: it went the other way, earlier.
 
-use super::decoder::{Found, View, Walk, be16, be32};
+use super::decoder::{View, Walk, be16, be32};
 use super::ip::{ICMP, ICMPV6, Ip, IpPacket, TCP};
 use super::{Endpoint, Flags, IcmpError, Packet, Skip};
 
@@ -11,7 +11,15 @@ const MIN_QUOTE: usize = 8;
 
 impl Walk<'_> {
     /// RFC 792, RFC 4443.
-    pub(super) fn icmp<'a>(&self, ip: &Ip, protocol: u8, view: View<'a>) -> Found<'a> {
+    #[inline(never)]
+    pub(super) fn icmp<'a>(&self, ip: Ip<'_>, protocol: u8, view: View<'_>) -> Packet<'a> {
+        match self.error(ip, protocol, view) {
+            Ok(error) => Packet::Icmp(error),
+            Err(skip) => Packet::Skip(skip),
+        }
+    }
+
+    fn error(&self, ip: Ip<'_>, protocol: u8, view: View<'_>) -> Result<IcmpError, Skip> {
         let header = view.head::<8>()?;
         let (kind, code) = (header[0], header[1]);
         let v6 = protocol == ICMPV6;
@@ -44,19 +52,19 @@ impl Walk<'_> {
             _ => None,
         };
         let header_len = tcp.get(12).map_or(tcp.len(), |offset| usize::from(offset >> 4) * 4);
-        Ok(Packet::Icmp(IcmpError {
+        Ok(IcmpError {
             mark: self.mark,
-            reporter: Endpoint { ip: ip.src, port: 0 }.addr(),
+            reporter: Endpoint { ip: ip.src(), port: 0 }.addr(),
             tunnel: self.tunnel,
             v6,
             kind,
             code,
             mtu,
-            src: Endpoint { ip: quoted.ip.src, port: be16(start, 0) },
-            dst: Endpoint { ip: quoted.ip.dst, port: be16(start, 2) },
+            src: Endpoint { ip: quoted.ip.src(), port: be16(start, 0) },
+            dst: Endpoint { ip: quoted.ip.dst(), port: be16(start, 2) },
             seq: be32(start, 4),
             flags: tcp.get(13).map(|flags| Flags(*flags)),
             quoted_tcp: tcp.len().min(header_len.max(20)) as u16,
-        }))
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers, and who comes after them.
 
 use super::Skip;
-use super::decoder::{Found, View, Walk, be16, be32};
+use super::decoder::{Carried, Found, View, Walk, be16, be32};
 use super::tunnel::Kind;
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, err};
 
@@ -9,20 +9,67 @@ pub(super) const TCP: u8 = 6;
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMPV6: u8 = 58;
 pub(super) const UDP: u8 = 17;
+const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 
 /// Extension headers in a row; RFC 8200, 4.1 allows seven.
 const MAX_EXTENSIONS: usize = 8;
 
-/// What an IP header says that a packet or a reassembly needs.
+/// An IP header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ip {
+pub(super) enum Ip<'a> {
+    V4(Ipv4HeaderSlice<'a>),
+    V6(Ipv6HeaderSlice<'a>),
+}
+
+impl<'a> Ip<'a> {
+    /// From its bytes, as [`Ip::header`] gave them.
+    pub(super) fn from_header(header: &'a [u8]) -> Result<Ip<'a>, Skip> {
+        let v4 = Ipv4HeaderSlice::from_slice(header).map(Ip::V4);
+        v4.or_else(|_| Ipv6HeaderSlice::from_slice(header).map(Ip::V6)).or(Err(Skip::Malformed))
+    }
+
+    pub(super) fn header(self) -> &'a [u8] {
+        match self {
+            Ip::V4(header) => header.slice(),
+            Ip::V6(header) => header.slice(),
+        }
+    }
+
     /// IPv6, or IPv4-mapped, as in [`super::Endpoint`].
-    pub(super) src: u128,
-    pub(super) dst: u128,
-    pub(super) ttl: u8,
+    #[inline]
+    pub(super) fn src(self) -> u128 {
+        match self {
+            Ip::V4(header) => mapped(header.source()),
+            Ip::V6(header) => u128::from_be_bytes(header.source()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn dst(self) -> u128 {
+        match self {
+            Ip::V4(header) => mapped(header.destination()),
+            Ip::V6(header) => u128::from_be_bytes(header.destination()),
+        }
+    }
+
+    /// Time to live, hop limit.
+    #[inline]
+    pub(super) fn ttl(self) -> u8 {
+        match self {
+            Ip::V4(header) => header.ttl(),
+            Ip::V6(header) => header.hop_limit(),
+        }
+    }
+
     /// IPv4 identification.
-    pub(super) id: Option<u16>,
+    #[inline]
+    pub(super) fn id(self) -> Option<u16> {
+        match self {
+            Ip::V4(header) => Some(header.identification()),
+            Ip::V6(_) => None,
+        }
+    }
 }
 
 /// The place of a fragment in its datagram.
@@ -36,7 +83,7 @@ pub(super) struct Piece {
 
 /// One IP packet, its extension headers stepped over.
 pub(super) struct IpPacket<'a> {
-    pub(super) ip: Ip,
+    pub(super) ip: Ip<'a>,
     pub(super) protocol: u8,
     pub(super) piece: Option<Piece>,
     pub(super) payload: View<'a>,
@@ -60,12 +107,7 @@ impl<'a> IpPacket<'a> {
         let more = header.more_fragments();
         let offset = header.fragments_offset().byte_offset();
         Ok(IpPacket {
-            ip: Ip {
-                src: mapped(header.source()),
-                dst: mapped(header.destination()),
-                ttl: header.ttl(),
-                id: Some(header.identification()),
-            },
+            ip: Ip::V4(header),
             protocol: header.protocol().0,
             piece: (more || offset != 0).then(|| Piece {
                 id: u32::from(header.identification()),
@@ -84,57 +126,49 @@ impl<'a> IpPacket<'a> {
             err::ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
         let rest = view.after(header.slice().len())?;
-        let mut packet = IpPacket {
-            ip: Ip {
-                src: u128::from_be_bytes(header.source()),
-                dst: u128::from_be_bytes(header.destination()),
-                ttl: header.hop_limit(),
-                id: None,
-            },
-            protocol: header.next_header().0,
-            piece: None,
-            payload: match usize::from(header.payload_length()) {
-                // A jumbogram (RFC 2675, 3; Linux "BIG TCP"): to the end of the frame.
-                0 => rest,
-                stated => rest.stated(stated),
-            },
+        let payload = match usize::from(header.payload_length()) {
+            // A jumbogram (RFC 2675, 3; Linux "BIG TCP"): to the end of the frame.
+            0 => rest,
+            stated => rest.stated(stated),
         };
-        if packet.protocol != TCP {
-            packet.step_over_extensions()?;
-        }
-        Ok(packet)
+        let (protocol, piece, payload) = match header.next_header().0 {
+            TCP => (TCP, None, payload),
+            other => after_extensions(other, payload)?,
+        };
+        Ok(IpPacket { ip: Ip::V6(header), protocol, piece, payload })
     }
+}
 
-    /// RFC 8200, 4. Not by `etherparse::Ipv6ExtensionsSlice`, which reads on beyond the fragment
-    /// header of a later fragment, where there are no headers, and refuses a misplaced hop-by-hop
-    /// header.
-    fn step_over_extensions(&mut self) -> Result<(), Skip> {
-        for _ in 0..MAX_EXTENSIONS {
-            let length = match self.protocol {
-                // Hop-by-hop, routing, destination options, mobility, host identity, shim6.
-                0 | 43 | 60 | 135 | 139 | 140 => {
-                    (usize::from(self.payload.head::<2>()?[1]) + 1) * 8
-                }
-                // RFC 4302, 2.2.
-                AUTHENTICATION => (usize::from(self.payload.head::<2>()?[1]) + 2) * 4,
-                44 => 8,
-                _ => return Ok(()),
-            };
-            let header = self.payload.head::<8>()?;
-            let fragment = self.protocol == 44;
-            self.protocol = header[0];
-            self.payload = self.payload.after(length)?;
-            if fragment {
-                let (offset, more) = (be16(header, 2) & !7, header[3] & 1 == 1);
-                // Neither: a datagram in a single fragment (RFC 6946), read as if whole.
-                if more || offset != 0 {
-                    self.piece = Some(Piece { id: be32(header, 4), offset, more });
-                    return Ok(());
-                }
+/// RFC 8200, 4. Not by `etherparse::Ipv6ExtensionsSlice`, which reads on beyond the fragment header
+/// of a later fragment, where there are no headers, and refuses a misplaced hop-by-hop header.
+#[inline(never)]
+fn after_extensions(
+    mut protocol: u8,
+    mut payload: View<'_>,
+) -> Result<(u8, Option<Piece>, View<'_>), Skip> {
+    for _ in 0..MAX_EXTENSIONS {
+        let length = match protocol {
+            // Hop-by-hop, routing, destination options, mobility, host identity, shim6.
+            0 | 43 | 60 | 135 | 139 | 140 => (usize::from(payload.head::<2>()?[1]) + 1) * 8,
+            // RFC 4302, 2.2.
+            AUTHENTICATION => (usize::from(payload.head::<2>()?[1]) + 2) * 4,
+            FRAGMENT => 8,
+            _ => return Ok((protocol, None, payload)),
+        };
+        let header = payload.head::<8>()?;
+        let fragment = protocol == FRAGMENT;
+        protocol = header[0];
+        payload = payload.after(length)?;
+        if fragment {
+            let (offset, more) = (be16(header, 2) & !7, header[3] & 1 == 1);
+            // Neither: a datagram in a single fragment (RFC 6946), read as if whole.
+            if more || offset != 0 {
+                let piece = Piece { id: be32(header, 4), offset, more };
+                return Ok((protocol, Some(piece), payload));
             }
         }
-        Err(Skip::TooDeep)
     }
+    Err(Skip::TooDeep)
 }
 
 impl Walk<'_> {
@@ -152,7 +186,7 @@ impl Walk<'_> {
     pub(super) fn ipv4<'a>(&mut self, view: View<'a>) -> Found<'a> {
         let packet = IpPacket::v4(view)?;
         if packet.protocol == TCP && packet.piece.is_none() {
-            return self.tcp(&packet.ip, packet.payload);
+            return Ok(Carried { ip: packet.ip, protocol: TCP, view: packet.payload });
         }
         self.not_plain_tcp(&packet)
     }
@@ -162,7 +196,7 @@ impl Walk<'_> {
     pub(super) fn ipv6<'a>(&mut self, view: View<'a>) -> Found<'a> {
         let packet = IpPacket::v6(view)?;
         if packet.protocol == TCP && packet.piece.is_none() {
-            return self.tcp(&packet.ip, packet.payload);
+            return Ok(Carried { ip: packet.ip, protocol: TCP, view: packet.payload });
         }
         self.not_plain_tcp(&packet)
     }
@@ -170,24 +204,26 @@ impl Walk<'_> {
     #[inline(never)]
     fn not_plain_tcp<'a>(&mut self, packet: &IpPacket<'a>) -> Found<'a> {
         let Some(piece) = packet.piece else {
-            return self.protocol(&packet.ip, packet.protocol, packet.payload);
+            return self.protocol(packet.ip, packet.protocol, packet.payload);
         };
         self.joined = self.fragments.add(self.mark.at, self.tunnel, packet, piece)?;
         Err(Skip::Fragment)
     }
 
     /// By IP protocol number (<https://www.iana.org/assignments/protocol-numbers>).
-    pub(super) fn protocol<'a>(&mut self, ip: &Ip, protocol: u8, view: View<'a>) -> Found<'a> {
+    pub(super) fn protocol<'a>(&mut self, ip: Ip<'a>, protocol: u8, view: View<'a>) -> Found<'a> {
         match protocol {
-            TCP => self.tcp(ip, view),
-            ICMP | ICMPV6 => self.icmp(ip, protocol, view),
+            TCP | ICMP | ICMPV6 => Ok(Carried { ip, protocol, view }),
             UDP => self.udp(view),
             4 => {
                 self.enter(Kind::IpInIp, 0)?;
                 self.ipv4(view)
             }
             41 => {
-                self.enter(if ip.id.is_some() { Kind::SixInFour } else { Kind::SixInSix }, 0)?;
+                self.enter(
+                    if matches!(ip, Ip::V4(_)) { Kind::SixInFour } else { Kind::SixInSix },
+                    0,
+                )?;
                 self.ipv6(view)
             }
             47 => self.gre(view),

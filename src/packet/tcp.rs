@@ -1,6 +1,6 @@
 //! The TCP header (RFC 9293, 3.1), also where the snap length cuts it.
 
-use super::decoder::{Found, View, Walk, be16, be32};
+use super::decoder::{View, Walk, be16, be32};
 use super::ip::Ip;
 use super::{Endpoint, Flags, Packet, Segment, Skip, TcpOptions};
 
@@ -11,20 +11,23 @@ impl Walk<'_> {
     /// A segment. Read by hand, not with `etherparse::TcpHeaderSlice`, which wants all options to
     /// be there: a short snap length often cuts them, and the rest is still worth having.
     #[inline]
-    pub(super) fn tcp<'a>(&self, ip: &Ip, view: View<'a>) -> Found<'a> {
-        let fixed = view.head::<FIXED>()?;
+    pub(super) fn tcp<'a>(&self, ip: Ip<'a>, view: View<'a>) -> Packet<'a> {
+        let fixed = match view.head::<FIXED>() {
+            Ok(fixed) => fixed,
+            Err(skip) => return Packet::Skip(skip),
+        };
         let header_len = usize::from(fixed[12] >> 4) * 4;
         if header_len < FIXED || header_len > view.wire {
-            return Err(Skip::Malformed);
+            return Packet::Skip(Skip::Malformed);
         }
         let (options, payload) = match view.bytes.split_at_checked(header_len) {
             Some((header, payload)) => (&header[FIXED..], payload),
             None => (&view.bytes[FIXED..], &[][..]),
         };
-        Ok(Packet::Tcp(Segment {
+        Packet::Tcp(Segment {
             mark: self.mark,
-            src: Endpoint { ip: ip.src, port: be16(fixed, 0) },
-            dst: Endpoint { ip: ip.dst, port: be16(fixed, 2) },
+            src: Endpoint { ip: ip.src(), port: be16(fixed, 0) },
+            dst: Endpoint { ip: ip.dst(), port: be16(fixed, 2) },
             tunnel: self.tunnel,
             seq: be32(fixed, 4),
             ack: be32(fixed, 8),
@@ -33,10 +36,10 @@ impl Walk<'_> {
             options: tcp_options(options),
             payload,
             payload_len: (view.wire - header_len) as u32,
-            ttl: ip.ttl,
-            ip_id: ip.id,
+            ttl: ip.ttl(),
+            ip_id: ip.id(),
             direction: self.direction,
-        }))
+        })
     }
 }
 

@@ -45,7 +45,7 @@ struct Layer {
 }
 
 impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt<'a>(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             Kind::Vxlan => write!(f, "vxlan vni {}", self.key),
             Kind::Geneve => write!(f, "geneve vni {}", self.key),
