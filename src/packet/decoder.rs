@@ -194,3 +194,161 @@ pub(super) fn be16<const N: usize>(header: &[u8; N], at: usize) -> u16 {
 pub(super) fn be32<const N: usize>(header: &[u8; N], at: usize) -> u32 {
     u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+    use super::*;
+    use crate::capture::LinkType;
+    use proptest::prelude::*;
+
+    const LINKS: [u16; 16] =
+        [0, 1, 9, 12, 14, 50, 51, 101, 104, 108, 113, 127, 228, 229, 276, 9999];
+
+    /// One frame of every shape, all of them with the same request within.
+    fn corpus() -> Vec<(u16, Vec<u8>)> {
+        let (v4, v6) = (tcp4(REQUEST), tcp6(REQUEST));
+        let inner = ether(0x0800, &v4);
+        let vxlan = [&[8, 0, 0, 0, 0, 0, 42, 0], &inner[..]].concat();
+        let geneve = [&[2, 0, 0x65, 0x58, 0, 0, 7, 0], &[1; 8][..], &inner].concat();
+        let gre = [&[0x20, 0, 0x86, 0xdd, 0, 0, 0, 5], &v6[..]].concat();
+        let mut endless = v4.clone();
+        endless[2..4].fill(0);
+        vec![
+            (ETHERNET, ether(0x0800, &v4)),
+            (ETHERNET, ether(0x86dd, &v6)),
+            (ETHERNET, ether(0x0800, &[&v4[..], &[0xee; 9]].concat())),
+            (ETHERNET, ether(0x0800, &endless)),
+            (ETHERNET, ether(0x8100, &[&[0, 5, 8, 0], &v4[..]].concat())),
+            (ETHERNET, ether(0x8847, &[&[0, 1, 1, 64], &v4[..]].concat())),
+            (ETHERNET, ether(0x0800, &udp4(4789, &vxlan))),
+            (ETHERNET, ether(0x0800, &udp4(6081, &geneve))),
+            (ETHERNET, ether(0x0800, &ip4(47, &gre))),
+            (ETHERNET, ether(0x0800, &ip4(4, &v4))),
+            (ETHERNET, ether(0x86dd, &ip6(0, &[&[6, 0, 1, 4, 0, 0, 0, 0], &v6[40..]].concat()))),
+            (113, [&[0; 14], &[8, 0][..], &v4].concat()),
+            (276, [&[8, 0], &[0; 18][..], &v4].concat()),
+            (0, [&[2, 0, 0, 0], &v4[..]].concat()),
+            (RAW, v6),
+        ]
+    }
+
+    #[test]
+    fn every_shape_in_the_corpus_is_a_segment() {
+        for (link, bytes) in corpus() {
+            let seen = see(link, &bytes).expect("a segment");
+            assert!(seen.payload.starts_with(REQUEST));
+        }
+    }
+
+    #[test]
+    fn a_snap_length_never_changes_what_is_still_seen() {
+        for (link, bytes) in corpus() {
+            let whole = see(link, &bytes).expect("a segment");
+            let mut segments = 0;
+            for length in 0..bytes.len() {
+                let mut cut = frame(link, &bytes[..length]);
+                cut.wire_len = bytes.len() as u32;
+                match see_frame(&mut decoder(), &cut) {
+                    Ok(seen) => {
+                        segments += 1;
+                        let key = |seen: &Seen| {
+                            let s = seen.segment;
+                            (s.src, s.dst, s.seq, s.ack, s.payload_len, seen.tunnel.clone())
+                        };
+                        assert_eq!(key(&seen), key(&whole));
+                        assert!(whole.payload.starts_with(&seen.payload));
+                    }
+                    Err(skip) => assert_eq!(skip, Skip::CutHeader, "link {link}, {length} bytes"),
+                }
+            }
+            // From the last byte of the fixed TCP header on.
+            assert!(segments >= REQUEST.len(), "{segments}");
+        }
+    }
+
+    #[test]
+    fn a_cut_segment_tells_how_much_is_missing() {
+        let bytes = ether(0x0800, &tcp4(REQUEST));
+        let mut cut = frame(ETHERNET, &bytes[..bytes.len() - 10]);
+        cut.wire_len = bytes.len() as u32;
+        let mut decoder = decoder();
+        let Packet::Tcp(segment) = decoder.decode(&cut) else { panic!("no segment") };
+        assert_eq!((segment.cut(), segment.payload), (10, &REQUEST[..REQUEST.len() - 10]));
+    }
+
+    #[test]
+    fn padding_is_not_payload() {
+        let bytes = ether(0x0800, &[&tcp4(b"")[..], &[0; 6]].concat());
+        let seen = see(ETHERNET, &bytes).expect("a segment");
+        assert_eq!((seen.segment.payload_len, seen.payload.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_capture_that_understates_the_wire_length_is_read_by_its_headers() {
+        let bytes = ether(0x0800, &tcp4(REQUEST));
+        let mut odd = frame(ETHERNET, &bytes);
+        odd.wire_len = 3;
+        see_frame(&mut decoder(), &odd).expect("a segment").is_request("");
+    }
+
+    #[test]
+    fn a_file_that_states_the_direction_is_believed_over_the_cooked_header() {
+        let mut bytes = vec![0; 16];
+        (bytes[1], bytes[14]) = (4, 8);
+        bytes.extend(tcp4(REQUEST));
+        let mut stated = frame(113, &bytes);
+        let direction = |frame: &Frame<'_>| {
+            see_frame(&mut decoder(), frame).expect("a segment").segment.direction
+        };
+        assert_eq!(direction(&stated), Direction::Outbound);
+        stated.direction = Direction::Inbound;
+        assert_eq!(direction(&stated), Direction::Inbound);
+    }
+
+    #[test]
+    fn the_mark_of_the_frame_stays_with_the_segment() {
+        let bytes = tcp4(REQUEST);
+        let mut later = frame(RAW, &bytes);
+        later.mark.at.0 = 99;
+        let seen = see_frame(&mut decoder(), &later).expect("a segment");
+        assert_eq!(seen.segment.mark, later.mark);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_on_any_link_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            more in 0u32..100,
+        ) {
+            let mut decoder = decoder();
+            for link in LINKS {
+                let mut frame = frame(link, &bytes);
+                frame.wire_len += more;
+                if let Packet::Tcp(segment) = decoder.decode(&frame) {
+                    prop_assert!(segment.payload.len() <= segment.payload_len as usize);
+                }
+            }
+        }
+
+        #[test]
+        fn no_damage_to_a_good_frame_panics(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            keep in any::<prop::sample::Index>(),
+        ) {
+            let mut decoder = decoder();
+            for (link, mut bytes) in corpus() {
+                for (at, value) in &damage {
+                    let at = at.index(bytes.len());
+                    bytes[at] = *value;
+                }
+                let kept = keep.index(bytes.len() + 1);
+                let wire_len = bytes.len() as u32;
+                let frame = Frame { wire_len, link: LinkType(link), ..frame(link, &bytes[..kept]) };
+                if let Packet::Tcp(segment) = decoder.decode(&frame) {
+                    prop_assert!(segment.payload.len() <= segment.payload_len as usize);
+                }
+            }
+        }
+    }
+}

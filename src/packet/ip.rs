@@ -241,3 +241,80 @@ impl Walk<'_> {
 fn mapped(octets: [u8; 4]) -> u128 {
     0xffff_0000_0000 | u128::from(u32::from_be_bytes(octets))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+    use super::*;
+
+    #[test]
+    fn ipv4_options_are_stepped_over() {
+        let mut bytes = tcp4(REQUEST);
+        bytes[0] = 0x46;
+        bytes[3] += 4;
+        bytes.splice(20..20, [1, 1, 1, 0]);
+        see(RAW, &bytes).expect("a segment").is_request("");
+    }
+
+    #[test]
+    fn a_total_length_of_zero_means_to_the_end_of_the_frame() {
+        let payload = vec![b'x'; 65_000];
+        let mut v4 = tcp4(&payload);
+        v4[2..4].fill(0);
+        let mut v6 = tcp6(&payload);
+        v6[4..6].fill(0);
+        for bytes in [v4, v6] {
+            let mut cut = frame(RAW, &bytes[..100]);
+            cut.wire_len = bytes.len() as u32;
+            let seen = see_frame(&mut decoder(), &cut).expect("a segment");
+            assert_eq!(seen.segment.payload_len, 65_000);
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_frame_is_believed() {
+        // What a mirror that truncates leaves behind.
+        let bytes = tcp4(REQUEST);
+        let seen = see(RAW, &bytes[..60]).expect("a segment");
+        assert_eq!((seen.payload.len(), seen.segment.payload_len as usize), (8, REQUEST.len()));
+    }
+
+    #[test]
+    fn a_length_shorter_than_the_header_is_malformed() {
+        let mut bytes = tcp4(REQUEST);
+        bytes[3] = 19;
+        assert_eq!(see(RAW, &bytes).expect_err("malformed"), Skip::Malformed);
+        bytes[0] = 0x44;
+        assert_eq!(see(RAW, &bytes).expect_err("malformed"), Skip::Malformed);
+        assert_eq!(see(229, &tcp4(REQUEST)).expect_err("not IPv6"), Skip::Malformed);
+    }
+
+    #[test]
+    fn extension_headers_are_stepped_over() {
+        let tcp = &tcp6(REQUEST)[40..];
+        let hop = [60, 0, 1, 4, 0, 0, 0, 0];
+        let destination = [43, 0, 1, 4, 0, 0, 0, 0];
+        let routing = [44, 2, 4, 0].into_iter().chain([0; 20]).collect::<Vec<u8>>();
+        let atomic = [51, 0, 0, 0, 0, 0, 0, 1];
+        let authentication = [6, 4, 0, 0, 0, 0, 0, 0].into_iter().chain([0; 16]);
+        let authentication = authentication.collect::<Vec<u8>>();
+        let chain = [&hop[..], &destination, &routing, &atomic, &authentication, tcp].concat();
+        see(RAW, &ip6(0, &chain)).expect("a segment").is_request("");
+        let endless = [60, 0, 1, 4, 0, 0, 0, 0].repeat(30);
+        assert_eq!(see(RAW, &ip6(60, &endless)).expect_err("endless"), Skip::TooDeep);
+    }
+
+    #[test]
+    fn authentication_headers_are_stepped_over_in_ipv4() {
+        let header = [6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let bytes = ip4(51, &[&header[..], &tcp4(REQUEST)[20..]].concat());
+        assert_eq!(see(RAW, &bytes).expect("a segment").payload, REQUEST);
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        assert_eq!(see(RAW, &ip4(132, &[0; 8])).expect_err("SCTP"), Skip::IpProtocol(132));
+        assert_eq!(see(RAW, &ip6(59, &[])).expect_err("nothing"), Skip::IpProtocol(59));
+        assert_eq!(see(RAW, &udp4(53, b"query")).expect_err("UDP"), Skip::IpProtocol(UDP));
+    }
+}

@@ -235,3 +235,115 @@ impl Walk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Skip;
+    use super::super::samples::*;
+    use super::*;
+
+    fn joined(header: &[u8], rest: &[u8]) -> Vec<u8> {
+        [header, rest].concat()
+    }
+
+    #[test]
+    fn every_link_type_leads_to_the_segment() {
+        let (v4, v6) = (tcp4(REQUEST), tcp6(REQUEST));
+        let frames = [
+            (1, ether(0x0800, &v4)),
+            (1, ether(0x86dd, &v6)),
+            (12, v4.clone()),
+            (14, v6.clone()),
+            (101, v4.clone()),
+            (101, v6.clone()),
+            (228, v4.clone()),
+            (229, v6.clone()),
+            // Loopback, both byte orders, several systems.
+            (0, joined(&[2, 0, 0, 0], &v4)),
+            (0, joined(&[0, 0, 0, 2], &v4)),
+            (0, joined(&[30, 0, 0, 0], &v6)),
+            (0, joined(&[0, 0, 0, 24], &v6)),
+            (108, joined(&[0, 0, 0, 2], &v4)),
+            (108, joined(&[0, 0, 0, 28], &v6)),
+            // PPP with and without address and control, and with a short protocol field.
+            (9, joined(&[0xff, 3, 0, 0x21], &v4)),
+            (9, joined(&[0, 0x57], &v6)),
+            (9, joined(&[0x21], &v4)),
+            (50, joined(&[0xff, 3, 0, 0x21], &v4)),
+            (50, joined(&[0x0f, 0, 8, 0], &v4)),
+            (104, joined(&[0x8f, 0, 0x86, 0xdd], &v6)),
+            (51, joined(&[0x11, 0, 0, 1, 0, 99, 0, 0x21], &v4)),
+            (9, joined(&[2, 0x81, 0, 1, 1, 9], &v4)),
+        ];
+        for (link, bytes) in frames {
+            see(link, &bytes).unwrap_or_else(|skip| panic!("{link}: {skip:?}")).is_request("");
+        }
+    }
+
+    #[test]
+    fn every_ether_type_leads_to_the_segment() {
+        let (v4, v6) = (tcp4(REQUEST), tcp6(REQUEST));
+        let snap = joined(&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &v4);
+        let pseudowire = ether(0x0800, &v4);
+        let frames = [
+            (0x8100, joined(&[0, 5, 8, 0], &v4)),
+            (0x8100, joined(&[0, 5, 0x86, 0xdd], &v6)),
+            (0x88a8, joined(&[0, 5, 0x81, 0, 0, 6, 8, 0], &v4)),
+            (0x9100, joined(&[0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 8, 0], &v4)),
+            (0x8864, joined(&[0x11, 0, 0, 1, 0, 99, 0, 0x57], &v6)),
+            (0x8847, joined(&[0, 1, 1, 64], &v4)),
+            (0x8848, joined(&[0, 1, 0, 64, 0, 2, 1, 64], &v6)),
+            (0x8847, joined(&[0, 1, 1, 64, 0, 0, 0, 0], &pseudowire)),
+            (0x8847, joined(&[0, 1, 1, 64], &pseudowire)),
+            (snap.len() as u16, snap),
+            (v4.len() as u16 + 3, joined(&[6, 6, 3], &v4)),
+        ];
+        for (kind, bytes) in frames {
+            see(ETHERNET, &ether(kind, &bytes))
+                .unwrap_or_else(|skip| panic!("{kind:#x}: {skip:?}"))
+                .is_request("");
+        }
+    }
+
+    #[test]
+    fn cooked_captures_tell_the_direction() {
+        let directions = [
+            (0, Direction::Inbound),
+            (1, Direction::Inbound),
+            (3, Direction::Unknown),
+            (4, Direction::Outbound),
+        ];
+        for (packet_type, direction) in directions {
+            let mut first = vec![0; 16];
+            (first[1], first[14]) = (packet_type, 8);
+            let mut second = vec![0; 20];
+            (second[10], second[0]) = (packet_type, 8);
+            for (link, header) in [(113, first), (276, second)] {
+                let seen = see(link, &joined(&header, &tcp4(REQUEST))).expect("a segment");
+                seen.is_request("");
+                assert_eq!(seen.segment.direction, direction);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_ip_is_named() {
+        let frames = [
+            (127, vec![0; 40], Skip::LinkType(127)),
+            (1, ether(0x0806, &[0; 28]), Skip::Arp),
+            (1, ether(0x88cc, &[0; 28]), Skip::EtherType(0x88cc)),
+            (1, ether(38, &[0x42, 0x42, 3, 0, 0]), Skip::Llc(0x42)),
+            (1, ether(0x05ff, &[0; 40]), Skip::EtherType(0x05ff)),
+            (1, ether(0x8864, &[0x11, 9, 0, 0, 0, 0]), Skip::EtherType(0x8863)),
+            (9, vec![0xff, 3, 0xc0, 0x21, 1], Skip::PppProtocol(0xc021)),
+            (0, vec![7, 0, 0, 0, 1], Skip::AddressFamily(7)),
+            (101, vec![0x20; 40], Skip::Malformed),
+            (1, ether(0x8100, &[0, 1, 0x81, 0].repeat(20)), Skip::TooDeep),
+            (1, ether(0x8847, &[0; 100]), Skip::TooDeep),
+            (1, vec![0; 3], Skip::Malformed),
+        ];
+        for (link, bytes, skip) in frames {
+            assert_eq!(see(link, &bytes).expect_err("nothing for us"), skip);
+        }
+    }
+}

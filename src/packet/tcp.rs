@@ -76,3 +76,58 @@ fn tcp_options(mut rest: &[u8]) -> TcpOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+    use super::*;
+
+    #[test]
+    fn a_segment_has_all_of_its_header() {
+        let seen = see(RAW, &tcp4(REQUEST)).expect("a segment");
+        seen.is_request("");
+        let Segment { ack, flags, window, options, ttl, ip_id, .. } = seen.segment;
+        assert_eq!((ack, flags, window, ttl, ip_id), (77, Flags(Flags::ACK), 500, 63, Some(0)));
+        assert_eq!(options.timestamp, Some((1, 2)));
+        assert_eq!(see(RAW, &tcp6(REQUEST)).expect("a segment").segment.ip_id, None);
+    }
+
+    #[test]
+    fn options_are_read_in_any_order_and_around_unknown_ones() {
+        let syn = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+        let expected =
+            TcpOptions { mss: Some(1460), window_scale: Some(7), timestamp: Some((9, 0)) };
+        assert_eq!(tcp_options(&syn), expected);
+        let multipath = [&[30, 4, 0, 0, 254, 3, 1][..], &syn].concat();
+        assert_eq!(tcp_options(&multipath), expected);
+    }
+
+    #[test]
+    fn malformed_options_end_the_reading() {
+        assert_eq!(tcp_options(&[2, 4, 5, 0xb4, 8, 0]).mss, Some(1460));
+        assert_eq!(tcp_options(&[2, 4, 5, 0xb4, 8]).mss, Some(1460));
+        assert_eq!(tcp_options(&[0, 2, 4, 5, 0xb4]), TcpOptions::default());
+        assert_eq!(tcp_options(&[2, 3, 5, 3, 3, 7]).window_scale, Some(7));
+        assert_eq!(tcp_options(&[3, 200, 5]), TcpOptions::default());
+    }
+
+    #[test]
+    fn a_data_offset_that_cannot_be_is_malformed() {
+        for offset in [0x40, 0xf0] {
+            let mut bytes = tcp4(b"");
+            bytes[32] = offset;
+            assert_eq!(see(RAW, &bytes).expect_err("malformed"), Skip::Malformed);
+        }
+    }
+
+    #[test]
+    fn a_cut_in_the_options_still_gives_the_segment() {
+        let bytes = tcp4(REQUEST);
+        let mut cut = frame(RAW, &bytes[..42]);
+        cut.wire_len = bytes.len() as u32;
+        let seen = see_frame(&mut decoder(), &cut).expect("a segment");
+        assert_eq!((seen.payload.len(), seen.segment.payload_len as usize), (0, REQUEST.len()));
+        cut.bytes = &bytes[..39];
+        assert_eq!(see_frame(&mut decoder(), &cut).expect_err("cut"), Skip::CutHeader);
+    }
+}

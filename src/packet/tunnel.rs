@@ -261,3 +261,143 @@ fn is_quic(datagram: &[u8]) -> bool {
     let Some([first, version @ ..]) = datagram.first_chunk::<5>() else { return false };
     *first >= 0xc0 && matches!(u32::from_be_bytes(*version), 1 | 0x6b33_43cf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+    use super::super::{Decoder, DecoderOptions};
+    use super::*;
+
+    fn vxlan(vni: u8, inner: &[u8]) -> Vec<u8> {
+        udp4(4789, &[&[8, 0, 0, 0, 0, 0, vni, 0], inner].concat())
+    }
+
+    fn request() -> Vec<u8> {
+        ether(0x0800, &tcp4(REQUEST))
+    }
+
+    #[test]
+    fn every_tunnel_leads_to_the_segment() {
+        let (v4, v6, inner) = (tcp4(REQUEST), tcp6(REQUEST), request());
+        let with = |header: &[u8], rest: &[u8]| [header, rest].concat();
+        let mut third = vec![0x10, 0, 0x22, 0xeb, 0, 0, 0, 1];
+        third.extend([0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut third_ip = vec![0, 0, 0x22, 0xeb];
+        third_ip.extend([0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2 << 2, 0]);
+        // The gateway load balancer's options: class 0x0108, types 1 to 3.
+        let mut gateway = vec![8, 0, 8, 0, 0, 0, 0, 0];
+        gateway.extend([1, 8, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+        gateway.extend([1, 8, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 8, 3, 1, 0, 0, 0, 0]);
+        let packets = [
+            (vxlan(42, &inner), "vxlan vni 42"),
+            (udp4(6081, &with(&[0, 0, 0x65, 0x58, 0, 1, 0, 0], &inner)), "geneve vni 256"),
+            (udp4(6081, &with(&gateway, &v4)), "geneve vni 0"),
+            (udp4(6081, &with(&[0, 0, 0x86, 0xdd, 0, 0, 3, 0], &v6)), "geneve vni 3"),
+            (ip4(47, &with(&[0, 0, 8, 0], &v4)), "gre"),
+            (ip4(47, &with(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 5], &inner)), "gre key 5"),
+            (
+                ip4(47, &with(&[0xb0, 0, 0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1], &v6)),
+                "gre key 5",
+            ),
+            (ip6(47, &with(&[0, 0, 8, 0], &v4)), "gre"),
+            (ip4(47, &with(&[0, 0, 0x88, 0xbe], &inner)), "erspan"),
+            (
+                ip4(
+                    47,
+                    &with(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 9, 0, 0, 0, 0], &inner),
+                ),
+                "erspan",
+            ),
+            (ip4(47, &with(&third, &inner)), "erspan"),
+            (ip4(47, &with(&third_ip, &v6)), "erspan"),
+            (ip4(4, &v4), "ip-in-ip"),
+            (ip4(41, &v6), "6in4"),
+            (ip6(41, &v6), "6in6"),
+            (ip6(4, &v4), "ip-in-ip"),
+            (udp4(2152, &with(&[0x30, 255, 0, 0, 0, 0, 0, 9], &v4)), "gtp-u"),
+            (
+                udp4(2152, &with(&[0x34, 255, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0x85, 1, 0, 0, 0], &v6)),
+                "gtp-u",
+            ),
+        ];
+        for (bytes, name) in packets {
+            see(RAW, &bytes).unwrap_or_else(|skip| panic!("{name}: {skip:?}")).is_request(name);
+        }
+    }
+
+    #[test]
+    fn nested_tunnels_are_named_from_the_outside_in() {
+        let gre =
+            ip4(47, &[&[0, 0, 0x65, 0x58], &ether(0x0800, &vxlan(7, &request()))[..]].concat());
+        see(RAW, &gre).expect("a segment").is_request("gre / vxlan vni 7");
+    }
+
+    #[test]
+    fn nesting_has_a_bound() {
+        let mut bytes = tcp4(REQUEST);
+        for _ in 0..MAX_NESTING {
+            bytes = ip4(4, &bytes);
+        }
+        let name = ["ip-in-ip"; MAX_NESTING as usize].join(" / ");
+        see(RAW, &bytes).expect("a segment").is_request(&name);
+        assert_eq!(see(RAW, &ip4(4, &bytes)).expect_err("too deep"), Skip::TooDeep);
+    }
+
+    #[test]
+    fn identity_is_the_path_and_its_numbers_and_nothing_else() {
+        let mut decoder = decoder();
+        let mut id = |bytes: &[u8]| {
+            see_frame(&mut decoder, &frame(RAW, bytes)).expect("a segment").segment.tunnel
+        };
+        let first = id(&vxlan(1, &request()));
+        let mut other_way = vxlan(1, &request());
+        other_way[12..20].rotate_left(4);
+        assert_eq!(id(&other_way), first);
+        let tagged = ether(0x8100, &[&[0, 9, 8, 0], &tcp4(REQUEST)[..]].concat());
+        assert_eq!(id(&vxlan(1, &tagged)), first);
+        assert_ne!(id(&vxlan(2, &request())), first);
+        assert_eq!(id(&tcp4(REQUEST)), TunnelId(0));
+    }
+
+    #[test]
+    fn tunnels_beyond_the_bound_share_one_identity() {
+        let mut decoder = decoder();
+        let mut ids = Vec::new();
+        for key in 0..MAX_TUNNELS as u32 + 3 {
+            let header = [&[0x20, 0, 8, 0][..], &key.to_be_bytes(), &tcp4(REQUEST)].concat();
+            let seen = see_frame(&mut decoder, &frame(RAW, &ip4(47, &header)));
+            ids.push(seen.expect("a segment").segment.tunnel);
+        }
+        assert_eq!(ids[MAX_TUNNELS], ids[MAX_TUNNELS + 2]);
+        assert_eq!(decoder.tunnel_name(ids[MAX_TUNNELS]), "other");
+        assert_eq!(decoder.tunnel_name(ids[0]), "gre key 0");
+        assert_eq!(decoder.tunnel_names().len(), MAX_TUNNELS + 2);
+        assert_eq!(decoder.counters().tunnels_shared, 3);
+    }
+
+    #[test]
+    fn vxlan_ports_are_an_option() {
+        let mut bytes = vxlan(1, &request());
+        bytes[22..24].copy_from_slice(&8472u16.to_be_bytes());
+        assert_eq!(see(RAW, &bytes).expect_err("UDP"), Skip::IpProtocol(UDP));
+        let mut decoder = Decoder::new(DecoderOptions { vxlan_ports: vec![8472] });
+        see_frame(&mut decoder, &frame(RAW, &bytes)).expect("a segment").is_request("vxlan vni 1");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_tunnel_stays_what_it_is() {
+        let packets = [
+            (udp4(4789, &[0; 60]), Skip::IpProtocol(UDP)),
+            (udp4(6081, &[0xff; 60]), Skip::IpProtocol(UDP)),
+            (udp4(2152, &[0x32, 1, 0, 4, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),
+            (ip4(47, &[0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0]), Skip::IpProtocol(47)),
+            (ip4(47, &[0; 4]), Skip::EtherType(0)),
+            (udp4(443, &[0xc3, 0, 0, 0, 1, 8, 9]), Skip::Quic),
+            (udp4(443, &[0x43, 0, 0, 0, 1, 8, 9]), Skip::IpProtocol(UDP)),
+            (udp4(444, &[0xc3, 0, 0, 0, 1, 8, 9]), Skip::IpProtocol(UDP)),
+        ];
+        for (bytes, skip) in packets {
+            assert_eq!(see(RAW, &bytes).expect_err("nothing for us"), skip);
+        }
+    }
+}
