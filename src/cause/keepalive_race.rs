@@ -22,14 +22,17 @@ pub(super) const CAUSE: Cause = Cause {
         does not cover the first byte of the request.\n\n\
         Do not confuse it with target-fin-no-response, where the FIN acknowledges the request: \
         there the target had received it and gave up, which is a fault of the program and not \
-        of a timer. In stale-flow-reset there is no FIN at all, only a RST. A close of the \
-        target that comes after the same idle time on many connections is a timer; one that \
-        comes after the same number of requests is a cap on requests per connection, which \
-        races in the same way unless the last response says Connection: close.\n\n\
+        of a timer. If the request already lay unread in the target's socket when it closed, \
+        there is no FIN but a RST that covers the request: target-rst-no-response. In \
+        stale-flow-reset there is no FIN either, and its RST carries no ACK flag. A close of \
+        the target that comes after the same idle time on many connections is a timer; one \
+        that comes after the same number of requests is a cap on requests per connection, \
+        which races in the same way unless the last response says Connection: close.\n\n\
         Some proxies hide it. nginx repeats a GET on another connection but not a POST or \
         PATCH that has been sent; HAProxy and Apache may drop their own client without any \
         answer so that the client repeats. The number of races in the packets can therefore be \
-        higher than the number of 502s.",
+        higher than the number of 502s. nginx keeps connections to upstreams by default since \
+        1.29.7, so that races can begin with an upgrade.",
     seen_as: &[
         ("AWS ALB", "502, target_status_code -; Classic Load Balancers report 504"),
         (
