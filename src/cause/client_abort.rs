@@ -39,22 +39,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Client,
     typical_status: Some(460),
     confirm: &[
-        "look for the request in the load balancer's log: 460, 499, C-- or DC confirm it, 504 or \
+        "Look for the request in the load balancer's log: 460, 499, C-- or DC confirm it, 504 or \
          sH is a time-out instead",
-        "capture on the client side of the load balancer as well: a FIN or RST of the client \
+        "Capture on the client side of the load balancer as well: a FIN or RST of the client \
          comes right before",
-        "group the aborts by client and by the time waited: one program with one value has its \
+        "Group the aborts by client and by the time waited: one program with one value has its \
          own time-out",
-        "compare the waiting time with the usual response time of this path",
+        "Compare the waiting time with the usual response time of this path",
     ],
     fix: &[
-        "look up the request in the load balancer's log (ALB 460, nginx 499, HAProxy C-, Envoy \
+        "Look up the request in the load balancer's log (ALB 460, nginx 499, HAProxy C-, Envoy \
          DC), and make slow paths faster: clients leave when they wait",
-        "give programs that call this service a time-out longer than its slowest answer, or let \
+        "Give programs that call this service a time-out longer than its slowest answer, or let \
          them retry with care",
-        "if work must be finished although the client is gone, let the proxy keep the connection \
+        "If work must be finished although the client is gone, let the proxy keep the connection \
          to the target: nginx proxy_ignore_client_abort on",
-        "leave single aborts of browsers alone: they are normal",
+        "Leave single aborts of browsers alone: they are normal",
     ],
     references: &[
         "RFC 9112, 9.5 (failures and time-outs): \

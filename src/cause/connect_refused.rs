@@ -34,22 +34,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "run ss -ltnp at the target: does the port of the target group appear, and on 0.0.0.0, \
+        "Run ss -ltnp at the target: does the port of the target group appear, and on 0.0.0.0, \
          [::] or the right address",
-        "connect from another host in the load balancer's network: nc -vz <target> <port>",
-        "look at the service's start time and log: systemctl status, journalctl -u <unit>, docker \
+        "Connect from another host in the load balancer's network: nc -vz <target> <port>",
+        "Look at the service's start time and log: systemctl status, journalctl -u <unit>, docker \
          ps, kubectl get pods",
-        "list rejecting rules: iptables -S | grep -i reject, nft list ruleset | grep -i reject",
+        "List rejecting rules: iptables -S | grep -i reject, nft list ruleset | grep -i reject",
     ],
     fix: &[
-        "start the target's program, or make the target group's port the one that it listens on",
-        "let the program listen on all addresses (0.0.0.0 or [::]) instead of 127.0.0.1, and \
+        "Start the target's program, or make the target group's port the one that it listens on",
+        "Let the program listen on all addresses (0.0.0.0 or [::]) instead of 127.0.0.1, and \
          publish the container's port",
-        "during deployments register the target only when it listens, and deregister it before it \
+        "During deployments register the target only when it listens, and deregister it before it \
          stops (readiness probe, deregistration delay)",
-        "restart the program automatically when it dies (systemd Restart=on-failure, a restart \
+        "Restart the program automatically when it dies (systemd Restart=on-failure, a restart \
          policy), and find out why it died",
-        "remove the firewall rule that rejects with TCP reset, if the capture at the target shows \
+        "Remove the firewall rule that rejects with TCP reset, if the capture at the target shows \
          no SYN",
     ],
     references: &[

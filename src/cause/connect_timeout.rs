@@ -41,24 +41,24 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(504),
     confirm: &[
-        "capture at the target at the same time: tcpdump -ni any 'tcp port <port> and \
+        "Capture at the target at the same time: tcpdump -ni any 'tcp port <port> and \
          tcp[tcpflags] & tcp-syn != 0'",
-        "if no SYN arrives, check in order: load balancer egress, target ingress, network ACL of \
+        "If no SYN arrives, check in order: load balancer egress, target ingress, network ACL of \
          both subnets, routes, the registered address and port",
-        "if SYNs arrive, look at the host: ss -ltn, nstat -az TcpExtListenOverflows \
+        "If SYNs arrive, look at the host: ss -ltn, nstat -az TcpExtListenOverflows \
          TcpExtListenDrops, nft list ruleset",
-        "look for REJECT in the VPC flow logs of the target's network interface",
+        "Look for REJECT in the VPC flow logs of the target's network interface",
     ],
     fix: &[
-        "open the path: load balancer egress rule, target ingress rule, network ACL, route; a \
+        "Open the path: load balancer egress rule, target ingress rule, network ACL, route; a \
          capture at the target tells path from host",
-        "add an egress rule from the load balancer's security group to the target's port \
+        "Add an egress rule from the load balancer's security group to the target's port \
          (Terraform adds none by default)",
-        "allow the target's port from the load balancer's security group in the target's ingress \
+        "Allow the target's port from the load balancer's security group in the target's ingress \
          rules",
-        "in network ACLs allow the target's port inbound and ports 1024-65535 outbound at the \
+        "In network ACLs allow the target's port inbound and ports 1024-65535 outbound at the \
          target's subnet, and the reverse at the load balancer's",
-        "deregister targets that are gone, and correct the address or port of those that moved",
+        "Deregister targets that are gone, and correct the address or port of those that moved",
     ],
     references: &[
         "RFC 9293, 3.8.3 (connection failures): \

@@ -36,22 +36,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetHost,
     typical_status: Some(504),
     confirm: &[
-        "run nstat -az TcpExtListenOverflows TcpExtListenDrops twice: counters that grow mean a \
+        "Run nstat -az TcpExtListenOverflows TcpExtListenDrops twice: counters that grow mean a \
          full accept queue",
-        "run ss -ltn: Recv-Q above Send-Q on the listening socket is a full queue at this moment",
-        "look at packet counters of dropping rules: iptables -vnL INPUT, nft list ruleset",
-        "run nstat -az TcpExtIPReversePathFilter, and check that the destination address of the \
+        "Run ss -ltn: Recv-Q above Send-Q on the listening socket is a full queue at this moment",
+        "Look at packet counters of dropping rules: iptables -vnL INPUT, nft list ruleset",
+        "Run nstat -az TcpExtIPReversePathFilter, and check that the destination address of the \
          SYN is one of ip addr",
     ],
     fix: &[
-        "if nstat shows ListenOverflows, accept faster or queue more (workers, backlog, \
+        "If nstat shows ListenOverflows, accept faster or queue more (workers, backlog, \
          net.core.somaxconn); otherwise open the host's firewall",
-        "raise both limits together: the program's backlog (nginx listen ... backlog=4096, \
+        "Raise both limits together: the program's backlog (nginx listen ... backlog=4096, \
          gunicorn --backlog) and net.core.somaxconn = 4096",
-        "find what blocks the accepting thread: workers all busy, a lock, garbage collection, CPU \
+        "Find what blocks the accepting thread: workers all busy, a lock, garbage collection, CPU \
          throttling of the container",
-        "allow the load balancer's subnets to the port in the host's firewall",
-        "set net.ipv4.conf.all.rp_filter = 2 if reverse-path filtering drops the SYN",
+        "Allow the load balancer's subnets to the port in the host's firewall",
+        "Set net.ipv4.conf.all.rp_filter = 2 if reverse-path filtering drops the SYN",
     ],
     references: &[
         "RFC 9293, 3.5 (establishing a connection): \

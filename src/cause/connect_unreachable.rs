@@ -39,23 +39,23 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(502),
     confirm: &[
-        "look at who sent the ICMP error and its code (Wireshark: icmp.type == 3 or icmpv6.type \
+        "Look at who sent the ICMP error and its code (Wireshark: icmp.type == 3 or icmpv6.type \
          == 1)",
-        "check that the target exists and has this address: ip addr there, ip neigh show <target> \
+        "Check that the target exists and has this address: ip addr there, ip neigh show <target> \
          at the sender of the ICMP error",
-        "follow the way from the load balancer: ip route get <target>, traceroute -T -p <port> \
+        "Follow the way from the load balancer: ip route get <target>, traceroute -T -p <port> \
          <target>",
-        "list rejecting rules at the target: nft list ruleset | grep -i reject, iptables -S | \
+        "List rejecting rules at the target: nft list ruleset | grep -i reject, iptables -S | \
          grep -i reject, firewall-cmd --list-all",
     ],
     fix: &[
-        "look at the host that sent the ICMP error: a firewall rule that rejects, a missing \
+        "Look at the host that sent the ICMP error: a firewall rule that rejects, a missing \
          route, or a target that is down",
-        "remove or narrow the rejecting rule, so that the load balancer's addresses reach the \
+        "Remove or narrow the rejecting rule, so that the load balancer's addresses reach the \
          target's port",
-        "take targets that no longer exist out of the target group (terminated instances, moved \
+        "Take targets that no longer exist out of the target group (terminated instances, moved \
          pods)",
-        "add the missing route, also the one back, in the subnet's route table",
+        "Add the missing route, also the one back, in the subnet's route table",
     ],
     references: &[
         "RFC 792 (ICMP, destination unreachable): https://www.rfc-editor.org/rfc/rfc792",

@@ -21,21 +21,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Unknown,
     typical_status: None,
     confirm: &[
-        "read the blind spots of the finding: they name what is missing",
-        "capture whole packets, both directions, at both ends: tcpdump -ni any -s 0 -w cap.pcapng \
+        "Read the blind spots of the finding: they name what is missing",
+        "Capture whole packets, both directions, at both ends: tcpdump -ni any -s 0 -w cap.pcapng \
          'host <target> and port <port>'",
-        "start the capture before the connections are opened, and check tcpdump's last line for \
+        "Start the capture before the connections are opened, and check tcpdump's last line for \
          packets dropped by kernel",
-        "look for the request in the logs of the load balancer and of the target by time and path",
+        "Look for the request in the logs of the load balancer and of the target by time and path",
     ],
     fix: &[
-        "capture again without the blind spots named here: whole packets, both directions, from \
+        "Capture again without the blind spots named here: whole packets, both directions, from \
          before the connection opens",
-        "capture at the load balancer and at the target at the same time, and give both files to \
+        "Capture at the load balancer and at the target at the same time, and give both files to \
          why502",
-        "if the kernel dropped packets, filter narrower, raise tcpdump's buffer (-B 65536) and \
+        "If the kernel dropped packets, filter narrower, raise tcpdump's buffer (-B 65536) and \
          write to a fast disk",
-        "for encrypted legs capture where the bytes are in clear, for example between the TLS \
+        "For encrypted legs capture where the bytes are in clear, for example between the TLS \
          proxy and the application",
     ],
     references: &[

@@ -38,21 +38,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(502),
     confirm: &[
-        "capture at both ends at the same time: the RST arrives at the load balancer and never \
+        "Capture at both ends at the same time: the RST arrives at the load balancer and never \
          left the target",
-        "compare ip.ttl, ip.id, tcp.window_size_value and the TCP options of the RST with the \
+        "Compare ip.ttl, ip.id, tcp.window_size_value and the TCP options of the RST with the \
          target's packets before it",
-        "look in the logs of every firewall or intrusion-prevention system on the path for this \
+        "Look in the logs of every firewall or intrusion-prevention system on the path for this \
          connection",
-        "see whether the resets follow a content (one URL, one header, one payload): then it is \
+        "See whether the resets follow a content (one URL, one header, one payload): then it is \
          inspection",
     ],
     fix: &[
-        "find the device between (firewall, IDS, proxy) that resets this flow; capture at the \
+        "Find the device between (firewall, IDS, proxy) that resets this flow; capture at the \
          target to prove that the RST never left there",
-        "exempt the traffic between load balancer and targets from inspection, or correct the \
+        "Exempt the traffic between load balancer and targets from inspection, or correct the \
          rule that matched",
-        "encrypt this leg with TLS, so that a device cannot match on content",
+        "Encrypt this leg with TLS, so that a device cannot match on content",
     ],
     references: &[
         "RFC 5961, 3 (blind resets): https://www.rfc-editor.org/rfc/rfc5961#section-3",

@@ -53,32 +53,32 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "compare the idle time before the close across all findings: a value that repeats (5, 20, \
+        "Compare the idle time before the close across all findings: a value that repeats (5, 20, \
          60, 75 s) is the target's keep-alive time-out",
-        "look up that value in the target's settings and the load balancer's idle time-out; the \
+        "Look up that value in the target's settings and the load balancer's idle time-out; the \
          target's must be the longer one",
-        "capture at the target: the FIN leaves before the request arrives, and a RST without ACK \
+        "Capture at the target: the FIN leaves before the request arrives, and a RST without ACK \
          answers the request",
-        "look for the request in the target's access log: after a race there is no line for it",
+        "Look for the request in the target's access log: after a race there is no line for it",
     ],
     fix: &[
-        "set the target's keep-alive (idle) time-out longer than the load balancer's idle \
+        "Set the target's keep-alive (idle) time-out longer than the load balancer's idle \
          time-out, for example 75 s against the 60 s of an ALB",
-        "in Node.js set server.keepAliveTimeout = 75000 and server.headersTimeout = 76000 \
+        "In Node.js set server.keepAliveTimeout = 75000 and server.headersTimeout = 76000 \
          (versions up to 25 close after 5 s)",
-        "in gunicorn set --keep-alive 75 with gthread or async workers (default 2 s); in uvicorn \
+        "In gunicorn set --keep-alive 75 with gthread or async workers (default 2 s); in uvicorn \
          set --timeout-keep-alive 75 (default 5 s)",
-        "in Apache as target set KeepAliveTimeout 75 (default 5 s) and MaxKeepAliveRequests 0; in \
+        "In Apache as target set KeepAliveTimeout 75 (default 5 s) and MaxKeepAliveRequests 0; in \
          nginx as target keep keepalive_timeout at 75s or more",
-        "in Tomcat set keepAliveTimeout=\"75000\" and maxKeepAliveRequests=\"-1\" on the \
+        "In Tomcat set keepAliveTimeout=\"75000\" and maxKeepAliveRequests=\"-1\" on the \
          connector; in Spring Boot set server.tomcat.keep-alive-timeout=75s",
-        "in Go set http.Server.IdleTimeout to 75 s: if it is 0, ReadTimeout counts instead",
-        "behind a Google Cloud load balancer set the target above 600 s (620 s), because the load \
+        "In Go set http.Server.IdleTimeout to 75 s: if it is 0, ReadTimeout counts instead",
+        "Behind a Google Cloud load balancer set the target above 600 s (620 s), because the load \
          balancer's 600 s are fixed",
-        "where the target cannot be changed, shorten the reuse: keepalive_timeout in the nginx \
+        "Where the target cannot be changed, shorten the reuse: keepalive_timeout in the nginx \
          upstream block, idle_timeout of the Envoy cluster, idle_timeout.timeout_seconds of the \
          ALB",
-        "let the proxy repeat requests that are safe to repeat: HAProxy retry-on conn-failure \
+        "Let the proxy repeat requests that are safe to repeat: HAProxy retry-on conn-failure \
          empty-response, Envoy retry_on: reset",
     ],
     references: &[
@@ -92,7 +92,7 @@ pub(super) const CAUSE: Cause = Cause {
         "Google Cloud, request distribution: \
          https://cloud.google.com/load-balancing/docs/https/request-distribution",
         "Node.js, http server: https://nodejs.org/api/http.html",
-        "gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
+        "Gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
     ],
     detect,
 };

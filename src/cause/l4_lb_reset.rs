@@ -41,22 +41,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::LoadBalancer,
     typical_status: Some(502),
     confirm: &[
-        "compare the idle times of all such findings: none below the limit, all above it",
-        "for an NLB look at the CloudWatch metric TCP_ELB_Reset_Count at this time, for a NAT \
+        "Compare the idle times of all such findings: none below the limit, all above it",
+        "For an NLB look at the CloudWatch metric TCP_ELB_Reset_Count at this time, for a NAT \
          gateway at IdleTimeoutCount",
-        "capture at the target: it neither receives the request nor sends the RST",
-        "read the idle time-out of every device on the path (NLB listener attribute \
+        "Capture at the target: it neither receives the request nor sends the RST",
+        "Read the idle time-out of every device on the path (NLB listener attribute \
          tcp.idle_timeout.seconds)",
     ],
     fix: &[
-        "send TCP keep-alives, or close idle connections, sooner than the idle time-out of the \
+        "Send TCP keep-alives, or close idle connections, sooner than the idle time-out of the \
          layer-4 device (350 s for an NLB or NAT gateway)",
-        "set net.ipv4.tcp_keepalive_time = 120 and switch keep-alives on: nginx \
+        "Set net.ipv4.tcp_keepalive_time = 120 and switch keep-alives on: nginx \
          proxy_socket_keepalive on, HAProxy option srvtcpka, Envoy tcp_keepalive, Apache \
          keepalive=On",
-        "drop idle connections early at the proxy: keepalive_timeout 60s in the nginx upstream \
+        "Drop idle connections early at the proxy: keepalive_timeout 60s in the nginx upstream \
          block, idle_timeout of the Envoy cluster",
-        "raise the device's own limit: NLB listener attribute tcp.idle_timeout.seconds (60 to \
+        "Raise the device's own limit: NLB listener attribute tcp.idle_timeout.seconds (60 to \
          6000)",
     ],
     references: &[

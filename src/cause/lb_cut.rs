@@ -35,24 +35,24 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::LoadBalancer,
     typical_status: Some(502),
     confirm: &[
-        "compare the time with deployments, scaling and reloads (AWS: deregistration events, \
+        "Compare the time with deployments, scaling and reloads (AWS: deregistration events, \
          CloudTrail DeregisterTargets)",
-        "look in the proxy's log for a reload, a server marked DOWN or a worker that was ended \
+        "Look in the proxy's log for a reload, a server marked DOWN or a worker that was ended \
          (nginx: gracefully shutting down)",
-        "see in the capture whether this node's health checks stop or its addresses change at the \
+        "See in the capture whether this node's health checks stop or its addresses change at the \
          same time",
-        "compare the age of the cut requests with the deregistration delay (300 s)",
+        "Compare the age of the cut requests with the deregistration delay (300 s)",
     ],
     fix: &[
-        "give requests time to finish: a deregistration delay longer than the slowest request, \
+        "Give requests time to finish: a deregistration delay longer than the slowest request, \
          connection draining, graceful reload",
-        "AWS: raise deregistration_delay.timeout_seconds (300 s by default, up to 3600 s) above \
+        "On AWS raise deregistration_delay.timeout_seconds (300 s by default, up to 3600 s) above \
          the longest request",
-        "HAProxy: drain (set server ... state drain) before disabling, avoid on-marked-down \
+        "In HAProxy drain (set server ... state drain) before disabling, avoid on-marked-down \
          shutdown-sessions, raise hard-stop-after",
-        "nginx: raise worker_shutdown_timeout; Kubernetes: preStop delay and \
+        "In nginx raise worker_shutdown_timeout; in Kubernetes set a preStop delay, and \
          terminationGracePeriodSeconds above the longest request",
-        "steady the health check if targets flap: longer time-out, higher unhealthy threshold, a \
+        "Steady the health check if targets flap: longer time-out, higher unhealthy threshold, a \
          lighter path",
     ],
     references: &[

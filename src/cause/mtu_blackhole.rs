@@ -32,21 +32,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(504),
     confirm: &[
-        "try the sizes: ping -M do -s 1472 <target> (1500 bytes), then -s 1372; for jumbo frames \
+        "Try the sizes: ping -M do -s 1472 <target> (1500 bytes), then -s 1372; for jumbo frames \
          -s 8973",
-        "run tracepath -n <target> in both directions: it prints the MTU of each hop",
-        "compare the MSS in SYN and SYN-ACK with the interface: ip link show, ip route get \
+        "Run tracepath -n <target> in both directions: it prints the MTU of each hop",
+        "Compare the MSS in SYN and SYN-ACK with the interface: ip link show, ip route get \
          <target>",
-        "capture icmp[0] == 3 and icmp[1] == 4 at the sender: does the message arrive",
+        "Capture icmp[0] == 3 and icmp[1] == 4 at the sender: does the message arrive",
     ],
     fix: &[
-        "let ICMP fragmentation needed (type 3 code 4; ICMPv6 type 2) through security groups, \
+        "Let ICMP fragmentation needed (type 3 code 4; ICMPv6 type 2) through security groups, \
          network ACLs and firewalls to the sender",
-        "clamp the MSS at the tunnel or router: iptables -t mangle -A FORWARD -p tcp --tcp-flags \
+        "Clamp the MSS at the tunnel or router: iptables -t mangle -A FORWARD -p tcp --tcp-flags \
          SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
-        "set the right MTU on interfaces in front of the narrow link (ip link set dev eth0 mtu \
+        "Set the right MTU on interfaces in front of the narrow link (ip link set dev eth0 mtu \
          1500; container network MTU = host MTU minus overlay header)",
-        "set net.ipv4.tcp_mtu_probing = 1, so that Linux finds the size by itself when ICMP is \
+        "Set net.ipv4.tcp_mtu_probing = 1, so that Linux finds the size by itself when ICMP is \
          filtered",
     ],
     references: &[

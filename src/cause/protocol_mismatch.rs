@@ -39,20 +39,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Configuration,
     typical_status: Some(502),
     confirm: &[
-        "ask the port in both ways: curl -v http://<target>:<port>/ and curl -vk \
+        "Ask the port in both ways: curl -v http://<target>:<port>/ and curl -vk \
          https://<target>:<port>/",
-        "for HTTP/2 and gRPC: curl -v --http2-prior-knowledge http://<target>:<port>/",
-        "openssl s_client -connect <target>:<port> shows a certificate if the port speaks TLS",
-        "compare with the target group's protocol, protocol version and port",
+        "For HTTP/2 and gRPC: curl -v --http2-prior-knowledge http://<target>:<port>/",
+        "Run openssl s_client -connect <target>:<port>: it prints a certificate if the port \
+         speaks TLS",
+        "Compare with the target group's protocol, protocol version and port",
     ],
     fix: &[
-        "set the target group's protocol to what the port speaks (HTTP, HTTPS, HTTP2 or gRPC), or \
+        "Set the target group's protocol to what the port speaks (HTTP, HTTPS, HTTP2 or gRPC), or \
          point it at the port that speaks HTTP",
-        "nginx: use proxy_pass https://..., or grpc_pass grpc:// for gRPC; HAProxy: add ssl (or \
-         proto h2) to the server line; Envoy: add a TLS transport_socket",
-        "on an ALB choose the target group's protocol version (HTTP1, HTTP2, GRPC) to fit: it \
+        "In nginx use proxy_pass https://..., or grpc_pass grpc:// for gRPC; in HAProxy add ssl \
+         (or proto h2) to the server line; in Envoy add a TLS transport_socket",
+        "On an ALB choose the target group's protocol version (HTTP1, HTTP2, GRPC) to fit: it \
          cannot be changed later, create a new group",
-        "give the health check the same protocol as the traffic, so that the mismatch shows \
+        "Give the health check the same protocol as the traffic, so that the mismatch shows \
          before users see it",
     ],
     references: &[

@@ -39,23 +39,23 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(504),
     confirm: &[
-        "capture at the target: does the request arrive there, and does an ACK leave",
-        "compare the idle time before the request: all above one value means an entry that \
+        "Capture at the target: does the request arrive there, and does an ACK leave",
+        "Compare the idle time before the request: all above one value means an entry that \
          expired (350 s: NAT gateway or NLB)",
-        "look for a full table or invalid packets: journalctl -k | grep nf_conntrack, conntrack \
+        "Look for a full table or invalid packets: journalctl -k | grep nf_conntrack, conntrack \
          -S, nstat -az TcpInCsumErrors",
-        "compare the time with changes of security groups, network ACLs and routes, and with the \
+        "Compare the time with changes of security groups, network ACLs and routes, and with the \
          death of the host",
     ],
     fix: &[
-        "find what drops packets of this flow (expired NAT or conntrack entry, changed rule or \
+        "Find what drops packets of this flow (expired NAT or conntrack entry, changed rule or \
          route, dead host) with a capture at the target",
-        "close idle connections, or send TCP keep-alives, sooner than the shortest idle time-out \
+        "Close idle connections, or send TCP keep-alives, sooner than the shortest idle time-out \
          on the path",
-        "raise net.netfilter.nf_conntrack_max where the table was full",
-        "set the proxy's connect and read time-outs so that a dead host is noticed in seconds, \
+        "Raise net.netfilter.nf_conntrack_max where the table was full",
+        "Set the proxy's connect and read time-outs so that a dead host is noticed in seconds, \
          and let health checks take it out",
-        "change firewall rules in a way that keeps established connections (AWS security groups: \
+        "Change firewall rules in a way that keeps established connections (AWS security groups: \
          some changes end tracked flows)",
     ],
     references: &[

@@ -40,24 +40,24 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: None,
     confirm: &[
-        "compare Content-Length with the body bytes in the finding: always the same difference \
+        "Compare Content-Length with the body bytes in the finding: always the same difference \
          means a wrong length, not a crash",
-        "ask the target directly: curl -so /dev/null http://<target>:<port><path> ends with error \
+        "Ask the target directly: curl -so /dev/null http://<target>:<port><path> ends with error \
          18 when the transfer is short",
-        "look in the target's log for an exception, a write time-out or a killed worker at this \
+        "Look in the target's log for an exception, a write time-out or a killed worker at this \
          time",
-        "see whether the cuts come after the same number of bytes or the same time: a limit, or a \
+        "See whether the cuts come after the same number of bytes or the same time: a limit, or a \
          time-out",
     ],
     fix: &[
-        "find out why the target stopped while it wrote the body (crash, kill, write time-out, \
+        "Find out why the target stopped while it wrote the body (crash, kill, write time-out, \
          wrong Content-Length)",
-        "let the framework compute Content-Length, after compression and in bytes, not characters",
-        "raise the target's write or worker time-out for long transfers (gunicorn --timeout, Go \
+        "Let the framework compute Content-Length, after compression and in bytes, not characters",
+        "Raise the target's write or worker time-out for long transfers (gunicorn --timeout, Go \
          WriteTimeout)",
-        "if the target is itself a proxy, look at its upstream and its disk: nginx \
+        "If the target is itself a proxy, look at its upstream and its disk: nginx \
          proxy_read_timeout, proxy_max_temp_file_size",
-        "drain targets for longer than the longest download before stopping them",
+        "Drain targets for longer than the longest download before stopping them",
     ],
     references: &[
         "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",

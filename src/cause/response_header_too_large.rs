@@ -32,21 +32,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "measure the header: curl -so /dev/null -D - http://<target>:<port><path> | wc -c, with \
+        "Measure the header: curl -so /dev/null -D - http://<target>:<port><path> | wc -c, with \
          the user's cookies",
-        "find the big field: the same with | awk '{print length, $1}' | sort -n | tail",
-        "compare with the limit: proxy_buffer_size, tune.bufsize, Envoy max_response_headers_kb, \
+        "Find the big field: the same with | awk '{print length, $1}' | sort -n | tail",
+        "Compare with the limit: proxy_buffer_size, tune.bufsize, Envoy max_response_headers_kb, \
          32 KB for an ALB",
-        "look for the words of the proxy's log (nginx: too big header, Apache: AH10124)",
+        "Look for the words of the proxy's log (nginx: too big header, Apache: AH10124)",
     ],
     fix: &[
-        "shrink the response header: fewer and smaller cookies, no tokens or debug data in \
+        "Shrink the response header: fewer and smaller cookies, no tokens or debug data in \
          headers, at most 32 KB behind an ALB",
-        "nginx: raise proxy_buffer_size to 16k or 32k, with proxy_buffers 8 32k and \
+        "In nginx raise proxy_buffer_size to 16k or 32k, with proxy_buffers 8 32k and \
          proxy_busy_buffers_size 64k",
-        "HAProxy: raise tune.bufsize to 32768 (it costs memory per connection)",
-        "keep session data on the server, and put only its key into the cookie",
-        "look for a handler that sets the same cookie or header again and again",
+        "In HAProxy raise tune.bufsize to 32768 (it costs memory per connection)",
+        "Keep session data on the server, and put only its key into the cookie",
+        "Look for a handler that sets the same cookie or header again and again",
     ],
     references: &[
         "RFC 9110, 5.4 (field limits): https://www.rfc-editor.org/rfc/rfc9110#section-5.4",

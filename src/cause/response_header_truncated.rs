@@ -36,20 +36,20 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "follow the stream in Wireshark: the last bytes show which header line was being written",
-        "look in the target's log for a crash, an exception or a killed worker at this time \
+        "Follow the stream in Wireshark: the last bytes show which header line was being written",
+        "Look in the target's log for a crash, an exception or a killed worker at this time \
          (journalctl -k | grep -i oom)",
-        "ask the target directly, without the load balancer: curl -sv --raw \
+        "Ask the target directly, without the load balancer: curl -sv --raw \
          http://<target>:<port><path>",
     ],
     fix: &[
-        "find out why the target process stopped while it wrote the header (crash, kill, \
+        "Find out why the target process stopped while it wrote the header (crash, kill, \
          exception after a partial flush)",
-        "build the whole header before the first write, so that an error can still become a clean \
+        "Build the whole header before the first write, so that an error can still become a clean \
          500",
-        "if the target is itself a proxy or runs scripts (CGI, FastCGI), read the log of what \
+        "If the target is itself a proxy or runs scripts (CGI, FastCGI), read the log of what \
          stands behind it",
-        "stop workers gracefully, so that a response in progress is finished first",
+        "Stop workers gracefully, so that a response in progress is finished first",
     ],
     references: &[
         "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",

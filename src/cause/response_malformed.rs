@@ -46,21 +46,21 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "look at the bytes that the finding names: in Wireshark go to the frame and follow the \
+        "Look at the bytes that the finding names: in Wireshark go to the frame and follow the \
          TCP stream",
-        "ask the target directly and show control characters: curl -s --raw -i \
+        "Ask the target directly and show control characters: curl -s --raw -i \
          http://<target>:<port><path> | cat -A | head -40",
-        "read the proxy's own words: nginx error log, HAProxy show errors on the admin socket, \
+        "Read the proxy's own words: nginx error log, HAProxy show errors on the admin socket, \
          Envoy response_code_details (http1.codec_error)",
     ],
     fix: &[
-        "correct the response that the target writes: the finding shows the offending bytes and \
+        "Correct the response that the target writes: the finding shows the offending bytes and \
          where they are",
-        "reject line breaks and control characters in header values that come from input \
+        "Reject line breaks and control characters in header values that come from input \
          (redirect targets, file names, cookies)",
-        "let one layer only set Content-Length or Transfer-Encoding, never both, and never by hand",
-        "update the server library, or the inner proxy, that writes the response",
-        "loosen the proxy only as a stopgap (HAProxy option accept-invalid-http-response): it \
+        "Let one layer only set Content-Length or Transfer-Encoding, never both, and never by hand",
+        "Update the server library, or the inner proxy, that writes the response",
+        "Loosen the proxy only as a stopgap (HAProxy option accept-invalid-http-response): it \
          opens the door to response smuggling",
     ],
     references: &[

@@ -39,20 +39,20 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(504),
     confirm: &[
-        "compare Content-Length with the body bytes in the finding: missing by the same number \
+        "Compare Content-Length with the body bytes in the finding: missing by the same number \
          each time means a wrong length",
-        "ask the target directly and watch where it stops: curl -sN --trace-time -v \
+        "Ask the target directly and watch where it stops: curl -sN --trace-time -v \
          http://<target>:<port><path> -o /dev/null",
-        "capture at the target: does it go on sending (then the path loses it) or is it silent",
-        "look at what the worker waits for (py-spy dump, jstack, strace -p) during such a request",
+        "Capture at the target: does it go on sending (then the path loses it) or is it silent",
+        "Look at what the worker waits for (py-spy dump, jstack, strace -p) during such a request",
     ],
     fix: &[
-        "find out what the target waits for in the middle of its response (its own upstream, a \
+        "Find out what the target waits for in the middle of its response (its own upstream, a \
          lock, an unflushed buffer, a wrong Content-Length)",
-        "correct Content-Length: compute it after compression, in bytes",
-        "for event streams and long polls send a comment or heartbeat more often than the load \
+        "Correct Content-Length: compute it after compression, in bytes",
+        "For event streams and long polls send a comment or heartbeat more often than the load \
          balancer's time-out, for example every 15 s",
-        "raise the load balancer's idle limit where pauses are meant: ALB \
+        "Raise the load balancer's idle limit where pauses are meant: ALB \
          idle_timeout.timeout_seconds, nginx proxy_read_timeout, HAProxy timeout server or \
          timeout tunnel",
     ],

@@ -39,23 +39,23 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(504),
     confirm: &[
-        "look for the request in the target's log: did it end later (slow), never (hung), or is \
+        "Look for the request in the target's log: did it end later (slow), never (hung), or is \
          there no line (never accepted)",
-        "look at what the workers do: thread dump (jstack, py-spy dump --pid, kill -QUIT), slow \
+        "Look at what the workers do: thread dump (jstack, py-spy dump --pid, kill -QUIT), slow \
          query log of the database",
-        "run ss -ltn: a growing Recv-Q of the listening socket means that all workers are busy",
-        "compare the silence with the load balancer's time-out: idle_timeout.timeout_seconds, \
+        "Run ss -ltn: a growing Recv-Q of the listening socket means that all workers are busy",
+        "Compare the silence with the load balancer's time-out: idle_timeout.timeout_seconds, \
          proxy_read_timeout, timeout server, route timeout",
     ],
     fix: &[
-        "find out what the target does for so long (slow query, hung call, lock, all workers \
+        "Find out what the target does for so long (slow query, hung call, lock, all workers \
          busy) and give its own calls shorter time-outs",
-        "if the work is meant to take longer, raise the load balancer's limit: ALB \
+        "If the work is meant to take longer, raise the load balancer's limit: ALB \
          idle_timeout.timeout_seconds, nginx proxy_read_timeout, HAProxy timeout server, Envoy \
          route timeout",
-        "answer long work at once with 202, do it in the background, and let clients poll",
-        "add workers or targets if requests wait in the queue",
-        "set the target's own request limit a little below the load balancer's, so that the user \
+        "Answer long work at once with 202, do it in the background, and let clients poll",
+        "Add workers or targets if requests wait in the queue",
+        "Set the target's own request limit a little below the load balancer's, so that the user \
          gets a proper error and the worker is freed",
     ],
     references: &[

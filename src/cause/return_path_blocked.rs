@@ -37,22 +37,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Network,
     typical_status: Some(504),
     confirm: &[
-        "capture at both ends: the SYN-ACK leaves the target and does not arrive at the load \
+        "Capture at both ends: the SYN-ACK leaves the target and does not arrive at the load \
          balancer",
-        "run ip route get <load balancer address> at the target: is it the interface by which the \
+        "Run ip route get <load balancer address> at the target: is it the interface by which the \
          SYN came",
-        "look for REJECT from the target's port to ports 1024-65535 in the VPC flow logs",
-        "list the outbound rules of the network ACL at the target's subnet and the inbound rules \
+        "Look for REJECT from the target's port to ports 1024-65535 in the VPC flow logs",
+        "List the outbound rules of the network ACL at the target's subnet and the inbound rules \
          at the load balancer's",
     ],
     fix: &[
-        "allow the way back: outbound ports 1024-65535 in the network ACL of the target's subnet, \
+        "Allow the way back: outbound ports 1024-65535 in the network ACL of the target's subnet, \
          inbound in that of the load balancer's",
-        "route the answer back by the interface on which the request came (policy routing: ip \
+        "Route the answer back by the interface on which the request came (policy routing: ip \
          rule, ip route table)",
-        "keep both directions on the same stateful firewall, or take the firewall out of one path \
+        "Keep both directions on the same stateful firewall, or take the firewall out of one path \
          consistently",
-        "switch client IP preservation off (preserve_client_ip.enabled = false) where a target \
+        "Switch client IP preservation off (preserve_client_ip.enabled = false) where a target \
          reaches itself through a Network Load Balancer",
     ],
     references: &[

@@ -44,25 +44,25 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetHost,
     typical_status: Some(502),
     confirm: &[
-        "capture at the target at the same time: no request and no RST there means that a device \
+        "Capture at the target at the same time: no request and no RST there means that a device \
          between them answered",
-        "run uptime, who -b and, for containers, docker ps or kubectl get pod -o wide at the \
+        "Run uptime, who -b and, for containers, docker ps or kubectl get pod -o wide at the \
          target: did the host or the address change hands",
-        "compare the idle times before the resets: all above one value means a table entry with \
+        "Compare the idle times before the resets: all above one value means a table entry with \
          that life time",
-        "on NAT hosts and Kubernetes nodes look at conntrack -S, and at conntrack -L | grep \
+        "On NAT hosts and Kubernetes nodes look at conntrack -S, and at conntrack -L | grep \
          <port> for the flow",
     ],
     fix: &[
-        "find what forgot the connection (target restart, NAT, conntrack, firewall) and let the \
+        "Find what forgot the connection (target restart, NAT, conntrack, firewall) and let the \
          load balancer drop idle connections sooner than that",
-        "shorten reuse at the proxy: keepalive_timeout in the nginx upstream block, idle_timeout \
+        "Shorten reuse at the proxy: keepalive_timeout in the nginx upstream block, idle_timeout \
          of the Envoy cluster, pool-purge-delay in HAProxy",
-        "send TCP keep-alives on idle connections: nginx proxy_socket_keepalive on, HAProxy \
+        "Send TCP keep-alives on idle connections: nginx proxy_socket_keepalive on, HAProxy \
          option srvtcpka, with net.ipv4.tcp_keepalive_time below the device's limit",
-        "raise the table's life time, for example \
+        "Raise the table's life time, for example \
          net.netfilter.nf_conntrack_tcp_timeout_established",
-        "when replacing targets, drain and close connections before the address is taken away or \
+        "When replacing targets, drain and close connections before the address is taken away or \
          given to another host",
     ],
     references: &[

@@ -45,23 +45,23 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "look in the capture for an early response of the target (413, 401, 408) before its close",
-        "compare the bytes received with the target's limits (nginx client_max_body_size 1m by \
+        "Look in the capture for an early response of the target (413, 401, 408) before its close",
+        "Compare the bytes received with the target's limits (nginx client_max_body_size 1m by \
          default, Tomcat maxPostSize and maxSwallowSize 2 MB)",
-        "compare the time from request to close with its read time-outs (nginx \
+        "Compare the time from request to close with its read time-outs (nginx \
          client_body_timeout 60s, Node.js requestTimeout 300 s)",
-        "look in the target's log for 413, body too large, read time-out, or a crash at this time",
+        "Look in the target's log for 413, body too large, read time-out, or a crash at this time",
     ],
     fix: &[
-        "raise the target's body limit or read time-out (nginx client_max_body_size, \
+        "Raise the target's body limit or read time-out (nginx client_max_body_size, \
          client_body_timeout), or let it read the body before it answers",
-        "close in two steps after an early answer: shut down the sending side, go on reading, \
+        "Close in two steps after an early answer: shut down the sending side, go on reading, \
          then close (nginx lingering_close on or always)",
-        "in Tomcat raise maxSwallowSize, so that a rejected upload is read to its end instead of \
+        "In Tomcat raise maxSwallowSize, so that a rejected upload is read to its end instead of \
          being reset",
-        "enforce the same limit at the load balancer, so that an upload that is too large never \
+        "Enforce the same limit at the load balancer, so that an upload that is too large never \
          reaches the target",
-        "let clients send Expect: 100-continue for large uploads, where the load balancer passes \
+        "Let clients send Expect: 100-continue for large uploads, where the load balancer passes \
          it on (an ALB answers it itself)",
     ],
     references: &[

@@ -41,23 +41,23 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "run journalctl -k | grep -iE 'oom|killed process|segfault' for the time of the FIN",
-        "compare the start times of the workers with that time: ps -eo pid,lstart,cmd",
-        "look in the application's log for a worker time-out, a restart, or an exception without \
+        "Run journalctl -k | grep -iE 'oom|killed process|segfault' for the time of the FIN",
+        "Compare the start times of the workers with that time: ps -eo pid,lstart,cmd",
+        "Look in the application's log for a worker time-out, a restart, or an exception without \
          an answer (gunicorn: WORKER TIMEOUT)",
-        "compare the time from request to FIN across the findings: equal values are a time-out, \
+        "Compare the time from request to FIN across the findings: equal values are a time-out, \
          one common instant is a restart",
     ],
     fix: &[
-        "read the target's log at this time: the handler or worker ended without answering \
+        "Read the target's log at this time: the handler or worker ended without answering \
          (crash, out of memory, worker time-out, restart)",
-        "if the gap is a worker time-out, make the request faster or raise the limit (gunicorn \
+        "If the gap is a worker time-out, make the request faster or raise the limit (gunicorn \
          --timeout, 30 s by default; php-fpm request_terminate_timeout)",
-        "if the process was killed for memory, raise the container's or unit's memory limit or \
+        "If the process was killed for memory, raise the container's or unit's memory limit or \
          lower the number of workers",
-        "if it was a restart or deployment, take the target out of rotation first and stop \
+        "If it was a restart or deployment, take the target out of rotation first and stop \
          gracefully: preStop delay, deregistration delay, SIGTERM before SIGKILL",
-        "answer every request, also a rejected one, with a status instead of closing the socket \
+        "Answer every request, also a rejected one, with a status instead of closing the socket \
          (nginx return 444 closes without an answer)",
     ],
     references: &[
@@ -69,7 +69,7 @@ pub(super) const CAUSE: Cause = Cause {
          https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
         "HAProxy, session state at disconnection (8.5): \
          https://docs.haproxy.org/2.6/configuration.html#8.5",
-        "gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
+        "Gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
     ],
     detect,
 };

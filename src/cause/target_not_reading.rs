@@ -38,22 +38,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(504),
     confirm: &[
-        "run ss -tnpi at the target: a Recv-Q that stays full on this connection shows bytes that \
+        "Run ss -tnpi at the target: a Recv-Q that stays full on this connection shows bytes that \
          the program does not read, and which one",
-        "look at what that process does: py-spy dump, jstack, strace -p, cat /proc/<pid>/stack; \
+        "Look at what that process does: py-spy dump, jstack, strace -p, cat /proc/<pid>/stack; \
          state T is stopped, D waits for disk",
-        "look at CPU throttling of the container: nr_throttled in /sys/fs/cgroup/cpu.stat",
-        "look at the disk to which uploads are written: iostat -x 1, df -h",
+        "Look at CPU throttling of the container: nr_throttled in /sys/fs/cgroup/cpu.stat",
+        "Look at the disk to which uploads are written: iostat -x 1, df -h",
     ],
     fix: &[
-        "find out why the program stopped reading (blocked worker, starved CPU, body not \
+        "Find out why the program stopped reading (blocked worker, starved CPU, body not \
          consumed, slow disk) and free it",
-        "read request bodies in a thread or task of their own, or stream them, instead of \
+        "Read request bodies in a thread or task of their own, or stream them, instead of \
          blocking the accepting loop",
-        "let the proxy buffer uploads, so that a slow reader does not hold it (nginx \
+        "Let the proxy buffer uploads, so that a slow reader does not hold it (nginx \
          proxy_request_buffering on)",
-        "set a read time-out and a body limit in the target, so that it ends such requests itself",
-        "raise the CPU limit of the container, or the throughput of the disk",
+        "Set a read time-out and a body limit in the target, so that it ends such requests itself",
+        "Raise the CPU limit of the container, or the throughput of the disk",
     ],
     references: &[
         "RFC 9293, 3.8.6.1 (zero-window probing): \

@@ -37,22 +37,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: None,
     confirm: &[
-        "read the target's application log at the time of the response, by request line or trace \
+        "Read the target's application log at the time of the response, by request line or trace \
          id",
-        "compare elb_status_code with target_status_code in the access log (nginx: $status with \
+        "Compare elb_status_code with target_status_code in the access log (nginx: $status with \
          $upstream_status)",
-        "look at the Server header and body of the response: do they come from the application or \
+        "Look at the Server header and body of the response: do they come from the application or \
          from a proxy in front of it",
-        "if it is a 502, 503 or 504, capture between the target and what it calls (often on the \
+        "If it is a 502, 503 or 504, capture between the target and what it calls (often on the \
          loopback interface)",
     ],
     fix: &[
-        "read the target's application log for this request: the program decided on this status, \
+        "Read the target's application log for this request: the program decided on this status, \
          the load balancer only passed it on",
-        "if the target is a proxy, look at its own upstream: run why502 on a capture of that leg \
+        "If the target is a proxy, look at its own upstream: run why502 on a capture of that leg \
          (loopback: -i lo)",
-        "for 503 under load add workers or targets, or raise the limit that sheds it",
-        "let the target add a request id to its log and response, so that the two can be joined",
+        "For 503 under load add workers or targets, or raise the limit that sheds it",
+        "Let the target add a request id to its log and response, so that the two can be joined",
     ],
     references: &[
         "RFC 9110, 15.6 (server errors): https://www.rfc-editor.org/rfc/rfc9110#section-15.6",

@@ -42,22 +42,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: Some(502),
     confirm: &[
-        "look for the request in the application's log: no line at all means that it was never \
+        "Look for the request in the application's log: no line at all means that it was never \
          accepted or read",
-        "run nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPAbortOnData \
+        "Run nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPAbortOnData \
          TcpExtTCPAbortOnClose twice and compare",
-        "run ss -ltn and compare Recv-Q (waiting) with Send-Q (limit) of the listening socket",
-        "run journalctl -k | grep -iE 'oom|killed process|segfault' for the time of the RST",
+        "Run ss -ltn and compare Recv-Q (waiting) with Send-Q (limit) of the listening socket",
+        "Run journalctl -k | grep -iE 'oom|killed process|segfault' for the time of the RST",
     ],
     fix: &[
-        "read the target's log at this time: the process closed the socket with the request \
+        "Read the target's log at this time: the process closed the socket with the request \
          unread (crash, restart, accept queue, SO_LINGER 0)",
-        "if connections die in the accept queue, add workers, and let a stopping process accept \
+        "If connections die in the accept queue, add workers, and let a stopping process accept \
          and answer what is queued before it closes its listening socket",
-        "if the program rejects requests early, let it read the whole request, or shut down its \
+        "If the program rejects requests early, let it read the whole request, or shut down its \
          sending side and drain, before it closes",
-        "remove SO_LINGER with time 0 from the server's sockets",
-        "restart gracefully: stop the load balancer from sending first (deregister, fail the \
+        "Remove SO_LINGER with time 0 from the server's sockets",
+        "Restart gracefully: stop the load balancer from sending first (deregister, fail the \
          readiness check), then stop the process",
     ],
     references: &[

@@ -37,24 +37,24 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::Configuration,
     typical_status: Some(504),
     confirm: &[
-        "run ss -tan | grep <source address>:<source port> at the target: an ESTABLISHED or \
+        "Run ss -tan | grep <source address>:<source port> at the target: an ESTABLISHED or \
          TIME-WAIT connection on the same ports",
-        "run nstat -az TcpExtTCPChallengeACK TcpExtTWRecycled TcpExtPAWSEstab at the target",
-        "count the connections per source address and compare with sysctl \
+        "Run nstat -az TcpExtTCPChallengeACK TcpExtTWRecycled TcpExtPAWSEstab at the target",
+        "Count the connections per source address and compare with sysctl \
          net.ipv4.ip_local_port_range at the proxy",
-        "search the capture for the older connection on the same four numbers (Wireshark marks: \
+        "Search the capture for the older connection on the same four numbers (Wireshark marks: \
          TCP Port numbers reused)",
     ],
     fix: &[
-        "reuse source ports later: keep-alive to targets, more source addresses or targets, wider \
+        "Reuse source ports later: keep-alive to targets, more source addresses or targets, wider \
          ip_local_port_range, client IP preservation off",
-        "keep connections to targets open (nginx upstream keepalive, HAProxy http-reuse safe), so \
+        "Keep connections to targets open (nginx upstream keepalive, HAProxy http-reuse safe), so \
          that fewer are opened",
-        "widen the range with net.ipv4.ip_local_port_range = 1024 65535, or give the proxy more \
+        "Widen the range with net.ipv4.ip_local_port_range = 1024 65535, or give the proxy more \
          source addresses",
-        "on a Network Load Balancer set preserve_client_ip.enabled = false, and pass the client \
+        "On a Network Load Balancer set preserve_client_ip.enabled = false, and pass the client \
          address with proxy protocol v2",
-        "leave TCP timestamps on (net.ipv4.tcp_timestamps = 1), so that a connection in TIME-WAIT \
+        "Leave TCP timestamps on (net.ipv4.tcp_timestamps = 1), so that a connection in TIME-WAIT \
          can be reopened safely",
     ],
     references: &[

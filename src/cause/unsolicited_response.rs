@@ -34,22 +34,22 @@ pub(super) const CAUSE: Cause = Cause {
     responsible: Responsible::TargetApp,
     typical_status: None,
     confirm: &[
-        "look at the acknowledgment number of the response's first segment: it is not above the \
+        "Look at the acknowledgment number of the response's first segment: it is not above the \
          request's first byte",
-        "compare the idle time before with the target's keep-alive or header time-out: a constant \
+        "Compare the idle time before with the target's keep-alive or header time-out: a constant \
          value is its timer",
-        "look for the request in the target's access log: there is no line for it, or a 408 \
+        "Look for the request in the target's access log: there is no line for it, or a 408 \
          without a request line",
-        "if the status is not 408, look at the response before on the same connection: does its \
+        "If the status is not 408, look at the response before on the same connection: does its \
          length fit its Content-Length",
     ],
     fix: &[
-        "keep the target's idle time-out longer than the load balancer's (75 s against 60 s), so \
+        "Keep the target's idle time-out longer than the load balancer's (75 s against 60 s), so \
          that it never speaks on an idle connection",
-        "let the target close idle connections silently instead of sending 408",
-        "if bytes remained from the response before, correct its Content-Length, or the body that \
+        "Let the target close idle connections silently instead of sending 408",
+        "If bytes remained from the response before, correct its Content-Length, or the body that \
          was sent after HEAD, 204 or 304",
-        "shorten reuse at the proxy (keepalive_timeout in the nginx upstream block, idle_timeout \
+        "Shorten reuse at the proxy (keepalive_timeout in the nginx upstream block, idle_timeout \
          in Envoy) until the target is changed",
     ],
     references: &[
