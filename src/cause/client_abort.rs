@@ -8,15 +8,69 @@ use super::{Case, Cause, Confidence, Responsible, Verdict};
 pub(super) const CAUSE: Cause = Cause {
     id: "client-abort",
     summary: "the client of the load balancer went away, and the load balancer closed the connection to the target",
-    explanation: "the client of the load balancer went away, and the load balancer closed the connection to the target.",
-    seen_as: &[],
+    explanation: "\
+        The load balancer closed the connection to the target while a request was outstanding, \
+        at a moment that is no timer of its own. The likely reason is that its own client went \
+        away: a user who left the page, a mobile device out of reach, a program with a shorter \
+        time-out than the load balancer's. Nobody is left to answer, so it drops the request.\n\n\
+        HAProxy ends the connection with RST, nginx, Apache and Envoy with FIN; the target \
+        often still sends its answer later and gets RST for it. At the target that is all that \
+        can be seen, and it cannot be told with certainty from a time-out of the load \
+        balancer. Hints are used: the silence before the close is not a round or repeated \
+        value, or the load balancer has waited longer for other requests.\n\n\
+        The front side proves it: a FIN or RST of the client right before, or a log line with \
+        460 (ALB), 499 (nginx), C in HAProxy's termination state, DC in Envoy. A client that \
+        always gives up after the same 5 or 10 s looks like a time-out of the load balancer: \
+        then compare with its settings.\n\n\
+        Slow responses make clients leave: many aborts with long waiting times are a sign of a \
+        slow target, even though no 5xx appears. Neighbours: response-timeout and \
+        response-stalled (constant silence), lb-cut (many connections in one instant).",
+    seen_as: &[
+        ("AWS ALB", "460"),
+        ("HAProxy", "termination state CC, CH or CD"),
+        (
+            "nginx",
+            "499, client prematurely closed connection, so upstream connection is closed too",
+        ),
+        ("Envoy", "0, flag DC, downstream_remote_disconnect"),
+        ("Apache", "the target's status, as if nothing had happened"),
+        ("GCP", "0, client_disconnected_before_any_response"),
+        ("Azure", "499 (v1: 0), ERRORINFO_CLIENT_CLOSED_REQUEST; Front Door ClientDisconnected"),
+    ],
     responsible: Responsible::Client,
     typical_status: Some(460),
-    confirm: &[],
-    fix: &[
-        "compare with the load balancer's log (ALB 460, nginx 499, HAProxy C-): the client did not wait",
+    confirm: &[
+        "Look for the request in the load balancer's log: 460, 499, C-- or DC confirm it, 504 or \
+         sH is a time-out instead",
+        "Capture on the client side of the load balancer as well: a FIN or RST of the client \
+         comes right before",
+        "Group the aborts by client and by the time waited: one program with one value has its \
+         own time-out",
+        "Compare the waiting time with the usual response time of this path",
     ],
-    references: &[],
+    fix: &[
+        "Look up the request in the load balancer's log (ALB 460, nginx 499, HAProxy C-, Envoy \
+         DC), and make slow paths faster: clients leave when they wait",
+        "Give programs that call this service a time-out longer than its slowest answer, or let \
+         them retry with care",
+        "If work must be finished although the client is gone, let the proxy keep the connection \
+         to the target: nginx proxy_ignore_client_abort on",
+        "Leave single aborts of browsers alone: they are normal",
+    ],
+    references: &[
+        "RFC 9112, 9.5 (failures and time-outs): \
+         https://www.rfc-editor.org/rfc/rfc9112#section-9.5",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "AWS, ALB access logs: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "Envoy, access log response flags: \
+         https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage",
+        "Google Cloud, load balancer logging: \
+         https://cloud.google.com/load-balancing/docs/https/https-logging-monitoring",
+    ],
     detect,
 };
 
