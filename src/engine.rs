@@ -347,7 +347,6 @@ impl StreamSink for Sink<'_> {
 
     fn ended(&mut self, side: Side, _: Mark) {
         let Sink { conversation, fresh, longest_wait, counts, all } = self;
-        conversation
-            .ended(side, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+        conversation.ended(side, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
     }
 }

@@ -27,9 +27,12 @@ pub fn patterns(findings: &[Finding], servers: &BTreeSet<Endpoint>) -> Vec<Patte
         let kinds = [idle_time, outstanding_time, burst, request_cap];
         let mut found: Vec<_> = kinds.iter().filter_map(|kind| kind(&findings)).collect();
         found.extend(one_target(&findings, servers));
-        patterns.extend(
-            found.into_iter().map(|(findings, kind)| Pattern { cause, kind, findings, of }),
-        );
+        patterns.extend(found.into_iter().map(|(findings, kind)| Pattern {
+            cause,
+            kind,
+            findings,
+            of,
+        }));
     }
     patterns
 }
@@ -74,11 +77,7 @@ fn cluster(mut values: Vec<i64>, of: usize) -> Option<(u64, f64, (f64, f64))> {
         return None;
     }
     let seconds = |nanos: &i64| *nanos as f64 / 1e9;
-    Some((
-        near.len() as u64,
-        seconds(&median),
-        (seconds(near.first()?), seconds(near.last()?)),
-    ))
+    Some((near.len() as u64, seconds(&median), (seconds(near.first()?), seconds(near.last()?))))
 }
 
 /// The most findings within one [`BURST`], when they are at least half and the rest lies far off.
@@ -99,10 +98,7 @@ fn burst(findings: &[&Finding]) -> Found {
         return None;
     }
     let (first, last) = (*times.get(best.start)?, *times.get(best.end - 1)?);
-    Some((
-        best.len() as u64,
-        PatternKind::Burst { from: first, within_s: last.since(first) },
-    ))
+    Some((best.len() as u64, PatternKind::Burst { from: first, within_s: last.since(first) }))
 }
 
 fn request_cap(findings: &[&Finding]) -> Found {
@@ -125,10 +121,9 @@ fn one_target(findings: &[&Finding], servers: &BTreeSet<Endpoint>) -> Found {
         *by_server.entry(finding.server).or_default() += 1;
     }
     let (server, count) = by_server.into_iter().max_by_key(|(_, count)| *count)?;
-    let others = servers
-        .iter()
-        .filter(|other| other.port == server.port && other.ip != server.ip)
-        .count() as u64;
+    let others =
+        servers.iter().filter(|other| other.port == server.port && other.ip != server.ip).count()
+            as u64;
     (others > 0 && count * 10 >= findings.len() * 8)
         .then_some((count as u64, PatternKind::OneTarget { server, others }))
 }
@@ -181,7 +176,12 @@ mod tests {
             .into_iter()
             .map(|pattern| {
                 let name = format!("{:?}", pattern.kind);
-                format!("{} {}/{}", name.split([' ', '{']).next().unwrap_or(""), pattern.findings, pattern.of)
+                format!(
+                    "{} {}/{}",
+                    name.split([' ', '{']).next().unwrap_or(""),
+                    pattern.findings,
+                    pattern.of
+                )
             })
             .collect()
     }

@@ -109,8 +109,7 @@ pub fn analyse(
     });
     let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
     let mut engine = Engine::new(options);
-    let mut collector =
-        Collector { settings, report: Report::default(), servers: BTreeSet::new() };
+    let mut collector = Collector { settings, report: Report::default(), servers: BTreeSet::new() };
     let mut skipped: HashMap<Skip, u64> = HashMap::new();
     let mut packets = 0_u64;
     while let Some(frame) = timeline.next_frame()? {

@@ -37,7 +37,9 @@ fn conversations() -> Vec<Script> {
 }
 
 /// What must not change: how each exchange ended, and the verdicts.
-fn essence(outcome: &Outcome) -> (Vec<(u32, State, Option<u16>)>, Vec<(&'static str, &'static str)>) {
+fn essence(
+    outcome: &Outcome,
+) -> (Vec<(u32, State, Option<u16>)>, Vec<(&'static str, &'static str)>) {
     let exchanges = outcome.exchanges.iter().map(|exchange| {
         let status = exchange.response.as_ref().and_then(|response| response.status);
         (exchange.ordinal, exchange.state, status)
@@ -58,12 +60,7 @@ fn split(packets: Vec<Packet>, mut cut: impl FnMut(usize) -> usize) -> Vec<Packe
         while !rest.is_empty() {
             let len = cut(rest.len()).clamp(1, rest.len());
             let id = packet.ip_id.wrapping_add((packet.payload.len() - rest.len()) as u16 * 7 + 9);
-            pieces.push(Packet {
-                seq,
-                ip_id: id,
-                payload: rest[..len].to_vec(),
-                ..packet.clone()
-            });
+            pieces.push(Packet { seq, ip_id: id, payload: rest[..len].to_vec(), ..packet.clone() });
             seq = seq.wrapping_add(len as u32);
             rest = &rest[len..];
         }

@@ -147,7 +147,11 @@ fn judge_run(run: &Run, vantage: &str, capture: &Path, score: &mut Score) {
 }
 
 fn print(vantage: &str, score: &Score) {
-    eprintln!("\ncaptured at the {vantage}: {} failed, {} answered", score.failed(), score.answered);
+    eprintln!(
+        "\ncaptured at the {vantage}: {} failed, {} answered",
+        score.failed(),
+        score.answered
+    );
     for ((wanted, found), count) in &score.matrix {
         let mark = if wanted == found { ' ' } else { '*' };
         eprintln!("  {count:5} {mark} {wanted:30} -> {found}");
@@ -159,10 +163,8 @@ fn print(vantage: &str, score: &Score) {
 
 #[test]
 fn verdicts_agree_with_the_proxies_logs() {
-    let folder = std::env::var_os("WHY502_LAB").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("WHY502_LAB")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures"), PathBuf::from);
     let runs = runs(&folder);
     assert!(!runs.is_empty(), "no truth files below {}", folder.display());
     let mut scores = BTreeMap::new();

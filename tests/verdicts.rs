@@ -49,7 +49,8 @@ fn a_prober_that_resets_after_the_status_line_is_content() {
 
 #[test]
 fn an_upgraded_connection_may_end_in_any_way() {
-    let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                     Connection: Upgrade\r\n\r\n";
     let open = Script::open().ask(upgrade).answer(switched).say(Client, "\x01\x02");
@@ -61,7 +62,12 @@ fn an_upgraded_connection_may_end_in_any_way() {
 fn keep_alive_probes_are_no_retransmissions() {
     let mut script = Script::open().exchange().wait(30 * SECOND);
     let last = script.packets.iter().rev().find(|packet| packet.side == Client).cloned().unwrap();
-    script.packets.push(Packet { at: script.now, seq: last.seq.wrapping_sub(1), ip_id: 777, ..last });
+    script.packets.push(Packet {
+        at: script.now,
+        seq: last.seq.wrapping_sub(1),
+        ip_id: 777,
+        ..last
+    });
     let outcome = script.wait(RTT).ack(Server).wait(SECOND).close(Client).run();
     assert_eq!(outcome.verdicts(), []);
     assert_eq!(outcome.flows[0].half(Client).retransmissions, 0);
@@ -107,11 +113,7 @@ fn a_bare_rst_on_a_reused_connection_is_stale() {
 #[test]
 fn closes_inside_a_response_are_told_by_how_far_it_came() {
     let head = "HTTP/1.1 200 OK\r\nContent-Le";
-    both(
-        Script::open().ask(GET).answer(head).fin(Server),
-        "response-header-truncated",
-        "certain",
-    );
+    both(Script::open().ask(GET).answer(head).fin(Server), "response-header-truncated", "certain");
     let body = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart";
     both(Script::open().ask(GET).answer(body).fin(Server), "response-body-truncated", "certain");
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n";
@@ -186,7 +188,10 @@ fn a_request_that_is_never_acknowledged_is_unacked() {
     for _ in 0..4 {
         script = script.wait(SECOND).again(Client);
     }
-    assert_eq!(script.wait(SECOND).rst_ack(Client).run().verdicts(), [("request-unacked", "certain")]);
+    assert_eq!(
+        script.wait(SECOND).rst_ack(Client).run().verdicts(),
+        [("request-unacked", "certain")]
+    );
 }
 
 #[test]
@@ -237,7 +242,10 @@ fn the_same_silence_each_time_is_a_timer_and_a_shorter_one_an_abort() {
 
 #[test]
 fn one_silence_of_no_round_length_is_a_possible_abort() {
-    assert_eq!(merged(vec![silent(1001, 0, 1_370 * MS)]).verdicts(), [("client-abort", "possible")]);
+    assert_eq!(
+        merged(vec![silent(1001, 0, 1_370 * MS)]).verdicts(),
+        [("client-abort", "possible")]
+    );
 }
 
 #[test]
@@ -355,7 +363,10 @@ fn port_reuse_makes_a_new_flow() {
     packets.extend(second);
     let outcome = run(&packets);
     assert_eq!(outcome.flows.len(), 2);
-    assert_eq!(outcome.flows.iter().map(|flow| flow.stream).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    assert_eq!(
+        outcome.flows.iter().map(|flow| flow.stream).collect::<Vec<_>>(),
+        [Some(0), Some(1)]
+    );
     assert_eq!(outcome.verdicts(), []);
 }
 

@@ -10,13 +10,13 @@
 
 use std::ops::Range;
 
+use super::Direction;
 use super::bytes::Order;
 use super::notes::{Cut, Notes, Odd};
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
 use super::window::{MAX_FRAME, MAX_ITEM, Window};
-use super::Direction;
 use crate::time::Timestamp;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -65,7 +65,9 @@ impl Pcapng {
 
     /// Packets that the capturing host says it lost.
     pub(super) fn drops(&self) -> u64 {
-        self.interfaces.iter().fold(self.drops.count(), |sum, i| sum.saturating_add(i.drops.count()))
+        self.interfaces
+            .iter()
+            .fold(self.drops.count(), |sum, i| sum.saturating_add(i.drops.count()))
     }
 
     /// The next packet, or `None` at the end.
@@ -169,12 +171,7 @@ impl Pcapng {
         self.timed_packet(interface, None, body, bytes, notes)
     }
 
-    fn packet(
-        &mut self,
-        body: Range<usize>,
-        window: &Window,
-        notes: &mut Notes,
-    ) -> Option<Record> {
+    fn packet(&mut self, body: Range<usize>, window: &Window, notes: &mut Notes) -> Option<Record> {
         let bytes = window.at(body.clone());
         let interface = usize::from(self.order.u16(bytes, 0));
         // 0xffff says that the number of drops is not known.
@@ -263,7 +260,8 @@ impl Pcapng {
     }
 
     fn section(&mut self, body: &[u8], notes: &mut Notes) {
-        self.drops.add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
+        self.drops
+            .add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
         self.interfaces.clear();
         // 1.2 was written by some tools and means the same.
         if !matches!((self.order.u16(body, 4), self.order.u16(body, 6)), (1, 0 | 2)) {
@@ -310,12 +308,9 @@ impl Pcapng {
         }
         let skipped = window.offset() - offset;
         match problem {
-            Problem::Cut { length, .. } => notes.cut(Cut {
-                item: "block",
-                offset,
-                promised: length as u64,
-                found: skipped,
-            }),
+            Problem::Cut { length, .. } => {
+                notes.cut(Cut { item: "block", offset, promised: length as u64, found: skipped })
+            }
             _ if zeros => notes.damage(
                 offset,
                 &format!("{skipped} zero bytes, space that was reserved and never written"),
@@ -396,11 +391,10 @@ mod tests {
     const ORDERS: [Order; 2] = [Order::Little, Order::Big];
 
     fn plain(order: Order) -> PcapngFile {
-        PcapngFile::new(order).interface(1, 0, &[]).packet(0, 1_000_000, b"first").packet(
-            0,
-            2_000_000,
-            b"second",
-        )
+        PcapngFile::new(order)
+            .interface(1, 0, &[])
+            .packet(0, 1_000_000, b"first")
+            .packet(0, 2_000_000, b"second")
     }
 
     fn payloads(frames: &[Seen]) -> Vec<&[u8]> {

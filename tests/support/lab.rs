@@ -50,11 +50,8 @@ fn collect(folder: &Path, found: &mut Vec<Run>) {
 
 /// The report on one capture, with every flow and exchange.
 pub fn analyse(capture: &Path) -> Report {
-    let settings = why502::run::Settings {
-        flows: true,
-        exchanges: true,
-        ..why502::run::Settings::default()
-    };
+    let settings =
+        why502::run::Settings { flows: true, exchanges: true, ..why502::run::Settings::default() };
     why502::run::analyse(&[capture.to_owned()], &settings, &mut |_, _| {})
         .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -192,10 +192,7 @@ impl Outcome {
 
     /// Cause and confidence.
     pub fn verdicts(&self) -> Vec<(&'static str, &'static str)> {
-        self.findings
-            .iter()
-            .map(|finding| (finding.cause.id, finding.confidence.id()))
-            .collect()
+        self.findings.iter().map(|finding| (finding.cause.id, finding.confidence.id())).collect()
     }
 }
 
