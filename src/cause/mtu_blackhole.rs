@@ -65,23 +65,16 @@ pub(super) const CAUSE: Cause = Cause {
 
 /// Payload that hardly any path with a broken MTU carries; below it size is not the reason.
 const LARGE: u32 = 1000;
-/// Repetitions that show a hole is not chance.
-const REPEATED: u16 = 2;
-
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.failed()?;
-    if case.closed_by_server().is_some() {
+    if case.failed().or(case.undelivered()).is_none() || case.closed_by_server().is_some() {
         return None;
     }
     let (side, lost) = [Side::Client, Side::Server].into_iter().find_map(|side| {
-        let half = case.flow.half(side);
-        let lost = half.retransmission.filter(|lost| {
-            lost.len >= LARGE
-                && lost.times >= REPEATED
-                && lost.offset >= half.acked
-                && half.largest_acked < lost.len
-        })?;
-        Some((side, lost))
+        let lost = case.flow.lost(side)?;
+        // When the other side repeats too, small segments do not arrive either.
+        let one_way = case.flow.lost(!side).is_none() && !case.repeats(!side);
+        let large = lost.len >= LARGE && case.flow.half(side).largest_acked < lost.len;
+        (large && one_way).then_some((side, lost))
     })?;
     let told = case.flow.icmp.iter().find(|icmp| icmp.mtu.is_some());
     let small = case.flow.half(side).largest_acked > 0 || case.flow.opening.ack.is_some();

@@ -77,11 +77,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if case.closed_by_server().is_some() {
         return None;
     }
-    let client = case.flow.half(Side::Client);
-    let lost = client.retransmission.filter(|lost| {
-        lost.offset >= client.acked && lost.offset >= request.start && lost.offset < request.end
-    })?;
-    if client.acked > request.start || lost.times < 2 {
+    let lost = case
+        .flow
+        .lost(Side::Client)
+        .filter(|lost| (request.start..request.end).contains(&lost.offset))?;
+    if case.flow.half(Side::Client).acked > request.start {
         return None;
     }
     let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);

@@ -113,12 +113,10 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
 
 /// The response was sent, repeated, and never acknowledged.
 fn response_lost(case: &Case<'_>) -> Option<Verdict> {
+    case.failed().or(case.undelivered())?;
     let response = case.response()?;
-    let server = case.flow.half(Side::Server);
-    let lost = server.retransmission.filter(|lost| {
-        lost.times >= 2 && lost.offset >= server.acked && lost.offset < response.end
-    })?;
-    if server.acked > response.start || case.flow.half(Side::Client).packets == 0 {
+    let lost = case.flow.lost(Side::Server).filter(|lost| lost.offset < response.end)?;
+    if case.flow.half(Side::Server).acked > response.start {
         return None;
     }
     let mut evidence = vec![Evidence {

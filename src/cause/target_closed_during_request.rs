@@ -91,7 +91,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     // A complete early answer may reach the load balancer's program before the RST does.
     let answered = case.exchange?.state == State::Answered;
-    let confidence = if answered && close.kind == EndingKind::Rst {
+    let reset = close.kind == EndingKind::Rst || case.bare_reset_after(close).is_some();
+    let confidence = if answered && reset {
         Confidence::Possible
     } else if case.failed().is_some() {
         Confidence::Certain
