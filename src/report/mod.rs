@@ -1,6 +1,21 @@
 //! Words and layout: the same facts as text, JSON and other formats.
 //!
-//! Knows no rule; never says more than a [`Finding`] does.
+//! Knows no rule; never says more than a [`Finding`] does. Serialised formats mirror the engine's
+//! types (`model.rs`), so that these can change and the formats stay.
+//!
+//! To add a format: one file here with `pub(super) const FORMAT: Format`, its `mod` line and its
+//! entry in [`FORMATS`]. The command line takes its values from that list.
+
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod json;
+mod model;
+pub mod ndjson;
+pub mod output;
+mod request;
+pub mod terms;
+pub mod words;
 
 use crate::blind::BlindSpot;
 use crate::capture::CaptureInfo;
@@ -9,6 +24,41 @@ use crate::flow::Flow;
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+pub use json::{RECORD_SCHEMA, REPORT_SCHEMA, SCHEMA};
+
+/// How a report is written.
+#[derive(Debug)]
+pub struct Format {
+    /// What `--format` calls it.
+    pub name: &'static str,
+    /// What it is for, one line.
+    pub about: &'static str,
+    /// Whether it prints every flow, so that [`Report::flows`] has to be collected.
+    pub lists_flows: bool,
+    /// Writes the whole report. An error is the writer's own; nothing else can fail.
+    pub write: fn(&Report, &Style, &mut dyn Write) -> io::Result<()>,
+}
+
+/// Every format; the first is the default.
+pub static FORMATS: [Format; 2] = [json::FORMAT, ndjson::FORMAT];
+
+/// The format of that name.
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// How a report shall look; decided at the edge of the program, where the terminal is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Write ANSI colours.
+    pub color: bool,
+    /// Write ASCII only.
+    pub ascii: bool,
+    /// Write every finding and every exchange.
+    pub all: bool,
+}
 
 /// Everything that a run found out.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +102,8 @@ pub struct Summary {
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
+    /// Flows by what they carry ([`terms::protocol_id`]).
+    pub by_protocol: BTreeMap<&'static str, u64>,
 }
 
 /// Something that findings of one cause have in common.
