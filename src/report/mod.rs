@@ -6,6 +6,7 @@
 //! To add a format: one file here with `pub(super) const FORMAT: Format`, its `mod` line and its
 //! entry in [`FORMATS`]. The command line takes its values from that list.
 
+pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
@@ -15,6 +16,7 @@ pub mod ndjson;
 pub mod output;
 mod request;
 pub mod terms;
+mod text;
 pub mod words;
 
 use crate::blind::BlindSpot;
@@ -42,7 +44,7 @@ pub struct Format {
 }
 
 /// Every format; the first is the default.
-pub static FORMATS: [Format; 2] = [json::FORMAT, ndjson::FORMAT];
+pub static FORMATS: [Format; 3] = [text::FORMAT, json::FORMAT, ndjson::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {
