@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::flow::Vantage;
 use crate::report::{self, Format, explain};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::{OsStr, OsString};
@@ -30,6 +30,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(
     name = "why502",
+    bin_name = "why502",
     version,
     long_about = "Reads packet captures and tells which HTTP requests behind a load balancer failed, which packet \
         killed each one, who sent it, the root cause, how sure that is, and what to change.",
@@ -62,12 +63,12 @@ pub struct Input {
     ///
     /// pcap and pcapng, also compressed with gzip, zstd, xz or lz4. Several files are read in the
     /// order of their times, so that connections go on from one file of a rotated set to the next.
-    #[arg(value_name = "CAPTURE", required = true, value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "CAPTURE", required = true, value_hint = ValueHint::AnyPath, help_heading = None)]
     pub captures: Vec<PathBuf>,
     /// Read only packets that this libpcap filter lets through
     ///
-    /// The syntax of tcpdump, for example 'host 10.0.2.9 and port 8080'. Frame and stream numbers
-    /// stay those of the whole file.
+    /// The syntax of tcpdump, for example 'host 10.0.2.9 and port 8080'. Frame numbers stay those
+    /// of the whole file.
     #[arg(short, long, value_name = "BPF")]
     pub filter: Option<String>,
     /// Where the capture was taken
@@ -305,7 +306,10 @@ impl TypedValueParser for CauseParser {
         error.insert(ContextKind::InvalidArg, ContextValue::String(arg));
         error.insert(ContextKind::InvalidValue, ContextValue::String(unknown.id));
         let similar: Vec<String> = unknown.similar.iter().map(|id| (*id).to_owned()).collect();
-        if !similar.is_empty() {
+        if similar.is_empty() {
+            let tip = StyledStr::from("`why502 explain` lists the causes");
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        } else {
             error.insert(ContextKind::SuggestedValue, ContextValue::Strings(similar));
         }
         Err(error)
@@ -411,7 +415,7 @@ mod tests {
         assert!(refusal("").contains("<CAPTURE>"));
         assert!(refusal("a --format xml").contains("possible values: text, json, ndjson"));
         refusal("a --vxlan-port 70000");
-        refusal("explain nonsense");
+        assert!(refusal("explain nonsense").contains("`why502 explain` lists the causes"));
     }
 
     #[test]

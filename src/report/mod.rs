@@ -81,6 +81,16 @@ pub struct Report {
     pub tunnels: Vec<String>,
 }
 
+impl Report {
+    /// Drops findings of other causes. How many requests and connections failed stays as it is,
+    /// so that the answer stays true.
+    pub fn keep_causes(&mut self, ids: &[&str]) {
+        self.findings.retain(|finding| ids.contains(&finding.cause.id));
+        self.patterns.retain(|pattern| ids.contains(&pattern.cause));
+        self.summary.by_cause.retain(|id, _| ids.contains(id));
+    }
+}
+
 /// Counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -157,4 +167,56 @@ pub enum PatternKind {
         /// Requests on the connection when it was closed.
         ordinal: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes some bytes, then is closed.
+    struct Pipe(usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_format_passes_on_that_the_pipe_was_closed() {
+        let report = fixture::report();
+        for format in &FORMATS {
+            for room in [0, 1, 50, 3000] {
+                let style = Style { all: true, ..Style::default() };
+                let error = (format.write)(&report, &style, &mut Pipe(room)).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{} {room}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_has_its_own_name() {
+        for found in &FORMATS {
+            assert!(std::ptr::eq(format(found.name).unwrap(), found), "{}", found.name);
+        }
+        assert!(format("xml").is_none());
+    }
+
+    #[test]
+    fn other_causes_are_dropped_everywhere() {
+        let mut report = fixture::report();
+        report.keep_causes(&["connect-refused"]);
+        assert_eq!((report.findings.len(), report.patterns.len()), (1, 0));
+        assert_eq!(report.summary.by_cause, [("connect-refused", 1)].into());
+        assert_eq!(report.summary.failed_requests, 4);
+    }
 }

@@ -29,7 +29,7 @@ struct Evidence<'a> {
 /// How long what took.
 #[derive(Serialize, JsonSchema)]
 struct Timing {
-    /// From the request's first byte to the guilty packet.
+    /// From the request's first byte to the guilty packet; negative when the packet came first.
     outstanding_s: Option<f64>,
     /// How long the connection had been idle before the request.
     idle_before_s: Option<f64>,

@@ -1,14 +1,13 @@
 //! The first line: the answer.
 
 use super::Group;
-use super::page::WIDTH;
+use super::page::{Ink, WIDTH};
 use crate::cause::Kind;
 use crate::report::{Report, terms, words};
 use std::collections::BTreeMap;
 
-/// The answer in one or more parts, each of which may stand on a line of its own, and whether it
-/// is a good one.
-pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, bool) {
+/// The answer in one or more parts, each of which may stand on a line of its own, and its colour.
+pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
     let summary = &report.summary;
     let requests = failed(groups, Kind::Request, summary.failed_requests);
     let connections = failed(groups, Kind::Connection, summary.failed_connections);
@@ -26,25 +25,33 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, b
             parts.push(format!("{and}{} failed{when}: {}", words::plural(found.0, what), found.1));
         }
     }
-    let good = parts.is_empty();
+    let ink = match (parts.is_empty(), summary.exchanges) {
+        (false, _) => Ink::Bad,
+        (true, 0) => Ink::Label,
+        (true, _) => Ink::Good,
+    };
     if requests.0 == 0 {
         parts.push(without_failed_request(report));
     } else if summary.unknown_requests > 0 {
         let unknown = words::plural(summary.unknown_requests, "more request");
         parts.push(format!("{unknown} not decidable{}", only_reason(report)));
     }
-    (parts, good)
+    (parts, ink)
 }
 
-/// How many findings of a kind there are, and their causes.
+/// How many of a kind failed, and their causes. What was counted and is not in the list (other
+/// causes were not asked for, or a bound was reached) is named too.
 fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
-    let of_kind: Vec<(u64, &str)> = groups
+    let mut of_kind: Vec<(u64, &str)> = groups
         .iter()
         .filter(|group| group.kind == kind)
         .map(|group| (group.count, group.cause.id))
         .collect();
-    let total = of_kind.iter().map(|(n, _)| n).sum::<u64>().max(counted);
-    (total, words::counted(of_kind, WIDTH - 30))
+    let listed = of_kind.iter().map(|(n, _)| n).sum::<u64>();
+    if counted > listed {
+        of_kind.push((counted - listed, "not listed"));
+    }
+    (counted.max(listed), words::counted(of_kind, WIDTH - 30))
 }
 
 fn without_failed_request(report: &Report) -> String {
@@ -132,6 +139,18 @@ mod tests {
         (report.summary.failed_connections, report.summary.exchanges) = (0, 4);
         report.summary.by_cause.remove("connect-refused");
         assert_eq!(first_line(&report), "4 of 4 requests failed: 4 keepalive-race");
+    }
+
+    #[test]
+    fn failures_that_were_not_asked_for_still_count() {
+        let mut report = fixture::report();
+        (report.summary.unknown_requests, report.summary.failed_requests) = (0, 6);
+        report.keep_causes(&["keepalive-race"]);
+        assert_eq!(
+            first_line(&report),
+            "6 of 4 310 requests failed: 4 keepalive-race, 2 not listed; and 1 connection failed \
+             before a request: 1 not listed"
+        );
     }
 
     #[test]

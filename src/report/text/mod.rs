@@ -13,7 +13,7 @@ mod unseen;
 use super::{Format, Report, Style};
 use crate::cause::{Cause, Finding, Kind};
 use names::Names;
-use page::{Ink, Page};
+use page::Page;
 use std::io::{self, Write};
 
 pub(super) const FORMAT: Format = Format {
@@ -28,8 +28,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     let groups = groups(report);
     let names = Names::new(&report.captures);
 
-    let (answer, good) = headline::headline(report, &groups);
-    let ink = if good { Ink::Good } else { Ink::Bad };
+    let (answer, ink) = headline::headline(report, &groups);
     for line in lines(&answer) {
         let line = page.paint(ink, &line);
         page.line(&line)?;
