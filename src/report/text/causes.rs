@@ -6,7 +6,7 @@ use super::page::{Ink, LABEL, Page, WIDTH};
 use super::{ladder, table};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
-use crate::report::{Pattern, filter, terms, words};
+use crate::report::{Pattern, filter, request, terms, words};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -29,6 +29,7 @@ pub(super) fn cause(
     }
     let typical = group.typical();
     page.field(if group.count == 1 { "The case" } else { "Typical case" }, &typical.summary)?;
+    page.field("In the log", &log_line(typical))?;
     page.blank()?;
     ladder::ladder(page, typical, names)?;
     page.blank()?;
@@ -38,6 +39,29 @@ pub(super) fn cause(
     display_filter(page, group, names)?;
     page.field("More", &format!("why502 explain {}", group.cause.id))
 }
+
+/// What finds the case again in an access log.
+fn log_line(finding: &Finding) -> String {
+    let exchange = finding.exchange.as_deref();
+    let Some(request) = exchange.and_then(|exchange| exchange.request.as_ref()) else {
+        let time =
+            finding.evidence.first().map_or(String::new(), |first| words::time(first.mark.at));
+        return format!("{time}, {}", finding.server.socket());
+    };
+    let head = request::read(&request.head);
+    let mut parts = vec![words::time(request.first.at)];
+    if let Some(host) = head.host {
+        parts.push(format!("host {}", words::shorten(&host, PART_MAX)));
+    }
+    if let Some(trace) = head.trace_id {
+        parts.push(format!("trace id {}", words::shorten(&trace, PART_MAX)));
+    }
+    parts.push(format!("request {} of its connection", exchange.map_or(0, |it| it.ordinal)));
+    parts.join(", ")
+}
+
+/// Longest header value that is shown; a trace id of AWS has 35 characters and a fixed prefix.
+const PART_MAX: usize = 60;
 
 fn responsible(group: &Group<'_>) -> String {
     let first = group.findings[0].responsible;
