@@ -99,6 +99,13 @@ pub struct Opening {
     pub challenge_ack: Option<Mark>,
 }
 
+impl Grade {
+    /// Whether the receiver's TCP obeys such a RST.
+    pub fn counts(self) -> bool {
+        matches!(self, Grade::Exact | Grade::Closed | Grade::Unknown)
+    }
+}
+
 /// One direction of a flow, named after its sender.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Half {
@@ -122,8 +129,8 @@ pub struct Half {
     pub acked_at: Option<Mark>,
     /// Segments that repeat bytes.
     pub retransmissions: u32,
-    /// Last retransmission, and the offset of its first byte.
-    pub last_retransmission: Option<(Mark, u64)>,
+    /// Last retransmission.
+    pub retransmission: Option<Retransmission>,
     /// Largest payload of one segment, bytes.
     pub largest: u32,
     /// Largest payload of one segment that the peer acknowledged, bytes.
@@ -134,8 +141,25 @@ pub struct Half {
     pub zero_window_since: Option<Mark>,
     /// Bytes known to exist and not captured.
     pub missing: u64,
+    /// Bytes that came behind a hole which was never filled.
+    pub stranded: u64,
+    /// Copies of the same packet in the capture.
+    pub duplicates: u32,
     /// Time to live of the last segment that was no RST.
     pub ttl: u8,
+}
+
+/// A segment that repeats bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Retransmission {
+    /// The latest repetition.
+    pub mark: Mark,
+    /// Offset of its first byte.
+    pub offset: u64,
+    /// Its payload length.
+    pub len: u32,
+    /// How often these bytes were repeated in a row.
+    pub times: u16,
 }
 
 /// Round-trip time as seen in the capture, nanoseconds.
@@ -242,6 +266,8 @@ pub enum Grade {
     InWindow,
     /// Outside the window: ignored by its receiver.
     Outside,
+    /// Its sender went on with new data: somebody else sent it, or it was not meant.
+    Contradicted,
     /// The sequence space of its sender is not known.
     Unknown,
 }

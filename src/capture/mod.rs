@@ -1,6 +1,42 @@
 //! Where frames come from: capture files, directories of them, a pipe.
 //!
 //! Knows file formats and compression. Knows nothing of what a frame carries.
+//!
+//! [`Timeline`] is the way in: it takes what the user named and lends the frames of all of it in
+//! time order. Behind it, one file at a time:
+//!
+//! ```text
+//! inputs -> stored -> decompress -> window -> pcap | pcapng -> reader -> timeline
+//! which     bytes     gzip, ...     refilled  records to       numbers,  order of
+//! files     on disk                 buffer    frames           totals    several files
+//! ```
+//!
+//! What is odd but readable is read and told in [`CaptureInfo::warnings`]; what is damaged is
+//! skipped, with its place and size. Only what gives no frame at all is a [`CaptureError`].
+
+mod bytes;
+mod decompress;
+mod error;
+mod filter;
+mod gzip;
+mod inputs;
+mod link_type;
+mod looks_like;
+mod notes;
+mod pcap;
+mod pcapng;
+mod pcapng_interface;
+mod pcapng_options;
+mod reader;
+mod stored;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod window;
+
+pub use error::CaptureError;
+pub use filter::{Filter, FilterError};
+pub use timeline::Timeline;
 
 use crate::time::{Mark, Timestamp};
 

@@ -2,14 +2,51 @@
 //!
 //! Knows finished facts only (a [`Flow`] and an [`Exchange`]); never packets, never formatting.
 
+mod case;
+mod judge;
+mod wider;
+
+mod client_abort;
+mod connect_refused;
+mod connect_timeout;
+mod connect_timeout_host;
+mod connect_unreachable;
+mod inconclusive;
+mod injected_reset;
+mod keepalive_race;
+mod l4_lb_reset;
+mod lb_cut;
+mod mtu_blackhole;
+mod protocol_mismatch;
+mod request_unacked;
+mod response_body_truncated;
+mod response_header_too_large;
+mod response_header_truncated;
+mod response_malformed;
+mod response_stalled;
+mod response_timeout;
+mod return_path_blocked;
+mod stale_flow_reset;
+mod target_closed_during_request;
+mod target_fin_no_response;
+mod target_not_reading;
+mod target_own_5xx;
+mod target_rst_no_response;
+mod tuple_collision;
+mod unsolicited_response;
+
+pub use case::{Case, Coverage};
+pub use judge::{judge, needs_wider};
+pub use wider::Wider;
+
 use crate::blind::BlindSpots;
-use crate::flow::{Flow, Vantage};
+use crate::flow::Vantage;
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::Mark;
 
-/// A root cause: its text for people and its rule. Plain data; the list is `ALL`.
+/// A root cause: its text for people and its rule. Plain data; the list is [`ALL`].
 #[derive(Debug)]
 pub struct Cause {
     /// Stable kebab-case id, equal to its file's name. Never reused.
@@ -32,16 +69,6 @@ pub struct Cause {
     pub references: &'static [&'static str],
     /// The rule.
     pub detect: fn(&Case<'_>) -> Option<Verdict>,
-}
-
-/// What a rule is asked about: one exchange of a flow, or the flow itself when it failed before
-/// any request.
-#[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// The flow.
-    pub flow: &'a Flow,
-    /// The exchange that failed; `None` when the connection failed before a request.
-    pub exchange: Option<&'a Exchange>,
 }
 
 /// A rule's answer.
@@ -221,4 +248,41 @@ pub struct Finding {
     pub blind_spots: BlindSpots,
     /// One sentence with the figures of this case.
     pub summary: String,
+}
+
+/// Every cause. The order decides: the first whose rule fits is the finding's cause.
+pub const ALL: &[&Cause] = &[
+    &target_own_5xx::CAUSE,
+    &unsolicited_response::CAUSE,
+    &protocol_mismatch::CAUSE,
+    &response_header_too_large::CAUSE,
+    &response_malformed::CAUSE,
+    &keepalive_race::CAUSE,
+    &l4_lb_reset::CAUSE,
+    &stale_flow_reset::CAUSE,
+    &injected_reset::CAUSE,
+    &target_closed_during_request::CAUSE,
+    &response_header_truncated::CAUSE,
+    &response_body_truncated::CAUSE,
+    &target_fin_no_response::CAUSE,
+    &target_rst_no_response::CAUSE,
+    &target_not_reading::CAUSE,
+    &mtu_blackhole::CAUSE,
+    &return_path_blocked::CAUSE,
+    &request_unacked::CAUSE,
+    &lb_cut::CAUSE,
+    &response_stalled::CAUSE,
+    &response_timeout::CAUSE,
+    &client_abort::CAUSE,
+    &tuple_collision::CAUSE,
+    &connect_refused::CAUSE,
+    &connect_unreachable::CAUSE,
+    &connect_timeout_host::CAUSE,
+    &connect_timeout::CAUSE,
+    &inconclusive::CAUSE,
+];
+
+/// The cause with this id.
+pub fn by_id(id: &str) -> Option<&'static Cause> {
+    ALL.iter().copied().find(|cause| cause.id == id)
 }

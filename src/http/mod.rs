@@ -2,6 +2,24 @@
 //!
 //! Knows offsets in a stream, not sequence numbers; knows nothing of causes.
 
+mod body;
+mod client;
+mod conversation;
+mod detect;
+mod head;
+mod loss;
+mod pending;
+#[cfg(test)]
+mod properties;
+mod scan;
+#[cfg(test)]
+mod script;
+mod server;
+
+pub use conversation::Conversation;
+pub use detect::likely_side;
+pub use head::{Headers, RequestHead, ResponseHead};
+
 use crate::blind::BlindSpots;
 use crate::time::Mark;
 
@@ -14,6 +32,8 @@ pub struct Exchange {
     pub request: Option<Request>,
     /// The final response, or as much of it as came.
     pub response: Option<Response>,
+    /// Interim (1xx) responses so far; they are no part of [`Exchange::response`].
+    pub interim: u16,
     /// How it ended.
     pub state: State,
     /// Nanoseconds between the last byte of the exchange before (or the handshake) and the first
@@ -140,8 +160,10 @@ pub enum FaultKind {
     Version,
     /// The status is not three digits from 100 to 599.
     Status,
-    /// An illegal byte in a header name, or white space before the colon.
+    /// A control byte or white space in a header name or before its colon, or no name at all.
     HeaderName,
+    /// A visible byte in a header name that no token may contain (RFC 9110, 5.1), such as `(`.
+    HeaderToken,
     /// A header line without a colon.
     NoColon,
     /// NUL or another control character in a header value.
@@ -182,6 +204,7 @@ impl FaultKind {
             FaultKind::Version => "an unknown HTTP version",
             FaultKind::Status => "a status that is not three digits from 100 to 599",
             FaultKind::HeaderName => "an illegal character in a header name",
+            FaultKind::HeaderToken => "a character in a header name that RFC 9110 forbids",
             FaultKind::NoColon => "a header line without a colon",
             FaultKind::HeaderValue => "a control character in a header value",
             FaultKind::Folded => "a folded header line",

@@ -1,7 +1,33 @@
 //! From a frame to a TCP segment, an ICMP error about one, or a named reason to skip it.
+//!
+//! Owns link types, headers, tunnels, IP fragments and what the snap length cut. Knows nothing of
+//! connections, and of time only what a [`Mark`] says. Never fails: what it cannot read is a
+//! [`Skip`].
+//!
+//! ```text
+//! decoder  one frame in, one packet out; reassembled datagrams come round again
+//!   link     Ethernet, VLAN, Linux cooked, loopback, PPP, MPLS ... down to IP
+//!     ip       IPv4, IPv6, extension headers         fragments  reassembly
+//!       tcp      the segment
+//!       icmp     the error and the segment it quotes
+//!       tunnel   VXLAN, GENEVE, GRE, ERSPAN ... back up to link or ip
+//! ```
+
+mod decoder;
+mod fragments;
+mod icmp;
+mod ip;
+mod link;
+#[cfg(test)]
+mod samples;
+mod tcp;
+mod tunnel;
+
+pub use decoder::{Decoder, DecoderCounters, DecoderOptions};
 
 use crate::capture::Direction;
 use crate::time::Mark;
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// An address and a port; IPv4 is held as an IPv4-mapped IPv6 address so that both are one type.
@@ -155,8 +181,16 @@ pub enum Skip {
     Arp,
     /// Some other EtherType.
     EtherType(u16),
+    /// IEEE 802.2 without SNAP; the destination service access point (0x42 is spanning tree).
+    Llc(u8),
+    /// Not IP; the PPP protocol number.
+    PppProtocol(u16),
+    /// Not IP; the address family in the header of a BSD loopback capture.
+    AddressFamily(u32),
     /// Not TCP; the IP protocol number.
     IpProtocol(u8),
+    /// A QUIC long header to or from UDP port 443: HTTP/3 is about, and we cannot see into it.
+    Quic,
     /// A fragment that waits for the others, or never completed.
     Fragment,
     /// The snap length cut a header.
@@ -165,6 +199,29 @@ pub enum Skip {
     Malformed,
     /// More encapsulation than the bound.
     TooDeep,
+}
+
+impl Skip {
+    /// Stable name for reports. ICMP that is no error about TCP is `icmp` or `icmpv6`.
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Skip::LinkType(number) => format!("link-type-{number}").into(),
+            Skip::Arp => "arp".into(),
+            Skip::EtherType(number) => format!("ethertype-{number:#06x}").into(),
+            Skip::Llc(service) => format!("llc-{service:#04x}").into(),
+            Skip::PppProtocol(number) => format!("ppp-protocol-{number:#06x}").into(),
+            Skip::AddressFamily(number) => format!("address-family-{number}").into(),
+            Skip::IpProtocol(1) => "icmp".into(),
+            Skip::IpProtocol(17) => "udp".into(),
+            Skip::IpProtocol(58) => "icmpv6".into(),
+            Skip::IpProtocol(number) => format!("ip-protocol-{number}").into(),
+            Skip::Quic => "quic".into(),
+            Skip::Fragment => "fragment".into(),
+            Skip::CutHeader => "cut-header".into(),
+            Skip::Malformed => "malformed".into(),
+            Skip::TooDeep => "too-deep".into(),
+        }
+    }
 }
 
 /// What a frame carries.
@@ -176,4 +233,40 @@ pub enum Packet<'a> {
     Icmp(IcmpError),
     /// Nothing for us.
     Skip(Skip),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_to_skip_have_stable_names() {
+        let names = [
+            (Skip::LinkType(127), "link-type-127"),
+            (Skip::Arp, "arp"),
+            (Skip::EtherType(0x88cc), "ethertype-0x88cc"),
+            (Skip::EtherType(0), "ethertype-0x0000"),
+            (Skip::Llc(0x42), "llc-0x42"),
+            (Skip::PppProtocol(0xc021), "ppp-protocol-0xc021"),
+            (Skip::AddressFamily(7), "address-family-7"),
+            (Skip::IpProtocol(1), "icmp"),
+            (Skip::IpProtocol(17), "udp"),
+            (Skip::IpProtocol(47), "ip-protocol-47"),
+            (Skip::IpProtocol(58), "icmpv6"),
+            (Skip::Quic, "quic"),
+            (Skip::Fragment, "fragment"),
+            (Skip::CutHeader, "cut-header"),
+            (Skip::Malformed, "malformed"),
+            (Skip::TooDeep, "too-deep"),
+        ];
+        for (skip, name) in names {
+            assert_eq!(skip.name(), name);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_endpoint_shows_as_ipv4() {
+        let endpoint = Endpoint::v4([192, 0, 2, 1], 80);
+        assert_eq!(endpoint.socket().to_string(), "192.0.2.1:80");
+    }
 }

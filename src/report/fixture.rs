@@ -228,9 +228,9 @@ pub(super) fn report() -> Report {
     summary.failed_connections = 1;
     summary.unknown_requests = 3;
     summary.by_cause = [("keepalive-race", 4), ("connect-refused", 1)].into();
-    summary.skipped = [("arp".to_owned(), 12), ("ip-protocol-17".to_owned(), 2_431)].into();
+    summary.skipped = [("arp".to_owned(), 12), ("udp".to_owned(), 2_431)].into();
     summary.blind_spots = [(BlindSpot::NoHandshake, 9), (BlindSpot::CaptureEnd, 3)].into();
-    summary.by_protocol = [("http1", 809), ("tls", 3)].into();
+    summary.protocols = [(Protocol::Http1, 809), (Protocol::Tls, 3)].into();
     report
 }
 
@@ -243,6 +243,7 @@ pub(super) fn several_files() -> Report {
     report.captures[2].cut_frames = 40;
     report.captures[2].warnings = vec!["the last packet is cut off".into()];
     report.findings.push(refused(2, 400));
+    report.warnings = vec!["a/web.pcap and b/web.pcap overlap in time".into()];
     report.summary.bounds = [("findings kept", 3)].into();
     report
 }

@@ -77,18 +77,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What the findings have in common.
     pub patterns: Vec<Pattern>,
+    /// What was odd about the input as a whole, for people.
+    pub warnings: Vec<String>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
-}
-
-impl Report {
-    /// Drops findings of other causes. How many requests and connections failed stays as it is,
-    /// so that the answer stays true.
-    pub fn keep_causes(&mut self, ids: &[&str]) {
-        self.findings.retain(|finding| ids.contains(&finding.cause.id));
-        self.patterns.retain(|pattern| ids.contains(&pattern.cause));
-        self.summary.by_cause.retain(|id, _| ids.contains(id));
-    }
 }
 
 /// Counts of a run.
@@ -110,12 +102,12 @@ pub struct Summary {
     pub by_cause: BTreeMap<&'static str, u64>,
     /// Frames that carry nothing for us, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Flows by what they carry.
+    pub protocols: BTreeMap<crate::http::Protocol, u64>,
     /// Flows by blind spot.
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
-    /// Flows by what they carry ([`terms::protocol_id`]).
-    pub by_protocol: BTreeMap<&'static str, u64>,
 }
 
 /// Something that findings of one cause have in common.
@@ -209,14 +201,5 @@ mod tests {
             assert!(std::ptr::eq(format(found.name).unwrap(), found), "{}", found.name);
         }
         assert!(format("xml").is_none());
-    }
-
-    #[test]
-    fn other_causes_are_dropped_everywhere() {
-        let mut report = fixture::report();
-        report.keep_causes(&["connect-refused"]);
-        assert_eq!((report.findings.len(), report.patterns.len()), (1, 0));
-        assert_eq!(report.summary.by_cause, [("connect-refused", 1)].into());
-        assert_eq!(report.summary.failed_requests, 4);
     }
 }

@@ -3,7 +3,7 @@
 //! The functions write single records, so that a run can give them out as soon as they are final.
 
 use super::model::{self, Record};
-use super::{Format, Pattern, Report, Style, Summary};
+use super::{Format, Report, Style};
 use crate::capture::CaptureInfo;
 use crate::cause;
 use crate::flow;
@@ -30,7 +30,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     for finding in &report.findings {
         write_finding(finding, out)?;
     }
-    write_summary(&report.summary, &report.patterns, report.findings.len(), out)
+    write_summary(report, out)
 }
 
 /// Writes a capture file, once it has been read.
@@ -53,14 +53,10 @@ pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Resul
     line(&Record::Finding(model::Finding::new(finding)), out)
 }
 
-/// Writes the summary, the last record; `findings` is how many there were.
-pub fn write_summary(
-    summary: &Summary,
-    patterns: &[Pattern],
-    findings: usize,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    line(&Record::Summary(model::Total::new(summary, patterns, findings)), out)
+/// Writes the summary, the last record. Of the report it needs the summary, the patterns, the
+/// warnings and, where findings were kept, their number.
+pub fn write_summary(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Summary(model::Total::new(report)), out)
 }
 
 fn line(record: &Record<'_>, out: &mut dyn Write) -> io::Result<()> {

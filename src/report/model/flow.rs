@@ -35,6 +35,8 @@ pub(in crate::report) struct Flow<'a> {
     payload_bytes: PerSide,
     /// Segments that repeat bytes.
     retransmissions: PerSide,
+    /// Packets that are in the capture more than once.
+    duplicates: PerSide,
     /// Bytes that were sent and not captured.
     missing_bytes: PerSide,
     /// Segments by which the side advertised a zero window.
@@ -88,6 +90,7 @@ impl<'a> Flow<'a> {
             packets: per_side(|half| half.packets),
             payload_bytes: per_side(|half| half.payload_bytes),
             retransmissions: per_side(|half| u64::from(half.retransmissions)),
+            duplicates: per_side(|half| u64::from(half.duplicates)),
             missing_bytes: per_side(|half| half.missing),
             zero_windows: per_side(|half| u64::from(half.zero_windows)),
             history: &flow.history,

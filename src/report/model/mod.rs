@@ -142,7 +142,7 @@ pub(super) struct Counts<'a> {
     /// Health checks by outcome id.
     by_outcome: BTreeMap<&'static str, u64>,
     /// Flows by what they carry.
-    by_protocol: &'a BTreeMap<&'static str, u64>,
+    by_protocol: BTreeMap<&'static str, u64>,
     /// Packets that carry nothing to look at, by reason.
     skipped: &'a BTreeMap<String, u64>,
     /// Flows by blind spot.
@@ -164,7 +164,11 @@ impl<'a> Counts<'a> {
             unknown_requests: summary.unknown_requests,
             health_checks: 0,
             by_outcome: BTreeMap::new(),
-            by_protocol: &summary.by_protocol,
+            by_protocol: summary
+                .protocols
+                .iter()
+                .map(|(protocol, n)| (terms::protocol_id(*protocol), *n))
+                .collect(),
             skipped: &summary.skipped,
             blind_spots: summary.blind_spots.iter().map(|(spot, n)| (spot.id(), *n)).collect(),
             bounds: &summary.bounds,
@@ -286,6 +290,8 @@ pub(super) struct Document<'a> {
     tool: Tool,
     captures: List<'a, CaptureInfo, Capture<'a>>,
     summary: Counts<'a>,
+    /// What was odd about the input as a whole, in words.
+    warnings: &'a [String],
     /// What findings of one cause have in common.
     patterns: List<'a, Pattern, Shared>,
     /// The failures, by the time of their guilty packets.
@@ -307,6 +313,7 @@ impl<'a> Document<'a> {
             tool: TOOL,
             captures: List(&report.captures, |_, capture| Capture::new(capture), report),
             summary: Counts::new(&report.summary, report.findings.len()),
+            warnings: &report.warnings,
             patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
             findings: List(&report.findings, |_, finding| Finding::new(finding), report),
             flows: List(&report.flows, |report, flow| Flow::new(flow, &report.tunnels), report),
@@ -338,17 +345,20 @@ pub(super) struct Total<'a> {
     tool: Tool,
     #[serde(flatten)]
     counts: Counts<'a>,
+    /// What was odd about the input as a whole, in words.
+    warnings: &'a [String],
     /// What findings of one cause have in common.
     patterns: Vec<Shared>,
 }
 
 impl<'a> Total<'a> {
-    pub(super) fn new(summary: &'a Summary, patterns: &[Pattern], findings: usize) -> Total<'a> {
+    pub(super) fn new(report: &'a Report) -> Total<'a> {
         Total {
             schema: super::SCHEMA,
             tool: TOOL,
-            counts: Counts::new(summary, findings),
-            patterns: patterns.iter().map(Shared::new).collect(),
+            counts: Counts::new(&report.summary, report.findings.len()),
+            warnings: &report.warnings,
+            patterns: report.patterns.iter().map(Shared::new).collect(),
         }
     }
 }

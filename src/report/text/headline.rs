@@ -3,8 +3,8 @@
 use super::Group;
 use super::page::{Ink, WIDTH};
 use crate::cause::Kind;
+use crate::http::Protocol;
 use crate::report::{Report, terms, words};
-use std::collections::BTreeMap;
 
 /// The answer in one or more parts, each of which may stand on a line of its own, and its colour.
 pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
@@ -39,8 +39,8 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, I
     (parts, ink)
 }
 
-/// How many of a kind failed, and their causes. What was counted and is not in the list (other
-/// causes were not asked for, or a bound was reached) is named too.
+/// How many of a kind failed, and their causes. What was counted and is not in the list (a bound
+/// was reached) is named too.
 fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
     let mut of_kind: Vec<(u64, &str)> = groups
         .iter()
@@ -97,15 +97,10 @@ fn without_http(report: &Report) -> String {
             if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
         return format!("no TCP in {packets}{instead}");
     }
-    let mut by_protocol: BTreeMap<&str, u64> = summary.by_protocol.clone();
-    if by_protocol.is_empty() {
-        for flow in &report.flows {
-            *by_protocol.entry(terms::protocol_id(flow.protocol)).or_default() += 1;
-        }
-    }
-    let mut protocols: Vec<(&str, u64)> = by_protocol.into_iter().filter(|(_, n)| *n > 0).collect();
-    protocols.sort_by_key(|(id, n)| (std::cmp::Reverse(*n), *id));
-    let mut flows = protocols.iter().map(|(id, n)| (*n, terms::protocol(id)));
+    let mut protocols: Vec<(Protocol, u64)> =
+        summary.protocols.iter().map(|(protocol, n)| (*protocol, *n)).collect();
+    protocols.sort_by_key(|(protocol, n)| (std::cmp::Reverse(*n), *protocol));
+    let mut flows = protocols.iter().map(|(id, n)| (*n, terms::protocol(*id)));
     let instead = match flows.next() {
         None => words::plural(summary.flows, "TCP flow"),
         Some((n, what)) => {
@@ -142,10 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_were_not_asked_for_still_count() {
+    fn failures_that_are_not_listed_still_count() {
         let mut report = fixture::report();
         (report.summary.unknown_requests, report.summary.failed_requests) = (0, 6);
-        report.keep_causes(&["keepalive-race"]);
+        report.findings.pop();
+        report.summary.by_cause.remove("connect-refused");
         assert_eq!(
             first_line(&report),
             "6 of 4 310 requests failed: 4 keepalive-race, 2 not listed; and 1 connection failed \
@@ -186,11 +182,10 @@ mod tests {
         let mut report = Report::default();
         assert_eq!(first_line(&report), "no packets, so nothing to judge");
         report.summary.packets = 12_000;
-        report.summary.skipped =
-            [("ip-protocol-17".to_owned(), 11_990), ("arp".to_owned(), 10)].into();
+        report.summary.skipped = [("udp".to_owned(), 11_990), ("arp".to_owned(), 10)].into();
         assert_eq!(first_line(&report), "no TCP in 12 000 packets: 11 990 UDP, 10 ARP");
         report.summary.flows = 43;
-        report.summary.by_protocol = [("tls", 40), ("no-data", 3)].into();
+        report.summary.protocols = [(Protocol::Tls, 40), (Protocol::Unknown, 3)].into();
         assert_eq!(
             first_line(&report),
             "no HTTP/1 requests in 12 000 packets: 40 flows of TLS, 3 without data"

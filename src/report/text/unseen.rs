@@ -48,8 +48,9 @@ fn lines(report: &Report, names: &Names) -> Vec<String> {
         }
         lines.extend(capture.warnings.iter().map(|warning| format!("{name}{warning}")));
     }
+    lines.extend(report.warnings.iter().cloned());
     for (bound, n) in summary.bounds.iter().filter(|(_, n)| **n > 0) {
-        lines.push(format!("a bound was reached {}: {bound}", words::plural(*n, "time")));
+        lines.push(format!("{bound}: {} (a memory bound was reached)", words::count(*n)));
     }
     let mut skipped: Vec<(&String, &u64)> =
         summary.skipped.iter().filter(|(_, n)| **n > 0).collect();
@@ -140,7 +141,8 @@ mod tests {
             "b/web.pcap: the capturing host dropped 17 packets",
             "db.pcap: 40 packets cut",
             "db.pcap: the last packet is cut off",
-            "a bound was reached 3 times: findings kept",
+            "findings kept: 3 (a memory bound was reached)",
+            "a/web.pcap and b/web.pcap overlap in time",
             "2 443 packets without TCP to look at: 2 431 UDP, 12 ARP",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");

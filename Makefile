@@ -1,0 +1,68 @@
+# make demo   build, and analyse a capture that ships with the source
+# make test   all tests
+# make lab    make the failures afresh with real proxies (root) and check every verdict
+# Each installs what it lacks through apt-get, with sudo when not root.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := demo
+.PHONY: demo test lab bench build-deps test-deps rust install
+
+DEMO := captures/demo/nginx-lb.pcap
+LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
+RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+demo: build-deps
+	cargo build --release --locked
+	echo
+	echo '$$ why502 $(DEMO)'
+	target/release/why502 --no-progress $(DEMO)
+
+test: test-deps
+	cargo test --locked --no-fail-fast
+
+lab: test-deps
+	if [ "$$(id -u)" != 0 ]; then echo "make lab needs root for its network namespaces: sudo make lab" >&2; exit 1; fi
+	rm -rf '$(LAB_OUT)'
+	python3 tests/lab/lab.py --out '$(LAB_OUT)'
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth -- --nocapture
+
+install: build-deps
+	cargo install --locked --path .
+
+rust:
+	@if ! command -v cargo >/dev/null; then
+	  echo "why502 is built with Rust $(RUST_NEEDED) or newer, and there is no cargo here. Install it from https://rustup.rs" >&2
+	  exit 1
+	fi
+	have=$$(rustc --version | sed -E 's/^rustc ([0-9]+\.[0-9]+).*/\1/')
+	if [ "$$(printf '%s\n' '$(RUST_NEEDED)' "$$have" | sort -V | head -n 1)" != '$(RUST_NEEDED)' ]; then
+	  echo "why502 needs Rust $(RUST_NEEDED) or newer, this is $$have. Update with: rustup update stable" >&2
+	  exit 1
+	fi
+
+# install_missing COMMAND:PACKAGE... installs the packages whose command (or file) is not there.
+define install_missing
+	missing=""
+	for pair in $(1); do
+	  what=$${pair%%:*} package=$${pair#*:}
+	  if [ ! -e "$$what" ] && ! command -v "$$what" >/dev/null && [ ! -x "/usr/sbin/$$what" ]; then missing="$$missing $$package"; fi
+	done
+	if [ -n "$$missing" ]; then
+	  if ! command -v apt-get >/dev/null; then
+	    echo "please install:$$missing (this machine has no apt-get)" >&2
+	    exit 1
+	  fi
+	  sudo=""; if [ "$$(id -u)" != 0 ]; then sudo="sudo"; fi
+	  echo "installing$$missing"
+	  $$sudo apt-get update -qq
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	fi
+endef
+
+build-deps: rust
+	@$(call install_missing,cc:build-essential /usr/include/pcap/pcap.h:libpcap-dev)
+
+test-deps: build-deps
+	@$(call install_missing,tshark:tshark tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables ethtool:ethtool python3:python3)

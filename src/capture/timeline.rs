@@ -1,0 +1,549 @@
+//! One timeline out of everything the user named.
+//!
+//! Files are ordered by their first frame, which is all that is read of them in advance: names
+//! and modification times of rotated captures say little (a ring starts anywhere, copies get new
+//! times). A file is opened when the timeline reaches its first frame and closed after its last,
+//! so a thousand files of a rotation are open one at a time; files that overlap are merged.
+//! Frames of one file keep their order, whatever their times.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::inputs::{Input, Inputs, Kind, natural_order};
+use super::reader::{Reader, Record};
+use super::stored::{Counted, Counts, StoredFile};
+use super::window::WINDOW;
+use super::{CaptureError, CaptureInfo, Frame};
+use crate::time::{FrameId, Mark, Timestamp};
+
+/// Buffer while only the first frame is looked for, and when many files are open at once.
+const SMALL_WINDOW: usize = 64 << 10;
+
+/// Files open at once that each get a large buffer.
+const MANY_OPEN: usize = 32;
+
+/// When a file is due: time of its next frame, then its index, so that equal times have an order.
+type Turn = (Timestamp, u32);
+
+/// The frames of all captures, in time order.
+pub struct Timeline {
+    captures: Vec<CaptureInfo>,
+    sources: Vec<Option<Source>>,
+    /// Files not opened yet, by their first frame.
+    waiting: VecDeque<Turn>,
+    /// Streams; started at the first frame, since a pipe may have nothing to give yet.
+    streams: VecDeque<u32>,
+    /// Every open file but the current one, by its next frame.
+    open: BinaryHeap<Reverse<Next>>,
+    current: Option<Box<Open>>,
+    /// When another file than the current one is due.
+    other: Option<Turn>,
+    warnings: Vec<String>,
+    counts: Counts,
+    total: Option<u64>,
+}
+
+enum Source {
+    File(std::path::PathBuf),
+    Stream(Box<dyn Read + Send>),
+    Named(std::path::PathBuf),
+    StandardInput,
+}
+
+struct Open {
+    index: u32,
+    reader: Reader,
+    /// The frame that is next, or that was lent last.
+    record: Record,
+    lent: bool,
+}
+
+struct Next(Box<Open>);
+
+impl Next {
+    fn turn(&self) -> Turn {
+        (self.0.record.at, self.0.index)
+    }
+}
+
+impl PartialEq for Next {
+    fn eq(&self, other: &Next) -> bool {
+        self.turn() == other.turn()
+    }
+}
+
+impl Eq for Next {}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Next) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Next {
+    fn cmp(&self, other: &Next) -> std::cmp::Ordering {
+        self.turn().cmp(&other.turn())
+    }
+}
+
+/// A file of which the first frame is known.
+struct Scouted {
+    path: std::path::PathBuf,
+    first: Option<Timestamp>,
+    size: u64,
+    info: CaptureInfo,
+}
+
+impl Timeline {
+    /// Files, directories (with those inside), and `-` for standard input.
+    ///
+    /// A file that is named must be a capture; of a directory, other files are left out with a
+    /// warning. Standard input and pipes are not touched before the first frame is asked for.
+    pub fn open<P: AsRef<Path>>(named: &[P]) -> Result<Timeline, CaptureError> {
+        let inputs = Inputs::collect(named)?;
+        let mut timeline = Timeline::empty();
+        timeline.warnings = inputs.warnings;
+        let mut in_directory = vec![(0, 0); inputs.directories.len()];
+        let mut files = Vec::new();
+        let mut streams = Vec::new();
+        for Input { path, kind } in inputs.list {
+            let found = match kind {
+                Kind::StandardInput => {
+                    streams.push(("-".to_owned(), Source::StandardInput));
+                    continue;
+                }
+                Kind::Stream => {
+                    streams.push((path.to_string_lossy().into_owned(), Source::Named(path)));
+                    continue;
+                }
+                Kind::Named => None,
+                Kind::Found(number) => in_directory.get_mut(number),
+            };
+            match (scout(&path), found) {
+                (Ok(file), found) => {
+                    files.push(file);
+                    if let Some((captures, _)) = found {
+                        *captures += 1;
+                    }
+                }
+                (Err(error), None) => return Err(error),
+                (Err(CaptureError::NotACapture { .. }), Some((_, others))) => *others += 1,
+                (Err(error), Some(_)) => timeline.warnings.push(format!("left out: {error}")),
+            }
+        }
+        for ((captures, others), directory) in in_directory.iter().zip(&inputs.directories) {
+            let path = directory.to_string_lossy().into_owned();
+            if *captures == 0 && files.is_empty() && streams.is_empty() {
+                return Err(CaptureError::NoCaptures { path, others: *others });
+            }
+            if *others > 0 {
+                timeline
+                    .warnings
+                    .push(format!("{path}: left out {others} files that are no captures"));
+            }
+        }
+        // A file without frames comes last, whatever it is called.
+        files.sort_by(|a, b| {
+            let first = |file: &Scouted| (file.first.is_none(), file.first);
+            first(a).cmp(&first(b)).then_with(|| natural_order(&a.info.path, &b.info.path))
+        });
+        for file in files {
+            timeline.add_file(file);
+        }
+        for (name, source) in streams {
+            timeline.add_stream(name, source);
+        }
+        timeline.update_other();
+        Ok(timeline)
+    }
+
+    /// A capture from anywhere, such as a program's output. `name` is for reports.
+    pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Timeline {
+        let mut timeline = Timeline::empty();
+        timeline.add_stream(name.to_owned(), Source::Stream(reader));
+        timeline
+    }
+
+    /// The next frame, or `None` at the end of the last capture. Waits for a pipe that has
+    /// nothing to give.
+    ///
+    /// An error is that of a stream that turns out not to be a capture; the others go on if the
+    /// caller asks again.
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        if !self.advance() {
+            self.choose()?;
+        }
+        let Some(open) = self.current.as_deref_mut() else { return Ok(None) };
+        open.lent = true;
+        let record = &open.record;
+        let frame = FrameId::new(open.index, open.reader.number());
+        Ok(Some(Frame {
+            mark: Mark { frame, at: record.at },
+            link: record.link,
+            bytes: open.reader.bytes(record),
+            wire_len: record.wire_len,
+            direction: record.direction,
+        }))
+    }
+
+    /// What is known of each capture, in the order of [`FrameId::file`]. Complete for a capture
+    /// that has been read to its end, and for all after [`stop`](Timeline::stop).
+    pub fn captures(&self) -> &[CaptureInfo] {
+        &self.captures
+    }
+
+    /// What was odd about the set of captures rather than about one of them.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Bytes read so far and in all, as stored; the latter is not known of a stream. Cheap.
+    pub fn progress(&self) -> (u64, Option<u64>) {
+        let consumed = self.counts.consumed.load(Ordering::Relaxed);
+        // A file that is being written has grown since it was first seen.
+        (consumed, self.total.map(|total| total.max(consumed)))
+    }
+
+    /// Ends reading early: [`captures`](Timeline::captures) then tells what was read so far.
+    pub fn stop(&mut self) {
+        let open = self.open.drain().map(|Reverse(Next(open))| open);
+        for open in open.chain(self.current.take()) {
+            self.captures[open.index as usize] = open.reader.finish();
+        }
+        self.waiting.clear();
+        self.streams.clear();
+        self.other = None;
+    }
+
+    fn empty() -> Timeline {
+        Timeline {
+            captures: Vec::new(),
+            sources: Vec::new(),
+            waiting: VecDeque::new(),
+            streams: VecDeque::new(),
+            open: BinaryHeap::new(),
+            current: None,
+            other: None,
+            warnings: Vec::new(),
+            counts: Counts::default(),
+            total: Some(0),
+        }
+    }
+
+    fn add_file(&mut self, file: Scouted) {
+        let index = self.captures.len() as u32;
+        self.total = self.total.map(|total| total + file.size);
+        match file.first {
+            Some(first) => {
+                self.waiting.push_back((first, index));
+                self.sources.push(Some(Source::File(file.path)));
+                // Counted anew when it is read.
+                let info = file.info;
+                self.captures.push(CaptureInfo {
+                    path: info.path,
+                    format: info.format,
+                    compression: info.compression,
+                    ..CaptureInfo::default()
+                });
+            }
+            None => {
+                self.counts.consumed.fetch_add(file.size, Ordering::Relaxed);
+                self.sources.push(None);
+                self.captures.push(file.info);
+            }
+        }
+    }
+
+    fn add_stream(&mut self, path: String, source: Source) {
+        self.streams.push_back(self.captures.len() as u32);
+        self.captures.push(CaptureInfo { path, ..CaptureInfo::default() });
+        self.sources.push(Some(source));
+        self.total = None;
+    }
+
+    /// Moves the current file to its next frame. Says whether that one is due.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        let Some(open) = self.current.as_deref_mut() else { return false };
+        if open.lent {
+            let Some(record) = open.reader.next() else { return false };
+            open.record = record;
+            open.lent = false;
+        }
+        self.streams.is_empty()
+            && self.other.is_none_or(|other| (open.record.at, open.index) < other)
+    }
+
+    /// Puts the file that is due in front, opening those that have become due.
+    #[cold]
+    fn choose(&mut self) -> Result<(), CaptureError> {
+        if let Some(open) = self.current.take() {
+            if open.lent {
+                self.captures[open.index as usize] = open.reader.finish();
+            } else {
+                self.open.push(Reverse(Next(open)));
+            }
+        }
+        while let Some(index) = self.streams.pop_front() {
+            self.start(index)?;
+        }
+        while let Some(first) = self.waiting.front().copied() {
+            if self.open.peek().is_some_and(|Reverse(next)| next.turn() < first) {
+                break;
+            }
+            self.waiting.pop_front();
+            if let Err(error) = self.start(first.1) {
+                // It could be read when we started: it was removed or replaced since.
+                self.captures[first.1 as usize].warnings.push(format!("not read: {error}"));
+            }
+        }
+        self.current = self.open.pop().map(|Reverse(Next(open))| open);
+        self.update_other();
+        Ok(())
+    }
+
+    fn update_other(&mut self) {
+        let open = self.open.peek().map(|Reverse(next)| next.turn());
+        let waiting = self.waiting.front().copied();
+        self.other = open.into_iter().chain(waiting).min();
+    }
+
+    /// Opens a capture and goes to its first frame.
+    fn start(&mut self, index: u32) -> Result<(), CaptureError> {
+        let Some(source) = self.sources[index as usize].take() else { return Ok(()) };
+        let path = self.captures[index as usize].path.clone();
+        let io = |error| CaptureError::from_io(&path, error);
+        let source: Box<dyn Read + Send> = match source {
+            Source::File(path) => Box::new(StoredFile::open(path, &self.counts).map_err(io)?),
+            Source::Named(path) => Box::new(std::fs::File::open(path).map_err(io)?),
+            Source::StandardInput if io::stdin().is_terminal() => {
+                return Err(CaptureError::NotACapture {
+                    path,
+                    looks_like: "standard input is a terminal; pipe a capture into it, such as \
+                                 tcpdump -U -w - | why502 -"
+                        .to_owned(),
+                });
+            }
+            Source::StandardInput => Box::new(io::stdin()),
+            Source::Stream(stream) => stream,
+        };
+        let stored = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            source,
+            of_file: Arc::clone(&stored),
+            of_all: Arc::clone(&self.counts.consumed),
+        };
+        let window = if self.open.len() < MANY_OPEN { WINDOW } else { SMALL_WINDOW };
+        let mut reader = Reader::open(&path, Box::new(counted), stored, window)?;
+        match reader.next() {
+            Some(record) => {
+                let open = Box::new(Open { index, reader, record, lent: false });
+                self.open.push(Reverse(Next(open)));
+            }
+            None => self.captures[index as usize] = reader.finish(),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file up to its first frame.
+fn scout(path: &Path) -> Result<Scouted, CaptureError> {
+    let name = path.to_string_lossy().into_owned();
+    let io = |error| CaptureError::from_io(&name, error);
+    let file = std::fs::File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    let stored = Arc::new(AtomicU64::new(0));
+    let counted = Counted { source: file, of_file: Arc::clone(&stored), of_all: Arc::default() };
+    let mut reader = Reader::open(&name, Box::new(counted), stored, SMALL_WINDOW)?;
+    let first = reader.next().map(|record| record.at);
+    Ok(Scouted { path: path.to_owned(), first, size, info: reader.finish() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Cursor;
+    use std::path::PathBuf;
+
+    use super::super::bytes::Order;
+    use super::super::testing::PcapFile;
+    use super::*;
+
+    fn pcap(seconds: &[u32]) -> Vec<u8> {
+        let file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
+        seconds.iter().fold(file, |file, s| file.record(*s, 0, &s.to_be_bytes())).bytes
+    }
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new(files: &[(&str, &[u8])]) -> Files {
+            let directory = tempfile::tempdir().unwrap();
+            for (name, bytes) in files {
+                fs::write(directory.path().join(name), bytes).unwrap();
+            }
+            Files(directory)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn all(&self) -> [PathBuf; 1] {
+            [self.0.path().to_owned()]
+        }
+    }
+
+    /// File and second of each frame.
+    fn frames(timeline: &mut Timeline) -> Vec<(u32, u64, i64)> {
+        let mut seen = Vec::new();
+        while let Some(frame) = timeline.next_frame().unwrap() {
+            let seconds = frame.mark.at.0 / 1_000_000_000;
+            assert_eq!(frame.bytes, (seconds as u32).to_be_bytes());
+            seen.push((frame.mark.frame.file(), frame.mark.frame.number(), seconds));
+        }
+        seen
+    }
+
+    fn name(timeline: &Timeline, index: usize) -> String {
+        let path = Path::new(&timeline.captures()[index].path);
+        path.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn rotated_files_follow_each_other_by_their_packets() {
+        let files = Files::new(&[
+            ("x.pcap", &pcap(&[50, 51])),
+            ("x.pcap1", &pcap(&[10, 11])),
+            ("x.pcap10", &pcap(&[20, 21])),
+            ("x.pcap2", &pcap(&[20, 22])),
+        ]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        let seen = frames(&mut timeline);
+        assert_eq!(
+            seen,
+            [
+                (0, 1, 10),
+                (0, 2, 11),
+                (1, 1, 20),
+                (2, 1, 20),
+                (2, 2, 21),
+                (1, 2, 22),
+                (3, 1, 50),
+                (3, 2, 51)
+            ]
+        );
+        assert_eq!((name(&timeline, 1), name(&timeline, 3)), ("x.pcap2".into(), "x.pcap".into()));
+        assert_eq!(timeline.captures()[2].packets, 2);
+        assert_eq!(timeline.progress(), (4 * 64, Some(4 * 64)));
+        assert_eq!(timeline.next_frame().unwrap().map(|frame| frame.wire_len), None);
+    }
+
+    #[test]
+    fn a_file_keeps_its_order_even_when_its_times_go_back() {
+        let files = Files::new(&[("a", &pcap(&[10, 30, 5, 40])), ("b", &pcap(&[20, 35]))]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        let seconds: Vec<_> = frames(&mut timeline).into_iter().map(|seen| seen.2).collect();
+        assert_eq!(seconds, [10, 20, 30, 5, 35, 40]);
+        let info = &timeline.captures()[0];
+        assert_eq!(info.first, Some(Timestamp(5_000_000_000)));
+    }
+
+    #[test]
+    fn many_files_that_overlap_are_merged() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in 0..300u32 {
+            let seconds: Vec<u32> = (0..20).map(|n| 1_000 + file % 7 + n * 13).collect();
+            fs::write(directory.path().join(file.to_string()), pcap(&seconds)).unwrap();
+        }
+        let mut timeline = Timeline::open(&[directory.path()]).unwrap();
+        let seen = frames(&mut timeline);
+        assert_eq!(seen.len(), 6_000);
+        assert!(seen.is_sorted_by_key(|(file, _, second)| (*second, *file)));
+    }
+
+    #[test]
+    fn a_named_file_must_be_a_capture_and_one_in_a_directory_need_not() {
+        let files = Files::new(&[("a", &pcap(&[1])), ("notes.txt", b"hello"), ("empty", b"")]);
+        let error = Timeline::open(&[files.path("a"), files.path("notes.txt")]).err().unwrap();
+        assert!(matches!(error, CaptureError::NotACapture { .. }));
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        assert_eq!(frames(&mut timeline).len(), 1);
+        assert!(timeline.warnings()[0].contains("left out 2 files"), "{:?}", timeline.warnings());
+        fs::remove_file(files.path("a")).unwrap();
+        let error = Timeline::open(&files.all()).err().unwrap();
+        assert!(matches!(error, CaptureError::NoCaptures { others: 2, .. }));
+    }
+
+    #[test]
+    fn a_file_without_packets_is_listed_and_costs_nothing() {
+        let files = Files::new(&[("a", &pcap(&[])), ("b", &pcap(&[7]))]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        assert_eq!(frames(&mut timeline), [(0, 1, 7)]);
+        assert_eq!((name(&timeline, 1), timeline.captures()[1].packets), ("a".into(), 0));
+        assert_eq!(timeline.captures()[1].bytes, 24);
+    }
+
+    #[test]
+    fn a_file_that_vanishes_is_a_warning() {
+        let files = Files::new(&[("a", &pcap(&[1])), ("b", &pcap(&[2]))]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        assert!(timeline.next_frame().unwrap().is_some());
+        fs::remove_file(files.path("b")).unwrap();
+        assert!(timeline.next_frame().unwrap().is_none());
+        assert!(timeline.captures()[1].warnings[0].contains("no such file"));
+    }
+
+    #[test]
+    fn stopping_early_tells_what_was_read() {
+        let files = Files::new(&[("a", &pcap(&[1, 2, 3])), ("b", &pcap(&[9]))]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        timeline.next_frame().unwrap();
+        timeline.stop();
+        assert!(timeline.next_frame().unwrap().is_none());
+        assert_eq!(timeline.captures()[0].packets, 1);
+    }
+
+    #[test]
+    fn a_stream_that_is_no_capture_is_an_error_at_the_first_frame() {
+        let mut timeline = Timeline::from_reader("-", Box::new(Cursor::new(b"GET / HTTP/1.1")));
+        assert_eq!(timeline.progress(), (0, None));
+        assert!(timeline.next_frame().is_err());
+        assert!(timeline.next_frame().unwrap().is_none());
+    }
+
+    /// Hands out one piece per read, as a pipe does, and counts them.
+    struct Pipe(VecDeque<Vec<u8>>, Arc<AtomicU64>);
+
+    impl Read for Pipe {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.front_mut() else { return Ok(0) };
+            let count = piece.len().min(into.len());
+            into[..count].copy_from_slice(&piece[..count]);
+            piece.drain(..count);
+            if piece.is_empty() {
+                self.0.pop_front();
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_pipe_gives_each_frame_as_soon_as_it_is_there() {
+        let bytes = pcap(&[1, 2, 3]);
+        let pieces = [&bytes[..24], &bytes[24..44], &bytes[44..64], &bytes[64..]];
+        let used = Arc::new(AtomicU64::new(0));
+        let pipe = Pipe(pieces.iter().map(|piece| piece.to_vec()).collect(), Arc::clone(&used));
+        let mut timeline = Timeline::from_reader("-", Box::new(pipe));
+        for count in 2..=4 {
+            assert!(timeline.next_frame().unwrap().is_some());
+            assert_eq!(used.load(Ordering::Relaxed), count);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The part of a file that is in memory: one buffer, refilled and reused.
+//!
+//! Format readers look at the bytes ahead, ask for more, and step over what they have used. A
+//! frame is lent straight from here. Reading into a buffer that stays in the processor's cache
+//! beats mapping the file, whose page faults cost more than the copy.
+
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+
+/// Buffer of a file that is being read, unless one of its items is larger.
+pub(super) const WINDOW: usize = 1 << 20;
+
+/// Largest frame accepted. Capture tools stop at 256 KiB (libpcap's `MAXIMUM_SNAPLEN`), Wireshark
+/// at 128 MiB for USB; a larger number is damage, and believing it would let a file decide how
+/// much memory we take.
+pub(super) const MAX_FRAME: usize = 16 << 20;
+
+/// Largest item that must be in memory at once: a frame, its header and its options.
+pub(super) const MAX_ITEM: usize = MAX_FRAME + (64 << 10);
+
+/// Bytes of a stream from the current position on.
+pub(super) struct Window {
+    source: Box<dyn Read + Send>,
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    offset: u64,
+    ended: bool,
+    trouble: Option<String>,
+}
+
+impl Window {
+    pub(super) fn new(source: Box<dyn Read + Send>, size: usize) -> Window {
+        Window {
+            source,
+            bytes: vec![0; size],
+            start: 0,
+            end: 0,
+            offset: 0,
+            ended: false,
+            trouble: None,
+        }
+    }
+
+    /// What is in memory from the current position on.
+    #[inline]
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Whether at least `want` bytes are ahead, after reading more if needed. Waits for a pipe.
+    #[inline]
+    pub(super) fn has(&mut self, want: usize) -> bool {
+        self.end - self.start >= want || self.fill(want)
+    }
+
+    /// Steps over `count` bytes that are ahead and says where they lie; the place stays valid
+    /// until the next call of [`has`](Window::has).
+    #[inline]
+    pub(super) fn take(&mut self, count: usize) -> Range<usize> {
+        let from = self.start;
+        self.start = (from + count).min(self.end);
+        self.offset += (self.start - from) as u64;
+        from..self.start
+    }
+
+    /// The bytes at a place that [`take`](Window::take) named.
+    #[inline]
+    pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
+    }
+
+    /// Position in the (decompressed) stream.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Why reading stopped, if not at a proper end.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Steps forward in search of something readable: one byte, or most of a run of zero bytes
+    /// (a header may begin with some). Says whether all that it stepped over was zero.
+    pub(super) fn step(&mut self) -> bool {
+        const LONGEST_HEADER: usize = 32;
+        let zeros = self.ahead().iter().take_while(|byte| **byte == 0).count();
+        self.take(zeros.saturating_sub(LONGEST_HEADER).max(1));
+        zeros > 0
+    }
+
+    /// Bytes move to the front only when that many have been used since the last move, or when
+    /// the buffer (then at least twice what is wanted) is used up: a byte moves a bounded number
+    /// of times, whatever the sizes that a hostile file makes us ask for.
+    #[cold]
+    fn fill(&mut self, want: usize) -> bool {
+        if want > MAX_ITEM {
+            return false;
+        }
+        let held = self.end - self.start;
+        if self.bytes.len() - self.start < want || self.start >= held {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.start = 0;
+            self.end = held;
+            if self.bytes.len() < 2 * want {
+                self.bytes.resize(2 * want, 0);
+            }
+        }
+        while self.end - self.start < want && !self.ended {
+            match self.source.read(&mut self.bytes[self.end..]) {
+                Ok(0) => self.ended = true,
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.ended = true;
+                    self.trouble = Some(error.to_string());
+                }
+            }
+        }
+        self.end - self.start >= want
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one byte per read, as a slow pipe does.
+    struct Drip(Vec<u8>);
+
+    impl Read for Drip {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            into[0] = self.0.remove(0);
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn gives_every_byte_once_and_grows_for_a_large_item() {
+        let all: Vec<u8> = (0..1000u32).map(|n| n as u8).collect();
+        let mut window = Window::new(Box::new(Drip(all.clone())), 16);
+        let mut seen = Vec::new();
+        for step in (1..40).cycle() {
+            if !window.has(step) {
+                break;
+            }
+            let place = window.take(step);
+            seen.extend_from_slice(window.at(place));
+        }
+        seen.extend_from_slice(window.ahead());
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn an_error_ends_the_stream_and_is_kept() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("disk on fire"))
+            }
+        }
+        let mut window = Window::new(Box::new(Broken), 16);
+        assert!(!window.has(1));
+        assert_eq!(window.trouble(), Some("disk on fire"));
+    }
+
+    #[test]
+    fn a_size_beyond_the_bound_is_refused_without_memory() {
+        let mut window = Window::new(Box::new(std::io::repeat(1)), 16);
+        assert!(!window.has(usize::MAX));
+        assert_eq!(window.bytes.len(), 16);
+    }
+}

@@ -1,0 +1,238 @@
+//! What a rule is asked about, and the questions that several rules put to it.
+
+use super::{Confidence, Evidence, What, Wider};
+use crate::blind::BlindSpot;
+use crate::flow::{Ending, EndingKind, Flow, Vantage};
+use crate::http::{Exchange, Request, Response, State};
+use crate::tcp::Side;
+use crate::time::Mark;
+
+/// One exchange of a flow, or the flow itself when it failed before any request.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The flow.
+    pub flow: &'a Flow,
+    /// The exchange that failed; `None` when the connection failed before a request.
+    pub exchange: Option<&'a Exchange>,
+    /// What the other flows of the capture tell.
+    pub wider: &'a Wider,
+}
+
+/// How much of a request its receiver had acknowledged in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Not its first byte: the sender of the segment had not received the request.
+    Nothing,
+    /// Some bytes.
+    Part,
+    /// Every byte that the client had sent.
+    All,
+    /// The segment does not say (no ACK flag).
+    Unknown,
+}
+
+impl<'a> Case<'a> {
+    /// The request.
+    pub fn request(&self) -> Option<&'a Request> {
+        self.exchange.and_then(|exchange| exchange.request.as_ref())
+    }
+
+    /// The final response as far as it came.
+    pub fn response(&self) -> Option<&'a Response> {
+        self.exchange.and_then(|exchange| exchange.response.as_ref())
+    }
+
+    /// The request of an exchange that did not end well: cut or unanswered.
+    ///
+    /// In a capture of one direction the other side's silence means nothing.
+    pub fn failed(&self) -> Option<&'a Request> {
+        let exchange = self.exchange?;
+        if self.flow.blind_spots.has(BlindSpot::OneDirection) {
+            return None;
+        }
+        matches!(exchange.state, State::Cut | State::Unanswered)
+            .then_some(exchange.request.as_ref())
+            .flatten()
+    }
+
+    /// Like [`Case::failed`], and no byte of a response came.
+    pub fn unanswered(&self) -> Option<&'a Request> {
+        self.failed().filter(|_| self.response().is_none())
+    }
+
+    /// The first FIN or RST of `side` that its peer obeys.
+    pub fn close_of(&self, side: Side) -> Option<&'a Ending> {
+        self.flow.endings.iter().find(|ending| {
+            ending.side == side && (ending.kind == EndingKind::Fin || ending.grade.counts())
+        })
+    }
+
+    /// The first FIN or RST of either side.
+    pub fn close(&self) -> Option<&'a Ending> {
+        match (self.close_of(Side::Client), self.close_of(Side::Server)) {
+            (Some(client), Some(server)) => {
+                Some(if server.mark.frame < client.mark.frame && server.mark.at <= client.mark.at {
+                    server
+                } else {
+                    client
+                })
+            }
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The server's close, when it came first.
+    pub fn closed_by_server(&self) -> Option<&'a Ending> {
+        self.close().filter(|ending| ending.side == Side::Server)
+    }
+
+    /// The client's close, when it came first.
+    pub fn closed_by_client(&self) -> Option<&'a Ending> {
+        self.close().filter(|ending| ending.side == Side::Client)
+    }
+
+    /// How much of the request the sender of `ending` had received.
+    pub fn coverage(&self, ending: &Ending) -> Coverage {
+        let (Some(request), Some(acked)) = (self.request(), ending.acked) else {
+            return Coverage::Unknown;
+        };
+        if acked <= request.start {
+            Coverage::Nothing
+        } else if acked < request.end {
+            Coverage::Part
+        } else {
+            Coverage::All
+        }
+    }
+
+    /// The connection had carried an exchange before, or lay idle long enough that the server's
+    /// idle timer is what ended it.
+    pub fn reused(&self) -> bool {
+        /// A connection opened ahead of need; no program closes one sooner on purpose.
+        const IDLE: i64 = 1_000_000_000;
+        let Some(exchange) = self.exchange else { return false };
+        exchange.ordinal > 1 || exchange.idle_before.is_some_and(|idle| idle >= IDLE)
+    }
+
+    /// `FIN` or `RST`.
+    pub fn name(&self, ending: &Ending) -> &'static str {
+        match ending.kind {
+            EndingKind::Fin => "FIN",
+            EndingKind::Rst => "RST",
+        }
+    }
+
+    /// Where the capture was taken: as this flow shows it, else as others of the same hosts do.
+    pub fn vantage(&self) -> Vantage {
+        match self.flow.vantage {
+            Vantage::Unknown => self.wider.vantage(self.flow),
+            known => known,
+        }
+    }
+
+    /// The close follows the last byte so closely that it is a reaction to it, not a timer.
+    pub fn prompt(&self, close: &Ending) -> bool {
+        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        self.silence_before(close.mark) <= 2 * round_trip + 300_000_000
+    }
+
+    /// The RST came sooner after the request than the target can have answered: in less than half
+    /// the shortest round trip between the capture point and the target.
+    pub fn too_fast(&self, close: &Ending) -> bool {
+        /// Round trips below this are lost in scheduling noise, nanoseconds.
+        const CLEAR: i64 = 2_000_000;
+        let rtt = &self.flow.rtt;
+        let shortest = rtt.server_side.into_iter().chain(rtt.smoothed).min().unwrap_or(0);
+        self.request().is_some_and(|request| {
+            let after = close.mark.at.nanos_since(request.last.at);
+            shortest >= CLEAR && (0..shortest / 2).contains(&after)
+        })
+    }
+
+    /// Whether `silence` before the client's close looks like a timer of the load balancer, and
+    /// how sure that is.
+    pub fn timer(&self, silence: i64) -> Option<Confidence> {
+        /// Shortest time-out that anybody configures, nanoseconds.
+        const SHORTEST: i64 = 900_000_000;
+        const SECOND: i64 = 1_000_000_000;
+        let client = self.flow.client;
+        if silence < SHORTEST || self.wider.waited_longer(client, silence) {
+            return None;
+        }
+        if self.wider.same_silence(client, silence) >= 2 {
+            return Some(Confidence::Likely);
+        }
+        let off = (silence + SECOND / 2).rem_euclid(SECOND) - SECOND / 2;
+        (off.abs() <= (silence / 200).max(SECOND / 20)).then_some(Confidence::Possible)
+    }
+
+    /// Nanoseconds from the request's first byte to `mark`.
+    pub fn outstanding(&self, mark: Mark) -> i64 {
+        self.request().map_or(0, |request| mark.at.nanos_since(request.first.at))
+    }
+
+    /// Nanoseconds from the last byte that either side contributed to the exchange to `mark`.
+    pub fn silence_before(&self, mark: Mark) -> i64 {
+        let request = self.request().map(|request| request.last.at);
+        let response = self.response().map(|response| response.last.at);
+        let last = request.max(response).unwrap_or(self.flow.first.at);
+        mark.at.nanos_since(last)
+    }
+
+    /// Evidence: a FIN or RST.
+    pub fn ending(&self, ending: &Ending, note: impl Into<String>) -> Evidence {
+        let what = match ending.kind {
+            EndingKind::Fin => What::Fin,
+            EndingKind::Rst => What::Rst,
+        };
+        Evidence { mark: ending.mark, side: ending.side, what, note: note.into() }
+    }
+
+    /// Evidence: the request.
+    pub fn asked(&self, note: impl Into<String>) -> Option<Evidence> {
+        let request = self.request()?;
+        Some(Evidence {
+            mark: request.first,
+            side: Side::Client,
+            what: What::Request,
+            note: note.into(),
+        })
+    }
+
+    /// Evidence: the last byte of the response.
+    pub fn answered(&self, note: impl Into<String>) -> Option<Evidence> {
+        let response = self.response()?;
+        Some(Evidence {
+            mark: response.last,
+            side: Side::Server,
+            what: What::Response,
+            note: note.into(),
+        })
+    }
+
+    /// Evidence: `side` kept silent after `mark`.
+    pub fn silence(&self, side: Side, mark: Mark, note: impl Into<String>) -> Evidence {
+        Evidence { mark, side, what: What::Silence, note: note.into() }
+    }
+
+    /// What followed the close and confirms it: the server's bare RST to a late request.
+    pub fn bare_reset_after(&self, close: &Ending) -> Option<&'a Ending> {
+        self.flow.endings.iter().find(|ending| {
+            ending.side == Side::Server
+                && ending.kind == EndingKind::Rst
+                && !ending.ack_flag
+                && ending.mark.frame != close.mark.frame
+        })
+    }
+}
+
+/// A duration for a sentence: `350 ms`, `5.00 s`, `2.3 ms`.
+pub(super) fn span(nanos: i64) -> String {
+    let seconds = nanos as f64 / 1e9;
+    match seconds.abs() {
+        s if s >= 1.0 => format!("{seconds:.2} s"),
+        s if s >= 0.01 => format!("{:.0} ms", seconds * 1e3),
+        s if s >= 0.000_1 => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{:.0} µs", seconds * 1e6),
+    }
+}

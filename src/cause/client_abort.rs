@@ -1,0 +1,114 @@
+//! the client of the load balancer went away, and the load balancer closed the connection to the target.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::flow::Ending;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "client-abort",
+    summary: "the client of the load balancer went away, and the load balancer closed the connection to the target",
+    explanation: "\
+        The load balancer closed the connection to the target while a request was outstanding, \
+        at a moment that is no timer of its own. The likely reason is that its own client went \
+        away: a user who left the page, a mobile device out of reach, a program with a shorter \
+        time-out than the load balancer's. Nobody is left to answer, so it drops the request.\n\n\
+        HAProxy ends the connection with RST, nginx, Apache and Envoy with FIN; the target \
+        often still sends its answer later and gets RST for it. At the target that is all that \
+        can be seen, and it cannot be told with certainty from a time-out of the load \
+        balancer. Hints are used: the silence before the close is not a round or repeated \
+        value, or the load balancer has waited longer for other requests.\n\n\
+        The front side proves it: a FIN or RST of the client right before, or a log line with \
+        460 (ALB), 499 (nginx), C in HAProxy's termination state, DC in Envoy. A client that \
+        always gives up after the same 5 or 10 s looks like a time-out of the load balancer: \
+        then compare with its settings.\n\n\
+        Slow responses make clients leave: many aborts with long waiting times are a sign of a \
+        slow target, even though no 5xx appears. Neighbours: response-timeout and \
+        response-stalled (constant silence), lb-cut (many connections in one instant).",
+    seen_as: &[
+        ("AWS ALB", "460"),
+        ("HAProxy", "termination state CC, CH or CD"),
+        (
+            "nginx",
+            "499, client prematurely closed connection, so upstream connection is closed too",
+        ),
+        ("Envoy", "0, flag DC, downstream_remote_disconnect"),
+        ("Apache", "the target's status, as if nothing had happened"),
+        ("GCP", "0, client_disconnected_before_any_response"),
+        ("Azure", "499 (v1: 0), ERRORINFO_CLIENT_CLOSED_REQUEST; Front Door ClientDisconnected"),
+    ],
+    responsible: Responsible::Client,
+    typical_status: Some(460),
+    confirm: &[
+        "Look for the request in the load balancer's log: 460, 499, C-- or DC confirm it, 504 or \
+         sH is a time-out instead",
+        "Capture on the client side of the load balancer as well: a FIN or RST of the client \
+         comes right before",
+        "Group the aborts by client and by the time waited: one program with one value has its \
+         own time-out",
+        "Compare the waiting time with the usual response time of this path",
+    ],
+    fix: &[
+        "Look up the request in the load balancer's log (ALB 460, nginx 499, HAProxy C-, Envoy \
+         DC), and make slow paths faster: clients leave when they wait",
+        "Give programs that call this service a time-out longer than its slowest answer, or let \
+         them retry with care",
+        "If work must be finished although the client is gone, let the proxy keep the connection \
+         to the target: nginx proxy_ignore_client_abort on",
+        "Leave single aborts of browsers alone: they are normal",
+    ],
+    references: &[
+        "RFC 9112, 9.5 (failures and time-outs): \
+         https://www.rfc-editor.org/rfc/rfc9112#section-9.5",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "AWS, ALB access logs: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "Envoy, access log response flags: \
+         https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage",
+        "Google Cloud, load balancer logging: \
+         https://cloud.google.com/load-balancing/docs/https/https-logging-monitoring",
+    ],
+    detect,
+};
+
+/// The client had the status it wanted and closed at once: how probers end a check.
+fn satisfied(case: &Case<'_>, close: &Ending) -> bool {
+    /// Time for a program to act on what it read, nanoseconds.
+    const REACTION: i64 = 50_000_000;
+    let round_trip = case.flow.rtt.handshake.unwrap_or(0);
+    case.response().is_some_and(|response| {
+        response.head_complete
+            && close.mark.at.nanos_since(response.first.at) <= round_trip + REACTION
+    })
+}
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let close = case.closed_by_client()?;
+    if satisfied(case, close) {
+        return None;
+    }
+    let silence = case.silence_before(close.mark);
+    let longer = case.wider.waited_longer(case.flow.client, silence);
+    let mut evidence = vec![case.ending(
+        close,
+        if longer {
+            "the load balancer closes sooner than it has waited for other requests"
+        } else {
+            "the load balancer closes, at no time that looks like a timer"
+        },
+    )];
+    evidence.extend(case.asked("the request, outstanding"));
+    Some(Verdict {
+        confidence: if longer { Confidence::Likely } else { Confidence::Possible },
+        evidence,
+        summary: format!(
+            "the load balancer closed {} after the request, before its answer was complete",
+            span(case.outstanding(close.mark))
+        ),
+        responsible: None,
+    })
+}

@@ -1,0 +1,93 @@
+//! a RST in the target's name that the target did not send.
+
+use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::flow::EndingKind;
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "injected-reset",
+    summary: "a RST in the target's name that the target did not send",
+    explanation: "\
+        A RST that carries the target's address and port killed the connection, but it does \
+        not look like the target's other packets. Firewalls, intrusion-prevention systems and \
+        other boxes in the path end connections in this way: they forge a RST to each side \
+        with the right sequence number. To the load balancer it is the target that reset.\n\n\
+        What gives it away is what the box cannot or does not copy: the time to live (it \
+        stands fewer or more hops away than the target), the IP identification, the window, \
+        TCP options such as timestamps, or the time: a RST that arrives sooner after the \
+        request than half the shortest round trip to the target cannot have come from there. \
+        None of these alone is proof: routes change, and load balancers in front of a target \
+        may answer with another time to live.\n\n\
+        The proof is a second capture. At the target the RST does not leave, or a RST arrives \
+        there that the load balancer never sent. If the target did send it, the cause is \
+        target-rst-no-response. If the RST has no ACK flag and the connection was idle, the \
+        sender has merely forgotten the connection: stale-flow-reset.",
+    seen_as: &[
+        ("AWS ALB", "502, target_status_code -"),
+        ("HAProxy", "502, termination state SH"),
+        (
+            "nginx",
+            "502, recv() failed (104: Connection reset by peer) while reading response header \
+             from upstream",
+        ),
+        ("Envoy", "503, flag UC"),
+        ("GCP", "502 or 503, backend_connection_closed_before_data_sent_to_client"),
+        ("Azure", "Front Door OriginConnectionAborted"),
+    ],
+    responsible: Responsible::Network,
+    typical_status: Some(502),
+    confirm: &[
+        "Capture at both ends at the same time: the RST arrives at the load balancer and never \
+         left the target",
+        "Compare ip.ttl, ip.id, tcp.window_size_value and the TCP options of the RST with the \
+         target's packets before it",
+        "Look in the logs of every firewall or intrusion-prevention system on the path for this \
+         connection",
+        "See whether the resets follow a content (one URL, one header, one payload): then it is \
+         inspection",
+    ],
+    fix: &[
+        "Find the device between (firewall, IDS, proxy) that resets this flow; capture at the \
+         target to prove that the RST never left there",
+        "Exempt the traffic between load balancer and targets from inspection, or correct the \
+         rule that matched",
+        "Encrypt this leg with TLS, so that a device cannot match on content",
+    ],
+    references: &[
+        "RFC 5961, 3 (blind resets): https://www.rfc-editor.org/rfc/rfc5961#section-3",
+        "RFC 3360 (inappropriate TCP resets considered harmful): \
+         https://www.rfc-editor.org/rfc/rfc3360",
+        "RFC 9293, 3.5.3 (reset processing): https://www.rfc-editor.org/rfc/rfc9293#section-3.5.3",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let close = case.closed_by_server().filter(|close| close.kind == EndingKind::Rst)?;
+    let server = case.flow.half(Side::Server);
+    let usual = server.ttl;
+    let alien = usual != 0 && close.ttl.abs_diff(usual) > 1 && server.packets > 1;
+    let fast = case.too_fast(close);
+    if !(alien || fast) {
+        return None;
+    }
+    let mut note = Vec::new();
+    if alien {
+        note.push(format!("time to live {} where the target's packets have {usual}", close.ttl));
+    }
+    if fast {
+        note.push("sooner than the target could answer".to_owned());
+    }
+    let mut evidence = vec![case.ending(close, note.join("; "))];
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: if alien && fast { Confidence::Likely } else { Confidence::Possible },
+        evidence,
+        summary: format!("the RST does not fit the target: {}", note.join("; ")),
+        responsible: None,
+    })
+}

@@ -1,0 +1,73 @@
+//! From a case to a finding: the first rule that fits, and what blind spots leave of its
+//! confidence.
+
+use super::{ALL, Case, Confidence, Finding, Kind};
+use crate::blind::{BlindSpot, BlindSpots};
+use crate::flow::Vantage;
+use crate::http::State;
+
+/// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
+/// closed first while a request was outstanding, or nobody answered its SYN.
+pub fn needs_wider(case: &Case<'_>) -> bool {
+    match case.exchange {
+        Some(_) => case.failed().is_some() && case.closed_by_client().is_some(),
+        None => case.flow.half(crate::tcp::Side::Server).packets == 0,
+    }
+}
+
+/// The finding that a case amounts to, if it is one.
+pub fn judge(case: &Case<'_>) -> Option<Finding> {
+    let (cause, verdict) =
+        ALL.iter().find_map(|cause| (cause.detect)(case).map(|verdict| (*cause, verdict)))?;
+    let flow = case.flow;
+    let mut blind_spots = flow.blind_spots;
+    if let Some(exchange) = case.exchange {
+        blind_spots = blind_spots.with(exchange.blind_spots);
+    }
+    let guilty = verdict.evidence.first()?;
+    let vantage = match flow.vantage {
+        Vantage::Unknown => case.wider.vantage(flow),
+        known => known,
+    };
+    Some(Finding {
+        cause,
+        kind: if case.exchange.is_some() { Kind::Request } else { Kind::Connection },
+        flow: flow.id,
+        stream: flow.stream,
+        client: flow.client,
+        server: flow.server,
+        responsible: verdict.responsible.unwrap_or(cause.responsible),
+        confidence: weigh(verdict.confidence, blind_spots, case),
+        vantage,
+        exchange: case.exchange.map(|exchange| Box::new(exchange.clone())),
+        outstanding: case.request().map(|request| guilty.mark.at.nanos_since(request.first.at)),
+        idle_before: case.exchange.and_then(|exchange| exchange.idle_before),
+        blind_spots,
+        summary: verdict.summary,
+        evidence: verdict.evidence,
+    })
+}
+
+/// What blind spots leave of a rule's confidence.
+///
+/// A missing handshake hides nothing about an exchange that others on the same connection
+/// preceded, and a complete exchange stands for itself. One direction alone leaves little.
+fn weigh(confidence: Confidence, spots: BlindSpots, case: &Case<'_>) -> Confidence {
+    let complete = case.exchange.is_some_and(|exchange| exchange.state == State::Answered);
+    let seasoned = case.exchange.is_some_and(|exchange| exchange.ordinal > 1);
+    let lowered = spots.iter().any(|spot| match spot {
+        BlindSpot::NoHandshake | BlindSpot::CaptureStart => !complete && !seasoned,
+        BlindSpot::Snaplen | BlindSpot::Gap | BlindSpot::KernelDrops => !complete,
+        BlindSpot::OneDirection
+        | BlindSpot::Encrypted
+        | BlindSpot::CaptureEnd
+        | BlindSpot::Evicted => true,
+    });
+    if spots.has(BlindSpot::OneDirection) {
+        Confidence::Possible
+    } else if lowered {
+        confidence.min(Confidence::Likely)
+    } else {
+        confidence
+    }
+}

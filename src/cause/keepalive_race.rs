@@ -1,0 +1,139 @@
+//! the target closed an idle keep-alive connection in the moment the load balancer reused it.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "keepalive-race",
+    summary: "the target closed an idle keep-alive connection in the moment the load balancer reused it",
+    explanation: "\
+        Load balancers keep connections to targets open between requests and reuse them. The \
+        target closes a connection that has been idle for its own keep-alive time-out. When \
+        the load balancer picks that connection in the same moment, request and FIN cross on \
+        the wire: the target never saw the request, the load balancer sees a connection that \
+        ends right after it asked, and answers 502. HTTP permits either side to close an idle \
+        connection at any time, so nobody broke a rule; two timers are in the wrong order.\n\n\
+        Captured at the load balancer, the request leaves first and the FIN arrives within \
+        about one round trip. Captured at the target, the order is the opposite: FIN out, then \
+        the request in, and at once a bare RST (no ACK flag), because the socket is gone. The \
+        acknowledgment number on the FIN is the same on both sides and proves the case: it \
+        does not cover the first byte of the request.\n\n\
+        Do not confuse it with target-fin-no-response, where the FIN acknowledges the request: \
+        there the target had received it and gave up, which is a fault of the program and not \
+        of a timer. If the request already lay unread in the target's socket when it closed, \
+        there is no FIN but a RST that covers the request: target-rst-no-response. In \
+        stale-flow-reset there is no FIN either, and its RST carries no ACK flag. A close of \
+        the target that comes after the same idle time on many connections is a timer; one \
+        that comes after the same number of requests is a cap on requests per connection, \
+        which races in the same way unless the last response says Connection: close.\n\n\
+        Some proxies hide it. nginx repeats a GET on another connection but not a POST or \
+        PATCH that has been sent; HAProxy and Apache may drop their own client without any \
+        answer so that the client repeats. The number of races in the packets can therefore be \
+        higher than the number of 502s. nginx keeps connections to upstreams by default since \
+        1.29.7, so that races can begin with an upgrade.",
+    seen_as: &[
+        ("AWS ALB", "502, target_status_code -; Classic Load Balancers report 504"),
+        (
+            "HAProxy",
+            "502, termination state SH; or, if not the first request of its client connection, no \
+             answer and no log line (2.6)",
+        ),
+        (
+            "nginx",
+            "502, upstream prematurely closed connection while reading response header from \
+             upstream; or recv() failed (104: Connection reset by peer)",
+        ),
+        ("Envoy", "503, flag UC, upstream_reset_before_response_started{connection_termination}"),
+        ("Apache", "502, AH01102; or no answer to a client whose connection is reused"),
+        ("GCP", "502 or 503, backend_connection_closed_before_data_sent_to_client"),
+        ("Azure", "502, ERRORINFO_UPSTREAM_CLOSED_CONNECTION; Front Door OriginConnectionAborted"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(502),
+    confirm: &[
+        "Compare the idle time before the close across all findings: a value that repeats (5, 20, \
+         60, 75 s) is the target's keep-alive time-out",
+        "Look up that value in the target's settings and the load balancer's idle time-out; the \
+         target's must be the longer one",
+        "Capture at the target: the FIN leaves before the request arrives, and a RST without ACK \
+         answers the request",
+        "Look for the request in the target's access log: after a race there is no line for it",
+    ],
+    fix: &[
+        "Set the target's keep-alive (idle) time-out longer than the load balancer's idle \
+         time-out, for example 75 s against the 60 s of an ALB",
+        "In Node.js set server.keepAliveTimeout = 75000 and server.headersTimeout = 76000 \
+         (versions up to 25 close after 5 s)",
+        "In gunicorn set --keep-alive 75 with gthread or async workers (default 2 s); in uvicorn \
+         set --timeout-keep-alive 75 (default 5 s)",
+        "In Apache as target set KeepAliveTimeout 75 (default 5 s) and MaxKeepAliveRequests 0; in \
+         nginx as target keep keepalive_timeout at 75s or more",
+        "In Tomcat set keepAliveTimeout=\"75000\" and maxKeepAliveRequests=\"-1\" on the \
+         connector; in Spring Boot set server.tomcat.keep-alive-timeout=75s",
+        "In Go set http.Server.IdleTimeout to 75 s: if it is 0, ReadTimeout counts instead",
+        "Behind a Google Cloud load balancer set the target above 600 s (620 s), because the load \
+         balancer's 600 s are fixed",
+        "Where the target cannot be changed, shorten the reuse: keepalive_timeout in the nginx \
+         upstream block, idle_timeout of the Envoy cluster, idle_timeout.timeout_seconds of the \
+         ALB",
+        "Let the proxy repeat requests that are safe to repeat: HAProxy retry-on conn-failure \
+         empty-response, Envoy retry_on: reset",
+    ],
+    references: &[
+        "RFC 9112, 9.5 (failures and time-outs): \
+         https://www.rfc-editor.org/rfc/rfc9112#section-9.5",
+        "RFC 9112, 9.3.1 (retrying requests): https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1",
+        "RFC 9293, 3.5.2 (reset generation): https://www.rfc-editor.org/rfc/rfc9293#section-3.5.2",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "nginx, upstream module: https://nginx.org/en/docs/http/ngx_http_upstream_module.html",
+        "Google Cloud, request distribution: \
+         https://cloud.google.com/load-balancing/docs/https/request-distribution",
+        "Node.js, http server: https://nodejs.org/api/http.html",
+        "Gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let request = case.unanswered()?;
+    let close = case.close_of(Side::Server)?;
+    if !case.reused() || case.coverage(close) != Coverage::Nothing {
+        return None;
+    }
+    if let Some(client) = case.closed_by_client()
+        && client.mark.at < request.first.at
+    {
+        return None; // the client had closed its side itself
+    }
+    let name = case.name(close);
+    let order = if close.mark.at < request.first.at {
+        format!("left {} before the request came", span(-case.outstanding(close.mark)))
+    } else {
+        format!("came {} after the request left", span(case.outstanding(close.mark)))
+    };
+    let mut evidence =
+        vec![case.ending(
+            close,
+            format!("{name} of the target: its ACK number does not cover the request"),
+        )];
+    evidence.extend(case.asked("the request that the target had not received when it closed"));
+    if let Some(reset) = case.bare_reset_after(close) {
+        evidence.push(case.ending(reset, "RST without ACK: the target's socket was already gone"));
+    }
+    let idle = case.exchange?.idle_before.map_or(String::new(), |idle| {
+        format!(" after {} of idle", span(idle.min(idle + case.outstanding(close.mark))))
+    });
+    Some(Verdict {
+        confidence: if case.exchange?.ordinal > 1 {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
+        evidence,
+        summary: format!("the target closed the idle connection{idle}; its {name} {order}"),
+        responsible: None,
+    })
+}

@@ -1,0 +1,102 @@
+//! the load balancer cut several connections at once, with requests outstanding.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Responsible, Verdict};
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "lb-cut",
+    summary: "the load balancer cut several connections at once, with requests outstanding",
+    explanation: "\
+        The load balancer ended several connections in one instant, and requests were \
+        outstanding on some of them. No single request caused it: the load balancer took the \
+        target out, reloaded its configuration, was scaled in or restarted.\n\n\
+        Typical triggers: a deregistration delay that ran out with a request still in flight \
+        (AWS, 300 s by default), a target that a health check marked down while the proxy is \
+        set to close its sessions, an administrator who disabled the server, a reload in which \
+        old worker processes are ended after a limit, a Kubernetes pod of the proxy that was \
+        terminated.\n\n\
+        At the load balancer many FINs or RSTs leave within a fraction of a second, without a \
+        close from the client side; at the target they all arrive together, health checks of \
+        this node stop too when the node itself went away.\n\n\
+        A single close at a constant silence is response-timeout; several that started \
+        together and timed out together are as well. A single close at an odd moment is \
+        client-abort. If the target closes them together, it was a restart of the target: \
+        target-fin-no-response.",
+    seen_as: &[
+        ("AWS ALB", "502 (deregistration delay ended with the request in flight)"),
+        (
+            "HAProxy",
+            "termination states beginning with D (server marked down), K (killed by an \
+             administrator) or U (back from backup)",
+        ),
+        ("Envoy", "flag LR or UC"),
+    ],
+    responsible: Responsible::LoadBalancer,
+    typical_status: Some(502),
+    confirm: &[
+        "Compare the time with deployments, scaling and reloads (AWS: deregistration events, \
+         CloudTrail DeregisterTargets)",
+        "Look in the proxy's log for a reload, a server marked DOWN or a worker that was ended \
+         (nginx: gracefully shutting down)",
+        "See in the capture whether this node's health checks stop or its addresses change at the \
+         same time",
+        "Compare the age of the cut requests with the deregistration delay (300 s)",
+    ],
+    fix: &[
+        "Give requests time to finish: a deregistration delay longer than the slowest request, \
+         connection draining, graceful reload",
+        "On AWS raise deregistration_delay.timeout_seconds (300 s by default, up to 3600 s) above \
+         the longest request",
+        "In HAProxy drain (set server ... state drain) before disabling, avoid on-marked-down \
+         shutdown-sessions, raise hard-stop-after",
+        "In nginx raise worker_shutdown_timeout; in Kubernetes set a preStop delay, and \
+         terminationGracePeriodSeconds above the longest request",
+        "Steady the health check if targets flap: longer time-out, higher unhealthy threshold, a \
+         lighter path",
+    ],
+    references: &[
+        "AWS, target group attributes: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "nginx, worker_shutdown_timeout: \
+         https://nginx.org/en/docs/ngx_core_module.html#worker_shutdown_timeout",
+        "Kubernetes, pod termination: \
+         https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
+    ],
+    detect,
+};
+
+/// Closes within this time belong together, nanoseconds.
+const TOGETHER: i64 = 100_000_000;
+/// Connections of one load balancer that close together by more than chance.
+const MANY: usize = 3;
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let close = case.closed_by_client()?;
+    let (closes, cuts) = case.wider.closed_together(case.flow.client, close.mark.at, TOGETHER);
+    let silence = case.silence_before(close.mark);
+    // Requests sent together also time out together: then the silence is the same.
+    if closes < MANY || case.wider.same_silence(case.flow.client, silence) >= cuts.max(2) {
+        return None;
+    }
+    let mut evidence = vec![case.ending(
+        close,
+        format!("one of {closes} connections that the load balancer closed within 0.1 s"),
+    )];
+    evidence.extend(case.asked("the request, outstanding"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "the load balancer closed {closes} connections together, this one with a request \
+             outstanding for {}",
+            span(case.outstanding(close.mark))
+        ),
+        responsible: None,
+    })
+}

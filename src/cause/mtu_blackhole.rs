@@ -1,0 +1,113 @@
+//! full-size packets vanish while small ones pass.
+
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "mtu-blackhole",
+    summary: "full-size packets vanish while small ones pass",
+    explanation: "\
+        Small packets pass, full-size ones vanish. The handshake and short requests work; a \
+        large upload, a long cookie or a big response hangs until a time-out. A link on the \
+        way carries less than the sender believes (a tunnel, VPN, overlay network, or jumbo \
+        frames of 9001 bytes meeting 1500), and the ICMP message that should say so is \
+        filtered or never sent. The sender repeats the same large segment and never learns \
+        why.\n\n\
+        The side that sends large segments sees them repeated and not acknowledged, while \
+        smaller ones before and after are. The other side sees the handshake and perhaps later \
+        small segments, with a hole in the sequence numbers. When ICMP fragmentation needed \
+        (type 3 code 4) or ICMPv6 packet too big (type 2) is in the capture, the path did \
+        tell, and the sender ignored it or never got it.\n\n\
+        If segments of every size are lost it is request-unacked or return-path-blocked. \
+        Captures taken at the sender may show segments larger than the MTU (up to 64 KB): that \
+        is segmentation offload and no fault; the network card cuts them before they leave.",
+    seen_as: &[
+        ("HAProxy", "504, termination state sH; sD within the body"),
+        ("nginx", "504, upstream timed out (110: Connection timed out)"),
+        ("Envoy", "504, flag UT"),
+        ("GCP", "502 or 503, backend_timeout"),
+        ("Azure", "504 (v1: 502), ERRORINFO_UPSTREAM_TIMED_OUT"),
+    ],
+    responsible: Responsible::Network,
+    typical_status: Some(504),
+    confirm: &[
+        "Try the sizes: ping -M do -s 1472 <target> (1500 bytes), then -s 1372; for jumbo frames \
+         -s 8973",
+        "Run tracepath -n <target> in both directions: it prints the MTU of each hop",
+        "Compare the MSS in SYN and SYN-ACK with the interface: ip link show, ip route get \
+         <target>",
+        "Capture icmp[0] == 3 and icmp[1] == 4 at the sender: does the message arrive",
+    ],
+    fix: &[
+        "Let ICMP fragmentation needed (type 3 code 4; ICMPv6 type 2) through security groups, \
+         network ACLs and firewalls to the sender",
+        "Clamp the MSS at the tunnel or router: iptables -t mangle -A FORWARD -p tcp --tcp-flags \
+         SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        "Set the right MTU on interfaces in front of the narrow link (ip link set dev eth0 mtu \
+         1500; container network MTU = host MTU minus overlay header)",
+        "Set net.ipv4.tcp_mtu_probing = 1, so that Linux finds the size by itself when ICMP is \
+         filtered",
+    ],
+    references: &[
+        "RFC 9293, 3.7.2 (path MTU discovery): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.7.2",
+        "RFC 1191 (path MTU discovery): https://www.rfc-editor.org/rfc/rfc1191",
+        "RFC 2923, 2.1 (black hole detection): https://www.rfc-editor.org/rfc/rfc2923#section-2.1",
+        "RFC 4821 (packetization layer path MTU discovery): https://www.rfc-editor.org/rfc/rfc4821",
+        "AWS, MTU of EC2 instances: \
+         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/network_mtu.html",
+        "AWS, how Elastic Load Balancing works: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
+    ],
+    detect,
+};
+
+/// Payload that hardly any path with a broken MTU carries; below it size is not the reason.
+const LARGE: u32 = 1000;
+/// Repetitions that show a hole is not chance.
+const REPEATED: u16 = 2;
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    if case.closed_by_server().is_some() {
+        return None;
+    }
+    let (side, lost) = [Side::Client, Side::Server].into_iter().find_map(|side| {
+        let half = case.flow.half(side);
+        let lost = half.retransmission.filter(|lost| {
+            lost.len >= LARGE
+                && lost.times >= REPEATED
+                && lost.offset >= half.acked
+                && half.largest_acked < lost.len
+        })?;
+        Some((side, lost))
+    })?;
+    let told = case.flow.icmp.iter().find(|icmp| icmp.mtu.is_some());
+    let small = case.flow.half(side).largest_acked > 0 || case.flow.opening.ack.is_some();
+    if told.is_none() && !small {
+        return None;
+    }
+    let mut evidence = vec![Evidence {
+        mark: lost.mark,
+        side,
+        what: What::Retransmission,
+        note: format!("{} bytes, sent {} times, never acknowledged", lost.len, lost.times + 1),
+    }];
+    evidence.extend(told.map(|icmp| Evidence {
+        mark: icmp.mark,
+        side: !side,
+        what: What::Icmp,
+        note: format!("{} says the path carries {} bytes", icmp.reporter, icmp.mtu.unwrap_or(0)),
+    }));
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: if told.is_some() { Confidence::Certain } else { Confidence::Likely },
+        evidence,
+        summary: format!(
+            "segments of {} bytes were repeated {} times and never acknowledged; smaller ones pass",
+            lost.len, lost.times
+        ),
+        responsible: None,
+    })
+}

@@ -1,0 +1,111 @@
+//! the request was sent again and again and never acknowledged.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "request-unacked",
+    summary: "the request was sent again and again and never acknowledged",
+    explanation: "\
+        The connection was open, the load balancer sent the request, and no acknowledgment \
+        ever came. It repeated the segment with growing pauses until its time-out and gave up. \
+        A live target acknowledges within a round trip and a fraction of a second, even if its \
+        program is busy, so here packets are lost or the host is gone.\n\n\
+        Captured at the load balancer there are the request and its repetitions and silence. \
+        The target's capture decides: if nothing arrives, something on the path drops this \
+        flow (an idle NAT or connection-tracking entry that expired without a RST, a changed \
+        security group or firewall rule, a broken route); if the request arrives and no ACK \
+        leaves, the host drops it (firewall rule for invalid packets, wrong checksum) or its \
+        answer is lost later (return-path-blocked).\n\n\
+        If the same idle device answers with RST it is stale-flow-reset or l4-lb-reset. If \
+        small segments pass and only full-size ones are repeated, it is mtu-blackhole. If the \
+        request was acknowledged and the answer does not come, it is response-timeout. If the \
+        window is 0, target-not-reading.",
+    seen_as: &[
+        ("AWS ALB", "504"),
+        ("HAProxy", "504, termination state sH"),
+        (
+            "nginx",
+            "504, upstream timed out (110: Connection timed out) while reading response header \
+             from upstream",
+        ),
+        ("Envoy", "504, flag UT"),
+        ("Apache", "502 (70007)"),
+        ("GCP", "502 or 503, backend_timeout"),
+        ("Azure", "504 (v1: 502), ERRORINFO_UPSTREAM_TIMED_OUT"),
+    ],
+    responsible: Responsible::Network,
+    typical_status: Some(504),
+    confirm: &[
+        "Capture at the target: does the request arrive there, and does an ACK leave",
+        "Compare the idle time before the request: all above one value means an entry that \
+         expired (350 s: NAT gateway or NLB)",
+        "Look for a full table or invalid packets: journalctl -k | grep nf_conntrack, conntrack \
+         -S, nstat -az TcpInCsumErrors",
+        "Compare the time with changes of security groups, network ACLs and routes, and with the \
+         death of the host",
+    ],
+    fix: &[
+        "Find what drops packets of this flow (expired NAT or conntrack entry, changed rule or \
+         route, dead host) with a capture at the target",
+        "Close idle connections, or send TCP keep-alives, sooner than the shortest idle time-out \
+         on the path",
+        "Raise net.netfilter.nf_conntrack_max where the table was full",
+        "Set the proxy's connect and read time-outs so that a dead host is noticed in seconds, \
+         and let health checks take it out",
+        "Change firewall rules in a way that keeps established connections (AWS security groups: \
+         some changes end tracked flows)",
+    ],
+    references: &[
+        "RFC 9293, 3.8.1 (retransmission time-out): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.8.1",
+        "RFC 9293, 3.8.3 (connection failures): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3",
+        "RFC 6298, 5 (managing the timer): https://www.rfc-editor.org/rfc/rfc6298#section-5",
+        "AWS, security group connection tracking: \
+         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let request = case.unanswered()?;
+    if case.closed_by_server().is_some() {
+        return None;
+    }
+    let client = case.flow.half(Side::Client);
+    let lost = client.retransmission.filter(|lost| {
+        lost.offset >= client.acked && lost.offset >= request.start && lost.offset < request.end
+    })?;
+    if client.acked > request.start || lost.times < 2 {
+        return None;
+    }
+    let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
+    let mut evidence = vec![
+        Evidence {
+            mark: lost.mark,
+            side: Side::Client,
+            what: What::Retransmission,
+            note: format!("sent {} times, never acknowledged", lost.times + 1),
+        },
+        case.silence(Side::Server, request.first, "nothing came back"),
+    ];
+    evidence.extend(case.asked("the request"));
+    if let Some(close) = case.closed_by_client() {
+        evidence.push(case.ending(close, "the load balancer gives up"));
+    }
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: format!(
+            "the request was sent {} times within {} and never acknowledged",
+            lost.times + 1,
+            span(case.outstanding(until))
+        ),
+        responsible: None,
+    })
+}

@@ -1,0 +1,102 @@
+//! the response's header section is larger than the load balancer accepts.
+
+use super::{Case, Cause, Confidence, Responsible, Verdict};
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "response-header-too-large",
+    summary: "the response's header section is larger than the load balancer accepts",
+    explanation: "\
+        The header section of the response is longer than the load balancer reads. It gives up \
+        in the middle, closes the connection and answers 502, while the target believes that \
+        it sent a good response.\n\n\
+        The limits differ widely: AWS ALB 32 KB for the whole section, nginx one \
+        proxy_buffer_size (4 or 8 KB), HAProxy one buffer (tune.bufsize 16384 minus \
+        tune.maxrewrite), Envoy 60 KB (80 KB for HTTP/1) and 100 header fields. A response \
+        that one proxy passes fails behind another, and one more cookie can tip it over. \
+        Growing cookies, access tokens, Content-Security-Policy and debug headers are the \
+        usual content; since cookies belong to a user, often only some users are hit.\n\n\
+        In the capture many bytes of header arrive and then the load balancer sends FIN or \
+        RST, at once and not after a time-out; at the target the RST may arrive while it is \
+        still writing. If the target closes first it is response-header-truncated; if silence \
+        comes before the load balancer's close, response-stalled.",
+    seen_as: &[
+        ("AWS ALB", "502 (header section over 32 KB)"),
+        ("HAProxy", "502, termination state PH"),
+        ("nginx", "502, upstream sent too big header while reading response header from upstream"),
+        ("Envoy", "502, flag UPE"),
+        ("Apache", "502, AH10124"),
+        ("GCP", "502 or 503, backend_response_headers_too_long"),
+        ("Azure", "Front Door ResponseHeaderTooBig"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(502),
+    confirm: &[
+        "Measure the header: curl -so /dev/null -D - http://<target>:<port><path> | wc -c, with \
+         the user's cookies",
+        "Find the big field: the same with | awk '{print length, $1}' | sort -n | tail",
+        "Compare with the limit: proxy_buffer_size, tune.bufsize, Envoy max_response_headers_kb, \
+         32 KB for an ALB",
+        "Look for the words of the proxy's log (nginx: too big header, Apache: AH10124)",
+    ],
+    fix: &[
+        "Shrink the response header: fewer and smaller cookies, no tokens or debug data in \
+         headers, at most 32 KB behind an ALB",
+        "In nginx raise proxy_buffer_size to 16k or 32k, with proxy_buffers 8 32k and \
+         proxy_busy_buffers_size 64k",
+        "In HAProxy raise tune.bufsize to 32768 (it costs memory per connection)",
+        "Keep session data on the server, and put only its key into the cookie",
+        "Look for a handler that sets the same cookie or header again and again",
+    ],
+    references: &[
+        "RFC 9110, 5.4 (field limits): https://www.rfc-editor.org/rfc/rfc9110#section-5.4",
+        "RFC 9209, 2.3 (http_response_header_section_size): \
+         https://www.rfc-editor.org/rfc/rfc9209#section-2.3",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "AWS, how Elastic Load Balancing works: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
+        "nginx, proxy module: https://nginx.org/en/docs/http/ngx_http_proxy_module.html",
+        "Envoy, response code details: \
+         https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details",
+    ],
+    detect,
+};
+
+/// Smallest limit of a common proxy: nginx' `proxy_buffer_size` on a 4 KiB page.
+const SMALLEST_LIMIT: u64 = 4096;
+/// AWS Application Load Balancer: 32 KiB for the whole header section.
+const ALB_LIMIT: u64 = 32 * 1024;
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let response = case.response()?;
+    let over = response.head_len > ALB_LIMIT;
+    let rejected = case
+        .closed_by_client()
+        .is_some_and(|close| case.prompt(close) && close.mark.at >= response.first.at);
+    let too_large = if response.head_complete {
+        over && rejected
+    } else {
+        case.failed().is_some() && rejected && response.head_len > SMALLEST_LIMIT
+    };
+    if !too_large {
+        return None;
+    }
+    let close = case.closed_by_client()?;
+    Some(Verdict {
+        confidence: if over { Confidence::Certain } else { Confidence::Likely },
+        evidence: [
+            case.answered(format!("{} bytes of header so far", response.head_len)),
+            Some(case.ending(close, "the load balancer gives up while the header still comes")),
+            case.asked("the request"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        summary: format!(
+            "the load balancer closed after {} bytes of response header",
+            response.head_len
+        ),
+        responsible: None,
+    })
+}

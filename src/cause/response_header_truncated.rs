@@ -1,0 +1,83 @@
+//! the target closed in the middle of the response header.
+
+use super::{Case, Cause, Confidence, Responsible, Verdict};
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "response-header-truncated",
+    summary: "the target closed in the middle of the response header",
+    explanation: "\
+        The target began its response, sent part of the status line or of the header fields, \
+        and closed before the empty line that ends the header section. Without that line there \
+        is no response to pass on, and the load balancer answers 502.\n\n\
+        The capture, at either end, shows response bytes, no blank line (CRLF CRLF), then FIN \
+        or RST of the target. FIN is what a close() or the death of the process gives. RST \
+        means that request bytes were unread, or that the socket was aborted. Reasons: the \
+        process died or was killed in the middle of writing, a handler raised after it had \
+        flushed part of the header, a script (CGI) printed an incomplete header, or an inner \
+        proxy lost its own upstream.\n\n\
+        If not one byte came it is target-fin-no-response or target-rst-no-response. If the \
+        header is complete and the body is short it is response-body-truncated: then the \
+        status has usually gone out already. If the load balancer closes first, look at \
+        response-header-too-large (at once) and response-stalled (after its time-out).",
+    seen_as: &[
+        ("AWS ALB", "502, target_status_code -"),
+        ("HAProxy", "502, termination state SH"),
+        (
+            "nginx",
+            "502, upstream prematurely closed connection, or recv() failed (104: Connection reset \
+             by peer), while reading response header from upstream",
+        ),
+        ("Envoy", "502, flag UPE"),
+        ("Apache", "502, AH01106, AH10404"),
+        ("GCP", "status 0, backend_connection_closed_after_partial_response_sent"),
+        ("Azure", "Front Door OriginInvalidResponse"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(502),
+    confirm: &[
+        "Follow the stream in Wireshark: the last bytes show which header line was being written",
+        "Look in the target's log for a crash, an exception or a killed worker at this time \
+         (journalctl -k | grep -i oom)",
+        "Ask the target directly, without the load balancer: curl -sv --raw \
+         http://<target>:<port><path>",
+    ],
+    fix: &[
+        "Find out why the target process stopped while it wrote the header (crash, kill, \
+         exception after a partial flush)",
+        "Build the whole header before the first write, so that an error can still become a clean \
+         500",
+        "If the target is itself a proxy or runs scripts (CGI, FastCGI), read the log of what \
+         stands behind it",
+        "Stop workers gracefully, so that a response in progress is finished first",
+    ],
+    references: &[
+        "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",
+        "RFC 9110, 15.6.3 (502 Bad Gateway): https://www.rfc-editor.org/rfc/rfc9110#section-15.6.3",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "nginx, proxy module: https://nginx.org/en/docs/http/ngx_http_proxy_module.html",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let response = case.response().filter(|response| !response.head_complete)?;
+    let close = case.closed_by_server()?;
+    let name = case.name(close);
+    let mut evidence = vec![case.ending(close, format!("{name} inside the response header"))];
+    evidence.extend(case.answered("the last header bytes"));
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: format!(
+            "the target sent {} bytes of response header and then {name}",
+            response.head_len
+        ),
+        responsible: None,
+    })
+}

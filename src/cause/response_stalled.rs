@@ -1,0 +1,93 @@
+//! the response began, stopped, and the load balancer gave up.
+
+use super::case::span;
+use super::{Case, Cause, Responsible, Verdict};
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "response-stalled",
+    summary: "the response began, stopped, and the load balancer gave up",
+    explanation: "\
+        The target began to answer, stopped in the middle, and kept the connection open. After \
+        its time-out the load balancer closed it.\n\n\
+        If the header was complete the client has its status already and sees a download that \
+        hangs and breaks off; if it was not, the client gets a 504. Reasons: the target waits \
+        for its own upstream or database between two parts of the body; it announced a \
+        Content-Length larger than what it wrote and believes to be done, so that both sides \
+        wait; output is buffered and the last piece was never flushed; a stream of events is \
+        quiet for longer than the load balancer permits; or the packets themselves were lost.\n\n\
+        In the capture: response bytes, silence of constant length, FIN or RST of the load \
+        balancer. It is the same at both ends, unless the target went on sending and nothing \
+        arrived: then the target's capture shows retransmissions, and it is \
+        return-path-blocked or mtu-blackhole.\n\n\
+        If the target closes first it is response-body-truncated. If the load balancer closes \
+        after no length that looks like a timer, it is client-abort. With no byte at all it is \
+        response-timeout.",
+    seen_as: &[
+        ("AWS ALB", "504 when Content-Length is larger than the body sent"),
+        ("HAProxy", "the target's status, termination state sD; 504, sH within the header"),
+        (
+            "nginx",
+            "the target's status, upstream timed out (110: Connection timed out) while reading \
+             upstream; 504 within the header",
+        ),
+        ("Envoy", "the target's status, flag UT"),
+        ("Apache", "the target's status (70007); 502 within the header"),
+        ("GCP", "backend_timeout or backend_connection_closed_after_partial_response_sent"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(504),
+    confirm: &[
+        "Compare Content-Length with the body bytes in the finding: missing by the same number \
+         each time means a wrong length",
+        "Ask the target directly and watch where it stops: curl -sN --trace-time -v \
+         http://<target>:<port><path> -o /dev/null",
+        "Capture at the target: does it go on sending (then the path loses it) or is it silent",
+        "Look at what the worker waits for (py-spy dump, jstack, strace -p) during such a request",
+    ],
+    fix: &[
+        "Find out what the target waits for in the middle of its response (its own upstream, a \
+         lock, an unflushed buffer, a wrong Content-Length)",
+        "Correct Content-Length: compute it after compression, in bytes",
+        "For event streams and long polls send a comment or heartbeat more often than the load \
+         balancer's time-out, for example every 15 s",
+        "Raise the load balancer's idle limit where pauses are meant: ALB \
+         idle_timeout.timeout_seconds, nginx proxy_read_timeout, HAProxy timeout server or \
+         timeout tunnel",
+    ],
+    references: &[
+        "RFC 9112, 6.3 (message body length): https://www.rfc-editor.org/rfc/rfc9112#section-6.3",
+        "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "nginx, proxy module: https://nginx.org/en/docs/http/ngx_http_proxy_module.html",
+        "Envoy, time-outs: https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let response = case.response()?;
+    let close = case.closed_by_client()?;
+    let silence = case.silence_before(close.mark);
+    let confidence = case.timer(silence)?;
+    let mut evidence = vec![
+        case.silence(Side::Server, response.last, format!("no byte for {}", span(silence))),
+        case.ending(close, "the load balancer gives up"),
+    ];
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence,
+        evidence,
+        summary: format!(
+            "the response stopped after {} bytes; {} later the load balancer closed",
+            response.end - response.start,
+            span(silence)
+        ),
+        responsible: None,
+    })
+}

@@ -1,0 +1,140 @@
+//! what the target sends does not reach the load balancer.
+
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "return-path-blocked",
+    summary: "what the target sends does not reach the load balancer",
+    explanation: "\
+        What the load balancer sends reaches the target, and what the target sends does not \
+        come back. Either the SYN-ACK is sent again and again while the SYN is repeated as \
+        well, or the connection opened and the response is repeated and never acknowledged.\n\n\
+        At the target this is plain to see: SYN in, SYN-ACK out, SYN in again, SYN-ACK out \
+        again. At the load balancer only its own packets are seen, so that it looks like \
+        connect-timeout or response-timeout.\n\n\
+        Rules that keep no state are the usual reason: an AWS network ACL that admits the \
+        target's port but not the way back to the load balancer's ephemeral ports 1024-65535. \
+        Others are routing that sends the answer another way (a second network interface, a \
+        default route through a VPN or firewall that never saw the SYN), a NAT in one \
+        direction only, and client IP preservation where a target is reached through its own \
+        load balancer.\n\n\
+        If only large packets are lost on the way back, it is mtu-blackhole. If the target \
+        sends no SYN-ACK at all, it is connect-timeout-host.",
+    seen_as: &[
+        ("AWS ALB", "504"),
+        ("HAProxy", "503 or 504, termination state sC; sH when the response is lost"),
+        (
+            "nginx",
+            "504, upstream timed out (110: Connection timed out) while connecting to upstream, or \
+             while reading response header",
+        ),
+        ("Envoy", "503, flag UF; 504, flag UT when the response is lost"),
+        ("GCP", "502 or 503, failed_to_connect_to_backend or backend_timeout"),
+        ("Azure", "502"),
+    ],
+    responsible: Responsible::Network,
+    typical_status: Some(504),
+    confirm: &[
+        "Capture at both ends: the SYN-ACK leaves the target and does not arrive at the load \
+         balancer",
+        "Run ip route get <load balancer address> at the target: is it the interface by which the \
+         SYN came",
+        "Look for REJECT from the target's port to ports 1024-65535 in the VPC flow logs",
+        "List the outbound rules of the network ACL at the target's subnet and the inbound rules \
+         at the load balancer's",
+    ],
+    fix: &[
+        "Allow the way back: outbound ports 1024-65535 in the network ACL of the target's subnet, \
+         inbound in that of the load balancer's",
+        "Route the answer back by the interface on which the request came (policy routing: ip \
+         rule, ip route table)",
+        "Keep both directions on the same stateful firewall, or take the firewall out of one path \
+         consistently",
+        "Switch client IP preservation off (preserve_client_ip.enabled = false) where a target \
+         reaches itself through a Network Load Balancer",
+    ],
+    references: &[
+        "RFC 9293, 3.5 (establishing a connection): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.5",
+        "RFC 9293, 3.8.1 (retransmission time-out): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.8.1",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "AWS, troubleshoot your NLB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-troubleshooting.html",
+        "AWS, network ACLs: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    match case.exchange {
+        Some(_) => response_lost(case),
+        None => handshake_lost(case),
+    }
+}
+
+/// SYN-ACKs repeated, and SYN as well: the first way works, the way back does not.
+fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
+    let opening = &case.flow.opening;
+    let (syn, syn_ack, last) = (opening.syn?, opening.syn_ack?, opening.last_syn_ack?);
+    let answered = opening.ack.is_some()
+        || case.flow.half(Side::Client).payload_bytes > 0
+        || case.flow.endings.iter().any(|ending| ending.side == Side::Client);
+    if answered || opening.syn_acks < 2 {
+        return None;
+    }
+    Some(Verdict {
+        confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Possible },
+        evidence: vec![
+            Evidence {
+                mark: syn_ack,
+                side: Side::Server,
+                what: What::SynAck,
+                note: format!("SYN-ACK, sent {} times", opening.syn_acks),
+            },
+            case.silence(Side::Client, last, "no ACK ever came back"),
+            Evidence {
+                mark: syn,
+                side: Side::Client,
+                what: What::Syn,
+                note: format!("SYN, sent {} times", opening.syns),
+            },
+        ],
+        summary: format!(
+            "the target answered {} SYN with {} SYN-ACK, and none was acknowledged",
+            opening.syns, opening.syn_acks
+        ),
+        responsible: None,
+    })
+}
+
+/// The response was sent, repeated, and never acknowledged.
+fn response_lost(case: &Case<'_>) -> Option<Verdict> {
+    let response = case.response()?;
+    let server = case.flow.half(Side::Server);
+    let lost = server.retransmission.filter(|lost| {
+        lost.times >= 2 && lost.offset >= server.acked && lost.offset < response.end
+    })?;
+    if server.acked > response.start || case.flow.half(Side::Client).packets == 0 {
+        return None;
+    }
+    let mut evidence = vec![Evidence {
+        mark: lost.mark,
+        side: Side::Server,
+        what: What::Retransmission,
+        note: format!("the response, sent {} times, never acknowledged", lost.times + 1),
+    }];
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "the target sent its response {} times and none was acknowledged",
+            lost.times + 1
+        ),
+        responsible: None,
+    })
+}

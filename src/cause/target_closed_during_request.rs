@@ -1,0 +1,104 @@
+//! the target closed before it had received the whole request.
+
+use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "target-closed-during-request",
+    summary: "the target closed before it had received the whole request",
+    explanation: "\
+        The target closed while the load balancer was still sending the request: an upload, a \
+        large POST, a slow client. The usual reasons are a limit on the size of the body, a \
+        time-out for reading it, authentication that fails before the body is read, or a \
+        crash.\n\n\
+        On the wire the FIN or RST acknowledges only part of what was sent, or all that was \
+        sent of a request whose Content-Length or last chunk was not reached yet. Often a \
+        complete early response, such as 413 or 401, comes first. If the program closes at \
+        once after it, with body bytes unread, the kernel follows the response with a RST, and \
+        the RST can destroy the response on the other side before it is read: the target logs \
+        413 and the load balancer reports 502. RFC 9112 asks servers to close in two steps for \
+        that reason.\n\n\
+        At the target the request bytes come in, the close goes out and later request bytes \
+        are answered with RST. At the load balancer the same packets are seen with more of the \
+        request already sent.\n\n\
+        If the ACK number of the close covers the whole request, the cause is \
+        target-fin-no-response or target-rst-no-response. If it covers none of it, the target \
+        closed before the request came: keepalive-race. A target that stops reading without \
+        closing is target-not-reading.",
+    seen_as: &[
+        ("AWS ALB", "502, target_status_code -"),
+        ("HAProxy", "502, termination state SH; the early status with SD when it got through"),
+        (
+            "nginx",
+            "502, (104: Connection reset by peer) or (32: Broken pipe) while sending request to \
+             upstream; or the early status",
+        ),
+        ("Envoy", "503, flag UC; or the early status"),
+        ("Apache", "502, AH01097 pass request body failed (104, 32)"),
+        (
+            "GCP",
+            "502 or 503, backend_early_response_with_non_error_status; 4xx or 5xx, \
+             aborted_request_due_to_backend_early_response",
+        ),
+        ("Azure", "502, ERRORINFO_UPSTREAM_CLOSED_CONNECTION; Front Door OriginConnectionAborted"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(502),
+    confirm: &[
+        "Look in the capture for an early response of the target (413, 401, 408) before its close",
+        "Compare the bytes received with the target's limits (nginx client_max_body_size 1m by \
+         default, Tomcat maxPostSize and maxSwallowSize 2 MB)",
+        "Compare the time from request to close with its read time-outs (nginx \
+         client_body_timeout 60s, Node.js requestTimeout 300 s)",
+        "Look in the target's log for 413, body too large, read time-out, or a crash at this time",
+    ],
+    fix: &[
+        "Raise the target's body limit or read time-out (nginx client_max_body_size, \
+         client_body_timeout), or let it read the body before it answers",
+        "Close in two steps after an early answer: shut down the sending side, go on reading, \
+         then close (nginx lingering_close on or always)",
+        "In Tomcat raise maxSwallowSize, so that a rejected upload is read to its end instead of \
+         being reset",
+        "Enforce the same limit at the load balancer, so that an upload that is too large never \
+         reaches the target",
+        "Let clients send Expect: 100-continue for large uploads, where the load balancer passes \
+         it on (an ALB answers it itself)",
+    ],
+    references: &[
+        "RFC 9112, 9.6 (tear-down, two-step close): \
+         https://www.rfc-editor.org/rfc/rfc9112#section-9.6",
+        "RFC 9110, 15.5.14 (413 Content Too Large): \
+         https://www.rfc-editor.org/rfc/rfc9110#section-15.5.14",
+        "RFC 9110, 10.1.1 (Expect): https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1",
+        "RFC 9293, 3.6.1 (close with unread data sends RST): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1",
+        "nginx, core module: https://nginx.org/en/docs/http/ngx_http_core_module.html",
+        "Google Cloud, load balancer logging: \
+         https://cloud.google.com/load-balancing/docs/https/https-logging-monitoring",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let request = case.failed()?;
+    let close = case.closed_by_server()?;
+    let coverage = case.coverage(close);
+    let early = !request.complete || coverage == Coverage::Part;
+    if !early || coverage == Coverage::Nothing {
+        return None;
+    }
+    let name = case.name(close);
+    let mut evidence = vec![case.ending(close, format!("{name} while the request was still sent"))];
+    evidence.extend(case.asked("the request"));
+    evidence.extend(case.answered("what the target answered before"));
+    let received = close.acked.map_or(0, |acked| acked.saturating_sub(request.start));
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: format!(
+            "the target closed ({name}) after {received} bytes of a request of which {} were sent",
+            request.end - request.start
+        ),
+        responsible: None,
+    })
+}

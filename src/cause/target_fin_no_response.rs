@@ -1,0 +1,103 @@
+//! the target closed (FIN) after the whole request without one byte of response.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use crate::flow::EndingKind;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "target-fin-no-response",
+    summary: "the target closed (FIN) after the whole request without one byte of response",
+    explanation: "\
+        The target received the whole request, acknowledged it and then closed its side with \
+        FIN, without one byte of response. A load balancer can make nothing of that but a 502.\n\n\
+        A FIN says only that the last descriptor of the socket was closed; it does not mean \
+        that anybody closed it on purpose. When a process that has read the request is killed \
+        (SIGKILL, out of memory, segmentation fault), the kernel closes its sockets and sends \
+        exactly the FIN,ACK of a close() in the code. Crash, worker time-out and a handler \
+        that returns without an answer therefore look the same in the packets, and the \
+        target's logs have to tell them apart. Time helps: a gap between request and FIN that \
+        is always 30 s, 60 s or 120 s is a worker time-out (gunicorn kills a silent worker \
+        after 30 s); many connections that close in one instant mean that a whole process \
+        died.\n\n\
+        It looks the same at the load balancer and at the target, except for the transit time. \
+        The nearest neighbour is keepalive-race: there the acknowledgment number on the FIN \
+        does not cover the request, the target closed before it came, and the cure is a timer. \
+        Had request bytes been unread in the socket, the kernel would have sent RST instead of \
+        FIN: see target-rst-no-response.",
+    seen_as: &[
+        ("AWS ALB", "502, target_status_code -"),
+        ("HAProxy", "502, termination state SH"),
+        (
+            "nginx",
+            "502, upstream prematurely closed connection while reading response header from \
+             upstream",
+        ),
+        ("Envoy", "503, flag UC, upstream_reset_before_response_started{connection_termination}"),
+        ("Apache", "502, AH01102 error reading status line from remote server"),
+        ("GCP", "502 or 503, backend_connection_closed_before_data_sent_to_client"),
+        ("Azure", "502, ERRORINFO_UPSTREAM_CLOSED_CONNECTION; Front Door OriginConnectionAborted"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(502),
+    confirm: &[
+        "Run journalctl -k | grep -iE 'oom|killed process|segfault' for the time of the FIN",
+        "Compare the start times of the workers with that time: ps -eo pid,lstart,cmd",
+        "Look in the application's log for a worker time-out, a restart, or an exception without \
+         an answer (gunicorn: WORKER TIMEOUT)",
+        "Compare the time from request to FIN across the findings: equal values are a time-out, \
+         one common instant is a restart",
+    ],
+    fix: &[
+        "Read the target's log at this time: the handler or worker ended without answering \
+         (crash, out of memory, worker time-out, restart)",
+        "If the gap is a worker time-out, make the request faster or raise the limit (gunicorn \
+         --timeout, 30 s by default; php-fpm request_terminate_timeout)",
+        "If the process was killed for memory, raise the container's or unit's memory limit or \
+         lower the number of workers",
+        "If it was a restart or deployment, take the target out of rotation first and stop \
+         gracefully: preStop delay, deregistration delay, SIGTERM before SIGKILL",
+        "Answer every request, also a rejected one, with a status instead of closing the socket \
+         (nginx return 444 closes without an answer)",
+    ],
+    references: &[
+        "RFC 9110, 15.6.3 (502 Bad Gateway): https://www.rfc-editor.org/rfc/rfc9110#section-15.6.3",
+        "RFC 9112, 9.5 (failures and time-outs): \
+         https://www.rfc-editor.org/rfc/rfc9112#section-9.5",
+        "RFC 9293, 3.6 (closing a connection): https://www.rfc-editor.org/rfc/rfc9293#section-3.6",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+        "Gunicorn settings: https://docs.gunicorn.org/en/stable/settings.html",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.unanswered()?;
+    let close = case.closed_by_server().filter(|close| close.kind == EndingKind::Fin)?;
+    let coverage = case.coverage(close);
+    let mut evidence = vec![case.ending(
+        close,
+        match coverage {
+            Coverage::All => "its ACK number covers the whole request: the target had received it",
+            Coverage::Nothing => "its ACK number does not cover the request: closed before it came",
+            _ => "answers the request",
+        },
+    )];
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: if coverage == Coverage::All {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
+        evidence,
+        summary: format!(
+            "the target sent FIN {} after the request, and no byte of a response",
+            span(case.outstanding(close.mark))
+        ),
+        responsible: None,
+    })
+}

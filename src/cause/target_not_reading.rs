@@ -1,0 +1,108 @@
+//! the target's receive window is zero: its program does not read the request.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::http::Request;
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "target-not-reading",
+    summary: "the target's receive window is zero: its program does not read the request",
+    explanation: "\
+        The target's receive window fell to 0: its program has stopped reading, the socket's \
+        buffer is full, and TCP tells the sender to wait. The load balancer still has request \
+        bytes to send, probes the window from time to time, gets the answer \"still 0\", and \
+        gives up at its time-out.\n\n\
+        The host is alive (its kernel answers every probe), the path is good, and the program \
+        does not read: a worker that hangs, a process that is stopped or starved of CPU, a \
+        handler that never consumes the body, or a disk to which the upload is written and \
+        which does not keep up. A short phase of window 0 during a large upload is normal; \
+        here it did not open again.\n\n\
+        Both ends see the same: zero-window segments of the target, window probes of the load \
+        balancer, then the load balancer's FIN or RST. HAProxy measured here gave up without \
+        an answer to its client.\n\n\
+        If the request is complete and acknowledged and only the answer is missing, it is \
+        response-timeout. If probes get no answer, the host is gone: request-unacked. If the \
+        target closes instead of stalling, it is target-closed-during-request.",
+    seen_as: &[
+        ("HAProxy", "-1, termination state sD, no answer"),
+        (
+            "nginx",
+            "504, upstream timed out (110: Connection timed out) while sending request to upstream",
+        ),
+        ("Apache", "504, AH01097"),
+        ("Envoy", "503, flag UC, once the target resets: no time-out of its own"),
+        ("GCP", "502 or 503, backend_timeout"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: Some(504),
+    confirm: &[
+        "Run ss -tnpi at the target: a Recv-Q that stays full on this connection shows bytes that \
+         the program does not read, and which one",
+        "Look at what that process does: py-spy dump, jstack, strace -p, cat /proc/<pid>/stack; \
+         state T is stopped, D waits for disk",
+        "Look at CPU throttling of the container: nr_throttled in /sys/fs/cgroup/cpu.stat",
+        "Look at the disk to which uploads are written: iostat -x 1, df -h",
+    ],
+    fix: &[
+        "Find out why the program stopped reading (blocked worker, starved CPU, body not \
+         consumed, slow disk) and free it",
+        "Read request bodies in a thread or task of their own, or stream them, instead of \
+         blocking the accepting loop",
+        "Let the proxy buffer uploads, so that a slow reader does not hold it (nginx \
+         proxy_request_buffering on)",
+        "Set a read time-out and a body limit in the target, so that it ends such requests itself",
+        "Raise the CPU limit of the container, or the throughput of the disk",
+    ],
+    references: &[
+        "RFC 9293, 3.8.6.1 (zero-window probing): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.1",
+        "RFC 9293, 3.8.6 (managing the window): \
+         https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6",
+        "nginx, proxy module: https://nginx.org/en/docs/http/ngx_http_proxy_module.html",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let request = case.unanswered()?;
+    let server = case.flow.half(Side::Server);
+    let since = server.zero_window_since?;
+    if since.at < request.first.at || case.closed_by_server().is_some() {
+        return None;
+    }
+    let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
+    let waited = until.at.nanos_since(since.at);
+    if waited < 500_000_000 {
+        return None;
+    }
+    let mut evidence = vec![Evidence {
+        mark: since,
+        side: Side::Server,
+        what: What::ZeroWindow,
+        note: "the target advertises a window of 0 and never opens it again".to_owned(),
+    }];
+    evidence.extend(case.asked("the request"));
+    if let Some(close) = case.closed_by_client() {
+        evidence.push(case.ending(close, "the load balancer gives up"));
+    }
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: format!(
+            "the target stopped reading after {} bytes of the request and kept its window at 0 \
+             for {}",
+            server_received(case, request),
+            span(waited)
+        ),
+        responsible: None,
+    })
+}
+
+/// Request bytes that the target acknowledged.
+fn server_received(case: &Case<'_>, request: &Request) -> u64 {
+    case.flow.half(Side::Client).acked.saturating_sub(request.start)
+}

@@ -1,0 +1,97 @@
+//! the target itself answered with a complete 5xx.
+
+use super::case::span;
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::http::State;
+use crate::tcp::Side;
+
+/// See [`Cause::explanation`].
+pub(super) const CAUSE: Cause = Cause {
+    id: "target-own-5xx",
+    summary: "the target itself answered with a complete 5xx",
+    explanation: "\
+        The target itself sent a complete, valid response with a 5xx status, and the load \
+        balancer passed it on. On the network nothing is wrong; the packets show that the \
+        program decided it. This settles the first question of every such incident: it was not \
+        the load balancer.\n\n\
+        A 500 is a fault in the program. A 502, 503 or 504 from a target means mostly that the \
+        target is a proxy itself (nginx in front of an application server, a service mesh \
+        sidecar, an API gateway) and had trouble with what is behind it; or that it sheds load \
+        (503, often with Retry-After). The same question then repeats one hop further on: \
+        capture there.\n\n\
+        In a capture at either end the response comes from the target's address, acknowledges \
+        the request and is complete. On the front side of the load balancer alone it cannot be \
+        told from one that the load balancer made: the Server header and the body are hints \
+        (an ALB's own errors say awselb/2.0), two equal status codes in the access log are \
+        better, the packets of the target are proof.\n\n\
+        If the response left before the request arrived, it is unsolicited-response. If it \
+        breaks off, it is response-body-truncated.",
+    seen_as: &[
+        ("AWS ALB", "the same code in elb_status_code and target_status_code, for example 502 502"),
+        ("HAProxy", "the target's code, termination state ----"),
+        ("nginx", "the target's code, no line in the error log"),
+        ("Envoy", "the target's code, via_upstream, no response flag"),
+        ("Apache", "the target's code"),
+        ("Azure", "the target's code in serverStatus"),
+    ],
+    responsible: Responsible::TargetApp,
+    typical_status: None,
+    confirm: &[
+        "Read the target's application log at the time of the response, by request line or trace \
+         id",
+        "Compare elb_status_code with target_status_code in the access log (nginx: $status with \
+         $upstream_status)",
+        "Look at the Server header and body of the response: do they come from the application or \
+         from a proxy in front of it",
+        "If it is a 502, 503 or 504, capture between the target and what it calls (often on the \
+         loopback interface)",
+    ],
+    fix: &[
+        "Read the target's application log for this request: the program decided on this status, \
+         the load balancer only passed it on",
+        "If the target is a proxy, look at its own upstream: run why502 on a capture of that leg \
+         (loopback: -i lo)",
+        "For 503 under load add workers or targets, or raise the limit that sheds it",
+        "Let the target add a request id to its log and response, so that the two can be joined",
+    ],
+    references: &[
+        "RFC 9110, 15.6 (server errors): https://www.rfc-editor.org/rfc/rfc9110#section-15.6",
+        "AWS, ALB access logs: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html",
+        "AWS, troubleshoot your ALB: \
+         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html",
+        "Envoy, response code details: \
+         https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details",
+        "HAProxy, session state at disconnection (8.5): \
+         https://docs.haproxy.org/2.6/configuration.html#8.5",
+    ],
+    detect,
+};
+
+fn detect(case: &Case<'_>) -> Option<Verdict> {
+    let response = case.response().filter(|response| response.complete)?;
+    let status = response.status.filter(|status| (500..=599).contains(status))?;
+    if response.unsolicited || case.exchange?.state != State::Answered {
+        return None;
+    }
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence: [
+            Some(Evidence {
+                mark: response.first,
+                side: Side::Server,
+                what: What::Response,
+                note: format!("the target's own {status}, complete"),
+            }),
+            case.asked("the request that it answers"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        summary: format!(
+            "the target answered {status} after {}",
+            span(case.outstanding(response.first))
+        ),
+        responsible: None,
+    })
+}

@@ -1,0 +1,151 @@
+//! What one flow cannot tell and the others can: timers of a load balancer, connections cut
+//! together, which hosts are local to the capture.
+
+use crate::flow::{Flow, Vantage};
+use crate::packet::Endpoint;
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// Addresses for which something is remembered; past it new ones are not learned.
+const HOSTS_MAX: usize = 1 << 16;
+/// Cut exchanges remembered per load balancer.
+const CUTS_MAX: usize = 4096;
+/// Closes remembered per load balancer.
+const CLOSES_MAX: usize = 1 << 16;
+
+/// A client close while a request was outstanding.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Silence before it, nanoseconds.
+    silence: i64,
+    at: Timestamp,
+}
+
+/// Learned from all flows so far.
+#[derive(Clone, Debug, Default)]
+pub struct Wider {
+    /// Votes that an address belongs to the host that captured; negative: that it does not.
+    local: BTreeMap<u128, i32>,
+    cuts: BTreeMap<u128, Vec<Cut>>,
+    closes: BTreeMap<u128, Vec<Timestamp>>,
+    /// The latest capture time.
+    now: Timestamp,
+    /// Longest silence that a client sat out until bytes came, by client address, nanoseconds.
+    longest_wait: BTreeMap<u128, i64>,
+}
+
+impl Wider {
+    /// The latest capture time: how long nothing has answered so far.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Time goes on to `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// Votes for the ends of a flow whose vantage is known.
+    pub fn learn_vantage(&mut self, flow: &Flow) {
+        let (client, server) = match flow.vantage {
+            Vantage::Client => (1, -1),
+            Vantage::Server => (-1, 1),
+            Vantage::Between | Vantage::Unknown => return,
+        };
+        self.vote(flow.client.ip, client);
+        self.vote(flow.server.ip, server);
+    }
+
+    /// The capture says that a packet of this address left (`sent`) or reached the capturing host.
+    pub fn learn_direction(&mut self, src: Endpoint, dst: Endpoint, sent: bool) {
+        let weight = if sent { 4 } else { -4 };
+        self.vote(src.ip, weight);
+        self.vote(dst.ip, -weight);
+    }
+
+    fn vote(&mut self, ip: u128, weight: i32) {
+        if self.local.len() < HOSTS_MAX || self.local.contains_key(&ip) {
+            let score = self.local.entry(ip).or_default();
+            *score = score.saturating_add(weight);
+        }
+    }
+
+    /// Where the capture was taken relative to a flow that does not show it itself.
+    pub fn vantage(&self, flow: &Flow) -> Vantage {
+        if flow.client.ip == flow.server.ip {
+            return Vantage::Between;
+        }
+        let score = |ip| self.local.get(&ip).copied().unwrap_or_default();
+        match (score(flow.client.ip), score(flow.server.ip)) {
+            (client, server) if client > 0 && server <= 0 => Vantage::Client,
+            (client, server) if server > 0 && client <= 0 => Vantage::Server,
+            _ => Vantage::Unknown,
+        }
+    }
+
+    /// The client closed while a request was outstanding, after `silence` nanoseconds without a
+    /// byte.
+    pub fn learn_cut(&mut self, client: Endpoint, silence: i64, at: Timestamp) {
+        let cuts = self.cuts.entry(client.ip).or_default();
+        if cuts.len() < CUTS_MAX {
+            cuts.push(Cut { silence, at });
+        }
+    }
+
+    /// The client was the first to close a connection.
+    pub fn learn_close(&mut self, client: Endpoint, at: Timestamp) {
+        if self.closes.len() < HOSTS_MAX || self.closes.contains_key(&client.ip) {
+            let closes = self.closes.entry(client.ip).or_default();
+            if closes.len() < CLOSES_MAX {
+                closes.push(at);
+            }
+        }
+    }
+
+    /// All flows are known: puts in order what was learned as they ended.
+    pub fn seal(&mut self) {
+        self.closes.values_mut().for_each(|closes| closes.sort_unstable());
+    }
+
+    /// The client waited this long, nanoseconds, and got its answer.
+    pub fn learn_wait(&mut self, client: Endpoint, wait: i64) {
+        if self.longest_wait.len() < HOSTS_MAX || self.longest_wait.contains_key(&client.ip) {
+            let longest = self.longest_wait.entry(client.ip).or_default();
+            *longest = (*longest).max(wait);
+        }
+    }
+
+    /// How many cuts of this client came after the same silence, this one included.
+    pub fn same_silence(&self, client: Endpoint, silence: i64) -> usize {
+        let tolerance = (silence / 50).max(20_000_000);
+        self.cuts.get(&client.ip).map_or(0, |cuts| {
+            cuts.iter().filter(|cut| (cut.silence - silence).abs() <= tolerance).count()
+        })
+    }
+
+    /// Whether this client has waited clearly longer elsewhere, so that `silence` is not its timer.
+    pub fn waited_longer(&self, client: Endpoint, silence: i64) -> bool {
+        let bar = silence + (silence / 20).max(50_000_000);
+        self.longest_wait.get(&client.ip).is_some_and(|longest| *longest > bar)
+            || self
+                .cuts
+                .get(&client.ip)
+                .is_some_and(|cuts| cuts.iter().any(|cut| cut.silence > bar))
+    }
+
+    /// Connections that this client closed within `window` nanoseconds of `at`, and among them the
+    /// exchanges that it cut.
+    pub fn closed_together(&self, client: Endpoint, at: Timestamp, window: i64) -> (usize, usize) {
+        let near = |other: Timestamp| other.nanos_since(at).abs() <= window;
+        let closes = self.closes.get(&client.ip).map_or(0, |closes| {
+            // In order as far as flows end in order: look around the place where `at` would be.
+            let from = closes.partition_point(|other| other.0 < at.0.saturating_sub(window));
+            closes[from..].iter().take_while(|other| near(**other)).count()
+        });
+        let cuts = self
+            .cuts
+            .get(&client.ip)
+            .map_or(0, |cuts| cuts.iter().filter(|cut| near(cut.at)).count());
+        (closes, cuts)
+    }
+}

@@ -1,0 +1,352 @@
+//! The engine: segments in, flows, exchanges and findings out.
+//!
+//! One pass, no I/O, no clock but capture time. What is decided is given out at once through
+//! [`Output`]; what needs to be weighed against other flows waits in a bounded list for
+//! [`Engine::finish`].
+
+use crate::blind::BlindSpot;
+use crate::capture::Direction;
+use crate::cause::{Case, Finding, Wider, judge, needs_wider};
+use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
+use crate::http::{Conversation, Exchange, State, likely_side};
+use crate::packet::{IcmpError, Segment};
+use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
+use crate::time::Mark;
+
+/// Exchanges of one flow that wait for its end; further ones are judged when they end.
+pub const SUSPECTS_MAX: usize = 64;
+/// Cases that wait for the end of the capture; further ones are judged with what is known by then.
+pub const DEFERRED_MAX: usize = 1 << 17;
+
+/// Receives results as soon as they are final.
+pub trait Output {
+    /// A flow is over.
+    fn flow(&mut self, flow: &Flow);
+    /// An exchange is final; only with [`Options::exchanges`].
+    fn exchange(&mut self, flow: u64, exchange: &Exchange);
+    /// Something failed.
+    fn finding(&mut self, finding: Finding);
+}
+
+/// What a user can set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Where the capture was taken, when the user knows better than the packets.
+    pub vantage: Option<Vantage>,
+    /// Give out every exchange, not only those that failed.
+    pub exchanges: bool,
+}
+
+/// Counts that belong to no single flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Requests.
+    pub exchanges: u64,
+    /// Requests whose outcome a blind spot hides.
+    pub unknown: u64,
+    /// Flows dropped to stay within [`FLOWS_MAX`].
+    pub evicted_flows: u64,
+    /// Address pairs that stream numbering forgot.
+    pub forgotten_pairs: u64,
+    /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
+    pub judged_early: u64,
+}
+
+/// Analyses segments in capture order.
+#[derive(Debug)]
+pub struct Engine {
+    options: Options,
+    table: Table<Talk>,
+    wider: Wider,
+    deferred: Vec<(Flow, Option<Exchange>)>,
+    counts: Counts,
+    /// Reused between segments.
+    fresh: Vec<Exchange>,
+}
+
+/// What the engine attaches to a connection.
+#[derive(Debug, Default)]
+struct Talk {
+    conversation: Option<Conversation>,
+    suspects: Vec<Exchange>,
+    longest_wait: i64,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(options: Options) -> Engine {
+        Engine {
+            options,
+            table: Table::new(FLOWS_MAX),
+            wider: Wider::default(),
+            deferred: Vec::new(),
+            counts: Counts::default(),
+            fresh: Vec::new(),
+        }
+    }
+
+    /// Flows met so far.
+    pub fn flows(&self) -> u64 {
+        self.table.opened()
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            evicted_flows: self.table.evicted,
+            forgotten_pairs: self.table.forgotten_pairs,
+            ..self.counts
+        }
+    }
+
+    /// Takes in one segment.
+    pub fn segment(&mut self, segment: &Segment<'_>, out: &mut impl Output) {
+        self.wider.advance(segment.mark.at);
+        if segment.flags.syn() && segment.direction != Direction::Unknown {
+            let sent = segment.direction == Direction::Outbound;
+            self.wider.learn_direction(segment.src, segment.dst, sent);
+        }
+        let turn = self.table.turn(segment, first_sender);
+        let Entry { connection, attached: talk } = turn.entry;
+        let conversation = talk
+            .conversation
+            .get_or_insert_with(|| Conversation::new(segment.flags.syn().then_some(segment.mark)));
+        if !turn.opened
+            && segment.payload_len > 0
+            && connection.roles_open()
+            && likely_side(segment.payload)
+                .is_some_and(|sender| sender != connection.side_of(segment))
+        {
+            connection.swap_roles();
+        }
+        let mut sink = Sink {
+            conversation,
+            fresh: &mut self.fresh,
+            longest_wait: &mut talk.longest_wait,
+            counts: &mut self.counts,
+            all: self.options.exchanges,
+        };
+        connection.on_segment(segment, &mut sink);
+        let over = turn.over;
+        if !self.fresh.is_empty() {
+            for exchange in self.fresh.drain(..) {
+                if self.options.exchanges {
+                    out.exchange(connection.flow.id, &exchange);
+                }
+                if !suspicious(&exchange) {
+                    continue;
+                }
+                if waits(&exchange) && talk.suspects.len() < SUSPECTS_MAX {
+                    talk.suspects.push(exchange);
+                    continue;
+                }
+                self.counts.judged_early += u64::from(waits(&exchange));
+                let case =
+                    Case { flow: &connection.flow, exchange: Some(&exchange), wider: &self.wider };
+                if let Some(finding) = judge(&case) {
+                    out.finding(finding);
+                }
+            }
+        }
+        for entry in over.into_iter().flatten() {
+            self.conclude(*entry, out);
+        }
+    }
+
+    /// Takes in an ICMP error.
+    pub fn icmp(&mut self, error: &IcmpError) {
+        self.wider.advance(error.mark.at);
+        if let Some(entry) = self.table.icmp(error) {
+            let flow = &mut entry.connection.flow;
+            if flow.icmp.len() < ICMP_MAX {
+                flow.icmp.push(*error);
+            }
+        }
+    }
+
+    /// A capture file has been read to its end.
+    pub fn file_done(&mut self, file: u32) {
+        self.table.file_done(file);
+    }
+
+    /// The capture is over: gives out everything that is left.
+    pub fn finish(&mut self, out: &mut impl Output) {
+        for entry in self.table.drain() {
+            self.conclude(*entry, out);
+        }
+        self.wider.seal();
+        for (flow, exchange) in std::mem::take(&mut self.deferred) {
+            self.decide(&flow, exchange.as_ref(), out);
+        }
+    }
+
+    /// A flow is over.
+    fn conclude(&mut self, entry: Entry<Talk>, out: &mut impl Output) {
+        let Entry { mut connection, attached: mut talk } = entry;
+        if let Some(conversation) = &mut talk.conversation {
+            let mut sink = Sink {
+                conversation,
+                fresh: &mut self.fresh,
+                longest_wait: &mut talk.longest_wait,
+                counts: &mut self.counts,
+                all: self.options.exchanges,
+            };
+            connection.finish(&mut sink);
+            sink.finish();
+            let flow = &mut connection.flow;
+            flow.requests = conversation.requests();
+            flow.responses = conversation.responses();
+            flow.protocol = conversation.protocol();
+        }
+        if let Some(vantage) = self.options.vantage {
+            connection.flow.vantage = vantage;
+        }
+        let flow = &mut connection.flow;
+        let fresh = std::mem::take(&mut self.fresh);
+        if self.options.exchanges {
+            fresh.iter().for_each(|exchange| out.exchange(flow.id, exchange));
+        }
+        let mut cases = std::mem::take(&mut talk.suspects);
+        cases.extend(fresh.into_iter().filter(suspicious));
+        if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
+            flow.blind_spots.add(BlindSpot::CaptureEnd);
+        }
+        self.learn(flow, talk.longest_wait);
+        out.flow(flow);
+        if flow.requests == 0 {
+            self.weigh(flow, None, out);
+        }
+        for exchange in cases {
+            self.weigh(flow, Some(exchange), out);
+        }
+    }
+
+    /// What this flow tells about others.
+    fn learn(&mut self, flow: &Flow, longest_wait: i64) {
+        self.wider.learn_vantage(flow);
+        self.wider.learn_wait(flow.client, longest_wait);
+        if flow.ended_by == Some(Side::Client)
+            && let Some(close) = flow.endings.iter().find(|ending| ending.side == Side::Client)
+        {
+            self.wider.learn_close(flow.client, close.mark.at);
+        }
+    }
+
+    /// Judges a case now, or keeps it until all flows are known.
+    fn weigh(&mut self, flow: &Flow, exchange: Option<Exchange>, out: &mut impl Output) {
+        let case = Case { flow, exchange: exchange.as_ref(), wider: &self.wider };
+        if !needs_wider(&case) {
+            self.decide(flow, exchange.as_ref(), out);
+            return;
+        }
+        if let Some(close) = case.closed_by_client().filter(|_| exchange.is_some()) {
+            let silence = case.silence_before(close.mark);
+            self.wider.learn_cut(flow.client, silence, close.mark.at);
+        }
+        if self.deferred.len() < DEFERRED_MAX {
+            self.deferred.push((flow.clone(), exchange));
+        } else {
+            self.counts.judged_early += 1;
+            self.decide(flow, exchange.as_ref(), out);
+        }
+    }
+
+    fn decide(&mut self, flow: &Flow, exchange: Option<&Exchange>, out: &mut impl Output) {
+        let case = Case { flow, exchange, wider: &self.wider };
+        match judge(&case) {
+            Some(finding) => out.finding(finding),
+            None => self.counts.unknown += u64::from(exchange.is_some_and(unfinished)),
+        }
+    }
+}
+
+/// Who sent the first segment of a flow whose handshake was not captured: what its bytes are
+/// tells best, then the port, as servers have the lower one.
+fn first_sender(segment: &Segment<'_>) -> Side {
+    likely_side(segment.payload).unwrap_or(if segment.src.port < segment.dst.port {
+        Side::Server
+    } else {
+        Side::Client
+    })
+}
+
+/// Not plainly answered.
+fn suspicious(exchange: &Exchange) -> bool {
+    unfinished(exchange)
+        || waits(exchange)
+        || exchange
+            .response
+            .as_ref()
+            .and_then(|response| response.status)
+            .is_some_and(|status| status >= 500)
+}
+
+fn unfinished(exchange: &Exchange) -> bool {
+    exchange.state != State::Answered
+}
+
+/// Whether its verdict depends on what comes after it on the connection.
+fn waits(exchange: &Exchange) -> bool {
+    let (Some(request), Some(response)) = (&exchange.request, &exchange.response) else {
+        return true;
+    };
+    unfinished(exchange)
+        || !request.complete
+        || response.unsolicited
+        || response.fault.is_some()
+        || response.head_len > 32 * 1024
+        || response.acked.is_some_and(|acked| acked <= request.start)
+}
+
+/// Hands what TCP has put in order to HTTP, and keeps the exchanges that are worth a look.
+struct Sink<'a> {
+    conversation: &'a mut Conversation,
+    fresh: &'a mut Vec<Exchange>,
+    longest_wait: &'a mut i64,
+    counts: &'a mut Counts,
+    all: bool,
+}
+
+impl Sink<'_> {
+    fn finish(&mut self) {
+        let Sink { conversation, fresh, longest_wait, counts, all } = self;
+        conversation.finish(&mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+    }
+}
+
+fn keep(
+    exchange: &Exchange,
+    fresh: &mut Vec<Exchange>,
+    longest_wait: &mut i64,
+    counts: &mut Counts,
+    all: bool,
+) {
+    counts.exchanges += u64::from(exchange.request.is_some());
+    if let (Some(request), Some(response)) = (&exchange.request, &exchange.response) {
+        *longest_wait = (*longest_wait).max(response.first.at.nanos_since(request.last.at));
+    }
+    if all || suspicious(exchange) {
+        fresh.push(exchange.clone());
+    }
+}
+
+impl StreamSink for Sink<'_> {
+    fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
+        let Sink { conversation, fresh, longest_wait, counts, all } = self;
+        conversation.data(side, at, bytes, &mut |exchange| {
+            keep(exchange, fresh, longest_wait, counts, *all)
+        });
+    }
+
+    fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
+        let Sink { conversation, fresh, longest_wait, counts, all } = self;
+        conversation.gap(side, at, len, why, &mut |exchange| {
+            keep(exchange, fresh, longest_wait, counts, *all);
+        });
+    }
+
+    fn ended(&mut self, side: Side, _: Mark) {
+        let Sink { conversation, fresh, longest_wait, counts, all } = self;
+        conversation.ended(side, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+    }
+}

@@ -1,0 +1,453 @@
+//! The client's direction: requests.
+
+use super::body::{Body, Step};
+use super::conversation::{Conversation, Done, Line, Phase};
+use super::detect::{self, Opening};
+use super::pending::{Pending, keep};
+use super::scan::{Method, Scan, is_token, request_line};
+use super::{PENDING_MAX, Protocol, State};
+use crate::blind::BlindSpot;
+use crate::tcp::At;
+
+/// Requests that may wait while no byte of the server was ever seen and nothing tells whether the
+/// capture holds its direction. Clients that pipeline more than this are not known.
+const ONE_WAY_MAX: usize = 32;
+
+impl Conversation {
+    pub(super) fn client_data(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+        match self.client.phase {
+            Phase::Start if self.protocol == Protocol::Unknown => {
+                return self.open(at, bytes, done);
+            }
+            Phase::Lost(_) => {
+                if self.protocol == Protocol::Unknown && detect::is_tls_record(bytes) {
+                    return self.give_up(Protocol::Tls);
+                }
+                if !detect::is_request(bytes) {
+                    return self.client_astray(at, bytes.len() as u64);
+                }
+                self.protocol = Protocol::Http1;
+                self.client.phase = Phase::Start;
+            }
+            // After a final answer the client need not send the body that it announced
+            // (RFC 9110, 10.1.1).
+            Phase::Body(body) if self.body_is_refused(body) && detect::is_request(bytes) => {
+                self.client.phase = Phase::Start;
+            }
+            _ => {}
+        }
+        self.client_bytes(at, bytes, done);
+    }
+
+    /// Finds out what the connection carries.
+    fn open(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+        let mut held = std::mem::take(&mut self.client.carry);
+        let from = self.client.carried_from.take();
+        let bytes = if held.is_empty() {
+            bytes
+        } else {
+            held.extend_from_slice(bytes);
+            held.as_slice()
+        };
+        let here = At { offset: from.as_ref().map_or(at.offset, |from| from.offset), ..at };
+        match detect::opening(bytes) {
+            Opening::More => {
+                self.client.carried_from = from.or_else(|| Some(Box::new(at)));
+                self.client.carry = if held.is_empty() { bytes.to_vec() } else { held };
+            }
+            Opening::Proxy(_) if self.proxied => self.give_up(Protocol::Other),
+            Opening::Proxy(length) => {
+                self.proxied = true;
+                self.client.phase = Phase::Preface(length);
+                self.client_bytes(here, bytes, done);
+            }
+            Opening::Http1 => {
+                self.protocol = Protocol::Http1;
+                self.client.carried_from = from;
+                self.client_bytes(here, bytes, done);
+            }
+            Opening::Tls => self.give_up(Protocol::Tls),
+            Opening::Http2 => self.give_up(Protocol::Http2),
+            Opening::Other => self.give_up(Protocol::Other),
+        }
+    }
+
+    fn client_bytes(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+        let mut pos = 0;
+        while pos < bytes.len() {
+            let rest = &bytes[pos..];
+            let here = At { offset: at.offset + pos as u64, ..at };
+            match self.client.phase {
+                Phase::Start if self.protocol == Protocol::Unknown => {
+                    return self.open(here, rest, done);
+                }
+                Phase::Start => match rest[0] {
+                    b'\r' | b'\n' => pos += detect::blank(rest),
+                    byte if is_token(byte) => self.begin_request(here, done),
+                    _ => return self.client_garbage(),
+                },
+                Phase::Preface(left) => {
+                    let taken = left.min(rest.len() as u64);
+                    self.client.phase = after_preface(left - taken);
+                    pos += taken as usize;
+                }
+                Phase::Head => {
+                    pos += self.request_head(here, rest, done);
+                    self.last_byte = Some(at.mark.at);
+                }
+                Phase::Body(body) => {
+                    pos += self.request_body(here, body, rest, done);
+                    self.last_byte = Some(at.mark.at);
+                }
+                Phase::Tunnel | Phase::Lost(_) | Phase::Opaque => return,
+            }
+        }
+    }
+
+    fn begin_request(&mut self, here: At, done: Done<'_>) {
+        // The first byte may have come in an earlier segment that did not tell what it was.
+        let at = match self.client.carried_from.take() {
+            Some(from) => At { offset: here.offset, ..*from },
+            None => here,
+        };
+        let doubtful = self.settle_older(at, done);
+        let mut pending = match self.early.take() {
+            // A load balancer takes what lies there for the answer, unless it is no response at all.
+            Some(early) if !early.is_garbage() && self.queue.is_empty() => early,
+            early => {
+                self.early = early;
+                self.blank()
+            }
+        };
+        pending.ask(at);
+        pending.doubtful = doubtful;
+        if let Some(response) = &mut pending.exchange.response {
+            // Packets of the two directions may be captured in the wrong order.
+            response.unsolicited = response.acked.is_none_or(|acked| acked <= at.offset);
+        }
+        if let Some(why) = self.unseen.take() {
+            if !self.queue.is_empty() {
+                pending.unpairable = true;
+                pending.exchange.blind_spots.add(why);
+            } else {
+                pending.doubtful = true;
+                if !self.response_since && why != BlindSpot::CaptureStart {
+                    pending.exchange.blind_spots.add(why);
+                }
+            }
+        } else if let Some(back) = self.queue.back().filter(|back| back.unpairable) {
+            pending.unpairable = true;
+            pending.exchange.blind_spots = back.exchange.blind_spots;
+        }
+        self.requests = self.requests.saturating_add(1);
+        pending.exchange.ordinal = self.requests;
+        pending.exchange.idle_before =
+            self.last_byte.map(|last| at.mark.at.nanos_since(last).max(0));
+        self.response_since = false;
+        self.queue.push_back(pending);
+        self.client.phase = Phase::Head;
+        self.client.scan = Scan::default();
+    }
+
+    /// What a new request says of those before it. Returns whether answers to them may still come.
+    fn settle_older(&mut self, at: At, done: Done<'_>) -> bool {
+        let bound = if self.is_one_way() { ONE_WAY_MAX } else { PENDING_MAX };
+        if self.queue.len() >= bound {
+            let one_way = bound == ONE_WAY_MAX;
+            let why = if one_way { BlindSpot::OneDirection } else { BlindSpot::Evicted };
+            self.give_up_pairing(why, done);
+            self.server.phase = Phase::Lost(why);
+            return true;
+        }
+        // The client has received more of the server than the capture shows.
+        let hidden = at.acked.is_some_and(|acked| acked > self.server.end);
+        if hidden
+            && self.server.phase == Phase::Start
+            && self.queue.front().is_some_and(|front| front.exchange.response.is_none())
+        {
+            let why = if self.server.end == 0 { BlindSpot::OneDirection } else { BlindSpot::Gap };
+            self.queue.iter_mut().for_each(|pending| pending.hide(why));
+            self.server.phase = Phase::Lost(why);
+        }
+        let mut doubtful = false;
+        while let Some(front) = self.queue.front() {
+            let state = if front.response_complete() {
+                State::Answered
+            } else if front.hidden {
+                // A client that does not pipeline has had its answer before it asks again.
+                if front.status().is_some() { State::Answered } else { State::Unknown }
+            } else if front.unpairable && self.response_since {
+                State::Unknown
+            } else {
+                break;
+            };
+            doubtful |= state == State::Unknown;
+            self.give_front(state, done);
+        }
+        doubtful
+    }
+
+    fn request_head(&mut self, at: At, bytes: &[u8], done: Done<'_>) -> usize {
+        let mut pos = 0;
+        let mut over = false;
+        while !over && pos < bytes.len() {
+            let mut held = Vec::new();
+            let reader = &mut self.client;
+            let Line::Whole { line, carried, length } = reader.line(&bytes[pos..], &mut held)
+            else {
+                pos = bytes.len();
+                break;
+            };
+            if reader.scan.lines == 0 {
+                let Some(start) = request_line(line) else {
+                    self.no_request(at, bytes.len() as u64);
+                    return bytes.len();
+                };
+                reader.scan.http10 = start.minor == Some(0);
+                over = start.method == Method::Simple;
+                if let Some(back) = self.queue.back_mut() {
+                    back.method = start.method;
+                }
+            } else if line.is_empty() {
+                over = true;
+            } else {
+                reader.scan.header(line, false);
+            }
+            let reader = &mut self.client;
+            reader.scan.lines += 1;
+            reader.scan.offset += (carried + length) as u64;
+            reader.give_back(held);
+            pos += length;
+        }
+        self.extend_request(at, pos as u64);
+        if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
+        {
+            keep(&mut request.head, &bytes[..pos]);
+        }
+        if over {
+            self.request_head_ends(done);
+        }
+        pos
+    }
+
+    fn request_head_ends(&mut self, done: Done<'_>) {
+        let scan = self.client.scan;
+        let Some(back) = self.queue.back_mut() else { return };
+        back.expects = scan.expects;
+        if let Some(request) = &mut back.exchange.request {
+            request.head_complete = true;
+        }
+        match Body::new(scan.request_framing()) {
+            _ if back.method == Method::Connect => self.request_ends(Phase::Tunnel, done),
+            Some(body) => self.client.phase = Phase::Body(body),
+            None => self.request_ends(Phase::Start, done),
+        }
+    }
+
+    fn request_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_>) -> usize {
+        let step = body.feed(bytes, &mut 0);
+        self.client.phase = Phase::Body(body);
+        let taken = match step {
+            Step::Done(taken) => taken,
+            Step::More | Step::Broken(_) => bytes.len(),
+        };
+        self.extend_request(at, taken as u64);
+        match step {
+            Step::More => {}
+            Step::Done(_) => self.request_ends(Phase::Start, done),
+            Step::Broken(_) => self.client_garbage(),
+        }
+        taken
+    }
+
+    pub(super) fn request_ends(&mut self, next: Phase, done: Done<'_>) {
+        self.client.phase = next;
+        if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
+        {
+            request.complete = true;
+        }
+        self.settle(done);
+    }
+
+    /// What began as a request is none. It stays one if the server answers it.
+    fn no_request(&mut self, at: At, len: u64) {
+        if self.queue.back().is_some_and(|back| back.exchange.response.is_none()) {
+            if let Some(mut pending) = self.queue.pop_back() {
+                pending.clear();
+                self.spare = Some(pending);
+                self.requests = self.requests.saturating_sub(1);
+            }
+        } else {
+            self.extend_request(at, len);
+        }
+        self.client_garbage();
+    }
+
+    /// The client sends what is no HTTP: the server may answer that.
+    fn client_garbage(&mut self) {
+        self.client.phase = Phase::Opaque;
+        self.client.carry = Vec::new();
+        self.client.carried_from = None;
+        self.unseen = Some(BlindSpot::Gap);
+    }
+
+    /// The announced body is not sent because the final answer came first.
+    fn body_is_refused(&self, body: Body) -> bool {
+        self.queue.back().is_some_and(|back| {
+            back.expects
+                && back.exchange.interim == 0
+                && back.response_complete()
+                && Body::new(self.client.scan.request_framing()) == Some(body)
+        })
+    }
+
+    pub(super) fn extend_request(&mut self, at: At, len: u64) {
+        if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
+        {
+            request.last = at.mark;
+            request.end = at.offset + len;
+        }
+    }
+}
+
+pub(super) fn after_preface(left: u64) -> Phase {
+    if left == 0 { Phase::Start } else { Phase::Preface(left) }
+}
+
+impl Pending {
+    /// The response is no HTTP/1 at all.
+    pub(super) fn is_garbage(&self) -> bool {
+        use super::FaultKind::{Http2, NotHttp, Tls};
+        let fault = self.exchange.response.as_ref().and_then(|response| response.fault.as_ref());
+        fault.is_some_and(|fault| matches!(fault.kind, Http2 | NotHttp | Tls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{GET, OK, Script};
+    use super::*;
+    use crate::tcp::Side::{self, Client};
+
+    fn request(script: &Script, at: usize) -> super::super::Request {
+        script.given[at].request.clone().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_request_with_a_body_ends_with_it() {
+        let mut script = Script::new();
+        script.client("POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nab").server(OK);
+        assert!(script.given.is_empty());
+        script.client("cde").client(GET).server(OK).end();
+        assert_eq!(script.outcomes(), [(200, State::Answered), (200, State::Answered)]);
+        assert!(request(&script, 0).complete);
+        let mut script = Script::new();
+        script.client("PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        script.client(GET).server(OK).server(OK);
+        assert_eq!(script.given.len(), 2);
+    }
+
+    #[test]
+    fn an_early_final_answer_counts_when_the_connection_ends() {
+        let mut script = Script::new();
+        script.client("POST /a HTTP/1.1\r\nContent-Length: 500\r\n\r\nab");
+        script
+            .server("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            .fin(Side::Server)
+            .end();
+        assert_eq!(script.outcomes(), [(413, State::Answered)]);
+        assert!(request(&script, 0).head_complete && !request(&script, 0).complete);
+    }
+
+    #[test]
+    fn a_body_that_a_final_answer_refused_is_not_waited_for() {
+        let head = "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        let mut script = Script::new();
+        script.client(head).server("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+        script.client(GET).server(OK).end();
+        assert_eq!(script.outcomes(), [(401, State::Answered), (200, State::Answered)]);
+        assert!(!request(&script, 0).complete);
+        let mut script = Script::new();
+        script
+            .client(head)
+            .server("HTTP/1.1 100 Continue\r\n\r\n")
+            .client("abcde")
+            .server(OK)
+            .end();
+        assert_eq!(script.outcomes(), [(200, State::Answered)]);
+        assert_eq!((script.given[0].interim, request(&script, 0).complete), (1, true));
+    }
+
+    #[test]
+    fn odd_but_accepted_requests_are_read() {
+        for text in [
+            "\r\n\nGET / HTTP/1.1\nHost: a\n\n",
+            "GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "BREW /pot HTTP/1.0\r\n\r\n",
+            "GET /a HTTP/1.1\r\nX: a\r\n  folded\r\n\r\n",
+            "POST /a HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ] {
+            let mut script = Script::new();
+            script.client(text).server(OK).end();
+            assert_eq!(script.outcomes(), [(200, State::Answered)], "{text}");
+            assert!(request(&script, 0).complete);
+        }
+    }
+
+    #[test]
+    fn a_proxy_header_is_passed_over() {
+        let v1 = b"PROXY TCP4 10.0.0.1 10.0.0.2 1234 80\r\n".as_slice();
+        let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x0a\0\0\x01\x0a\0\0\x02\x04\xd2\0\x50";
+        for header in [v1, v2] {
+            for split in [1, 5, 15, 20, header.len()] {
+                let mut script = Script::new();
+                script.says(Client, &header[..split]).says(Client, &header[split..]);
+                script.client(GET).server(OK).end();
+                assert_eq!(script.outcomes(), [(200, State::Answered)], "{split}");
+                assert!(script.conversation.proxied());
+                assert_eq!(request(&script, 0).start, header.len() as u64);
+                assert_eq!(request(&script, 0).head, GET.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_left_alone() {
+        let cases = [
+            (b"\x16\x03\x01\x02\x00\x01".as_slice(), Protocol::Tls),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Protocol::Http2),
+            (b"*1\r\n$4\r\nPING\r\n", Protocol::Other),
+        ];
+        for (bytes, protocol) in cases {
+            let mut script = Script::new();
+            script.says(Client, bytes).server("+PONG\r\n").client(GET).end();
+            assert_eq!((script.protocol(), script.given.len()), (protocol, 0));
+        }
+    }
+
+    #[test]
+    fn a_split_method_has_the_mark_of_its_first_byte() {
+        let mut script = Script::new();
+        script.wait(6_000_000).client("GE").client("T / HTTP/1.1\r\n\r\n").server(OK).end();
+        let request = request(&script, 0);
+        assert_eq!((request.first.frame.number(), request.last.frame.number()), (1, 2));
+        assert_eq!(script.given[0].idle_before, Some(7_000_000));
+    }
+
+    #[test]
+    fn a_refused_tunnel_goes_back_to_requests() {
+        let mut script = Script::new();
+        script.client("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n");
+        script.server("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n").client(GET).server(OK).end();
+        assert_eq!(script.outcomes(), [(407, State::Answered), (200, State::Answered)]);
+    }
+
+    #[test]
+    fn garbage_behind_a_request_is_no_request() {
+        let mut script = Script::new();
+        script.client(GET).server(OK).client("some: thing\r\n").server(OK).end();
+        assert_eq!(script.outcomes(), [(200, State::Answered)]);
+        assert_eq!(script.conversation.requests(), 1);
+    }
+}

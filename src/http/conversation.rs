@@ -1,0 +1,432 @@
+//! Pairs the requests and responses of one connection.
+//!
+//! Holds the state of both directions and the queue between them. What each direction does with its
+//! bytes is in `client` and `server`.
+
+use super::body::Body;
+use super::pending::Pending;
+use super::scan::Scan;
+use super::{Exchange, HEAD_MAX, Protocol, State};
+use crate::blind::BlindSpot;
+use crate::tcp::{At, Side};
+use crate::time::{Mark, Timestamp};
+use memchr::memchr;
+use std::collections::VecDeque;
+
+/// Receives exchanges once nothing can change them any more.
+pub(super) type Done<'a> = &'a mut dyn FnMut(&Exchange);
+
+/// What one connection says, from two ordered byte streams with gaps.
+#[derive(Debug)]
+pub struct Conversation {
+    pub(super) protocol: Protocol,
+    pub(super) proxied: bool,
+    /// Why requests may exist that were not seen, since the last request that was.
+    pub(super) unseen: Option<BlindSpot>,
+    /// A response began since the last request did, or since requests may be missing.
+    pub(super) response_since: bool,
+    pub(super) client: Reader,
+    pub(super) server: Reader,
+    /// Requests without a complete answer, oldest first.
+    pub(super) queue: VecDeque<Box<Pending>>,
+    /// A response that began while no request waited.
+    pub(super) early: Option<Box<Pending>>,
+    /// Buffers for the next request.
+    pub(super) spare: Option<Box<Pending>>,
+    /// Time of the last byte of either side.
+    pub(super) last_byte: Option<Timestamp>,
+    pub(super) requests: u32,
+    pub(super) responses: u32,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) phase: Phase,
+    /// The head being read.
+    pub(super) scan: Scan,
+    /// A line that began in an earlier segment.
+    pub(super) carry: Vec<u8>,
+    /// Where `carry` began, while it may still turn out not to be HTTP.
+    pub(super) carried_from: Option<Box<At>>,
+    /// Offset behind the last byte delivered or known to be missing.
+    pub(super) end: u64,
+}
+
+/// Where in its messages a direction is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Phase {
+    /// Between messages.
+    Start,
+    /// In a PROXY protocol header of which so many bytes are to come.
+    Preface(u64),
+    /// In a head.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// Behind a CONNECT that is not answered.
+    Tunnel,
+    /// In bytes whose place in a message is not known, until a segment begins with a start line.
+    Lost(BlindSpot),
+    /// In bytes that say nothing more.
+    Opaque,
+}
+
+/// A line of a head.
+pub(super) enum Line<'a> {
+    /// Without its line end. `carried` bytes of it came in earlier segments.
+    Whole { line: &'a [u8], carried: usize, length: usize },
+    /// It goes on in the next segment.
+    Part,
+}
+
+impl Reader {
+    fn new(phase: Phase) -> Reader {
+        Reader { phase, scan: Scan::default(), carry: Vec::new(), carried_from: None, end: 0 }
+    }
+
+    /// Takes the next line from the start of `bytes`. `held` is room for a line that spans segments;
+    /// give it back with [`Reader::give_back`].
+    pub(super) fn line<'a>(&mut self, bytes: &'a [u8], held: &'a mut Vec<u8>) -> Line<'a> {
+        let room = HEAD_MAX.saturating_sub(self.carry.len());
+        let Some(end) = memchr(b'\n', bytes) else {
+            self.carry.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return Line::Part;
+        };
+        let carried = self.carry.len();
+        let line = if carried == 0 {
+            &bytes[..end]
+        } else {
+            *held = std::mem::take(&mut self.carry);
+            held.extend_from_slice(&bytes[..end.min(room)]);
+            held
+        };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Line::Whole { line, carried, length: end + 1 }
+    }
+
+    /// Takes the room for the next line back, unless it has grown large.
+    pub(super) fn give_back(&mut self, mut held: Vec<u8>) {
+        if held.capacity() > 0 && held.capacity() <= 1024 {
+            held.clear();
+            self.carry = held;
+        }
+    }
+}
+
+impl Conversation {
+    /// `opened` is the end of the handshake (or the last packet of it that was captured); `None`
+    /// when the streams start somewhere in the middle.
+    pub fn new(opened: Option<Mark>) -> Conversation {
+        let (phase, unseen) = match opened {
+            Some(_) => (Phase::Start, None),
+            None => (Phase::Lost(BlindSpot::CaptureStart), Some(BlindSpot::CaptureStart)),
+        };
+        Conversation {
+            protocol: Protocol::Unknown,
+            proxied: false,
+            unseen,
+            response_since: false,
+            client: Reader::new(phase),
+            server: Reader::new(phase),
+            queue: VecDeque::new(),
+            early: None,
+            spare: None,
+            last_byte: opened.map(|mark| mark.at),
+            requests: 0,
+            responses: 0,
+        }
+    }
+
+    /// Takes bytes of `side`, in order and without repetition. `done` receives the exchanges that
+    /// are settled by them.
+    pub fn data(&mut self, side: Side, at: At, bytes: &[u8], done: Done<'_>) {
+        if self.is_opaque() || bytes.is_empty() {
+            return;
+        }
+        match side {
+            Side::Client => self.client_data(at, bytes, done),
+            Side::Server => self.server_data(at, bytes, done),
+        }
+        let reader = self.reader(side);
+        reader.end = reader.end.max(at.offset + bytes.len() as u64);
+        if self.client.carried_from.is_none() {
+            self.last_byte = Some(at.mark.at);
+        }
+    }
+
+    /// Takes note of `len` bytes of `side` that exist and were not captured.
+    pub fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot, done: Done<'_>) {
+        if self.is_opaque() || len == 0 {
+            return;
+        }
+        match side {
+            Side::Client => self.client_gap(at, len, why, done),
+            Side::Server => self.server_gap(at, len, why, done),
+        }
+        let reader = self.reader(side);
+        reader.end = reader.end.max(at.offset.saturating_add(len));
+    }
+
+    /// `side` sends no more (its FIN, in order).
+    pub fn ended(&mut self, side: Side, done: Done<'_>) {
+        match side {
+            Side::Client => self.client.phase = Phase::Opaque,
+            Side::Server => self.server_ended(done),
+        }
+    }
+
+    /// The connection is over: gives out what is left, each request in its final state.
+    pub fn finish(&mut self, done: Done<'_>) {
+        self.resolve_answer();
+        self.client.phase = Phase::Opaque;
+        self.server.phase = Phase::Opaque;
+        if self.queue.len() > 1 && self.is_one_way() {
+            self.queue.iter_mut().for_each(|pending| pending.hide(BlindSpot::OneDirection));
+        }
+        self.join_garbage();
+        while let Some(pending) = self.queue.pop_front() {
+            let state = pending.final_state();
+            self.give(pending, state, done);
+        }
+        self.give_early(done);
+    }
+
+    /// Requests that wait, oldest first.
+    pub fn pending(&self) -> impl Iterator<Item = &Exchange> {
+        self.queue.iter().map(|pending| &pending.exchange)
+    }
+
+    /// What the connection carries.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether a PROXY protocol header came before the first request.
+    pub fn proxied(&self) -> bool {
+        self.proxied
+    }
+
+    /// Requests seen, at least their first byte.
+    pub fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// Final responses seen, those to requests that were not seen included.
+    pub fn responses(&self) -> u32 {
+        self.responses
+    }
+
+    /// Frees the buffers that wait for the next request; for connections that have been idle long.
+    pub fn release_buffers(&mut self) {
+        self.spare = None;
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        for reader in [&mut self.client, &mut self.server] {
+            reader.carry.shrink_to_fit();
+        }
+    }
+
+    fn reader(&mut self, side: Side) -> &mut Reader {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    fn is_opaque(&self) -> bool {
+        !matches!(self.protocol, Protocol::Unknown | Protocol::Http1)
+    }
+
+    /// The connection carries something that is not read.
+    pub(super) fn give_up(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.client.phase = Phase::Opaque;
+        self.server.phase = Phase::Opaque;
+        self.client.carry = Vec::new();
+        self.server.carry = Vec::new();
+        self.client.carried_from = None;
+    }
+
+    /// No byte of the server was seen, and the client's packets do not say that there was none.
+    pub(super) fn is_one_way(&self) -> bool {
+        let acked = |exchange: &Exchange| {
+            exchange.request.as_ref().is_some_and(|request| request.acked.is_some())
+        };
+        self.server.end == 0 && !self.pending().any(acked)
+    }
+
+    /// The exchange whose response is being read.
+    pub(super) fn answering(&mut self) -> Option<&mut Pending> {
+        match &mut self.early {
+            Some(early) if !early.response_complete() => Some(early),
+            _ => self.queue.front_mut().map(|pending| &mut **pending),
+        }
+    }
+
+    pub(super) fn blank(&mut self) -> Box<Pending> {
+        self.spare.take().unwrap_or_default()
+    }
+
+    /// Gives out the exchanges at the front that are complete on both sides. A request that another
+    /// follows does not go on, whether its end was seen or not.
+    pub(super) fn settle(&mut self, done: Done<'_>) {
+        while let Some(front) = self.queue.front() {
+            let asked = front.request_complete() || self.queue.len() > 1;
+            if !(front.response_complete() && asked) {
+                return;
+            }
+            self.give_front(State::Answered, done);
+        }
+    }
+
+    pub(super) fn give_front(&mut self, state: State, done: Done<'_>) {
+        if let Some(pending) = self.queue.pop_front() {
+            self.give(pending, state, done);
+        }
+    }
+
+    /// Every pending exchange becomes unknown, for the reason given; answers to them may come.
+    pub(super) fn give_up_pairing(&mut self, why: BlindSpot, done: Done<'_>) {
+        while let Some(mut pending) = self.queue.pop_front() {
+            let state = if pending.response_complete() { State::Answered } else { State::Unknown };
+            pending.exchange.blind_spots.add(why);
+            self.give(pending, state, done);
+        }
+        self.unseen = Some(why);
+        self.response_since = false;
+    }
+
+    /// A response that nobody asked for is given out as one.
+    pub(super) fn give_early(&mut self, done: Done<'_>) {
+        if let Some(mut early) = self.early.take() {
+            early.exchange.ordinal = self.requests.saturating_add(1);
+            let state = early.final_state();
+            self.give(early, state, done);
+        }
+    }
+
+    fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_>) {
+        pending.exchange.state = state;
+        done(&pending.exchange);
+        pending.clear();
+        self.spare = Some(pending);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::script::{GET, OK, Script};
+    use Side::{Client, Server};
+    use State::{Answered, Cut, Unanswered, Unknown};
+
+    #[test]
+    fn an_idle_conversation_is_small() {
+        let size = size_of::<Conversation>();
+        assert!(size <= 400, "{size}");
+    }
+
+    #[test]
+    fn keep_alive_exchanges_are_given_out_as_they_complete() {
+        let mut script = Script::new();
+        script.client(GET).server(OK);
+        assert_eq!(script.outcomes(), [(200, Answered)]);
+        script.client(GET);
+        assert_eq!(script.conversation.pending().count(), 1);
+        script.server(OK).end();
+        assert_eq!(script.outcomes(), [(200, Answered), (200, Answered)]);
+        let second = &script.given[1];
+        assert_eq!(second.ordinal, 2);
+        assert_eq!(second.request.as_ref().map(|request| request.start), Some(GET.len() as u64));
+        assert!(second.blind_spots.is_empty());
+        assert_eq!((script.conversation.requests(), script.conversation.responses()), (2, 2));
+    }
+
+    #[test]
+    fn idle_time_is_from_the_last_byte_of_either_side() {
+        let mut script = Script::new();
+        script.wait(4_000_000).client(GET).server(OK).wait(9_000_000).client(GET).end();
+        let idle: Vec<_> = script.given.iter().map(|exchange| exchange.idle_before).collect();
+        assert_eq!(idle, [Some(5_000_000), Some(10_000_000)]);
+        let mut script = Script::from_the_middle();
+        script.client(GET).end();
+        assert_eq!(script.given[0].idle_before, None);
+    }
+
+    #[test]
+    fn pipelined_requests_are_answered_in_order() {
+        let mut script = Script::new();
+        script.client(&GET.repeat(3)).server(&OK.replace("200", "201")).server(OK).end();
+        assert_eq!(script.outcomes(), [(201, Answered), (200, Answered), (0, Unanswered)]);
+        assert_eq!(script.given[1].idle_before, Some(0));
+    }
+
+    #[test]
+    fn too_many_pipelined_requests_become_unknown() {
+        let mut script = Script::new();
+        script.client(&GET.repeat(super::super::PENDING_MAX + 1));
+        assert_eq!(script.given.len(), super::super::PENDING_MAX);
+        assert!(script.given.iter().all(|exchange| exchange.state == Unknown));
+        assert!(script.given[0].blind_spots.has(BlindSpot::Evicted));
+    }
+
+    #[test]
+    fn what_remains_at_the_end_has_a_final_state() {
+        let mut script = Script::new();
+        script.client(GET).server("HTTP/1.1 200 OK\r\nContent-Le").end();
+        assert_eq!(script.outcomes(), [(200, Cut)]);
+        let mut script = Script::new();
+        script.client(GET).server("HT").end();
+        assert_eq!(script.outcomes(), [(0, Cut)]);
+        let mut script = Script::new();
+        script.client("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc").end();
+        assert_eq!(script.outcomes(), [(0, Unanswered)]);
+    }
+
+    #[test]
+    fn an_unsolicited_response_is_paired_with_the_next_request() {
+        let late = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+        let mut script = Script::new();
+        script.client(GET).server(OK).server(late).crossing(Client, GET, late.len() as u64).end();
+        assert_eq!(script.outcomes(), [(200, Answered), (408, Answered)]);
+        let unsolicited = |script: &Script| {
+            script.given.last().and_then(|e| e.response.as_ref().map(|r| r.unsolicited))
+        };
+        assert_eq!(unsolicited(&script), Some(true));
+        let mut script = Script::new();
+        script.server(late).end();
+        assert_eq!(script.outcomes(), [(408, Answered)]);
+        assert!(script.given[0].request.is_none());
+        assert_eq!(unsolicited(&script), Some(true));
+    }
+
+    #[test]
+    fn a_response_captured_before_its_request_is_not_unsolicited() {
+        let mut script = Script::new();
+        let at = |offset, acked| At { offset, acked: Some(acked), ..At::default() };
+        let Script { conversation, given, .. } = &mut script;
+        let mut done = |exchange: &Exchange| given.push(exchange.clone());
+        // The server acknowledges a request that the capture shows only later.
+        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut done);
+        conversation.data(Server, at(0, 28), OK.as_bytes(), &mut done);
+        conversation.data(Server, at(40, 56), OK.as_bytes(), &mut done);
+        conversation.data(Client, at(28, 40), GET.as_bytes(), &mut done);
+        conversation.finish(&mut done);
+        assert!(script.given.iter().all(|e| e.response.as_ref().is_none_or(|r| !r.unsolicited)));
+        assert_eq!(script.given.len(), 2);
+    }
+
+    #[test]
+    fn garbage_between_responses_is_nobodys_answer_when_a_real_one_follows() {
+        let mut script = Script::new();
+        script.client(GET).server(&format!("{OK}0junk")).client(GET).server(OK).end();
+        assert_eq!(script.outcomes(), [(200, Answered), (0, Cut), (200, Answered)]);
+        assert!(script.given[1].request.is_none());
+        let mut script = Script::new();
+        script.client(GET).server(&format!("{OK}0junk")).client(GET).end();
+        assert_eq!(script.outcomes(), [(200, Answered), (0, Cut)]);
+        assert!(script.given[1].request.is_some());
+    }
+}

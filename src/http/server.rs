@@ -1,0 +1,578 @@
+//! The server's direction: responses.
+
+use super::body::{Body, Step};
+use super::conversation::{Conversation, Done, Line, Phase};
+use super::detect::{self, ANSWER_BYTES, Answer};
+use super::pending::keep;
+use super::scan::{Flaw, Method, Scan, sample, status_line};
+use super::{Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
+use crate::blind::BlindSpot;
+use crate::tcp::At;
+use crate::time::Mark;
+
+impl Conversation {
+    pub(super) fn server_data(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+        match self.server.phase {
+            Phase::Lost(why) => {
+                if self.protocol == Protocol::Unknown && detect::is_tls_record(bytes) {
+                    return self.give_up(Protocol::Tls);
+                }
+                if !detect::is_status(bytes) {
+                    return self.server_astray(at, bytes.len() as u64, why);
+                }
+                self.resync_server(done);
+            }
+            // Bytes that nobody asked for, and then a response.
+            Phase::Body(Body::Rest) if self.early.is_some() && detect::is_status(bytes) => {
+                self.give_early(done);
+                self.server.phase = Phase::Start;
+            }
+            _ => {}
+        }
+        let mut pos = 0;
+        while pos < bytes.len() {
+            let rest = &bytes[pos..];
+            let here = At { offset: at.offset + pos as u64, ..at };
+            match self.server.phase {
+                Phase::Start => match rest[0] {
+                    b'\r' | b'\n' => pos += detect::blank(rest),
+                    _ => self.begin_response(here, rest, done),
+                },
+                Phase::Head => pos += self.response_head(here, rest, done),
+                Phase::Body(body) => pos += self.response_body(here, body, rest, done),
+                Phase::Preface(_) | Phase::Tunnel | Phase::Lost(_) | Phase::Opaque => return,
+            }
+        }
+    }
+
+    fn begin_response(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+        self.server.scan = Scan::default();
+        self.server.carry.clear();
+        self.server.phase = Phase::Head;
+        let waits = self.queue.front().filter(|front| !front.response_complete());
+        match waits {
+            Some(front) => {
+                let start = front.exchange.request.as_ref().map_or(0, |request| request.start);
+                let older = front.doubtful && at.acked.is_some_and(|acked| acked <= start);
+                if older || front.unpairable {
+                    return self.skip_response(bytes);
+                }
+            }
+            None if self.unseen.is_some() || self.asks_unseen(at) => {
+                return self.skip_response(bytes);
+            }
+            None => {
+                self.give_early(done);
+                let mut early = self.blank();
+                early.answer(at);
+                if let Some(response) = &mut early.exchange.response {
+                    response.unsolicited = true;
+                }
+                self.early = Some(early);
+                return;
+            }
+        }
+        // While requests behind it cannot be paired, this answer says nothing of them.
+        self.response_since |= self.queue.back().is_none_or(|back| !back.unpairable);
+        if let Some(front) = self.queue.front_mut() {
+            front.answer(at);
+        }
+    }
+
+    /// The server has received bytes that the capture does not show.
+    fn asks_unseen(&self, at: At) -> bool {
+        at.acked.map_or(self.client.end == 0, |acked| acked > self.client.end)
+    }
+
+    /// Passes over the answer to a request that was not seen. Without the method its length is not
+    /// known.
+    fn skip_response(&mut self, bytes: &[u8]) {
+        self.response_since = true;
+        let why = self.unseen.unwrap_or(BlindSpot::Gap);
+        self.server.phase = Phase::Lost(why);
+        match detect::status(bytes) {
+            Some(status) => {
+                self.protocol = Protocol::Http1;
+                self.responses = self.responses.saturating_add(u32::from(status >= 200));
+            }
+            None if self.protocol == Protocol::Unknown => self.give_up(Protocol::Other),
+            None => {}
+        }
+    }
+
+    fn response_head(&mut self, at: At, bytes: &[u8], done: Done<'_>) -> usize {
+        if self.server.scan.lines == 0 && !self.begins_as_response(at, bytes) {
+            return if self.server.phase == Phase::Head { bytes.len() } else { 0 };
+        }
+        let mut pos = 0;
+        let mut over = false;
+        while !over && pos < bytes.len() {
+            let mut held = Vec::new();
+            let reader = &mut self.server;
+            let Line::Whole { line, carried, length } = reader.line(&bytes[pos..], &mut held)
+            else {
+                pos = bytes.len();
+                break;
+            };
+            let flaw = if reader.scan.lines == 0 {
+                let start = status_line(line);
+                reader.scan.http10 = start.http10;
+                let offset = reader.scan.offset;
+                self.protocol = Protocol::Http1;
+                self.status(start.status);
+                start.flaw.map(|flaw| (flaw, offset))
+            } else if line.is_empty() {
+                over = true;
+                None
+            } else {
+                let flaw = reader.scan.header(line, true);
+                flaw.map(|flaw| (flaw, reader.scan.offset))
+            };
+            if let Some((flaw, offset)) = flaw {
+                self.flaw(at.mark, flaw, flaw.at < carried, offset, line);
+            }
+            let reader = &mut self.server;
+            reader.scan.lines += 1;
+            reader.scan.offset += (carried + length) as u64;
+            reader.give_back(held);
+            pos += length;
+        }
+        self.extend_head(at, &bytes[..pos]);
+        if over {
+            self.response_head_ends(done);
+        }
+        pos
+    }
+
+    /// Whether the head is or may become one; if not, the phase is no longer `Head`. When it takes
+    /// more bytes to tell, those at hand are put aside.
+    fn begins_as_response(&mut self, at: At, bytes: &[u8]) -> bool {
+        let carried = self.server.carry.len();
+        if carried >= ANSWER_BYTES {
+            return true;
+        }
+        let mut first = [0; ANSWER_BYTES];
+        let new = bytes.len().min(ANSWER_BYTES - carried);
+        first[..carried].copy_from_slice(&self.server.carry);
+        first[carried..carried + new].copy_from_slice(&bytes[..new]);
+        match detect::answer(&first[..carried + new]) {
+            Answer::Status => true,
+            Answer::More => {
+                self.server.carry.extend_from_slice(bytes);
+                self.extend_head(at, bytes);
+                false
+            }
+            Answer::Not(kind) => {
+                let mut shown = std::mem::take(&mut self.server.carry);
+                shown.extend_from_slice(&bytes[..bytes.len().min(64)]);
+                self.not_a_response(at.mark, kind, &shown);
+                false
+            }
+        }
+    }
+
+    /// The bytes are no response. As HTTP/0.9 they are the body; some proxies pass that on.
+    fn not_a_response(&mut self, mark: Mark, kind: FaultKind, shown: &[u8]) {
+        if self.protocol == Protocol::Unknown {
+            // The server speaks first, and not HTTP.
+            self.early = None;
+            return self.give_up(Protocol::Other);
+        }
+        let unasked = self.early_is_read();
+        let Some(answering) = self.answering() else { return };
+        let simple = answering.method == Method::Simple && kind == FaultKind::NotHttp;
+        let Some(response) = &mut answering.exchange.response else { return };
+        let mark = if response.end > response.start { response.first } else { mark };
+        response.framing = Framing::UntilClose;
+        response.closes = true;
+        // What waited in the head is content now.
+        response.head.clear();
+        response.head_len = 0;
+        response.body = response.end - response.start;
+        if !simple {
+            response.fault = Some(Fault { mark, offset: 0, kind, sample: sample(shown, 0) });
+        }
+        let body = match kind {
+            FaultKind::NotHttp if !unasked => Body::UntilClose,
+            _ => Body::Rest,
+        };
+        self.server.phase = Phase::Body(body);
+        self.responses = self.responses.saturating_add(u32::from(simple));
+    }
+
+    /// The stream ended before the first bytes told what they are.
+    pub(super) fn resolve_answer(&mut self) {
+        if self.server.phase == Phase::Head && self.server.scan.lines == 0 {
+            let shown = std::mem::take(&mut self.server.carry);
+            if detect::answer(&shown) == Answer::More && !b"HTTP/".starts_with(&shown) {
+                self.not_a_response(Mark::default(), FaultKind::NotHttp, &shown);
+            }
+        }
+    }
+
+    pub(super) fn status(&mut self, status: Option<u16>) {
+        let Some(response) =
+            self.answering().and_then(|pending| pending.exchange.response.as_mut())
+        else {
+            return;
+        };
+        response.status = status;
+        if !is_interim(status) {
+            self.responses = self.responses.saturating_add(1);
+        }
+    }
+
+    /// Keeps the first flaw. `before` says that the byte came with an earlier segment.
+    fn flaw(&mut self, mark: Mark, flaw: Flaw, before: bool, line_start: u64, line: &[u8]) {
+        if let Some(response) =
+            self.answering().and_then(|pending| pending.exchange.response.as_mut())
+            && response.fault.is_none()
+        {
+            response.fault = Some(Fault {
+                mark: if before { response.last } else { mark },
+                offset: line_start + flaw.at as u64,
+                kind: flaw.kind,
+                sample: sample(line, flaw.at),
+            });
+        }
+    }
+
+    fn extend_head(&mut self, at: At, bytes: &[u8]) {
+        let Some(response) =
+            self.answering().and_then(|pending| pending.exchange.response.as_mut())
+        else {
+            return;
+        };
+        response.last = at.mark;
+        response.end = at.offset + bytes.len() as u64;
+        response.head_len += bytes.len() as u64;
+        keep(&mut response.head, bytes);
+        if response.head_len > HEAD_MAX as u64 && response.fault.is_none() {
+            response.fault = Some(Fault {
+                mark: at.mark,
+                offset: HEAD_MAX as u64,
+                kind: FaultKind::HeadTooLarge,
+                sample: sample(&response.head, 0),
+            });
+        }
+    }
+
+    fn response_head_ends(&mut self, done: Done<'_>) {
+        let scan = self.server.scan;
+        let unasked = self.early_is_read();
+        let Some(answering) = self.answering() else { return };
+        let method = answering.method;
+        let exchange = &mut answering.exchange;
+        let Some(response) = &mut exchange.response else { return };
+        if is_interim(response.status) {
+            exchange.interim = exchange.interim.saturating_add(1);
+            answering.drop_response();
+            if unasked {
+                self.early = None;
+            }
+            self.server.phase = Phase::Start;
+            return;
+        }
+        let switches = response.status == Some(101)
+            || (method == Method::Connect && matches!(response.status, Some(200..300)));
+        response.head_complete = true;
+        response.framing = match response.status {
+            _ if switches || method == Method::Head => Framing::None,
+            Some(204 | 304) => Framing::None,
+            _ => scan.response_framing(),
+        };
+        response.closes = scan.closes() || response.framing == Framing::UntilClose;
+        match Body::new(response.framing) {
+            Some(body) => self.server.phase = Phase::Body(body),
+            None => self.response_ends(done),
+        }
+        if switches {
+            self.switch(done);
+        } else if method == Method::Connect && self.client.phase == Phase::Tunnel {
+            // Refused, so that what follows are requests again.
+            self.client.phase = Phase::Start;
+        }
+    }
+
+    /// The connection is no HTTP from here on (RFC 9110, 7.8 and 9.3.6).
+    fn switch(&mut self, done: Done<'_>) {
+        if self.queue.front().is_some_and(|front| front.response_complete()) {
+            self.give_front(State::Answered, done);
+        }
+        // What the client sent behind the request was no HTTP either.
+        while self.queue.pop_back().is_some() {
+            self.requests = self.requests.saturating_sub(1);
+        }
+        self.give_up(Protocol::Upgraded);
+    }
+
+    fn response_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_>) -> usize {
+        let Some(response) =
+            self.answering().and_then(|pending| pending.exchange.response.as_mut())
+        else {
+            self.server.phase = Phase::Opaque;
+            return bytes.len();
+        };
+        let step = body.feed(bytes, &mut response.body);
+        let taken = match step {
+            Step::Done(taken) => taken,
+            Step::More | Step::Broken(_) => bytes.len(),
+        };
+        response.last = at.mark;
+        response.end = at.offset + taken as u64;
+        if let Step::Broken(place) = step {
+            response.fault.get_or_insert_with(|| Fault {
+                mark: at.mark,
+                offset: at.offset + place as u64 - response.start,
+                kind: FaultKind::Chunk,
+                sample: sample(&bytes[place..], 0),
+            });
+            body = Body::Rest;
+        }
+        self.server.phase = Phase::Body(body);
+        if let Step::Done(_) = step {
+            self.response_ends(done);
+        }
+        taken
+    }
+
+    pub(super) fn response_ends(&mut self, done: Done<'_>) {
+        self.server.phase = Phase::Start;
+        if let Some(response) =
+            self.answering().and_then(|pending| pending.exchange.response.as_mut())
+        {
+            response.complete = true;
+        }
+        self.settle(done);
+    }
+
+    /// A response that nobody asked for is being read.
+    pub(super) fn early_is_read(&self) -> bool {
+        self.early.as_ref().is_some_and(|early| !early.response_complete())
+    }
+
+    /// Garbage that lay there before the request is its answer when no other came.
+    pub(super) fn join_garbage(&mut self) {
+        if let Some(front) =
+            self.queue.front_mut().filter(|front| front.exchange.response.is_none())
+            && let Some(mut early) = self.early.take_if(|early| early.is_garbage())
+        {
+            front.exchange.response = early.exchange.response.take();
+        }
+    }
+
+    pub(super) fn server_ended(&mut self, done: Done<'_>) {
+        self.resolve_answer();
+        let until_close = self.server.phase == Phase::Body(Body::UntilClose);
+        if until_close {
+            self.response_ends(done);
+        }
+        self.server.phase = Phase::Opaque;
+    }
+}
+
+fn is_interim(status: Option<u16>) -> bool {
+    matches!(status, Some(100 | 102..200))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::HEAD_KEPT;
+    use super::super::Response;
+    use super::super::script::{GET, OK, Script};
+    use super::*;
+    use crate::tcp::Side::Server;
+    use State::{Answered, Cut, Unanswered};
+
+    /// What comes of `bytes` as the answer to a request, and then the end of the connection.
+    fn answer(bytes: &[u8]) -> (Response, State) {
+        let mut script = Script::new();
+        script.client(GET).says(Server, bytes).fin(Server).end();
+        assert_eq!(script.given.len(), 1);
+        (script.given[0].response.clone().unwrap_or_default(), script.given[0].state)
+    }
+
+    fn fault(bytes: &[u8]) -> Option<FaultKind> {
+        answer(bytes).0.fault.map(|fault| fault.kind)
+    }
+
+    #[test]
+    fn bodies_end_as_their_framing_says() {
+        let cases: [(&str, Framing, u64, State); 7] = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Framing::Length(3), 3, Answered),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", Framing::Length(3), 2, Cut),
+            ("HTTP/1.1 200 OK\r\n\r\nabc", Framing::UntilClose, 3, Answered),
+            ("HTTP/1.1 204 x\r\n\r\n", Framing::None, 0, Answered),
+            ("HTTP/1.1 304 x\r\nContent-Length: 9\r\n\r\n", Framing::None, 0, Answered),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX: y\r\n\r\n",
+                Framing::Chunked,
+                2,
+                Answered,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n",
+                Framing::Chunked,
+                2,
+                Cut,
+            ),
+        ];
+        for (text, framing, body, state) in cases {
+            let (response, ended) = answer(text.as_bytes());
+            assert_eq!((response.framing, response.body, ended), (framing, body, state), "{text}");
+            assert_eq!(response.fault, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_the_close_a_body_until_close_is_cut() {
+        let mut script = Script::new();
+        script.client(GET).server("HTTP/1.1 200 OK\r\n\r\nabc").end();
+        assert_eq!(script.outcomes(), [(200, Cut)]);
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let mut script = Script::new();
+        script
+            .client("HEAD / HTTP/1.1\r\n\r\n")
+            .server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+        assert_eq!(script.outcomes(), [(200, Answered)]);
+    }
+
+    #[test]
+    fn interim_responses_are_counted_and_dropped() {
+        let mut script = Script::new();
+        script
+            .client(GET)
+            .server("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 102 P\r\n\r\n");
+        script.server(OK).client(GET).server("HTTP/1.1 100 Continue\r\n\r\n").end();
+        assert_eq!(script.outcomes(), [(200, Answered), (0, Unanswered)]);
+        let response = script.given[0].response.clone().unwrap_or_default();
+        assert_eq!((response.interim, response.first.frame.number()), (2, 3));
+        assert_eq!(response.head_len as usize, OK.len() - 2);
+        assert_eq!(script.given[1].interim, 1);
+    }
+
+    #[test]
+    fn a_switched_protocol_is_answered_and_opaque() {
+        let mut script = Script::new();
+        script.client("GET /ws HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+        script.server("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n\x01\x02");
+        assert_eq!(script.outcomes(), [(101, Answered)]);
+        script.client(GET).server("junk").end();
+        assert_eq!((script.given.len(), script.protocol()), (1, Protocol::Upgraded));
+        let mut script = Script::new();
+        script
+            .client("CONNECT a:443 HTTP/1.1\r\n\r\n")
+            .client("early")
+            .server("HTTP/1.1 200 OK\r\n\r\n");
+        assert_eq!(script.outcomes(), [(200, Answered)]);
+        assert_eq!(script.protocol(), Protocol::Upgraded);
+    }
+
+    #[test]
+    fn who_closes_is_told_by_head_and_version() {
+        let closes = |head: &str| answer(format!("{head}\r\n\r\n").as_bytes()).0.closes;
+        assert!(!closes("HTTP/1.1 204 x"));
+        assert!(closes("HTTP/1.1 204 x\r\nConnection: x, Close"));
+        assert!(closes("HTTP/1.0 204 x"));
+        assert!(!closes("HTTP/1.0 204 x\r\nConnection: Keep-Alive"));
+        assert!(closes("HTTP/1.1 200 x"));
+    }
+
+    #[test]
+    fn what_is_no_response_is_named() {
+        assert_eq!(fault(b"<html>hello</html>"), Some(FaultKind::NotHttp));
+        assert_eq!(fault(b"\x15\x03\x01\0\x02\x02\x46"), Some(FaultKind::Tls));
+        assert_eq!(fault(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"), Some(FaultKind::Http2));
+        assert_eq!(fault(b"\0\0"), Some(FaultKind::NotHttp));
+        assert_eq!(answer(b"<html>").1, Answered);
+        assert_eq!(answer(b"\x15\x03\x01\0\x02\x02\x46").1, Cut);
+    }
+
+    #[test]
+    fn an_answer_to_http_0_9_needs_no_status_line() {
+        let mut script = Script::new();
+        script.client("GET /old\r\n").server("<html>").fin(Server).end();
+        let response = script.given[0].response.clone().unwrap_or_default();
+        assert_eq!((script.given[0].state, response.fault, response.body), (Answered, None, 6));
+    }
+
+    #[test]
+    fn a_faulty_head_is_read_on_where_its_end_is_clear() {
+        let cases: [(&str, FaultKind); 9] = [
+            ("HTTP/1.3 200 OK\r\nContent-Length: 2", FaultKind::Version),
+            ("HTTP/1.1 700 OK\r\nContent-Length: 2", FaultKind::Status),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX : y", FaultKind::HeaderName),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX(: y", FaultKind::HeaderToken),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nnonsense", FaultKind::NoColon),
+            ("HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2", FaultKind::HeaderValue),
+            ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2", FaultKind::Folded),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 2",
+                FaultKind::ContentLengths,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -1\r\nContent-Length: 2",
+                FaultKind::ContentLength,
+            ),
+        ];
+        for (head, kind) in cases {
+            let mut script = Script::new();
+            script.client(GET).server(&format!("{head}\r\n\r\nok")).client(GET).server(OK);
+            assert_eq!(script.given.len(), 2, "{head}");
+            let fault = script.given[0].response.as_ref().and_then(|r| r.fault.clone());
+            assert_eq!(fault.map(|fault| fault.kind), Some(kind), "{head}");
+            assert!(script.given[1].response.as_ref().is_some_and(|r| r.fault.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_fault_tells_frame_place_and_bytes() {
+        let mut script = Script::new();
+        script
+            .client(GET)
+            .server("HTTP/1.1 200 OK\r\nX: a")
+            .server("b\0c\r\n\r\n")
+            .fin(Server)
+            .end();
+        let fault = script.given[0].response.clone().and_then(|response| response.fault);
+        let Some(fault) = fault else { panic!("no fault") };
+        assert_eq!((fault.mark.frame.number(), fault.offset), (3, 22));
+        assert_eq!((fault.kind, fault.sample.as_str()), (FaultKind::HeaderValue, "X: ab\\x00c"));
+    }
+
+    #[test]
+    fn a_broken_chunk_ends_what_can_be_read() {
+        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n";
+        let (response, state) = answer(bytes);
+        let fault = response.fault.as_ref();
+        assert_eq!((state, fault.map(|fault| fault.kind)), (Cut, Some(FaultKind::Chunk)));
+        assert_eq!(fault.map(|fault| fault.offset), Some(bytes.len() as u64 - 4));
+    }
+
+    #[test]
+    fn a_head_over_the_limit_is_a_fault_and_still_counted() {
+        let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "x".repeat(HEAD_MAX));
+        let mut script = Script::new();
+        script.client(GET);
+        for part in head.as_bytes().chunks(1400) {
+            script.says(Server, part);
+        }
+        script.server("Content-Length: 0\r\n\r\n").end();
+        let response = script.given[0].response.clone().unwrap_or_default();
+        assert_eq!(response.fault.map(|fault| fault.kind), Some(FaultKind::HeadTooLarge));
+        assert_eq!(response.head_len, head.len() as u64 + 21);
+        assert_eq!((response.head.len(), script.given[0].state), (HEAD_KEPT, Answered));
+    }
+
+    #[test]
+    fn a_server_that_speaks_first_is_another_protocol() {
+        for banner in ["220 mail.example.org ESMTP\r\n", "SSH-2.0-OpenSSH\r\n", "J\0\0\0\n8.0\0"] {
+            let mut script = Script::new();
+            script.server(banner).client("EHLO a\r\n").end();
+            assert_eq!((script.protocol(), script.given.len()), (Protocol::Other, 0), "{banner}");
+        }
+    }
+}

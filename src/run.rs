@@ -1,0 +1,171 @@
+//! Wires the stages: captures, decoder, engine, report. The only module that knows them all.
+
+use crate::blind::BlindSpot;
+use crate::capture::{CaptureError, Filter, FilterError, Timeline};
+use crate::cause::{Confidence, Finding};
+use crate::engine::{Engine, Options, Output};
+use crate::flow::{Flow, Vantage};
+use crate::http::Exchange;
+use crate::packet::{Decoder, DecoderOptions, Endpoint, Packet, Skip};
+use crate::pattern::patterns;
+use crate::report::Report;
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Findings kept for the report; further ones are counted only.
+pub const FINDINGS_MAX: usize = 1 << 20;
+/// Servers remembered to compare targets with each other.
+const SERVERS_MAX: usize = 1 << 16;
+/// UDP port of VXLAN (RFC 7348, 5).
+const VXLAN_PORT: u16 = 4789;
+/// Frames between two progress calls.
+const PROGRESS_EVERY: u64 = 1 << 14;
+
+/// What a run should do.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where the captures were taken, when the user knows.
+    pub vantage: Option<Vantage>,
+    /// Collect every flow.
+    pub flows: bool,
+    /// Collect every exchange.
+    pub exchanges: bool,
+    /// Only these causes; empty: all.
+    pub causes: Vec<&'static str>,
+    /// libpcap filter expression.
+    pub filter: Option<String>,
+    /// UDP ports of VXLAN beside 4789.
+    pub vxlan_ports: Vec<u16>,
+}
+
+/// Why a run gave no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no capture to read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The filter expression is none.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+/// Collects what the engine gives out.
+struct Collector<'a> {
+    settings: &'a Settings,
+    report: Report,
+    servers: BTreeSet<Endpoint>,
+}
+
+impl Output for Collector<'_> {
+    fn flow(&mut self, flow: &Flow) {
+        for spot in flow.blind_spots.iter() {
+            *self.report.summary.blind_spots.entry(spot).or_default() += 1;
+        }
+        if self.servers.len() < SERVERS_MAX {
+            self.servers.insert(flow.server);
+        }
+        *self.report.summary.protocols.entry(flow.protocol).or_default() += 1;
+        if self.settings.flows {
+            self.report.flows.push(flow.clone());
+        }
+    }
+
+    fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        self.report.exchanges.push((flow, exchange.clone()));
+    }
+
+    fn finding(&mut self, finding: Finding) {
+        let causes = &self.settings.causes;
+        if !causes.is_empty() && !causes.contains(&finding.cause.id) {
+            return;
+        }
+        let summary = &mut self.report.summary;
+        *summary.by_cause.entry(finding.cause.id).or_default() += 1;
+        if finding.exchange.is_some() {
+            summary.failed_requests += 1;
+        } else {
+            summary.failed_connections += 1;
+        }
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(finding);
+        } else {
+            *summary.bounds.entry("findings not listed").or_default() += 1;
+        }
+    }
+}
+
+/// Analyses captures as one timeline. `progress` is told the stored bytes read so far and, where
+/// known, how many there are.
+pub fn analyse(
+    captures: &[PathBuf],
+    settings: &Settings,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Report, RunError> {
+    let mut filter = settings.filter.as_deref().map(Filter::new).transpose()?;
+    let mut timeline = Timeline::open(captures)?;
+    let mut decoder = Decoder::new(DecoderOptions {
+        vxlan_ports: settings.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect(),
+    });
+    let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
+    let mut engine = Engine::new(options);
+    let mut collector = Collector { settings, report: Report::default(), servers: BTreeSet::new() };
+    let mut skipped: HashMap<Skip, u64> = HashMap::new();
+    let mut packets = 0_u64;
+    while let Some(frame) = timeline.next_frame()? {
+        packets += 1;
+        if filter.as_mut().is_some_and(|filter| !filter.matches(&frame)) {
+            *collector.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
+        } else {
+            match decoder.decode(&frame) {
+                Packet::Tcp(segment) => engine.segment(&segment, &mut collector),
+                Packet::Icmp(error) => engine.icmp(&error),
+                Packet::Skip(skip) => *skipped.entry(skip).or_default() += 1,
+            }
+        }
+        if packets.is_multiple_of(PROGRESS_EVERY) {
+            let (read, total) = timeline.progress();
+            progress(read, total);
+        }
+    }
+    engine.finish(&mut collector);
+    let (read, total) = timeline.progress();
+    progress(read, total);
+
+    let Collector { mut report, servers, .. } = collector;
+    report.captures = timeline.captures().to_vec();
+    report.warnings = timeline.warnings().to_vec();
+    report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
+    report.tunnels = decoder.tunnel_names().to_vec();
+    let counts = engine.counts();
+    let summary = &mut report.summary;
+    summary.packets = packets;
+    summary.flows = engine.flows();
+    summary.exchanges = counts.exchanges;
+    summary.unknown_requests = counts.unknown;
+    for (skip, count) in skipped {
+        *summary.skipped.entry(skip.name().into_owned()).or_default() += count;
+    }
+    for (name, count) in [
+        ("flows dropped", counts.evicted_flows),
+        ("stream numbers uncertain", counts.forgotten_pairs),
+        ("verdicts without the rest of the capture", counts.judged_early),
+    ] {
+        if count > 0 {
+            *summary.bounds.entry(name).or_default() += count;
+        }
+    }
+    if report.captures.iter().any(|capture| capture.kernel_drops > 0) {
+        for finding in &mut report.findings {
+            finding.blind_spots.add(BlindSpot::KernelDrops);
+            finding.confidence = finding.confidence.min(Confidence::Likely);
+        }
+    }
+    report.flows.sort_unstable_by_key(|flow| flow.id);
+    report.findings.sort_by_key(|finding| {
+        let guilty = finding.evidence.first().map(|evidence| evidence.mark);
+        (guilty.map(|mark| (mark.at, mark.frame)), finding.flow)
+    });
+    report.patterns = patterns(&report.findings, &servers);
+    Ok(report)
+}

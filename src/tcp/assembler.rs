@@ -1,0 +1,155 @@
+//! Out-of-order bytes of one side, held until the bytes before them come or are given up.
+//!
+//! Invariants: `held` is sorted by offset, its ranges do not overlap, and it stays within
+//! [`HELD_SEGMENTS`] and [`HELD_BYTES`]. The bytes that came first win an overlap; peers that
+//! disagree with themselves are rare and no verdict rests on which copy was right.
+
+use super::At;
+use std::collections::VecDeque;
+
+/// Segments held per side. A window of 4 MiB in segments of 16 KiB.
+pub(crate) const HELD_SEGMENTS: usize = 256;
+/// Bytes held per side.
+pub(crate) const HELD_BYTES: usize = 1 << 20;
+
+/// A segment that waits.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Its place.
+    pub(crate) at: At,
+    /// Captured bytes.
+    pub(crate) bytes: Box<[u8]>,
+    /// Length in the stream; more than `bytes` when the snap length cut it.
+    pub(crate) len: u64,
+}
+
+impl Held {
+    fn end(&self) -> u64 {
+        self.at.offset + self.len
+    }
+}
+
+/// Holds out-of-order segments.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    held: VecDeque<Held>,
+    bytes: usize,
+}
+
+impl Assembler {
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether a bound is reached, so that the next insertion must be preceded by giving up a gap.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.len() >= HELD_SEGMENTS || self.bytes >= HELD_BYTES
+    }
+
+    /// Bytes of the stream that wait.
+    pub(crate) fn stranded(&self) -> u64 {
+        self.held.iter().map(|held| held.len).sum()
+    }
+
+    /// Offset of the first byte held.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.held.front().map(|held| held.at.offset)
+    }
+
+    /// Holds the part of a segment that is not held yet. `bytes` may be shorter than `len`.
+    pub(crate) fn insert(&mut self, at: At, bytes: &[u8], len: u64) {
+        let (mut start, end) = (at.offset, at.offset + len);
+        let mut index = self.held.partition_point(|held| held.end() <= start);
+        while start < end {
+            let next = self.held.get(index).map_or(u64::MAX, |held| held.at.offset);
+            let stop = end.min(next);
+            if start < stop {
+                let skip = ((start - at.offset) as usize).min(bytes.len());
+                let take = ((stop - at.offset) as usize).min(bytes.len());
+                let part = Held {
+                    at: At { offset: start, ..at },
+                    bytes: bytes[skip..take].into(),
+                    len: stop - start,
+                };
+                self.bytes += part.bytes.len();
+                self.held.insert(index, part);
+                index += 1;
+            }
+            start = match self.held.get(index) {
+                Some(held) if stop == held.at.offset => held.end(),
+                _ => end,
+            };
+            index += 1;
+        }
+    }
+
+    /// Takes out the first segment if it starts at or before `next`.
+    pub(crate) fn pop_ready(&mut self, next: u64) -> Option<Held> {
+        if self.first()? > next {
+            return None;
+        }
+        let held = self.held.pop_front()?;
+        self.bytes -= held.bytes.len();
+        Some(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(offset: u64) -> At {
+        At { offset, ..At::default() }
+    }
+
+    fn drain(assembler: &mut Assembler, mut next: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while let Some(held) = assembler.pop_ready(next) {
+            assert_eq!(held.at.offset, next);
+            next = held.end();
+            out.extend_from_slice(&held.bytes);
+        }
+        out
+    }
+
+    #[test]
+    fn a_segment_that_bridges_two_holes_is_split() {
+        let mut assembler = Assembler::default();
+        assembler.insert(at(2), b"CD", 2);
+        assembler.insert(at(6), b"GH", 2);
+        assembler.insert(at(0), b"abcdefghij", 10);
+        assert_eq!(drain(&mut assembler, 0), b"abCDefGHij");
+        assert!(assembler.is_empty());
+    }
+
+    #[test]
+    fn cut_bytes_keep_their_length() {
+        let mut assembler = Assembler::default();
+        assembler.insert(at(0), b"ab", 5);
+        let held = assembler.pop_ready(0).expect("held");
+        assert_eq!((held.len, &*held.bytes), (5, &b"ab"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cover_of_a_range_gives_its_bytes(
+            mut pieces in proptest::collection::vec((0_u64..40, 1_u64..12), 0..30), seed: u64
+        ) {
+            let text: Vec<u8> = (0..60).collect();
+            pieces.extend((0..52).map(|start| (start, 1)));
+            let turn = seed as usize % pieces.len();
+            pieces.rotate_left(turn);
+            let mut assembler = Assembler::default();
+            for (start, len) in pieces {
+                let range = start as usize..(start + len) as usize;
+                assembler.insert(at(start), &text[range], len);
+            }
+            let out = drain(&mut assembler, 0);
+            prop_assert!(out.len() >= 52);
+            prop_assert_eq!(&out[..], &text[..out.len()]);
+            prop_assert_eq!(assembler.bytes, 0);
+        }
+    }
+}

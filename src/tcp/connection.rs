@@ -1,0 +1,683 @@
+//! One connection as an observer sees it.
+//!
+//! The order of work on a segment: is it a second copy of a packet; handshake; what it
+//! acknowledges; its payload; FIN; RST; window. Gaps are given up late (only what the peer has
+//! acknowledged is known to have existed), and an acknowledgment number on a RST is recorded but
+//! not believed.
+
+use super::assembler::Assembler;
+use super::history::{self, Seen};
+use super::seq::Base;
+use super::{At, Side, StreamSink};
+use crate::blind::BlindSpot;
+use crate::flow::{ENDINGS_MAX, Ended, Ending, EndingKind, Flow, Grade, Retransmission, Vantage};
+use crate::packet::{Flags, Segment};
+use crate::time::{Mark, Timestamp};
+
+/// How long a hole that the peer acknowledged past may still be filled by a packet that the
+/// capture holds out of order, nanoseconds.
+const REORDER_GRACE: i64 = 20_000_000;
+/// Acknowledgments past a hole after which it is given up.
+const REORDER_ACKS: u8 = 3;
+/// A second copy of a packet without IP identification comes within this time, nanoseconds; the
+/// shortest retransmission time-out of common stacks is 200 ms, their tail loss probe 10 ms.
+const COPY_WITHIN: i64 = 5_000_000;
+/// A second copy of a packet with the same IP identification comes within this time, nanoseconds.
+const COPY_WITHIN_ID: i64 = 1_000_000_000;
+
+/// What only tracking needs of one direction.
+#[derive(Debug, Default)]
+struct Track {
+    /// Sequence number of byte 0, once known.
+    base: Option<Base>,
+    /// The base comes from the handshake, not from the first segment that was captured.
+    solid: bool,
+    /// Offset up to which bytes (or gaps) have been delivered.
+    next: u64,
+    /// Where the stream ends, once FIN was seen.
+    fin: Option<(u64, Mark)>,
+    fin_delivered: bool,
+    held: Assembler,
+    /// Hole that the peer acknowledged past: since when, and how many acknowledgments.
+    hole: Option<(Timestamp, u8)>,
+    /// Window scale offered on SYN.
+    scale: u8,
+    /// Last advertised window, bytes.
+    window: u32,
+    /// End offset of the largest segment.
+    largest_end: u64,
+    /// Fingerprints of the latest packets: hash and time.
+    recent: [(u32, i64); 4],
+    turn: u8,
+}
+
+/// Tracks one connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The facts so far.
+    pub flow: Flow,
+    tracks: [Track; 2],
+    seen: Seen,
+    /// Capture file for which the stream number is settled.
+    pub(super) settled: Option<u32>,
+    /// Client bytes whose acknowledgment is being timed: their end, and when they were sent.
+    timing: Option<(u64, Timestamp)>,
+    /// When both sides had sent FIN, or a RST counted.
+    pub(super) closed_at: Option<Timestamp>,
+}
+
+impl Connection {
+    /// A connection whose first segment is `segment`, sent by `side`.
+    pub(crate) fn new(id: u64, segment: &Segment<'_>, side: Side) -> Connection {
+        let (client, server) = match side {
+            Side::Client => (segment.src, segment.dst),
+            Side::Server => (segment.dst, segment.src),
+        };
+        let mut flow = Flow {
+            id,
+            client,
+            server,
+            tunnel: segment.tunnel,
+            first: segment.mark,
+            last: segment.mark,
+            ..Flow::default()
+        };
+        if !segment.flags.syn() {
+            flow.blind_spots.add(BlindSpot::NoHandshake);
+        }
+        Connection {
+            flow,
+            tracks: Default::default(),
+            seen: Seen::default(),
+            settled: None,
+            timing: None,
+            closed_at: None,
+        }
+    }
+
+    /// Who sent `segment`.
+    pub fn side_of(&self, segment: &Segment<'_>) -> Side {
+        if segment.src == self.flow.client { Side::Client } else { Side::Server }
+    }
+
+    /// Whether the SYN of the side that opened the connection, or the SYN-ACK, was captured.
+    pub fn handshake_seen(&self) -> bool {
+        self.flow.opening.syn.is_some() || self.flow.opening.syn_ack.is_some()
+    }
+
+    /// Whether no payload has been delivered yet, so that the roles may still be corrected.
+    pub fn roles_open(&self) -> bool {
+        !self.handshake_seen() && self.tracks.iter().all(|track| track.next == 0)
+    }
+
+    /// Swaps the roles. Only while [`Connection::roles_open`].
+    pub fn swap_roles(&mut self) {
+        std::mem::swap(&mut self.flow.client, &mut self.flow.server);
+        self.flow.halves.swap(0, 1);
+        self.tracks.swap(0, 1);
+        self.seen.flip();
+        history::flip(&mut self.flow.history);
+        for ending in &mut self.flow.endings {
+            ending.side = !ending.side;
+        }
+        self.flow.ended_by = self.flow.ended_by.map(|side| !side);
+        self.timing = None;
+    }
+
+    /// Whether a SYN with this sequence number repeats the one that opened this connection.
+    pub(super) fn same_syn(&self, segment: &Segment<'_>) -> bool {
+        let side = self.side_of(segment);
+        let base = Base::after_syn(segment.seq);
+        side == Side::Client && self.tracks[side as usize].base.is_some_and(|known| known == base)
+    }
+
+    fn note(&mut self, side: Side, letter: u8) {
+        self.seen.note(&mut self.flow.history, side, letter);
+    }
+
+    /// Takes in one segment of this connection.
+    pub fn on_segment(&mut self, segment: &Segment<'_>, sink: &mut impl StreamSink) {
+        let side = self.side_of(segment);
+        let flags = segment.flags;
+        self.flow.last = segment.mark;
+        let half = self.flow.half_mut(side);
+        half.packets += 1;
+        half.payload_bytes += u64::from(segment.payload_len);
+        half.first.get_or_insert(segment.mark);
+        half.last = Some(segment.mark);
+        if self.tracks[side as usize].is_copy(segment) {
+            self.flow.half_mut(side).duplicates += 1;
+            self.note(side, b'c');
+            return;
+        }
+        if !flags.rst() {
+            self.flow.half_mut(side).ttl = segment.ttl;
+        }
+        if flags.syn() {
+            self.on_syn(side, segment);
+        } else {
+            self.learn_base(side, segment);
+        }
+        if flags.ack() && !flags.rst() {
+            self.on_ack(side, segment, sink);
+        }
+        let start = segment.seq.wrapping_add(u32::from(flags.syn()));
+        if flags.rst() {
+            self.on_rst(side, segment);
+        } else if segment.payload_len > 0 {
+            self.on_payload(side, segment, start, sink);
+        }
+        if flags.fin() && !flags.rst() {
+            self.on_fin(side, segment, start, sink);
+        }
+        if !flags.rst() {
+            self.on_window(side, segment);
+        }
+    }
+
+    fn on_syn(&mut self, side: Side, segment: &Segment<'_>) {
+        let track = &mut self.tracks[side as usize];
+        if !track.solid {
+            track.base = Some(Base::after_syn(segment.seq));
+            track.solid = true;
+            track.scale = segment.options.window_scale.unwrap_or(0).min(14);
+        }
+        let opening = &mut self.flow.opening;
+        if segment.flags.ack() {
+            opening.syn_ack.get_or_insert(segment.mark);
+            opening.last_syn_ack = Some(segment.mark);
+            opening.syn_acks = opening.syn_acks.saturating_add(1);
+            self.note(side, b'h');
+            // The acknowledgment number of a SYN-ACK tells the other side's base as surely as its
+            // SYN does.
+            let other = &mut self.tracks[!side as usize];
+            if !other.solid {
+                other.base = Some(Base::new(segment.ack));
+                other.solid = true;
+            }
+        } else {
+            opening.syn.get_or_insert(segment.mark);
+            opening.last_syn = Some(segment.mark);
+            opening.syns = opening.syns.saturating_add(1);
+            self.note(side, b's');
+        }
+    }
+
+    /// Bases of a connection whose handshake was not captured: the first data of a side begins its
+    /// stream, and until then the first acknowledgment of the other side does.
+    fn learn_base(&mut self, side: Side, segment: &Segment<'_>) {
+        let challenged = side == Side::Server
+            && segment.flags.ack()
+            && !segment.flags.rst()
+            && self.flow.opening.syn_ack.is_none()
+            && self.tracks[Side::Client as usize].solid
+            && self.tracks[Side::Server as usize].base.is_none()
+            && self.offset(Side::Client, segment.ack).is_some_and(|offset| offset != 0);
+        if challenged {
+            self.flow.opening.challenge_ack.get_or_insert(segment.mark);
+            return;
+        }
+        let track = &mut self.tracks[side as usize];
+        if !track.solid && !segment.flags.rst() {
+            let begins = segment.payload_len > 0 && track.next == 0 && track.held.is_empty();
+            if track.base.is_none() || begins {
+                track.base = Some(Base::new(segment.seq));
+                if segment.payload_len > 0 {
+                    self.flow.half_mut(side).acked = 0;
+                }
+            }
+        }
+        let other = &mut self.tracks[!side as usize];
+        if other.base.is_none() && segment.flags.ack() && !segment.flags.rst() {
+            other.base = Some(Base::new(segment.ack));
+        }
+    }
+
+    /// Offset of `seq` in the stream of `side`.
+    fn offset(&self, side: Side, seq: u32) -> Option<i64> {
+        let track = &self.tracks[side as usize];
+        track.base.map(|base| base.offset(seq, track.next))
+    }
+
+    fn on_ack(&mut self, side: Side, segment: &Segment<'_>, sink: &mut impl StreamSink) {
+        let sender = !side;
+        let Some(offset) = self.offset(sender, segment.ack).filter(|offset| *offset >= 0) else {
+            return;
+        };
+        let mut acked = offset as u64;
+        let track = &self.tracks[sender as usize];
+        if let Some((fin, _)) = track.fin {
+            acked = acked.min(fin);
+        }
+        let opening = &mut self.flow.opening;
+        if side == Side::Client && opening.syn_ack.is_some() && opening.ack.is_none() {
+            opening.ack = Some(segment.mark);
+            self.time_handshake();
+        }
+        let pure = segment.payload_len == 0 && !segment.flags.syn() && !segment.flags.fin();
+        if pure {
+            self.note(side, b'a');
+        }
+        let half = self.flow.half_mut(sender);
+        if acked > half.acked {
+            half.acked = acked;
+            half.acked_at = Some(segment.mark);
+            if acked >= self.tracks[sender as usize].largest_end {
+                half.largest_acked = half.largest;
+            }
+            if side == Side::Server {
+                self.time_ack(acked, segment.mark.at);
+            }
+        }
+        if acked > self.tracks[sender as usize].next {
+            let track = &mut self.tracks[sender as usize];
+            let (since, count) = track.hole.unwrap_or((segment.mark.at, 0));
+            track.hole = Some((since, count + 1));
+            let patient = pure
+                && count + 1 < REORDER_ACKS
+                && segment.mark.at.nanos_since(since) < REORDER_GRACE;
+            if !patient {
+                self.give_up(sender, acked, segment.mark, sink);
+            }
+        }
+    }
+
+    /// Declares what is missing of `side` up to `until` as a gap and goes on behind it.
+    fn give_up(&mut self, side: Side, until: u64, mark: Mark, sink: &mut impl StreamSink) {
+        loop {
+            let track = &mut self.tracks[side as usize];
+            track.hole = None;
+            let stop = track.held.first().map_or(until, |first| first.min(until));
+            if stop <= track.next {
+                break;
+            }
+            let (offset, len) = (track.next, stop - track.next);
+            track.next = stop;
+            self.flow.half_mut(side).missing += len;
+            self.flow.blind_spots.add(BlindSpot::Gap);
+            self.note(side, b'g');
+            sink.gap(side, At { mark, offset, acked: None }, len, BlindSpot::Gap);
+            self.drain(side, sink);
+        }
+        self.end_if_complete(side, sink);
+    }
+
+    fn on_payload(
+        &mut self,
+        side: Side,
+        segment: &Segment<'_>,
+        start: u32,
+        sink: &mut impl StreamSink,
+    ) {
+        let Some(offset) = self.offset(side, start) else { return };
+        let (len, mark) = (u64::from(segment.payload_len), segment.mark);
+        let half = self.flow.half_mut(side);
+        half.first_data.get_or_insert(mark);
+        let Some(end) = offset.checked_add_unsigned(len).filter(|end| *end > 0) else {
+            return; // wholly before the first byte known
+        };
+        let end = end as u64;
+        let skip = if offset < 0 { offset.unsigned_abs() } else { 0 };
+        let begin = offset.max(0) as u64;
+        if segment.payload_len > half.largest {
+            half.largest = segment.payload_len;
+            self.tracks[side as usize].largest_end = end;
+        }
+        let next = self.tracks[side as usize].next;
+        if end <= next {
+            self.on_repeat(side, segment, begin, end);
+            return;
+        }
+        self.note(side, b'd');
+        let half = self.flow.half_mut(side);
+        half.last_data = Some(mark);
+        if end <= half.sent {
+            // Fills a hole: a retransmission for its sender, new to us.
+            half.retransmissions += 1;
+        } else if side == Side::Client && self.timing.is_none() {
+            self.timing = Some((end, mark.at));
+        }
+        let half = self.flow.half_mut(side);
+        half.sent = half.sent.max(end);
+        if len > segment.payload.len() as u64 {
+            self.flow.blind_spots.add(BlindSpot::Snaplen);
+        }
+        self.contradict(side);
+        let acked = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
+        let at = At { mark, offset: begin, acked: acked.map(|acked| acked.max(0) as u64) };
+        let bytes = segment.payload.get(skip as usize..).unwrap_or_default();
+        if begin <= next {
+            self.deliver(side, at, bytes, end, sink);
+            self.drain(side, sink);
+            self.end_if_complete(side, sink);
+            return;
+        }
+        let track = &mut self.tracks[side as usize];
+        if track.held.is_full() {
+            let first = track.held.first().unwrap_or(begin).min(begin);
+            self.give_up(side, first, mark, sink);
+            if begin <= self.tracks[side as usize].next {
+                self.deliver(side, at, bytes, end, sink);
+                self.drain(side, sink);
+                return;
+            }
+        }
+        self.tracks[side as usize].held.insert(at, bytes, end - begin);
+        if self.flow.half(!side).packets == 0 {
+            // Nobody acknowledges in a one-sided capture: wait for the grace only.
+            let track = &mut self.tracks[side as usize];
+            let (since, _) = *track.hole.get_or_insert((mark.at, 0));
+            if mark.at.nanos_since(since) > REORDER_GRACE {
+                self.give_up(side, begin, mark, sink);
+            }
+        }
+    }
+
+    /// A segment without a new byte.
+    fn on_repeat(&mut self, side: Side, segment: &Segment<'_>, begin: u64, end: u64) {
+        let keep_alive = segment.payload_len == 1 && end == self.flow.half(side).sent;
+        if keep_alive && self.flow.half(side).acked >= end {
+            return; // RFC 9293, 3.8.4: a probe with the last byte, already acknowledged
+        }
+        if side == Side::Client {
+            self.timing = None; // Karn: a repeated segment cannot be timed
+        }
+        let half = self.flow.half_mut(side);
+        half.retransmissions += 1;
+        let times = match half.retransmission {
+            Some(last) if last.offset == begin => last.times.saturating_add(1),
+            _ => 1,
+        };
+        half.retransmission = Some(Retransmission {
+            mark: segment.mark,
+            offset: begin,
+            len: segment.payload_len,
+            times,
+        });
+        self.note(side, b't');
+    }
+
+    fn deliver(&mut self, side: Side, at: At, bytes: &[u8], end: u64, sink: &mut impl StreamSink) {
+        let track = &mut self.tracks[side as usize];
+        let skip = track.next - at.offset;
+        let fresh = bytes.get(skip as usize..).unwrap_or_default();
+        let offset = track.next;
+        track.next = end;
+        if !fresh.is_empty() {
+            sink.data(side, At { offset, ..at }, fresh);
+        }
+        let cut = end - offset - fresh.len() as u64;
+        if cut > 0 {
+            let offset = end - cut;
+            sink.gap(side, At { offset, ..at }, cut, BlindSpot::Snaplen);
+        }
+    }
+
+    /// Delivers what is held and has become contiguous.
+    fn drain(&mut self, side: Side, sink: &mut impl StreamSink) {
+        while let Some(held) = {
+            let track = &mut self.tracks[side as usize];
+            track.held.pop_ready(track.next)
+        } {
+            let end = held.at.offset + held.len;
+            if end > self.tracks[side as usize].next {
+                self.deliver(side, held.at, &held.bytes, end, sink);
+            }
+        }
+        let track = &mut self.tracks[side as usize];
+        if track.held.is_empty() {
+            track.hole = None;
+        }
+    }
+
+    fn on_fin(
+        &mut self,
+        side: Side,
+        segment: &Segment<'_>,
+        start: u32,
+        sink: &mut impl StreamSink,
+    ) {
+        let end = self.offset(side, start.wrapping_add(segment.payload_len));
+        let repeated = self.tracks[side as usize].fin.is_some();
+        self.note(side, b'f');
+        if repeated {
+            return;
+        }
+        self.push_ending(side, segment, EndingKind::Fin, Grade::Exact, end);
+        if let Some(end) = end {
+            self.tracks[side as usize].fin = Some((end.max(0) as u64, segment.mark));
+        }
+        if self.flow.ended == Ended::CaptureEnd {
+            (self.flow.ended, self.flow.ended_by) = (Ended::Fin, Some(side));
+        }
+        if self.tracks.iter().all(|track| track.fin.is_some()) {
+            self.closed_at.get_or_insert(segment.mark.at);
+        }
+        self.end_if_complete(side, sink);
+    }
+
+    fn end_if_complete(&mut self, side: Side, sink: &mut impl StreamSink) {
+        let track = &mut self.tracks[side as usize];
+        if let Some((end, mark)) = track.fin
+            && track.next >= end
+            && !track.fin_delivered
+        {
+            track.fin_delivered = true;
+            sink.ended(side, mark);
+        }
+    }
+
+    fn on_rst(&mut self, side: Side, segment: &Segment<'_>) {
+        let grade = self.grade(side, segment);
+        let end = self.offset(side, segment.seq);
+        self.note(side, b'r');
+        self.push_ending(side, segment, EndingKind::Rst, grade, end);
+        if grade.counts() {
+            if self.flow.ended == Ended::CaptureEnd {
+                (self.flow.ended, self.flow.ended_by) = (Ended::Rst, Some(side));
+            }
+            self.closed_at.get_or_insert(segment.mark.at);
+        }
+    }
+
+    /// Grades a RST (RFC 9293, 3.10.7; RFC 5961, 3.2).
+    fn grade(&self, side: Side, segment: &Segment<'_>) -> Grade {
+        let (track, half) = (&self.tracks[side as usize], self.flow.half(side));
+        let acks = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
+        let Some(offset) = self.offset(side, segment.seq) else {
+            // Nothing else of this sender was seen. An answer to SYN acknowledges it.
+            let sent = self.flow.half(!side).sent as i64;
+            return match acks {
+                Some(acks) if (0..=sent + 1).contains(&acks) => Grade::Exact,
+                Some(_) => Grade::Outside,
+                None => Grade::Unknown,
+            };
+        };
+        let fin = i64::from(track.fin.is_some());
+        let (next, sent, acked) = (track.next as i64, half.sent as i64, half.acked as i64);
+        let known = [next, next + fin, sent, sent + fin];
+        if !segment.flags.ack()
+            && (known.contains(&offset) || offset == acked || offset == acked + 1)
+        {
+            return Grade::Closed;
+        }
+        if known.contains(&offset) || (!track.solid && half.sent == 0) {
+            return Grade::Exact;
+        }
+        let window = i64::from(self.tracks[!side as usize].window.max(1));
+        if offset > acked && offset < acked + window { Grade::InWindow } else { Grade::Outside }
+    }
+
+    fn push_ending(
+        &mut self,
+        side: Side,
+        segment: &Segment<'_>,
+        kind: EndingKind,
+        grade: Grade,
+        end: Option<i64>,
+    ) {
+        if self.flow.endings.len() >= ENDINGS_MAX {
+            return;
+        }
+        let acked = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
+        self.flow.endings.push(Ending {
+            mark: segment.mark,
+            side,
+            kind,
+            ack_flag: segment.flags.ack(),
+            offset: end.filter(|end| *end >= 0).map(|end| end as u64),
+            acked: acked.filter(|acked| *acked >= 0).map(|acked| acked as u64),
+            grade,
+            payload: segment.payload_len,
+            ttl: segment.ttl,
+            ip_id: segment.ip_id,
+            window: segment.window,
+        });
+    }
+
+    /// New data from the sender of a RST: that RST did not end the connection.
+    fn contradict(&mut self, side: Side) {
+        if self.closed_at.is_none() && self.flow.ended != Ended::Rst {
+            return;
+        }
+        let mut changed = false;
+        for ending in &mut self.flow.endings {
+            if ending.side == side && ending.kind == EndingKind::Rst && ending.grade.counts() {
+                ending.grade = Grade::Contradicted;
+                changed = true;
+            }
+        }
+        if changed {
+            self.closed_at = None;
+            if self.flow.ended == Ended::Rst {
+                (self.flow.ended, self.flow.ended_by) = (Ended::CaptureEnd, None);
+            }
+        }
+    }
+
+    fn on_window(&mut self, side: Side, segment: &Segment<'_>) {
+        let scale = if segment.flags.syn() { 0 } else { self.tracks[side as usize].scale };
+        self.tracks[side as usize].window = u32::from(segment.window) << scale;
+        let half = self.flow.half_mut(side);
+        if segment.window > 0 || segment.flags.syn() {
+            half.zero_window_since = None;
+        } else {
+            half.zero_windows += 1;
+            half.zero_window_since.get_or_insert(segment.mark);
+            self.note(side, b'w');
+        }
+    }
+
+    fn time_handshake(&mut self) {
+        let opening = &self.flow.opening;
+        let (Some(syn), Some(syn_ack), Some(ack)) =
+            (opening.last_syn, opening.syn_ack, opening.ack)
+        else {
+            return;
+        };
+        if opening.syns != 1 || opening.syn_acks != 1 {
+            return; // Karn: which one was answered is not known
+        }
+        let rtt = &mut self.flow.rtt;
+        rtt.handshake = Some(ack.at.nanos_since(syn.at));
+        rtt.server_side = Some(syn_ack.at.nanos_since(syn.at));
+        rtt.client_side = Some(ack.at.nanos_since(syn_ack.at));
+    }
+
+    /// RFC 6298, 2.2 and 2.3.
+    fn time_ack(&mut self, acked: u64, at: Timestamp) {
+        let Some((end, sent_at)) = self.timing else { return };
+        if acked < end {
+            return;
+        }
+        self.timing = None;
+        let sample = at.nanos_since(sent_at);
+        let rtt = &mut self.flow.rtt;
+        match (rtt.smoothed, rtt.variation) {
+            (Some(smoothed), Some(variation)) => {
+                rtt.variation = Some((3 * variation + (smoothed - sample).abs()) / 4);
+                rtt.smoothed = Some((7 * smoothed + sample) / 8);
+            }
+            _ => (rtt.smoothed, rtt.variation) = (Some(sample), Some(sample / 2)),
+        }
+    }
+
+    /// The connection is over, or the capture is: delivers what can still be decided.
+    pub(crate) fn finish(&mut self, sink: &mut impl StreamSink) {
+        for side in [Side::Client, Side::Server] {
+            let acked = self.flow.half(side).acked;
+            self.give_up(side, acked, self.flow.last, sink);
+            let one_sided = self.flow.half(!side).packets == 0;
+            if one_sided && let Some(first) = self.tracks[side as usize].held.first() {
+                self.give_up(side, first, self.flow.last, sink);
+            }
+            let stranded = self.tracks[side as usize].held.stranded();
+            self.flow.half_mut(side).stranded = stranded;
+        }
+        let [client, server] = &self.flow.halves;
+        let only_syn = client.packets == u64::from(self.flow.opening.syns);
+        if client.packets == 0 || (server.packets == 0 && !only_syn) {
+            self.flow.blind_spots.add(BlindSpot::OneDirection);
+        }
+        if self.flow.opening.syn.is_none() || self.flow.opening.syn_ack.is_none() {
+            let answered = server.packets > 0 && self.flow.opening.syn.is_some();
+            if self.flow.opening.syn.is_none() || (answered && server.payload_bytes > 0) {
+                self.flow.blind_spots.add(BlindSpot::NoHandshake);
+            }
+        } else {
+            self.flow.vantage = self.vantage();
+        }
+    }
+
+    /// Where the capture was taken, from the two halves of the handshake: at the client the
+    /// SYN-ACK takes the whole round trip and the ACK none of it, at the server the reverse.
+    fn vantage(&self) -> Vantage {
+        /// Shortest round trip that tells the halves apart from scheduling noise, nanoseconds.
+        const CLEAR: i64 = 400_000;
+        let rtt = &self.flow.rtt;
+        let (Some(server), Some(client)) = (rtt.server_side, rtt.client_side) else {
+            return Vantage::Unknown;
+        };
+        let whole = server + client;
+        if server < 0 || client < 0 || whole < CLEAR {
+            Vantage::Unknown
+        } else if server >= whole / 10 * 9 {
+            Vantage::Client
+        } else if client >= whole / 10 * 9 {
+            Vantage::Server
+        } else if server > whole / 4 && client > whole / 4 {
+            Vantage::Between
+        } else {
+            Vantage::Unknown
+        }
+    }
+}
+
+impl Track {
+    /// Whether this very packet was captured before (`-i any`, mirror ports): the same headers,
+    /// and the same IP identification where there is one.
+    fn is_copy(&mut self, segment: &Segment<'_>) -> bool {
+        let id = segment.ip_id.filter(|id| *id != 0);
+        let Flags(flags) = segment.flags;
+        let (tsval, tsecr) = segment.options.timestamp.unwrap_or_default();
+        let mut hash = u64::from(segment.seq) << 32 | u64::from(segment.ack);
+        for word in [
+            u64::from(tsval) << 32 | u64::from(tsecr),
+            u64::from(segment.payload_len) << 32 | u64::from(segment.window) << 16,
+            u64::from(flags) << 32 | u64::from(id.unwrap_or_default()),
+        ] {
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+        let (hash, now) = ((hash >> 16) as u32, segment.mark.at.0);
+        let within = if id.is_some() { COPY_WITHIN_ID } else { COPY_WITHIN };
+        let copy = self
+            .recent
+            .iter()
+            .any(|&(known, at)| known == hash && at != 0 && now.saturating_sub(at).abs() <= within);
+        if !copy {
+            self.recent[usize::from(self.turn % 4)] = (hash, now);
+            self.turn = self.turn.wrapping_add(1);
+        }
+        copy
+    }
+}

@@ -1,0 +1,271 @@
+//! The flows that are alive: which connection a segment belongs to, when one begins anew, and
+//! when one is over.
+
+use super::connection::Connection;
+use super::stream::Streams;
+use super::{Side, StreamSink};
+use crate::flow::Ended;
+use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
+use crate::time::Timestamp;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+/// Flows alive at once; past it the one idle longest among a few is judged and dropped.
+pub const FLOWS_MAX: usize = 1 << 20;
+
+/// How long a closed flow is kept for the packets that follow its end, nanoseconds.
+const LINGER: i64 = 10_000_000_000;
+/// How long a SYN waits for an answer: past the fifth retransmission of common stacks (31 s) and
+/// the longest connect time-out of common proxies (60 s).
+const UNANSWERED: i64 = 70_000_000_000;
+/// How long a half-closed connection may be silent: the longest idle time-out of common load
+/// balancers' defaults (600 s) has passed.
+const HALF_CLOSED: i64 = 660_000_000_000;
+/// How long an open connection may be silent: Linux' `tcp_keepalive_time`.
+const OPEN: i64 = 7_200_000_000_000;
+/// Slots looked at when one has to be freed.
+const EVICT_SAMPLE: usize = 16;
+
+/// A pair of endpoints in fixed order, and the tunnel.
+type Key = (Endpoint, Endpoint, TunnelId);
+
+fn key(a: Endpoint, b: Endpoint, tunnel: TunnelId) -> Key {
+    if a <= b { (a, b, tunnel) } else { (b, a, tunnel) }
+}
+
+/// A connection together with what its owner attaches to it.
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// The connection.
+    pub connection: Connection,
+    /// The owner's part.
+    pub attached: T,
+}
+
+/// All flows that are alive.
+#[derive(Debug)]
+pub struct Table<T> {
+    slots: Vec<Option<Box<Entry<T>>>>,
+    free: Vec<u32>,
+    index: HashMap<Key, u32, RandomState>,
+    streams: BTreeMap<u32, Streams>,
+    hand: usize,
+    next_id: u64,
+    limit: usize,
+    /// Flows dropped to stay within [`FLOWS_MAX`].
+    pub evicted: u64,
+    /// Pairs that stream numbering forgot, see [`super::PAIRS_MAX`].
+    pub forgotten_pairs: u64,
+}
+
+/// What became of the table when a segment came.
+#[derive(Debug)]
+pub struct Turn<'a, T> {
+    /// The flow that the segment belongs to.
+    pub entry: &'a mut Entry<T>,
+    /// The segment is its first.
+    pub opened: bool,
+    /// A flow that ended by this: reuse of its addresses and ports, age, or eviction.
+    pub over: [Option<Box<Entry<T>>>; 2],
+}
+
+impl<T: Default> Table<T> {
+    /// An empty table for at most `limit` flows.
+    pub fn new(limit: usize) -> Table<T> {
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            streams: BTreeMap::new(),
+            hand: 0,
+            next_id: 0,
+            limit: limit.max(1),
+            evicted: 0,
+            forgotten_pairs: 0,
+        }
+    }
+
+    /// Flows met so far.
+    pub fn opened(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Finds or opens the flow of `segment`. `sender` says who sent the first segment of a flow
+    /// whose handshake was not captured.
+    pub fn turn(
+        &mut self,
+        segment: &Segment<'_>,
+        sender: impl FnOnce(&Segment<'_>) -> Side,
+    ) -> Turn<'_, T> {
+        let now = segment.mark.at;
+        let aged = self.sweep(now);
+        let key = key(segment.src, segment.dst, segment.tunnel);
+        let mut found = self.index.get(&key).copied();
+        let mut replaced = None;
+        if let Some(slot) = found
+            && self.begins_anew(slot, segment)
+        {
+            replaced = self.remove(slot);
+            found = None;
+        }
+        let opened = found.is_none();
+        let slot = match found {
+            Some(slot) => slot,
+            None => {
+                if replaced.is_none() && self.index.len() >= self.limit {
+                    replaced = self.evict(now);
+                }
+                self.open(key, segment, sender)
+            }
+        };
+        let file = segment.mark.frame.file();
+        let entry = self.slots[slot as usize].as_mut().expect("the index holds slots in use only");
+        let flags = segment.flags;
+        let settled = entry.connection.settled == Some(file);
+        if !settled || flags.syn() || flags.fin() || flags.rst() {
+            let (stream, stays) = self.streams.entry(file).or_default().number(segment);
+            entry.connection.settled = stays.then_some(file);
+            entry.connection.flow.stream = Some(stream);
+        }
+        Turn { entry, opened, over: [aged, replaced] }
+    }
+
+    /// Attaches an ICMP error to the flow that it quotes, if it is known.
+    pub fn icmp(&mut self, error: &IcmpError) -> Option<&mut Entry<T>> {
+        /// Bytes of the fixed TCP header: what Wireshark reads before it numbers a quote.
+        const FIXED: u16 = 20;
+        if error.quoted_tcp >= FIXED {
+            self.streams.entry(error.mark.frame.file()).or_default().quoted(error.src, error.dst);
+        }
+        let slot = *self.index.get(&key(error.src, error.dst, error.tunnel))?;
+        self.slots[slot as usize].as_deref_mut()
+    }
+
+    /// Whether `segment` opens a new connection on the addresses and ports of an older one
+    /// (RFC 9293, 3.10.7.4; RFC 6191).
+    fn begins_anew(&self, slot: u32, segment: &Segment<'_>) -> bool {
+        let Some(entry) = &self.slots[slot as usize] else { return true };
+        let connection = &entry.connection;
+        segment.flags.syn()
+            && !segment.flags.ack()
+            && !connection.same_syn(segment)
+            && connection.flow.last != segment.mark
+    }
+
+    fn open(
+        &mut self,
+        key: Key,
+        segment: &Segment<'_>,
+        sender: impl FnOnce(&Segment<'_>) -> Side,
+    ) -> u32 {
+        let side = match (segment.flags.syn(), segment.flags.ack()) {
+            (true, false) => Side::Client,
+            (true, true) => Side::Server,
+            _ => sender(segment),
+        };
+        let connection = Connection::new(self.next_id, segment, side);
+        self.next_id += 1;
+        let entry = Some(Box::new(Entry { connection, attached: T::default() }));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = entry;
+                slot
+            }
+            None => {
+                self.slots.push(entry);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.index.insert(key, slot);
+        slot
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Box<Entry<T>>> {
+        let entry = self.slots[slot as usize].take()?;
+        let flow = &entry.connection.flow;
+        self.index.remove(&key(flow.client, flow.server, flow.tunnel));
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// Looks at one slot a segment, so that age costs the same whatever the number of flows.
+    fn sweep(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.hand = (self.hand + 1) % self.slots.len();
+        let connection = &self.slots[self.hand].as_ref()?.connection;
+        (now.nanos_since(connection.flow.last.at) > patience(connection))
+            .then(|| self.remove(self.hand as u32))
+            .flatten()
+            .map(|mut entry| {
+                if entry.connection.flow.ended == Ended::CaptureEnd {
+                    entry.connection.flow.ended = Ended::Timeout;
+                }
+                entry
+            })
+    }
+
+    fn evict(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
+        let count = self.slots.len();
+        let oldest = (0..EVICT_SAMPLE.min(count))
+            .map(|step| (self.hand + step) % count)
+            .filter_map(|slot| {
+                let flow = &self.slots[slot].as_ref()?.connection.flow;
+                Some((now.nanos_since(flow.last.at), slot))
+            })
+            .max()?;
+        self.evicted += 1;
+        let mut entry = self.remove(oldest.1 as u32)?;
+        entry.connection.flow.blind_spots.add(crate::blind::BlindSpot::Evicted);
+        Some(entry)
+    }
+
+    /// Gives out a flow whose time is over at `now`; to be called until it returns `None`.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
+        (0..self.slots.len()).find_map(|_| self.sweep(now))
+    }
+
+    /// The capture is over: gives out every flow in the order of their ids.
+    pub fn drain(&mut self) -> impl Iterator<Item = Box<Entry<T>>> + use<T> {
+        self.index.clear();
+        self.free.clear();
+        self.forgotten_pairs += self.streams.values().map(|streams| streams.forgotten).sum::<u64>();
+        self.streams.clear();
+        let mut entries: Vec<_> = self.slots.drain(..).flatten().collect();
+        entries.sort_unstable_by_key(|entry| entry.connection.flow.id);
+        entries.into_iter()
+    }
+
+    /// A capture file has been read to its end: its stream numbers are not needed any more.
+    pub fn file_done(&mut self, file: u32) {
+        if let Some(streams) = self.streams.remove(&file) {
+            self.forgotten_pairs += streams.forgotten;
+        }
+    }
+}
+
+/// How long a connection in its present state may be silent, nanoseconds.
+fn patience(connection: &Connection) -> i64 {
+    let flow = &connection.flow;
+    if connection.closed_at.is_some() {
+        LINGER
+    } else if flow.opening.syn.is_some() && flow.opening.syn_ack.is_none() {
+        UNANSWERED
+    } else if flow.ended == Ended::Fin {
+        HALF_CLOSED
+    } else {
+        OPEN
+    }
+}
+
+/// A sink for segments whose bytes nobody wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl StreamSink for Discard {
+    fn data(&mut self, _: Side, _: super::At, _: &[u8]) {}
+    fn gap(&mut self, _: Side, _: super::At, _: u64, _: crate::blind::BlindSpot) {}
+    fn ended(&mut self, _: Side, _: crate::time::Mark) {}
+}

@@ -1,0 +1,252 @@
+"""The proxies under test: how each is configured and started, and what its own log says of a request."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+from world import PORT, TARGET, LabError
+
+NGINX = """
+user root;
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+{main}
+events {{ worker_connections 1024; }}
+http {{
+    log_format lab '$msec $remote_addr:$remote_port $status upstream=$upstream_status '
+                   'time=$request_time bytes=$bytes_sent "$request"';
+    access_log {folder}/access.log lab;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u;
+    scgi_temp_path {folder}/s;
+    client_max_body_size 10m;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    upstream backend {{
+        server {target}:{port} max_fails=0;
+        keepalive 32;
+    }}
+    server {{
+        listen 127.0.0.1:8000;
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_next_upstream off;
+            proxy_connect_timeout {connect_ms}ms;
+            proxy_send_timeout {server_ms}ms;
+            proxy_read_timeout {server_ms}ms;
+            {location}
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+global
+    log stdout format raw local0
+    stats socket {folder}/admin.sock mode 600 level admin
+    nbthread 1
+    {main}
+defaults
+    mode http
+    log global
+    option httplog
+    option abortonclose
+    retries 0
+    timeout connect {connect_ms}ms
+    timeout server {server_ms}ms
+    timeout client 30s
+    timeout tunnel 30s
+frontend front
+    bind 127.0.0.1:8000
+    default_backend back
+backend back
+    http-reuse always
+    {location}
+    server t1 {target}:{port} {check}
+"""
+
+APACHE = """
+ServerRoot {folder}
+PidFile {folder}/apache.pid
+Listen 127.0.0.1:8000
+ServerName shop.example
+{modules}
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 32
+MaxRequestWorkers 32
+ErrorLogFormat "[%-L] [%l] %E: %M"
+ErrorLog {folder}/error.log
+LogFormat "%L %>s %B \\"%r\\"" lab
+CustomLog {folder}/access.log lab
+ProxyPass / http://{target}:{port}/ connectiontimeout={connect_s} timeout={server_s} retry=0
+{main}
+{location}
+"""
+APACHE_MODULES = ["mpm_event", "authz_core", "proxy", "proxy_http"]
+HAPROXY_LINE = re.compile(r' (\d+|-1) \d+ - - ([A-Za-z-]{2}[A-Za-z-]{2}) .*"(\w+) (\S+) HTTP')
+
+
+class Verdict:
+    """What a proxy's log says of one request."""
+
+    def __init__(self, ok, log, status=None, state=None):
+        self.ok, self.log, self.status, self.state = ok, log, status, state
+
+
+class Proxy:
+    """What all proxies have in common."""
+
+    name, binary = "", ""
+
+    def __init__(self, world, connect=3.0, server=3.0, **extra):
+        self.folder = f"{world.folder}/{self.name}"
+        os.makedirs(self.folder, exist_ok=True)
+        self.process, self.offset = None, 0
+        self.values = {"folder": self.folder, "target": TARGET, "port": PORT, "main": "", "location": "", "check": "",
+                       "connect_ms": int(connect * 1000), "server_ms": int(server * 1000),
+                       "connect_s": int(connect), "server_s": int(server), **extra}
+
+    def write(self, name, text):
+        """Write a configuration file; return its path."""
+        path = f"{self.folder}/{name}"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def spawn(self, command, **streams):
+        """Start the proxy and wait until it accepts connections."""
+        self.process = subprocess.Popen(command, **streams)
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", 8000), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+            if self.process.poll() is not None:
+                break
+        raise LabError(f"{self.name} did not start, see {self.folder}")
+
+    def stop(self, how=signal.SIGTERM):
+        """Stop it at once."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+    def lines(self, name):
+        """The lines of one of its logs."""
+        try:
+            with open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+
+class Nginx(Proxy):
+    """nginx with a keep-alive upstream."""
+
+    name, binary = "nginx", "nginx"
+
+    def start(self):
+        """Write the configuration and start."""
+        conf = self.write("nginx.conf", NGINX.format(**self.values))
+        with open(f"{self.folder}/start.log", "w", encoding="utf-8") as log:
+            self.spawn(["nginx", "-p", self.folder, "-c", conf, "-e", f"{self.folder}/error.log"], stderr=log)
+
+    def verdict(self, request_id, expected):
+        """Its access line and its error lines about a request, or None while there is no access line."""
+        access = [line for line in self.lines("access.log") if request_id in line]
+        if not access:
+            return None
+        errors = [line for line in self.lines("error.log")
+                  if request_id in line and ("[error]" in line or "[crit]" in line or "client prematurely" in line)]
+        status = int(access[0].split(" ")[2])
+        return Verdict(not errors and status == expected, "\n".join(access + errors), status)
+
+
+class HAProxy(Proxy):
+    """HAProxy with shared keep-alive connections."""
+
+    name, binary = "haproxy", "haproxy"
+
+    def start(self):
+        """Write the configuration and start."""
+        conf = self.write("haproxy.cfg", HAPROXY.format(**self.values))
+        with open(f"{self.folder}/haproxy.log", "w", encoding="utf-8") as log, \
+                open(f"{self.folder}/start.log", "w", encoding="utf-8") as start:
+            self.spawn(["haproxy", "-db", "-f", conf], stdout=log, stderr=start)
+
+    def admin(self, command):
+        """Give a command on the admin socket."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"{self.folder}/admin.sock")
+            sock.sendall(command.encode() + b"\n")
+            return sock.recv(65536).decode()
+
+    def verdict(self, request_id, expected):
+        """Its log line about a request, or None while there is none."""
+        for line in self.lines("haproxy.log"):
+            match = HAPROXY_LINE.search(line)
+            if match and request_id in match.group(4):
+                status, state = int(match.group(1)), match.group(2)
+                return Verdict(state == "----" and status == expected, line, status, state)
+        return None
+
+
+class Apache(Proxy):
+    """Apache httpd with mod_proxy_http."""
+
+    name, binary = "apache", "apache2"
+
+    def start(self):
+        """Write the configuration and start."""
+        os.makedirs(f"{self.folder}/logs", exist_ok=True)
+        modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in APACHE_MODULES)
+        conf = self.write("apache.conf", APACHE.format(modules=modules, **self.values))
+        with open(f"{self.folder}/start.log", "w", encoding="utf-8") as log:
+            self.spawn(["apache2", "-X", "-f", conf], stdout=log, stderr=log)
+
+    def verdict(self, request_id, expected):
+        """Its access line and the error lines with the same log id, or None while there is no access line."""
+        access = [line for line in self.lines("access.log") if request_id in line]
+        if not access:
+            return None
+        log_id, status = access[0].split(" ")[:2]
+        errors = [line for line in self.lines("error.log") if f"[{log_id}]" in line and "[error]" in line]
+        return Verdict(not errors and int(status) == expected, "\n".join(access + errors), int(status))
+
+
+class Direct:
+    """No proxy: a client which speaks to the backend itself; its own observation is the log."""
+
+    name, binary = "direct", "python3"
+
+    def __init__(self, world, **_options):
+        self.folder = world.folder
+
+    def start(self):
+        """Nothing to start."""
+
+    def stop(self):
+        """Nothing to stop."""
+
+    def verdict(self, _request_id, _expected):
+        """There is no log."""
+        return None
+
+
+PROXIES = {kind.name: kind for kind in (Nginx, HAProxy, Apache, Direct)}
+CLIENT_ADDRESS = {"direct": (TARGET, PORT)}

@@ -1,0 +1,385 @@
+//! Verdicts on scripted connections: each signature and its nearest neighbours.
+
+mod support;
+
+use support::*;
+use why502::blind::BlindSpot;
+use why502::engine::Options;
+use why502::packet::Flags;
+use why502::tcp::Side::{Client, Server};
+
+const POST: &str = "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\nhalf of it";
+
+#[track_caller]
+fn healthy(script: Script) {
+    let outcome = script.run();
+    assert_eq!(outcome.verdicts(), [], "at the client: {:?}", outcome.findings);
+    let outcome = script.at_server().run();
+    assert_eq!(outcome.verdicts(), [], "at the server: {:?}", outcome.findings);
+}
+
+#[track_caller]
+fn both(script: Script, cause: &str, confidence: &str) {
+    let outcome = script.run();
+    assert_eq!(outcome.verdicts(), [(cause, confidence)], "at the client");
+    assert!(!outcome.findings[0].evidence.is_empty());
+    let outcome = script.at_server().run();
+    assert_eq!(outcome.verdicts(), [(cause, confidence)], "at the server");
+}
+
+#[test]
+fn healthy_connections_give_no_finding() {
+    healthy(Script::open().exchange().exchange().close(Client));
+    healthy(Script::open().exchange().close(Server));
+    healthy(Script::open().exchange().rst_ack(Client));
+    healthy(Script::open().exchange().rst_ack(Server));
+    healthy(Script::open().exchange().fin(Server).wait(RTT).ack(Client).rst_ack(Client));
+    healthy(Script::open().wait(5 * SECOND).close(Client));
+    healthy(Script::open().wait(5 * SECOND).close(Server));
+    healthy(Script::open().rst_ack(Client));
+    healthy(Script::open().ask(GET).wait(50 * SECOND).answer(OK).close(Server));
+}
+
+#[test]
+fn a_prober_that_resets_after_the_status_line_is_content() {
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart";
+    let script = Script::open().ask(GET).answer(half).rst_ack(Client);
+    assert_eq!(script.run().verdicts(), []);
+}
+
+#[test]
+fn an_upgraded_connection_may_end_in_any_way() {
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                    Connection: Upgrade\r\n\r\n";
+    let open = Script::open().ask(upgrade).answer(switched).say(Client, "\x01\x02");
+    healthy(open.clone().wait(RTT).rst_ack(Server));
+    healthy(open.wait(RTT).close(Server));
+}
+
+#[test]
+fn keep_alive_probes_are_no_retransmissions() {
+    let mut script = Script::open().exchange().wait(30 * SECOND);
+    let last = script.packets.iter().rev().find(|packet| packet.side == Client).cloned().unwrap();
+    script.packets.push(Packet {
+        at: script.now,
+        seq: last.seq.wrapping_sub(1),
+        ip_id: 777,
+        ..last
+    });
+    let outcome = script.wait(RTT).ack(Server).wait(SECOND).close(Client).run();
+    assert_eq!(outcome.verdicts(), []);
+    assert_eq!(outcome.flows[0].half(Client).retransmissions, 0);
+}
+
+#[test]
+fn the_keep_alive_race_is_told_by_the_ack_number_of_the_fin() {
+    // At the load balancer the request leaves first, and the FIN that comes does not cover it.
+    let mut script = Script::open().exchange().wait(5 * SECOND).say(Client, GET);
+    let asked = script.packets.last().unwrap().clone();
+    script = script.wait(RTT / 2).fin(Server).tweak(|fin| fin.ack = asked.seq);
+    script = script.fin(Client).wait(RTT / 2).bare_rst(Server);
+    both(script, "keepalive-race", "certain");
+}
+
+#[test]
+fn a_fin_that_covers_the_request_is_no_race() {
+    let script = Script::open().exchange().wait(5 * SECOND).ask(GET).wait(300 * MS).fin(Server);
+    both(script.fin(Client).wait(RTT).ack(Server), "target-fin-no-response", "certain");
+}
+
+#[test]
+fn a_rst_that_does_not_cover_the_request_is_a_race_too() {
+    let script = Script::open().exchange().wait(5 * SECOND).say(Client, GET);
+    let seq = script.packets.last().unwrap().seq;
+    let script = script.wait(RTT / 2).rst_ack(Server).tweak(|rst| rst.ack = seq);
+    both(script, "keepalive-race", "certain");
+}
+
+#[test]
+fn a_reset_that_covers_the_request_is_the_target_s() {
+    both(Script::open().ask(GET).wait(MS).rst_ack(Server), "target-rst-no-response", "certain");
+}
+
+#[test]
+fn a_bare_rst_on_a_reused_connection_is_stale() {
+    let script = Script::open().exchange().wait(100 * SECOND).say(Client, GET);
+    both(script.wait(RTT).bare_rst(Server), "stale-flow-reset", "certain");
+    let script = Script::open().exchange().wait(400 * SECOND).say(Client, GET);
+    both(script.wait(RTT).bare_rst(Server), "l4-lb-reset", "likely");
+}
+
+#[test]
+fn closes_inside_a_response_are_told_by_how_far_it_came() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Le";
+    both(Script::open().ask(GET).answer(head).fin(Server), "response-header-truncated", "certain");
+    let body = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart";
+    both(Script::open().ask(GET).answer(body).fin(Server), "response-body-truncated", "certain");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n";
+    both(
+        Script::open().ask(GET).answer(chunked).rst_ack(Server),
+        "response-body-truncated",
+        "certain",
+    );
+}
+
+#[test]
+fn a_close_while_the_request_is_sent_is_its_own_cause() {
+    both(Script::open().ask(POST).rst_ack(Server), "target-closed-during-request", "certain");
+}
+
+#[test]
+fn a_complete_5xx_is_the_target_s_own() {
+    let bad = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    both(Script::open().ask(GET).answer(bad).close(Client), "target-own-5xx", "certain");
+}
+
+#[test]
+fn a_refused_connection_is_refused() {
+    let script = Script::new().flags(Client, Flags::SYN).wait(RTT).rst_ack(Server);
+    let outcome = script.tweak(|rst| rst.seq = 0).run();
+    assert_eq!(outcome.verdicts(), [("connect-refused", "certain")]);
+}
+
+#[test]
+fn an_icmp_error_to_a_syn_is_unreachable() {
+    let script = Script::new().flags(Client, Flags::SYN);
+    let outcome = run_with(&script.packets, &[(0, 3, 1)], Options::default());
+    assert_eq!(outcome.verdicts(), [("connect-unreachable", "certain")]);
+}
+
+fn unanswered_syn() -> Script {
+    let syn = Script::from_port(50_000).flags(Client, Flags::SYN);
+    syn.wait(SECOND).again(Client).wait(2 * SECOND).again(Client)
+}
+
+#[test]
+fn an_unanswered_syn_needs_the_vantage_to_name_the_host() {
+    let mut alone = unanswered_syn();
+    // Another connection goes on, so that time does.
+    alone.packets.extend(Script::from_port(50_001).wait(8 * SECOND).exchange().packets);
+    assert_eq!(alone.run().causes(), ["connect-timeout"]);
+    let mut at_server = unanswered_syn();
+    let other = Script::from_port(50_001).wait(8 * SECOND).handshake().exchange().at_server();
+    at_server.packets.extend(other.packets);
+    assert_eq!(at_server.run().causes(), ["connect-timeout-host"]);
+}
+
+#[test]
+fn a_syn_just_before_the_end_of_the_capture_is_no_failure() {
+    assert_eq!(Script::new().flags(Client, Flags::SYN).run().verdicts(), []);
+}
+
+#[test]
+fn syn_acks_that_nobody_acknowledges_show_a_blocked_return_path() {
+    let script = Script::new().flags(Client, Flags::SYN).flags(Server, Flags::SYN | Flags::ACK);
+    let script = script.wait(SECOND);
+    let mut again = script.packets[0].clone();
+    (again.at, again.ip_id) = (script.now, 555);
+    let mut script = script;
+    script.packets.push(again);
+    assert_eq!(script.again(Server).run().causes(), ["return-path-blocked"]);
+}
+
+#[test]
+fn a_request_that_is_never_acknowledged_is_unacked() {
+    let mut script = Script::open().exchange().wait(20 * SECOND).say(Client, GET);
+    for _ in 0..4 {
+        script = script.wait(SECOND).again(Client);
+    }
+    assert_eq!(
+        script.wait(SECOND).rst_ack(Client).run().verdicts(),
+        [("request-unacked", "certain")]
+    );
+}
+
+#[test]
+fn full_size_segments_that_vanish_are_a_black_hole() {
+    let big = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1400));
+    let mut script = Script::open().exchange().say(Client, big);
+    for _ in 0..4 {
+        script = script.wait(SECOND).again(Client);
+    }
+    assert_eq!(script.fin(Client).run().verdicts(), [("mtu-blackhole", "likely")]);
+}
+
+#[test]
+fn a_target_that_does_not_read_shows_a_zero_window() {
+    let script = Script::open().ask(POST).tweak(|ack| ack.window = 0).wait(3 * SECOND);
+    assert_eq!(script.rst_ack(Client).run().verdicts(), [("target-not-reading", "certain")]);
+}
+
+fn silent(port: u16, start: i64, silence: i64) -> Vec<Packet> {
+    let script = Script::from_port(port).wait(start).handshake().ask(GET);
+    script.wait(silence - RTT).rst_ack(Client).packets
+}
+
+fn merged(mut scripts: Vec<Vec<Packet>>) -> Outcome {
+    let mut packets: Vec<_> = scripts.drain(..).flatten().collect();
+    packets.sort_by_key(|packet| packet.at);
+    run(&packets)
+}
+
+#[test]
+fn the_same_silence_each_time_is_a_timer_and_a_shorter_one_an_abort() {
+    let outcome = merged(vec![
+        silent(1001, 0, 3 * SECOND),
+        silent(1002, 5 * SECOND, 3 * SECOND),
+        silent(1003, 9 * SECOND, 1_370 * MS),
+    ]);
+    let mut verdicts = outcome.verdicts();
+    verdicts.sort_unstable();
+    assert_eq!(
+        verdicts,
+        [
+            ("client-abort", "likely"),
+            ("response-timeout", "likely"),
+            ("response-timeout", "likely")
+        ]
+    );
+}
+
+#[test]
+fn one_silence_of_no_round_length_is_a_possible_abort() {
+    assert_eq!(
+        merged(vec![silent(1001, 0, 1_370 * MS)]).verdicts(),
+        [("client-abort", "possible")]
+    );
+}
+
+#[test]
+fn connections_closed_together_are_cut_by_the_load_balancer() {
+    let outcome = merged(vec![
+        silent(1001, 0, 3_300 * MS),
+        silent(1002, SECOND, 2_300 * MS),
+        silent(1003, 2 * SECOND, 1_300 * MS),
+    ]);
+    assert_eq!(outcome.causes(), ["lb-cut"; 3]);
+}
+
+#[test]
+fn a_response_that_crossed_the_request_is_unsolicited() {
+    let timeout = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let mut script = Script::open().exchange().wait(5 * SECOND).say(Client, GET);
+    let seq = script.packets.last().unwrap().seq;
+    script = script.wait(RTT / 2).say(Server, timeout).tweak(|answer| answer.ack = seq);
+    script = script.fin(Server).tweak(|fin| fin.ack = seq);
+    both(script.wait(RTT / 2).bare_rst(Server), "unsolicited-response", "certain");
+}
+
+#[test]
+fn a_malformed_response_names_its_byte() {
+    let bad = "HTTP/1.1 200 OK\r\nBad Name: x\r\nContent-Length: 0\r\n\r\n";
+    let outcome = Script::open().ask(GET).answer(bad).fin(Client).run();
+    assert_eq!(outcome.verdicts(), [("response-malformed", "certain")]);
+    assert!(outcome.findings[0].summary.contains("header name"), "{}", outcome.findings[0].summary);
+}
+
+#[test]
+fn a_tls_alert_to_a_plain_request_is_the_wrong_protocol() {
+    let script = Script::open().ask(GET).answer(b"\x15\x03\x01\x00\x02\x02\x46").fin(Server);
+    both(script, "protocol-mismatch", "certain");
+}
+
+#[test]
+fn a_reset_with_another_time_to_live_may_be_injected() {
+    let script = Script::open().ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab");
+    let script = script.wait(RTT).rst_ack(Server).tweak(|rst| rst.ttl = 57);
+    assert_eq!(script.run().causes(), ["injected-reset"]);
+}
+
+#[test]
+fn a_rst_outside_the_window_is_ignored() {
+    let script = Script::open().ask(GET).rst_ack(Server).tweak(|rst| {
+        rst.seq = rst.seq.wrapping_add(1 << 20);
+    });
+    let outcome = script.answer(OK).close(Client).run();
+    assert_eq!(outcome.verdicts(), []);
+    assert_eq!(outcome.exchanges.len(), 1);
+}
+
+#[test]
+fn a_rst_whose_sender_goes_on_did_not_end_the_flow() {
+    let script = Script::open().ask(GET).rst_ack(Server).answer(OK).close(Client);
+    assert_eq!(script.run().verdicts(), []);
+}
+
+#[test]
+fn an_older_connection_that_answers_a_syn_is_a_collision() {
+    let mut script = Script::new().flags(Client, Flags::SYN).wait(RTT).ack(Server);
+    script = script.tweak(|ack| {
+        ack.ack = 123_456;
+        ack.seq = 99;
+    });
+    let outcome = script.bare_rst(Client).run();
+    assert_eq!(outcome.causes(), ["tuple-collision"]);
+}
+
+#[test]
+fn an_open_request_at_the_end_of_the_capture_is_unknown() {
+    let outcome = Script::open().ask(GET).run();
+    assert_eq!(outcome.verdicts(), []);
+    assert_eq!(outcome.counts.unknown, 1);
+    assert!(outcome.flows[0].blind_spots.has(BlindSpot::CaptureEnd));
+}
+
+#[test]
+fn one_direction_alone_claims_nothing_certain() {
+    for side in [Client, Server] {
+        let race = Script::open().exchange().ask(GET).wait(SECOND).fin(Server).fin(Client);
+        let mut packets = race.packets;
+        packets.retain(|packet| packet.side == side);
+        let outcome = run(&packets);
+        assert_eq!(outcome.verdicts(), [], "{side:?}");
+        assert!(outcome.flows[0].blind_spots.has(BlindSpot::OneDirection));
+    }
+}
+
+#[test]
+fn a_capture_gap_lowers_confidence() {
+    let body = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart";
+    let script = Script::open().ask(GET).answer(body).say(Server, "more").ack(Client).fin(Server);
+    let mut packets = script.packets;
+    let missing = packets.iter().position(|packet| packet.payload == b"more").unwrap();
+    packets.remove(missing);
+    let outcome = run(&packets);
+    assert_eq!(outcome.verdicts(), [("response-body-truncated", "likely")]);
+    assert!(outcome.findings[0].blind_spots.has(BlindSpot::Gap));
+}
+
+#[test]
+fn port_reuse_makes_a_new_flow() {
+    let mut packets = Script::open().exchange().close(Server).packets;
+    let mut second = Script::open().wait(SECOND).exchange().packets;
+    for packet in &mut second {
+        packet.at += 60 * SECOND;
+        let shift = if packet.side == Client { 90_000 } else { 80_000 };
+        let other = if packet.side == Client { 80_000 } else { 90_000 };
+        packet.seq = packet.seq.wrapping_add(shift);
+        packet.ack = packet.ack.wrapping_add(other);
+        packet.ip_id += 100;
+    }
+    packets.extend(second);
+    let outcome = run(&packets);
+    assert_eq!(outcome.flows.len(), 2);
+    assert_eq!(
+        outcome.flows.iter().map(|flow| flow.stream).collect::<Vec<_>>(),
+        [Some(0), Some(1)]
+    );
+    assert_eq!(outcome.verdicts(), []);
+}
+
+#[test]
+fn copies_of_a_packet_are_no_retransmissions() {
+    let script = Script::open().exchange().close(Client);
+    let mut packets = Vec::new();
+    for packet in script.packets {
+        packets.extend([packet.clone(), Packet { at: packet.at + 5_000, ttl: 63, ..packet }]);
+    }
+    let outcome = run(&packets);
+    assert_eq!(outcome.verdicts(), []);
+    let flow = &outcome.flows[0];
+    assert_eq!(flow.half(Client).retransmissions + flow.half(Server).retransmissions, 0);
+    assert!(flow.half(Client).duplicates > 0);
+}
