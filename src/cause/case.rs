@@ -50,9 +50,21 @@ impl<'a> Case<'a> {
         if self.flow.blind_spots.has(BlindSpot::OneDirection) {
             return None;
         }
-        matches!(exchange.state, State::Cut | State::Unanswered)
-            .then_some(exchange.request.as_ref())
-            .flatten()
+        let failed = matches!(exchange.state, State::Cut | State::Unanswered);
+        (failed && !self.satisfied()).then_some(exchange.request.as_ref()).flatten()
+    }
+
+    /// The client had the status it wanted and closed at once: how probers end a check.
+    fn satisfied(&self) -> bool {
+        /// Time for a program to act on what it read, nanoseconds.
+        const REACTION: i64 = 50_000_000;
+        let (Some(close), Some(response)) = (self.closed_by_client(), self.response()) else {
+            return false;
+        };
+        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        response.head_complete
+            && response.fault.is_none()
+            && close.mark.at.nanos_since(response.first.at) <= round_trip + REACTION
     }
 
     /// Like [`Case::failed`], and no byte of a response came.
@@ -122,11 +134,27 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Where the capture was taken: as this flow shows it, else as others of the same hosts do.
+    /// Where the capture was taken: as the user or this flow says, else as others of the same
+    /// hosts show, else as times to live suggest.
     pub fn vantage(&self) -> Vantage {
-        match self.flow.vantage {
-            Vantage::Unknown => self.wider.vantage(self.flow),
-            known => known,
+        [self.flow.vantage, self.wider.vantage(self.flow), self.by_ttl()]
+            .into_iter()
+            .find(|vantage| *vantage != Vantage::Unknown)
+            .unwrap_or_default()
+    }
+
+    /// A host's own packets still have the time to live that its system starts with; those of the
+    /// other side have passed routers.
+    fn by_ttl(&self) -> Vantage {
+        /// Initial values of common systems: Linux and macOS 64, Windows 128, network devices 255.
+        const INITIAL: [u8; 3] = [64, 128, 255];
+        let ttl = |side| Some(self.flow.half(side).ttl).filter(|ttl| *ttl != 0);
+        let fresh = |ttl: Option<u8>| ttl.map(|ttl| INITIAL.contains(&ttl));
+        match (fresh(ttl(Side::Client)), fresh(ttl(Side::Server))) {
+            (Some(true), Some(false)) => Vantage::Client,
+            (Some(false), Some(true) | None) => Vantage::Server,
+            (Some(false), Some(false)) => Vantage::Between,
+            _ => Vantage::Unknown,
         }
     }
 
@@ -144,7 +172,7 @@ impl<'a> Case<'a> {
         let rtt = &self.flow.rtt;
         let shortest = rtt.server_side.into_iter().chain(rtt.smoothed).min().unwrap_or(0);
         self.request().is_some_and(|request| {
-            let after = close.mark.at.nanos_since(request.last.at);
+            let after = close.mark.at.nanos_since(request.first.at);
             shortest >= CLEAR && (0..shortest / 2).contains(&after)
         })
     }

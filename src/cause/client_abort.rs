@@ -74,23 +74,9 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
-/// The client had the status it wanted and closed at once: how probers end a check.
-fn satisfied(case: &Case<'_>, close: &Ending) -> bool {
-    /// Time for a program to act on what it read, nanoseconds.
-    const REACTION: i64 = 50_000_000;
-    let round_trip = case.flow.rtt.handshake.unwrap_or(0);
-    case.response().is_some_and(|response| {
-        response.head_complete
-            && close.mark.at.nanos_since(response.first.at) <= round_trip + REACTION
-    })
-}
-
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.closed_by_client()?;
-    if satisfied(case, close) {
-        return None;
-    }
     let silence = case.silence_before(close.mark);
     let longer = case.wider.waited_longer(case.flow.client, silence);
     let mut evidence = vec![case.ending(

@@ -85,7 +85,7 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
     let (syn, last) = (opening.syn?, opening.last_syn?);
     let asked = case.flow.half(Side::Client).packets == u64::from(opening.syns);
     let silent = case.flow.half(Side::Server).packets == 0 && case.flow.icmp.is_empty();
-    let waited = case.wider.now().nanos_since(last.at);
+    let waited = case.wider.now().nanos_since(syn.at);
     if case.exchange.is_some() || !silent || !asked || waited < PATIENCE {
         return None;
     }
@@ -103,7 +103,7 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
             "{} did not answer {} SYN within {}",
             case.flow.server.socket(),
             opening.syns,
-            span(last.at.nanos_since(syn.at) + waited.min(PATIENCE))
+            span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
         ),
         responsible: None,
     })

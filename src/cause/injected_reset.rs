@@ -67,27 +67,31 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
-    let close = case.closed_by_server().filter(|close| close.kind == EndingKind::Rst)?;
-    let server = case.flow.half(Side::Server);
-    let usual = server.ttl;
-    let alien = usual != 0 && close.ttl.abs_diff(usual) > 1 && server.packets > 1;
-    let fast = case.too_fast(close);
+    let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
+    let sender = case.flow.half(close.side);
+    // Routes change by a hop now and then, and a host sends RST as it sends everything else.
+    let alien = sender.ttl != 0 && close.ttl.abs_diff(sender.ttl) > 1;
+    let fast = close.side == Side::Server && case.too_fast(close);
     if !(alien || fast) {
         return None;
     }
     let mut note = Vec::new();
     if alien {
-        note.push(format!("time to live {} where the target's packets have {usual}", close.ttl));
+        note.push(format!(
+            "time to live {} where its sender's other packets have {}",
+            close.ttl, sender.ttl
+        ));
     }
     if fast {
         note.push("sooner than the target could answer".to_owned());
     }
-    let mut evidence = vec![case.ending(close, note.join("; "))];
+    let note = note.join("; ");
+    let mut evidence = vec![case.ending(close, note.as_str())];
     evidence.extend(case.asked("the request"));
     Some(Verdict {
-        confidence: if alien && fast { Confidence::Likely } else { Confidence::Possible },
+        confidence: Confidence::Likely,
         evidence,
-        summary: format!("the RST does not fit the target: {}", note.join("; ")),
+        summary: format!("the RST does not fit the host in whose name it came: {note}"),
         responsible: None,
     })
 }

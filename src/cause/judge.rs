@@ -3,7 +3,6 @@
 
 use super::{ALL, Case, Confidence, Finding, Kind};
 use crate::blind::{BlindSpot, BlindSpots};
-use crate::flow::Vantage;
 use crate::http::State;
 
 /// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
@@ -25,10 +24,6 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         blind_spots = blind_spots.with(exchange.blind_spots);
     }
     let guilty = verdict.evidence.first()?;
-    let vantage = match flow.vantage {
-        Vantage::Unknown => case.wider.vantage(flow),
-        known => known,
-    };
     Some(Finding {
         cause,
         kind: if case.exchange.is_some() { Kind::Request } else { Kind::Connection },
@@ -38,7 +33,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         server: flow.server,
         responsible: verdict.responsible.unwrap_or(cause.responsible),
         confidence: weigh(verdict.confidence, blind_spots, case),
-        vantage,
+        vantage: case.vantage(),
         exchange: case.exchange.map(|exchange| Box::new(exchange.clone())),
         outstanding: case.request().map(|request| guilty.mark.at.nanos_since(request.first.at)),
         idle_before: case.exchange.and_then(|exchange| exchange.idle_before),

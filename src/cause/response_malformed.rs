@@ -81,10 +81,13 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let fault = response.fault.as_ref()?;
     let close = case.closed_by_client();
     let rejected = close.is_some_and(|close| case.prompt(close));
-    let confidence = match (fault.kind.refused_by_all(), rejected) {
+    let refused = fault.kind.refused_by_all();
+    let confidence = match (refused, rejected) {
         (true, true) => Confidence::Certain,
-        (true, false) => Confidence::Likely,
-        (false, true) => Confidence::Likely,
+        (true, false) | (false, true) => Confidence::Likely,
+        (false, false) if case.failed().is_some() || fault.kind.hides_status() => {
+            Confidence::Likely
+        }
         (false, false) => return None,
     };
     let mut evidence = vec![Evidence {

@@ -78,13 +78,18 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// Idle time from which a device on the path may have forgotten a connection, nanoseconds. A RST in
+/// the middle of an active one is rather injected.
+const QUIET: i64 = 1_000_000_000;
+
 /// The RST that answers a request on a reused connection which its receiver does not know: it
 /// carries no ACK, or came sooner than the target could have answered; and no FIN came before.
 pub(super) fn stale<'a>(case: &Case<'a>) -> Option<&'a Ending> {
     case.unanswered()?;
     let close = case.closed_by_server()?;
     let reset = close.kind == EndingKind::Rst;
-    let nobody = !close.ack_flag || case.too_fast(close);
+    let idle = case.exchange?.idle_before.unwrap_or(0);
+    let nobody = !close.ack_flag || (case.too_fast(close) && idle >= QUIET);
     (reset && nobody && case.reused()).then_some(close)
 }
 

@@ -1,6 +1,8 @@
 //! the target closed before it had received the whole request.
 
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use crate::flow::EndingKind;
+use crate::http::State;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -80,20 +82,29 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    let request = case.failed()?;
+    let request = case.request()?;
     let close = case.closed_by_server()?;
     let coverage = case.coverage(close);
     let early = !request.complete || coverage == Coverage::Part;
     if !early || coverage == Coverage::Nothing {
         return None;
     }
+    // A complete early answer may reach the load balancer's program before the RST does.
+    let answered = case.exchange?.state == State::Answered;
+    let confidence = if answered && close.kind == EndingKind::Rst {
+        Confidence::Possible
+    } else if case.failed().is_some() {
+        Confidence::Certain
+    } else {
+        return None;
+    };
     let name = case.name(close);
     let mut evidence = vec![case.ending(close, format!("{name} while the request was still sent"))];
     evidence.extend(case.asked("the request"));
     evidence.extend(case.answered("what the target answered before"));
     let received = close.acked.map_or(0, |acked| acked.saturating_sub(request.start));
     Some(Verdict {
-        confidence: Confidence::Certain,
+        confidence,
         evidence,
         summary: format!(
             "the target closed ({name}) after {received} bytes of a request of which {} were sent",

@@ -195,6 +195,12 @@ impl FaultKind {
         )
     }
 
+    /// Whether it leaves no status to pass on. A proxy that goes on regardless (nginx 1.22 takes
+    /// the bytes for an HTTP/0.9 body, status 009) still gives its client no valid answer.
+    pub fn hides_status(self) -> bool {
+        matches!(self, FaultKind::NotHttp | FaultKind::Status)
+    }
+
     /// In words, as part of a sentence.
     pub fn what(self) -> &'static str {
         match self {
@@ -219,7 +225,7 @@ impl FaultKind {
 }
 
 /// What a connection carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// No byte seen yet.
     #[default]
