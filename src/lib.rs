@@ -2,6 +2,7 @@
 pub mod blind;
 pub mod capture;
 pub mod cause;
+pub mod cli;
 pub mod engine;
 pub mod flow;
 pub mod http;

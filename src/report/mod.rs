@@ -1,6 +1,23 @@
 //! Words and layout: the same facts as text, JSON and other formats.
 //!
-//! Knows no rule; never says more than a [`Finding`] does.
+//! Knows no rule; never says more than a [`Finding`] does. Serialised formats mirror the engine's
+//! types (`model.rs`), so that these can change and the formats stay.
+//!
+//! To add a format: one file here with `pub(super) const FORMAT: Format`, its `mod` line and its
+//! entry in [`FORMATS`]. The command line takes its values from that list.
+
+pub mod explain;
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod json;
+mod model;
+pub mod ndjson;
+pub mod output;
+mod request;
+pub mod terms;
+mod text;
+pub mod words;
 
 use crate::blind::BlindSpot;
 use crate::capture::CaptureInfo;
@@ -9,6 +26,41 @@ use crate::flow::Flow;
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+pub use json::{RECORD_SCHEMA, REPORT_SCHEMA, SCHEMA};
+
+/// How a report is written.
+#[derive(Debug)]
+pub struct Format {
+    /// What `--format` calls it.
+    pub name: &'static str,
+    /// What it is for, one line.
+    pub about: &'static str,
+    /// Whether it prints every flow, so that [`Report::flows`] has to be collected.
+    pub lists_flows: bool,
+    /// Writes the whole report. An error is the writer's own; nothing else can fail.
+    pub write: fn(&Report, &Style, &mut dyn Write) -> io::Result<()>,
+}
+
+/// Every format; the first is the default.
+pub static FORMATS: [Format; 3] = [text::FORMAT, json::FORMAT, ndjson::FORMAT];
+
+/// The format of that name.
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// How a report shall look; decided at the edge of the program, where the terminal is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Write ANSI colours.
+    pub color: bool,
+    /// Write ASCII only.
+    pub ascii: bool,
+    /// Write every finding and every exchange.
+    pub all: bool,
+}
 
 /// Everything that a run found out.
 #[derive(Clone, Debug, Default)]
@@ -107,4 +159,47 @@ pub enum PatternKind {
         /// Requests on the connection when it was closed.
         ordinal: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes some bytes, then is closed.
+    struct Pipe(usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_format_passes_on_that_the_pipe_was_closed() {
+        let report = fixture::report();
+        for format in &FORMATS {
+            for room in [0, 1, 50, 3000] {
+                let style = Style { all: true, ..Style::default() };
+                let error = (format.write)(&report, &style, &mut Pipe(room)).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{} {room}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_has_its_own_name() {
+        for found in &FORMATS {
+            assert!(std::ptr::eq(format(found.name).unwrap(), found), "{}", found.name);
+        }
+        assert!(format("xml").is_none());
+    }
 }

@@ -1,0 +1,451 @@
+//! The command line: what can be said, not what it does.
+
+use crate::cause::Cause;
+use crate::flow::Vantage;
+use crate::report::{self, Format, explain};
+use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  why502 capture.pcap                       what failed, and why
+  why502 /var/captures/                     a directory, or a rotated set, as one capture
+  tcpdump -i eth0 -s 0 -w - | why502 -      from standard input, until it ends
+  why502 -f 'host 10.0.2.9' lb.pcapng.gz    only what a libpcap filter lets through
+  why502 --cause keepalive-race a.pcap      only this cause
+  why502 --format json a.pcap | jq '.findings[].cause'
+  why502 explain keepalive-race             what it means and how to fix it
+  why502 ./explain                          a capture that is called like a command
+
+Exit codes:
+  0  it ran (with --exit-code: and found nothing)
+  1  with --exit-code: it ran and there are findings
+  2  it could not run: wrong arguments, or an input that cannot be read";
+
+/// Tells which HTTP requests behind a load balancer failed, and which packet killed each one
+#[derive(Debug, Parser)]
+#[command(
+    name = "why502",
+    bin_name = "why502",
+    version,
+    long_about = "Reads packet captures and tells which HTTP requests behind a load balancer failed, which packet \
+        killed each one, who sent it, the root cause, how sure that is, and what to change.",
+    after_help = "why502 --help has examples and exit codes.",
+    after_long_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Anything else than the analysis of captures.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to read.
+    #[command(flatten, next_help_heading = "Input")]
+    pub input: Input,
+    /// What to report.
+    #[command(flatten, next_help_heading = "Selection")]
+    pub selection: Selection,
+    /// How to report it.
+    #[command(flatten, next_help_heading = "Output")]
+    pub output: Output,
+}
+
+/// Where packets come from, and how they are read.
+#[derive(Args, Debug)]
+pub struct Input {
+    /// Capture files, directories of them, or - for standard input
+    ///
+    /// pcap and pcapng, also compressed with gzip, zstd, xz or lz4. Several files are read in the
+    /// order of their times, so that connections go on from one file of a rotated set to the next.
+    #[arg(value_name = "CAPTURE", required = true, value_hint = ValueHint::AnyPath, help_heading = None)]
+    pub captures: Vec<PathBuf>,
+    /// Read only packets that this libpcap filter lets through
+    ///
+    /// The syntax of tcpdump, for example 'host 10.0.2.9 and port 8080'. Frame numbers stay those
+    /// of the whole file.
+    #[arg(short, long, value_name = "BPF")]
+    pub filter: Option<String>,
+    /// Where the capture was taken
+    ///
+    /// client: at the load balancer, the side that opens connections (also: lb). server: at the
+    /// target (also: target). between: in the network between them. auto: tell it from timing and
+    /// TTL, per connection.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHERE",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub vantage: VantageChoice,
+    /// UDP ports that carry VXLAN, besides 4789
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub vxlan_port: Vec<u16>,
+}
+
+/// Which findings are wanted.
+#[derive(Args, Debug)]
+pub struct Selection {
+    /// Report only this cause; can be repeated
+    ///
+    /// `why502 explain` lists the causes.
+    #[arg(long, value_name = "ID", hide_possible_values = true)]
+    pub cause: Vec<String>,
+    /// List every finding and every request, also those that went well
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What the report looks like and where it goes.
+#[derive(Args, Debug)]
+pub struct Output {
+    /// Form of the report
+    #[arg(long, value_name = "FORMAT", value_parser = FormatParser, default_value = report::FORMATS[0].name)]
+    pub format: &'static Format,
+    /// Write the report to this file; it appears when it is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// When to use colours
+    ///
+    /// auto: on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub color: ColorChoice,
+    /// Write ASCII only, as without a UTF-8 locale
+    #[arg(long)]
+    pub ascii: bool,
+    /// Show no progress and no warnings on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show no progress; without a terminal there is none anyway
+    #[arg(long)]
+    pub no_progress: bool,
+    /// Exit with 1 when there are findings
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// What else can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What a cause means and how to fix it; without argument, the list
+    Explain {
+        /// Id of the cause
+        #[arg(value_name = "CAUSE", hide_possible_values = true)]
+        cause: Option<String>,
+    },
+    /// Print completions for a shell
+    ///
+    /// For example: why502 completions bash > ~/.local/share/bash-completion/completions/why502
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    ///
+    /// For example: why502 man | man -l -
+    Man,
+    /// Print the JSON Schema of a format
+    Schema {
+        /// `json` for the report, `ndjson` for one of its lines
+        #[arg(value_enum, default_value = "json")]
+        format: SchemaChoice,
+    },
+}
+
+/// Formats that have a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum SchemaChoice {
+    Json,
+    Ndjson,
+}
+
+/// Where the capture was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum VantageChoice {
+    #[value(alias = "lb")]
+    Client,
+    #[value(alias = "target")]
+    Server,
+    Between,
+    Auto,
+}
+
+impl VantageChoice {
+    /// The vantage, when it was given.
+    pub fn given(self) -> Option<Vantage> {
+        match self {
+            VantageChoice::Client => Some(Vantage::Client),
+            VantageChoice::Server => Some(Vantage::Server),
+            VantageChoice::Between => Some(Vantage::Between),
+            VantageChoice::Auto => None,
+        }
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<ColorChoice> for anstream::ColorChoice {
+    fn from(choice: ColorChoice) -> anstream::ColorChoice {
+        match choice {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        }
+    }
+}
+
+/// The command with the names of `causes` filled in.
+pub fn command(causes: &'static [&'static Cause]) -> clap::Command {
+    Cli::command()
+        .mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
+        .mut_subcommand("explain", |explain| {
+            explain.mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
+        })
+}
+
+/// Reads the arguments; the first is the program's name. The error knows how to print itself and
+/// with which code to exit; `--help` and `--version` are such errors too.
+pub fn parse<I, T>(args: I, causes: &'static [&'static Cause]) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    Cli::from_arg_matches(&command(causes).try_get_matches_from(args)?)
+}
+
+/// Writes completions for a shell.
+pub fn completions(
+    shell: clap_complete::Shell,
+    causes: &'static [&'static Cause],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    // clap_complete panics when its writer fails, so a closed pipe must not be that writer.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(causes), "why502", &mut script);
+    out.write_all(&script)
+}
+
+/// Writes the manual page.
+pub fn man(causes: &'static [&'static Cause], mut out: &mut dyn Write) -> io::Result<()> {
+    clap_mangen::Man::new(command(causes)).render(&mut out)
+}
+
+/// Whether text may hold Unicode, by the values of `LC_ALL`, `LC_CTYPE` and `LANG`: the first that
+/// is set and not empty decides (POSIX, 8.2).
+pub fn locale_is_utf8(variables: [Option<&OsStr>; 3]) -> bool {
+    let locale = variables.into_iter().flatten().find(|value| !value.is_empty());
+    let locale = locale.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Values of `--format`, from the list of formats.
+#[derive(Clone)]
+struct FormatParser;
+
+impl TypedValueParser for FormatParser {
+    type Value = &'static Format;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<&'static Format, clap::Error> {
+        let names = PossibleValuesParser::new(report::FORMATS.iter().map(|format| format.name));
+        let name = names.parse_ref(command, arg, value)?;
+        Ok(report::format(&name).expect("a possible value is in the list"))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            report::FORMATS.iter().map(|format| PossibleValue::new(format.name).help(format.about)),
+        ))
+    }
+}
+
+/// Ids of causes, as `explain` finds them; an unknown one is answered with those that are near.
+#[derive(Clone)]
+struct CauseParser(&'static [&'static Cause]);
+
+impl TypedValueParser for CauseParser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        let unknown = match explain::find(&value.to_string_lossy(), self.0) {
+            Ok(cause) => return Ok(cause.id.to_owned()),
+            Err(unknown) => unknown,
+        };
+        let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+        let arg = arg.map_or_else(|| "<CAUSE>".to_owned(), ToString::to_string);
+        error.insert(ContextKind::InvalidArg, ContextValue::String(arg));
+        error.insert(ContextKind::InvalidValue, ContextValue::String(unknown.id));
+        let similar: Vec<String> = unknown.similar.iter().map(|id| (*id).to_owned()).collect();
+        if similar.is_empty() {
+            let tip = StyledStr::from("`why502 explain` lists the causes");
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        } else {
+            error.insert(ContextKind::SuggestedValue, ContextValue::Strings(similar));
+        }
+        Err(error)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|cause| PossibleValue::new(cause.id).help(cause.summary))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::Responsible;
+
+    const fn cause(id: &'static str) -> Cause {
+        Cause {
+            id,
+            summary: "",
+            explanation: "",
+            seen_as: &[],
+            responsible: Responsible::Unknown,
+            typical_status: None,
+            confirm: &[],
+            fix: &[],
+            references: &[],
+            detect: |_| None,
+        }
+    }
+
+    static RACE: Cause = cause("keepalive-race");
+    static REFUSED: Cause = cause("connect-refused");
+    static CAUSES: [&Cause; 2] = [&RACE, &REFUSED];
+
+    fn parsed(args: &str) -> Result<Cli, clap::Error> {
+        parse(["why502"].into_iter().chain(args.split_whitespace()), &CAUSES)
+    }
+
+    fn refusal(args: &str) -> String {
+        let error = parsed(args).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{args}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        command(&CAUSES).debug_assert();
+    }
+
+    #[test]
+    fn the_contract_is_understood() {
+        let cli = parsed(
+            "a.pcap - dir -f tcp -o out --format ndjson --cause keepalive-race --cause connect-refused \
+             --all --vantage lb --exit-code --vxlan-port 1,2 --vxlan-port 3 --color never --ascii -q",
+        )
+        .unwrap();
+        assert_eq!(cli.input.captures, ["a.pcap", "-", "dir"].map(PathBuf::from));
+        assert_eq!(cli.input.filter.as_deref(), Some("tcp"));
+        assert_eq!(cli.input.vantage.given(), Some(Vantage::Client));
+        assert_eq!(cli.input.vxlan_port, [1, 2, 3]);
+        assert_eq!(cli.selection.cause, ["keepalive-race", "connect-refused"]);
+        assert_eq!(cli.output.format.name, "ndjson");
+        assert_eq!(cli.output.output, Some("out".into()));
+        assert_eq!(cli.output.color, ColorChoice::Never);
+        assert!(cli.selection.all && cli.output.exit_code && cli.output.ascii && cli.output.quiet);
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn defaults() {
+        let cli = parsed("a.pcap").unwrap();
+        assert_eq!((cli.output.format.name, cli.input.vantage.given()), ("text", None));
+        assert_eq!(
+            parsed("a --vantage target").unwrap().input.vantage.given(),
+            Some(Vantage::Server)
+        );
+    }
+
+    #[test]
+    fn a_capture_may_be_called_like_a_command() {
+        assert!(matches!(
+            parsed("explain").unwrap().command,
+            Some(Command::Explain { cause: None })
+        ));
+        for args in ["./explain", "./man", "live", "a.pcap explain"] {
+            let cli = parsed(args).unwrap();
+            assert!(cli.command.is_none(), "{args}");
+            assert_eq!(cli.input.captures.len(), args.split(' ').count(), "{args}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_cause_is_answered_with_near_ones() {
+        for args in ["--cause keepalive-rase a.pcap", "explain keepalive-rase"] {
+            let text = refusal(args);
+            assert!(text.contains("keepalive-rase") && text.contains("'keepalive-race'"), "{text}");
+        }
+        assert_eq!(parsed("--cause KEEPALIVE_RACE a").unwrap().selection.cause, ["keepalive-race"]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert!(refusal("").contains("<CAPTURE>"));
+        assert!(refusal("a --format xml").contains("possible values: text, json, ndjson"));
+        refusal("a --vxlan-port 70000");
+        assert!(refusal("explain nonsense").contains("`why502 explain` lists the causes"));
+    }
+
+    #[test]
+    fn short_help_fits_a_screen_and_long_help_has_examples() {
+        let short = parsed("-h").unwrap_err();
+        assert_eq!(short.exit_code(), 0);
+        let short = short.to_string();
+        assert!(short.lines().count() <= 40, "{} lines:\n{short}", short.lines().count());
+        let long = parsed("--help").unwrap_err().to_string();
+        assert!(long.contains("Exit codes:") && long.contains("why502 ./explain"), "{long}");
+    }
+
+    #[test]
+    fn completions_and_manual_know_options_and_causes() {
+        let mut script = Vec::new();
+        completions(clap_complete::Shell::Bash, &CAUSES, &mut script).unwrap();
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("--vxlan-port") && script.contains("keepalive-race"));
+        let mut page = Vec::new();
+        man(&CAUSES, &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.starts_with(".ie") && page.contains("Exit codes"), "{page}");
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_decides() {
+        let [utf8, c, empty] = ["de_DE.UTF-8", "C", ""].map(OsStr::new);
+        assert!(locale_is_utf8([None, None, Some(utf8)]));
+        assert!(locale_is_utf8([Some(empty), Some(utf8), Some(c)]));
+        assert!(!locale_is_utf8([Some(c), None, Some(utf8)]));
+        assert!(!locale_is_utf8([None, None, None]));
+    }
+}

@@ -1,0 +1,364 @@
+//! The JSON contract as types: mirrors of the engine's, from which the schema is generated.
+//!
+//! The engine may change; a field of these may be added, never renamed, removed or given another
+//! meaning within version 1.
+
+mod exchange;
+mod finding;
+mod flow;
+
+pub(super) use exchange::Exchange;
+pub(super) use finding::Finding;
+pub(super) use flow::Flow;
+
+use super::{Pattern, PatternKind, Report, Summary, terms};
+use crate::blind::{BlindSpot, BlindSpots};
+use crate::capture::CaptureInfo;
+use crate::packet::Endpoint;
+use crate::time::Timestamp;
+use crate::{cause, http};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// RFC 3339 in UTC with nanoseconds.
+pub(super) struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "description": "RFC 3339 in UTC with nanoseconds."
+        })
+    }
+}
+
+/// The program that wrote the report.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// This program.
+pub(super) const TOOL: Tool = Tool { name: "why502", version: env!("CARGO_PKG_VERSION") };
+
+/// Address and port of one side.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Address {
+    ip: String,
+    port: u16,
+}
+
+impl From<Endpoint> for Address {
+    fn from(endpoint: Endpoint) -> Address {
+        Address { ip: endpoint.addr().to_string(), port: endpoint.port }
+    }
+}
+
+/// One number per sending side.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PerSide {
+    client: u64,
+    server: u64,
+}
+
+/// A capture file that was read.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Capture<'a> {
+    /// As named on the command line, or as found in a directory named there.
+    path: &'a str,
+    /// `pcap`, `pcap-ns`, `pcap-modified` or `pcapng`.
+    format: &'a str,
+    /// `gzip`, `zstd`, `xz`, `lz4`.
+    compression: Option<&'a str>,
+    packets: u64,
+    /// Size as stored.
+    bytes: u64,
+    /// Earliest packet.
+    first: Option<Time>,
+    /// Latest packet.
+    last: Option<Time>,
+    /// `LINKTYPE_` numbers, see <https://www.tcpdump.org/linktypes.html>.
+    link_types: Vec<u16>,
+    /// Packets that the snap length cut.
+    cut_packets: u64,
+    /// Packets that the capturing host says it dropped.
+    kernel_drops: u64,
+    /// Offset in the uncompressed file behind which nothing could be read.
+    damaged_at: Option<u64>,
+    /// What was odd, in words.
+    warnings: &'a [String],
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(capture: &'a CaptureInfo) -> Capture<'a> {
+        Capture {
+            path: &capture.path,
+            format: capture.format,
+            compression: capture.compression,
+            packets: capture.packets,
+            bytes: capture.bytes,
+            first: capture.first.map(Time),
+            last: capture.last.map(Time),
+            link_types: capture.link_types.iter().map(|link| link.0).collect(),
+            cut_packets: capture.cut_frames,
+            kernel_drops: capture.kernel_drops,
+            damaged_at: capture.damaged_at,
+            warnings: &capture.warnings,
+        }
+    }
+}
+
+/// Counts of the whole run.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Counts<'a> {
+    packets: u64,
+    /// TCP flows.
+    flows: u64,
+    /// HTTP requests.
+    exchanges: u64,
+    findings: u64,
+    /// Findings by cause id.
+    by_cause: &'a BTreeMap<&'static str, u64>,
+    failed_requests: u64,
+    /// Connections that failed before a request.
+    failed_connections: u64,
+    /// Requests whose outcome the capture does not show.
+    unknown_requests: u64,
+    /// Health checks.
+    health_checks: u64,
+    /// Health checks by outcome id.
+    by_outcome: BTreeMap<&'static str, u64>,
+    /// Flows by what they carry.
+    by_protocol: BTreeMap<&'static str, u64>,
+    /// Packets that carry nothing to look at, by reason.
+    skipped: &'a BTreeMap<String, u64>,
+    /// Flows by blind spot.
+    blind_spots: BTreeMap<&'static str, u64>,
+    /// Memory bounds that were reached, by name, and how often.
+    bounds: &'a BTreeMap<&'static str, u64>,
+}
+
+impl<'a> Counts<'a> {
+    pub(super) fn new(summary: &'a Summary, findings: usize) -> Counts<'a> {
+        Counts {
+            packets: summary.packets,
+            flows: summary.flows,
+            exchanges: summary.exchanges,
+            findings: (findings as u64).max(summary.by_cause.values().sum()),
+            by_cause: &summary.by_cause,
+            failed_requests: summary.failed_requests,
+            failed_connections: summary.failed_connections,
+            unknown_requests: summary.unknown_requests,
+            health_checks: 0,
+            by_outcome: BTreeMap::new(),
+            by_protocol: summary
+                .protocols
+                .iter()
+                .map(|(protocol, n)| (terms::protocol_id(*protocol), *n))
+                .collect(),
+            skipped: &summary.skipped,
+            blind_spots: summary.blind_spots.iter().map(|(spot, n)| (spot.id(), *n)).collect(),
+            bounds: &summary.bounds,
+        }
+    }
+}
+
+/// A reason why the capture may hide another truth.
+#[derive(Serialize, JsonSchema)]
+#[serde(transparent)]
+struct BlindSpotId(#[schemars(extend("enum" = BlindSpot::ALL.map(BlindSpot::id)))] &'static str);
+
+fn blind_spots(spots: BlindSpots) -> Vec<BlindSpotId> {
+    spots.iter().map(|spot| BlindSpotId(spot.id())).collect()
+}
+
+fn nanos_as_s(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Something that findings of one cause have in common. Fields that do not belong to its kind are
+/// null.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Shared {
+    cause: &'static str,
+    #[schemars(extend("enum" = ["idle-time", "outstanding-time", "burst", "one-target", "request-cap"]))]
+    kind: &'static str,
+    /// Findings of the cause that fit.
+    findings: u64,
+    /// Findings of the cause.
+    of: u64,
+    median_s: Option<f64>,
+    min_s: Option<f64>,
+    max_s: Option<f64>,
+    /// Time of the first of a burst.
+    from: Option<Time>,
+    /// Length of a burst.
+    within_s: Option<f64>,
+    server: Option<Address>,
+    /// Other targets of the same port, without such findings.
+    others: Option<u64>,
+    /// Requests on the connection when it was closed.
+    ordinal: Option<u32>,
+    /// In words.
+    summary: String,
+}
+
+impl Shared {
+    pub(super) fn new(pattern: &Pattern) -> Shared {
+        let mut shared = Shared {
+            cause: pattern.cause,
+            kind: "",
+            findings: pattern.findings,
+            of: pattern.of,
+            median_s: None,
+            min_s: None,
+            max_s: None,
+            from: None,
+            within_s: None,
+            server: None,
+            others: None,
+            ordinal: None,
+            summary: terms::pattern(pattern),
+        };
+        match &pattern.kind {
+            PatternKind::IdleTime { median_s, range_s }
+            | PatternKind::OutstandingTime { median_s, range_s } => {
+                let idle = matches!(pattern.kind, PatternKind::IdleTime { .. });
+                shared.kind = if idle { "idle-time" } else { "outstanding-time" };
+                shared.median_s = Some(*median_s);
+                (shared.min_s, shared.max_s) = (Some(range_s.0), Some(range_s.1));
+            }
+            PatternKind::Burst { from, within_s } => {
+                shared.kind = "burst";
+                (shared.from, shared.within_s) = (Some(Time(*from)), Some(*within_s));
+            }
+            PatternKind::OneTarget { server, others } => {
+                shared.kind = "one-target";
+                (shared.server, shared.others) = (Some((*server).into()), Some(*others));
+            }
+            PatternKind::RequestCap { ordinal } => {
+                shared.kind = "request-cap";
+                shared.ordinal = Some(*ordinal);
+            }
+        }
+        shared
+    }
+}
+
+/// Items that are converted one by one while they are written.
+pub(super) struct List<'a, S, T>(&'a [S], fn(&'a Report, &'a S) -> T, &'a Report);
+
+impl<S, T: Serialize> Serialize for List<'_, S, T> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        serializer.collect_seq(self.0.iter().map(|item| (self.1)(self.2, item)))
+    }
+}
+
+impl<S, T: JsonSchema> JsonSchema for List<'_, S, T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        Vec::<T>::schema_name()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<T>::json_schema(generator)
+    }
+}
+
+/// What why502 found in packet captures: which HTTP requests failed, which packet killed each one,
+/// who sent it, and why. Durations are in seconds; what is not known is null; `file` is an index
+/// in `captures`. Fields may be added within this version.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "why502.report/1")]
+pub(super) struct Document<'a> {
+    #[schemars(extend("const" = super::SCHEMA))]
+    schema: &'static str,
+    tool: Tool,
+    captures: List<'a, CaptureInfo, Capture<'a>>,
+    summary: Counts<'a>,
+    /// What was odd about the input as a whole, in words.
+    warnings: &'a [String],
+    /// What findings of one cause have in common.
+    patterns: List<'a, Pattern, Shared>,
+    /// The failures, by the time of their guilty packets.
+    findings: List<'a, cause::Finding, Finding<'a>>,
+    /// Every TCP flow.
+    flows: List<'a, crate::flow::Flow, Flow<'a>>,
+    /// Every exchange; null without `--all`.
+    exchanges: Option<List<'a, (u64, http::Exchange), Exchange<'a>>>,
+    /// Targets and their health.
+    targets: [serde_json::Value; 0],
+    /// Connections and log lines that belong together.
+    correlations: [serde_json::Value; 0],
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(report: &'a Report, all: bool) -> Document<'a> {
+        Document {
+            schema: super::SCHEMA,
+            tool: TOOL,
+            captures: List(&report.captures, |_, capture| Capture::new(capture), report),
+            summary: Counts::new(&report.summary, report.findings.len()),
+            warnings: &report.warnings,
+            patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
+            findings: List(&report.findings, |_, finding| Finding::new(finding), report),
+            flows: List(&report.flows, |report, flow| Flow::new(flow, &report.tunnels), report),
+            exchanges: all
+                .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
+            targets: [],
+            correlations: [],
+        }
+    }
+}
+
+/// One line of the `ndjson` format.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "why502.report/1 record")]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub(super) enum Record<'a> {
+    Capture(Capture<'a>),
+    Flow(Flow<'a>),
+    Exchange(Exchange<'a>),
+    Finding(Finding<'a>),
+    Summary(Total<'a>),
+}
+
+/// The last line of the `ndjson` format.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Total<'a> {
+    #[schemars(extend("const" = super::SCHEMA))]
+    schema: &'static str,
+    tool: Tool,
+    #[serde(flatten)]
+    counts: Counts<'a>,
+    /// What was odd about the input as a whole, in words.
+    warnings: &'a [String],
+    /// What findings of one cause have in common.
+    patterns: Vec<Shared>,
+}
+
+impl<'a> Total<'a> {
+    pub(super) fn new(report: &'a Report) -> Total<'a> {
+        Total {
+            schema: super::SCHEMA,
+            tool: TOOL,
+            counts: Counts::new(&report.summary, report.findings.len()),
+            warnings: &report.warnings,
+            patterns: report.patterns.iter().map(Shared::new).collect(),
+        }
+    }
+}

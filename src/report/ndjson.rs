@@ -1,0 +1,110 @@
+//! The `ndjson` format: one record per line, each with its kind in `record`.
+//!
+//! The functions write single records, so that a run can give them out as soon as they are final.
+
+use super::model::{self, Record};
+use super::{Format, Report, Style};
+use crate::capture::CaptureInfo;
+use crate::cause;
+use crate::flow;
+use crate::http;
+use std::io::{self, Write};
+
+pub(super) const FORMAT: Format = Format {
+    name: "ndjson",
+    about: "one JSON record per line: captures, flows, findings, the summary last",
+    lists_flows: true,
+    write,
+};
+
+fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    for capture in &report.captures {
+        write_capture(capture, out)?;
+    }
+    for flow in &report.flows {
+        write_flow(flow, &report.tunnels, out)?;
+    }
+    for exchange in report.exchanges.iter().filter(|_| style.all) {
+        write_exchange(exchange, out)?;
+    }
+    for finding in &report.findings {
+        write_finding(finding, out)?;
+    }
+    write_summary(report, out)
+}
+
+/// Writes a capture file, once it has been read.
+pub fn write_capture(capture: &CaptureInfo, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Capture(model::Capture::new(capture)), out)
+}
+
+/// Writes a flow, once it is finished; `tunnels` as in [`Report::tunnels`].
+pub fn write_flow(flow: &flow::Flow, tunnels: &[String], out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Flow(model::Flow::new(flow, tunnels)), out)
+}
+
+/// Writes an exchange with the id of its flow.
+pub fn write_exchange(exchange: &(u64, http::Exchange), out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Exchange(model::Exchange::new(exchange)), out)
+}
+
+/// Writes a finding.
+pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Finding(model::Finding::new(finding)), out)
+}
+
+/// Writes the summary, the last record. Of the report it needs the summary, the patterns, the
+/// warnings and, where findings were kept, their number.
+pub fn write_summary(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Summary(model::Total::new(report)), out)
+}
+
+fn line(record: &Record<'_>, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, record)?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{RECORD_SCHEMA, fixture};
+    use serde_json::Value;
+
+    fn records(all: bool) -> Vec<Value> {
+        let style = Style { all, ..Style::default() };
+        let text = fixture::written("ndjson", &fixture::report(), &style);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_line_names_its_record_and_the_summary_is_last() {
+        let names = |all| -> Vec<String> {
+            let mut names: Vec<String> = records(all)
+                .iter()
+                .map(|record| record["record"].as_str().unwrap().to_owned())
+                .collect();
+            names.dedup();
+            names
+        };
+        assert_eq!(names(false), ["capture", "flow", "finding", "summary"]);
+        assert_eq!(names(true), ["capture", "flow", "exchange", "finding", "summary"]);
+    }
+
+    #[test]
+    fn every_line_obeys_the_schema() {
+        let schema: Value = serde_json::from_str(RECORD_SCHEMA).unwrap();
+        for record in records(true) {
+            fixture::obeys(&record, &schema, &schema, "record");
+        }
+    }
+
+    #[test]
+    fn records_are_those_of_the_json_format() {
+        let json = fixture::written("json", &fixture::report(), &Style::default());
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let mut finding = records(false).into_iter().find(|r| r["record"] == "finding").unwrap();
+        finding.as_object_mut().unwrap().remove("record");
+        assert_eq!(finding, json["findings"][0]);
+        assert_eq!(records(false).last().unwrap()["by_cause"], json["summary"]["by_cause"]);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the engine's ids mean, in words.
+
+use super::words::{clean, count, plural, seconds, time};
+use super::{Pattern, PatternKind};
+use crate::cause::{Confidence, Kind, Responsible};
+use crate::flow::Vantage;
+use crate::http::Protocol;
+use crate::tcp::Side;
+
+/// Who has to act, in words.
+pub fn responsible(who: Responsible) -> &'static str {
+    match who {
+        Responsible::TargetApp => "the program that serves the requests on the target",
+        Responsible::TargetHost => "the target's host: its operating system, firewall or limits",
+        Responsible::Network => "the network between load balancer and target",
+        Responsible::LoadBalancer => "the load balancer (or proxy)",
+        Responsible::Client => "the client of the load balancer",
+        Responsible::Configuration => "settings of load balancer and target that do not fit",
+        Responsible::Unknown => "the packets do not say who",
+    }
+}
+
+/// What a confidence means.
+pub fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Certain => "the packets show it and nothing unseen could hide another truth",
+        Confidence::Likely => "it fits best; another truth would need a coincidence",
+        Confidence::Possible => "the packets allow it; other causes fit as well",
+    }
+}
+
+/// Where the capture was taken, to follow "captured".
+pub fn vantage(vantage: Vantage) -> &'static str {
+    match vantage {
+        Vantage::Unknown => "at an unknown place",
+        Vantage::Client => "at the client's side (load balancer)",
+        Vantage::Server => "at the server's side (target)",
+        Vantage::Between => "between client and server",
+    }
+}
+
+/// Stable id of a side.
+pub fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+/// What failed, as a noun.
+pub fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Request => "request",
+        Kind::Connection => "connection",
+        Kind::HealthCheck => "health check",
+    }
+}
+
+/// Stable id of what a flow carries.
+pub fn protocol_id(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Unknown => "no-data",
+        Protocol::Http1 => "http1",
+        Protocol::Upgraded => "upgraded",
+        Protocol::Tls => "tls",
+        Protocol::Http2 => "http2",
+        Protocol::Other => "other",
+    }
+}
+
+/// What flows carry, to follow "40 flows".
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Unknown => "without data",
+        Protocol::Http1 => "of HTTP/1",
+        Protocol::Upgraded => "that left HTTP",
+        Protocol::Tls => "of TLS",
+        Protocol::Http2 => "of HTTP/2",
+        Protocol::Other => "of other protocols",
+    }
+}
+
+/// Names of reasons to skip a frame that carry a number.
+const NUMBERED: [(&str, &str); 6] = [
+    ("link-type-", "of link type "),
+    ("ethertype-", "of EtherType "),
+    ("llc-", "of 802.2 service "),
+    ("ppp-protocol-", "of PPP protocol "),
+    ("address-family-", "of address family "),
+    ("ip-protocol-", "of IP protocol "),
+];
+
+/// A [`crate::packet::Skip::name`] in words, to follow a number of packets; a name that it does
+/// not know stays as it is.
+pub(super) fn skipped(name: &str) -> String {
+    let words = match name {
+        "filtered" => "not let through by the filter",
+        "arp" => "ARP",
+        "udp" => "UDP",
+        "quic" => "QUIC (HTTP/3, encrypted)",
+        "icmp" => "ICMP",
+        "icmpv6" => "ICMPv6",
+        "fragment" => "IP fragments that could not be put together",
+        "cut-header" => "with a header cut by the snap length",
+        "malformed" => "with a header that contradicts itself",
+        "too-deep" => "with more encapsulation than the bound",
+        "ip-protocol-2" => "IGMP",
+        "ip-protocol-50" => "ESP (encrypted IPsec)",
+        "ip-protocol-132" => "SCTP",
+        "ethertype-0x88cc" => "LLDP",
+        "llc-0x42" => "spanning tree",
+        _ => {
+            return NUMBERED
+                .iter()
+                .find_map(|(prefix, words)| Some(format!("{words}{}", name.strip_prefix(prefix)?)))
+                .unwrap_or_else(|| clean(name).replace('-', " "));
+        }
+    };
+    words.to_owned()
+}
+
+/// `(4.98–5.03 s)`; both units when they differ.
+fn range((low, high): (f64, f64)) -> String {
+    let (low, high) = (seconds(low), seconds(high));
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("({number}–{high})"),
+        _ => format!("({low} – {high})"),
+    }
+}
+
+/// A pattern as one sentence without its full stop.
+pub(super) fn pattern(pattern: &Pattern) -> String {
+    let some = if pattern.of == 1 {
+        "the one".to_owned()
+    } else if pattern.findings == pattern.of {
+        format!("all {}", count(pattern.of))
+    } else {
+        format!("{} of {}", count(pattern.findings), count(pattern.of))
+    };
+    match &pattern.kind {
+        PatternKind::IdleTime { median_s, range_s } => format!(
+            "{some} after {} of idle {}: the server's keep-alive time-out is {}",
+            seconds(*median_s),
+            range(*range_s),
+            setting(*median_s)
+        ),
+        PatternKind::OutstandingTime { median_s, range_s } => format!(
+            "{some} after {} without an answer {}: a time-out of {}",
+            seconds(*median_s),
+            range(*range_s),
+            setting(*median_s)
+        ),
+        PatternKind::Burst { from, within_s } => format!(
+            "{some} within {} from {}: a restart, a deployment?",
+            seconds(*within_s),
+            time(*from)
+        ),
+        PatternKind::OneTarget { server, others } => format!(
+            "{some} at {}, none at {} of the same port",
+            server.socket(),
+            plural(*others, "other target")
+        ),
+        PatternKind::RequestCap { ordinal } => format!(
+            "{some} after {} on the connection: the server's limit of requests per connection",
+            plural(u64::from(*ordinal), "request")
+        ),
+    }
+}
+
+/// The setting behind a measured time: `5 s` when it lies within 2 % of whole seconds.
+fn setting(s: f64) -> String {
+    let whole = s.round();
+    if whole >= 1.0 && (s - whole).abs() <= whole * 0.02 {
+        format!("{whole} s")
+    } else {
+        format!("about {}", seconds(s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Skip;
+
+    #[test]
+    fn a_setting_is_named_only_near_whole_seconds() {
+        assert_eq!((setting(5.02), setting(4.5)), ("5 s".into(), "about 4.50 s".into()));
+    }
+
+    #[test]
+    fn a_range_names_a_common_unit_once() {
+        assert_eq!(range((4.98, 5.03)), "(4.98–5.03 s)");
+        assert_eq!(range((0.9, 1.1)), "(900 ms – 1.10 s)");
+    }
+
+    #[test]
+    fn every_skip_has_words() {
+        for skip in [Skip::IpProtocol(17), Skip::Quic, Skip::Fragment, Skip::Llc(0x42)] {
+            let name = skip.name();
+            assert_ne!(skipped(&name), name.replace('-', " "), "{name}");
+        }
+        assert_eq!(skipped(&Skip::IpProtocol(4).name()), "of IP protocol 4");
+        assert_eq!(skipped(&Skip::EtherType(0x8899).name()), "of EtherType 0x8899");
+        assert_eq!(skipped("something-new"), "something new");
+    }
+}

@@ -1,0 +1,172 @@
+//! One cause: what its findings share, a typical case, who has to act, how sure, what to change.
+
+use super::Group;
+use super::names::Names;
+use super::page::{Ink, LABEL, Page, WIDTH};
+use super::{ladder, table};
+use crate::blind::BlindSpot;
+use crate::cause::{Confidence, Finding};
+use crate::report::{Pattern, filter, request, terms, words};
+use std::collections::BTreeMap;
+use std::io;
+
+pub(super) fn cause(
+    page: &mut Page<'_>,
+    group: &Group<'_>,
+    patterns: &[Pattern],
+    names: &Names,
+) -> io::Result<()> {
+    let id = page.paint(Ink::Cause, group.cause.id);
+    page.line(&format!("{id}: {}", group.what()))?;
+    page.paragraph("  ", &format!("{}.", words::sentence(group.cause.summary)))?;
+    page.blank()?;
+    let mut label = "In common";
+    for pattern in
+        patterns.iter().filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
+    {
+        page.field(label, &terms::pattern(pattern))?;
+        label = "";
+    }
+    let typical = group.typical();
+    page.field(if group.count == 1 { "The case" } else { "Typical case" }, &typical.summary)?;
+    page.field("In the log", &log_line(typical))?;
+    page.blank()?;
+    ladder::ladder(page, typical, names)?;
+    page.blank()?;
+    page.field("Responsible", &responsible(group))?;
+    confidence(page, group)?;
+    page.field("Fix", group.cause.fix.first().copied().unwrap_or("not known"))?;
+    display_filter(page, group, names)?;
+    page.field("More", &format!("why502 explain {}", group.cause.id))
+}
+
+/// What finds the case again in an access log.
+fn log_line(finding: &Finding) -> String {
+    let exchange = finding.exchange.as_deref();
+    let Some(request) = exchange.and_then(|exchange| exchange.request.as_ref()) else {
+        let time =
+            finding.evidence.first().map_or(String::new(), |first| words::time(first.mark.at));
+        return format!("{time}, {}", finding.server.socket());
+    };
+    let head = request::read(&request.head);
+    let mut parts = vec![words::time(request.first.at)];
+    if let Some(host) = head.host {
+        parts.push(format!("host {}", words::shorten(&host, PART_MAX)));
+    }
+    if let Some(trace) = head.trace_id {
+        parts.push(format!("trace id {}", words::shorten(&trace, PART_MAX)));
+    }
+    parts.push(format!("request {} of its connection", exchange.map_or(0, |it| it.ordinal)));
+    parts.join(", ")
+}
+
+/// Longest header value that is shown; a trace id of AWS has 35 characters and a fixed prefix.
+const PART_MAX: usize = 60;
+
+fn responsible(group: &Group<'_>) -> String {
+    let first = group.findings[0].responsible;
+    if group.findings.iter().all(|finding| finding.responsible == first) {
+        terms::responsible(first).to_owned()
+    } else {
+        table::responsible(group)
+    }
+}
+
+/// How sure, and what could hide another truth.
+fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
+    let mut label = "Confidence";
+    for confidence in [Confidence::Certain, Confidence::Likely, Confidence::Possible] {
+        let n = group.findings.iter().filter(|finding| finding.confidence == confidence).count();
+        if n == 0 {
+            continue;
+        }
+        let how_many = if n == group.findings.len() { String::new() } else { format!("{n} ") };
+        page.field(
+            label,
+            &format!("{how_many}{}: {}", confidence.id(), terms::confidence(confidence)),
+        )?;
+        label = "";
+    }
+    let mut spots: BTreeMap<BlindSpot, u64> = BTreeMap::new();
+    for spot in group.findings.iter().flat_map(|finding| finding.blind_spots.iter()) {
+        *spots.entry(spot).or_default() += 1;
+    }
+    let mut label = "Not seen";
+    for (spot, n) in spots {
+        let text =
+            format!("in {} of {}: {}", words::count(n), group.findings.len(), spot.meaning());
+        page.field(label, &text)?;
+        label = "";
+    }
+    Ok(())
+}
+
+/// Files for which a filter is shown; the others' are in the JSON report.
+const FILTERS_MAX: usize = 4;
+
+/// On a line of its own and never wrapped, so that it can be copied.
+fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::Result<()> {
+    let mut by_file: BTreeMap<u32, Vec<&Finding>> = BTreeMap::new();
+    for finding in &group.findings {
+        let file = finding.evidence.first().map_or(0, |guilty| guilty.mark.frame.file());
+        by_file.entry(file).or_default().push(finding);
+    }
+    let label = page.paint(Ink::Label, "  Wireshark");
+    let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
+    for (file, findings) in by_file.iter().take(FILTERS_MAX) {
+        let file = if names.several() { format!("{}: ", names.file(*file)) } else { String::new() };
+        let room = WIDTH - LABEL - file.chars().count();
+        let mut shown = filter::of_many(findings, room);
+        if shown.1 > 0 {
+            shown = filter::of_many(findings, room - AND_MORE);
+        }
+        let more = match shown.1 {
+            0 => String::new(),
+            n => format!("  and {} more", words::count(n)),
+        };
+        page.line(&format!("{first}{file}{}{more}", shown.0))?;
+        first = " ".repeat(LABEL);
+    }
+    match by_file.len().saturating_sub(FILTERS_MAX) {
+        0 => Ok(()),
+        n => page.line(&format!("{first}and in {}", words::plural(n as u64, "more file"))),
+    }
+}
+
+/// Columns of `  and 123 456 more`.
+const AND_MORE: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Style, fixture, text};
+
+    fn shown(findings: Vec<Finding>) -> String {
+        let report = crate::report::Report { findings, ..fixture::report() };
+        let mut out = Vec::new();
+        let groups = text::groups(&report);
+        let names = Names::new(&report.captures);
+        cause(&mut Page::new(Style::default(), &mut out), &groups[0], &report.patterns, &names)
+            .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn many_streams_are_bounded_and_counted() {
+        let text = shown((0..100).map(|n| fixture::race(n * 3)).collect());
+        let line = text.lines().find(|line| line.contains("tcp.stream in")).unwrap();
+        assert!(line.contains("} ") && line.ends_with(" more") && line.len() <= WIDTH, "{line}");
+        let named = line.matches(',').count() + 1;
+        assert!(line.contains(&format!("and {} more", 100 - named)), "{line}");
+    }
+
+    #[test]
+    fn mixed_verdicts_are_counted() {
+        let mut findings: Vec<Finding> = (1..4).map(fixture::race).collect();
+        findings[0].responsible = crate::cause::Responsible::Network;
+        let text = shown(findings);
+        assert!(text.contains("2 certain: ") && text.contains("1 likely: "), "{text}");
+        assert!(text.contains("Responsible   2 configuration, 1 network"), "{text}");
+        assert!(text.contains("Not seen      in 1 of 3: the start"), "{text}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The first line: the answer.
+
+use super::Group;
+use super::page::{Ink, WIDTH};
+use crate::cause::Kind;
+use crate::http::Protocol;
+use crate::report::{Report, terms, words};
+
+/// The answer in one or more parts, each of which may stand on a line of its own, and its colour.
+pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
+    let summary = &report.summary;
+    let requests = failed(groups, Kind::Request, summary.failed_requests);
+    let connections = failed(groups, Kind::Connection, summary.failed_connections);
+    let checks = failed(groups, Kind::HealthCheck, 0);
+    let mut parts = Vec::new();
+    if requests.0 > 0 {
+        let all = words::plural(summary.exchanges.max(requests.0), "request");
+        parts.push(format!("{} of {all} failed: {}", words::count(requests.0), requests.1));
+    }
+    for (found, what, when) in
+        [(connections, "connection", " before a request"), (checks, "health check", "")]
+    {
+        if found.0 > 0 {
+            let and = if parts.is_empty() { "" } else { "and " };
+            parts.push(format!("{and}{} failed{when}: {}", words::plural(found.0, what), found.1));
+        }
+    }
+    let ink = match (parts.is_empty(), summary.exchanges) {
+        (false, _) => Ink::Bad,
+        (true, 0) => Ink::Label,
+        (true, _) => Ink::Good,
+    };
+    if requests.0 == 0 {
+        parts.push(without_failed_request(report));
+    } else if summary.unknown_requests > 0 {
+        let unknown = words::plural(summary.unknown_requests, "more request");
+        parts.push(format!("{unknown} not decidable{}", only_reason(report)));
+    }
+    (parts, ink)
+}
+
+/// How many of a kind failed, and their causes. What was counted and is not in the list (a bound
+/// was reached) is named too.
+fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
+    let mut of_kind: Vec<(u64, &str)> = groups
+        .iter()
+        .filter(|group| group.kind == kind)
+        .map(|group| (group.count, group.cause.id))
+        .collect();
+    let listed = of_kind.iter().map(|(n, _)| n).sum::<u64>();
+    if counted > listed {
+        of_kind.push((counted - listed, "not listed"));
+    }
+    (counted.max(listed), words::counted(of_kind, WIDTH - 30))
+}
+
+fn without_failed_request(report: &Report) -> String {
+    let summary = &report.summary;
+    if summary.exchanges == 0 {
+        return without_http(report);
+    }
+    let unknown = match summary.unknown_requests {
+        0 => String::new(),
+        n => format!(" ({} not decidable{})", words::count(n), only_reason(report)),
+    };
+    match summary.exchanges {
+        1 => format!("the only request did not fail{unknown}"),
+        n => format!("no failed request among {}{unknown}", words::count(n)),
+    }
+}
+
+/// Named only where there is just one blind spot, so that it must be that one.
+fn only_reason(report: &Report) -> String {
+    let mut spots = report.summary.blind_spots.iter().filter(|(_, flows)| **flows > 0);
+    match (spots.next(), spots.next()) {
+        (Some((spot, _)), None) => format!(": {}", spot.meaning()),
+        _ => String::new(),
+    }
+}
+
+/// What there is instead of HTTP.
+fn without_http(report: &Report) -> String {
+    let summary = &report.summary;
+    let packets = words::plural(summary.packets, "packet");
+    if summary.packets == 0 {
+        return "no packets, so nothing to judge".to_owned();
+    }
+    if summary.flows == 0 {
+        let mut reasons: Vec<(&String, &u64)> = summary.skipped.iter().collect();
+        reasons.sort_by_key(|(id, n)| (std::cmp::Reverse(**n), *id));
+        let reasons: Vec<String> = reasons
+            .iter()
+            .take(3)
+            .map(|(id, n)| format!("{} {}", words::count(**n), terms::skipped(id)))
+            .collect();
+        let instead =
+            if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
+        return format!("no TCP in {packets}{instead}");
+    }
+    let mut protocols: Vec<(Protocol, u64)> =
+        summary.protocols.iter().map(|(protocol, n)| (*protocol, *n)).collect();
+    protocols.sort_by_key(|(protocol, n)| (std::cmp::Reverse(*n), *protocol));
+    let mut flows = protocols.iter().map(|(id, n)| (*n, terms::protocol(*id)));
+    let instead = match flows.next() {
+        None => words::plural(summary.flows, "TCP flow"),
+        Some((n, what)) => {
+            let others = flows.map(|(n, what)| format!(", {} {what}", words::count(n)));
+            format!("{} {what}{}", words::plural(n, "flow"), others.collect::<String>())
+        }
+    };
+    format!("no HTTP/1 requests in {packets}: {instead}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blind::BlindSpot;
+    use crate::report::{fixture, text};
+
+    fn first_line(report: &Report) -> String {
+        headline(report, &text::groups(report)).0.join("; ")
+    }
+
+    #[test]
+    fn failures_are_counted_by_cause() {
+        let mut report = fixture::report();
+        assert_eq!(
+            first_line(&report),
+            "4 of 4 310 requests failed: 4 keepalive-race; and 1 connection failed before a request: \
+             1 connect-refused; 3 more requests not decidable"
+        );
+        report.summary.unknown_requests = 0;
+        report.findings.pop();
+        (report.summary.failed_connections, report.summary.exchanges) = (0, 4);
+        report.summary.by_cause.remove("connect-refused");
+        assert_eq!(first_line(&report), "4 of 4 requests failed: 4 keepalive-race");
+    }
+
+    #[test]
+    fn failures_that_are_not_listed_still_count() {
+        let mut report = fixture::report();
+        (report.summary.unknown_requests, report.summary.failed_requests) = (0, 6);
+        report.findings.pop();
+        report.summary.by_cause.remove("connect-refused");
+        assert_eq!(
+            first_line(&report),
+            "6 of 4 310 requests failed: 4 keepalive-race, 2 not listed; and 1 connection failed \
+             before a request: 1 not listed"
+        );
+    }
+
+    #[test]
+    fn connections_alone() {
+        let mut report = fixture::report();
+        report.findings = vec![fixture::refused(0, 3)];
+        report.summary.by_cause = [("connect-refused", 1)].into();
+        (report.summary.failed_requests, report.summary.unknown_requests) = (0, 0);
+        assert_eq!(
+            first_line(&report),
+            "1 connection failed before a request: 1 connect-refused; no failed request among 4 310"
+        );
+    }
+
+    #[test]
+    fn nothing_failed() {
+        let mut report = Report::default();
+        report.summary.packets = 9;
+        report.summary.flows = 2;
+        report.summary.exchanges = 4310;
+        report.summary.unknown_requests = 3;
+        report.summary.blind_spots = [(BlindSpot::CaptureEnd, 1)].into();
+        assert_eq!(
+            first_line(&report),
+            "no failed request among 4 310 (3 not decidable: the capture ended before it was decided)"
+        );
+        report.summary.blind_spots.insert(BlindSpot::Gap, 1);
+        assert_eq!(first_line(&report), "no failed request among 4 310 (3 not decidable)");
+    }
+
+    #[test]
+    fn no_http_says_what_there_is() {
+        let mut report = Report::default();
+        assert_eq!(first_line(&report), "no packets, so nothing to judge");
+        report.summary.packets = 12_000;
+        report.summary.skipped = [("udp".to_owned(), 11_990), ("arp".to_owned(), 10)].into();
+        assert_eq!(first_line(&report), "no TCP in 12 000 packets: 11 990 UDP, 10 ARP");
+        report.summary.flows = 43;
+        report.summary.protocols = [(Protocol::Tls, 40), (Protocol::Unknown, 3)].into();
+        assert_eq!(
+            first_line(&report),
+            "no HTTP/1 requests in 12 000 packets: 40 flows of TLS, 3 without data"
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! The text report: the answer first, then the causes, each with one case packet by packet, then
+//! what could not be seen.
+
+mod all;
+mod causes;
+mod headline;
+mod ladder;
+mod names;
+pub(in crate::report) mod page;
+mod table;
+mod unseen;
+
+use super::{Format, Report, Style};
+use crate::cause::{Cause, Finding, Kind};
+use names::Names;
+use page::Page;
+use std::io::{self, Write};
+
+pub(super) const FORMAT: Format = Format {
+    name: "text",
+    about: "for people: the answer, the causes, the proof, the fix",
+    lists_flows: false,
+    write,
+};
+
+fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut page = Page::new(*style, out);
+    let groups = groups(report);
+    let names = Names::new(&report.captures);
+
+    let (answer, ink) = headline::headline(report, &groups);
+    for line in lines(&answer) {
+        let line = page.paint(ink, &line);
+        page.line(&line)?;
+    }
+    if !groups.is_empty() {
+        page.blank()?;
+        table::table(&mut page, &groups, &names)?;
+    }
+    for group in &groups {
+        page.blank()?;
+        causes::cause(&mut page, group, &report.patterns, &names)?;
+    }
+    if style.all {
+        all::findings(&mut page, &report.findings, &names)?;
+        all::exchanges(&mut page, &report.exchanges, &names)?;
+    }
+    unseen::unseen(&mut page, report, &names)?;
+    page.blank()?;
+    unseen::input(&mut page, report)
+}
+
+/// All parts on one line if they fit, else each on its own.
+fn lines(parts: &[String]) -> Vec<String> {
+    let one = parts.join("; ");
+    if one.chars().count() <= page::WIDTH {
+        return vec![one];
+    }
+    parts.iter().flat_map(|part| super::words::wrap(part, page::WIDTH)).collect()
+}
+
+/// The findings of one cause and kind.
+struct Group<'a> {
+    cause: &'static Cause,
+    kind: Kind,
+    /// All of them, also those that were not kept.
+    count: u64,
+    /// Never empty.
+    findings: Vec<&'a Finding>,
+}
+
+impl Group<'_> {
+    /// `11 requests`.
+    fn what(&self) -> String {
+        super::words::plural(self.count, super::terms::kind(self.kind))
+    }
+
+    /// The case that shows the cause best: sure, little unseen, a request rather than none; the
+    /// first of those.
+    fn typical(&self) -> &Finding {
+        let rank = |finding: &&&Finding| {
+            let unsure = std::cmp::Reverse(finding.confidence);
+            (unsure, finding.blind_spots.iter().count(), finding.exchange.is_none())
+        };
+        self.findings.iter().min_by_key(rank).expect("a group has a finding")
+    }
+}
+
+/// By cause and kind, the most frequent first.
+fn groups(report: &Report) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for finding in &report.findings {
+        let same = |group: &&mut Group<'_>| {
+            group.cause.id == finding.cause.id && group.kind == finding.kind
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.findings.push(finding),
+            None => groups.push(Group {
+                cause: finding.cause,
+                kind: finding.kind,
+                count: 0,
+                findings: vec![finding],
+            }),
+        }
+    }
+    for group in &mut groups {
+        group.count = group.findings.len() as u64;
+        // Findings that a bound kept out are counted where it is clear whose they are.
+        let kinds = report.findings.iter().filter(|finding| finding.cause.id == group.cause.id);
+        if kinds.clone().all(|finding| finding.kind == group.kind) {
+            let counted = report.summary.by_cause.get(group.cause.id).copied().unwrap_or(0);
+            group.count = group.count.max(counted);
+        }
+    }
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.cause.id));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn text(report: &Report, style: Style) -> String {
+        fixture::written("text", report, &style)
+    }
+
+    #[test]
+    fn a_report_looks_as_agreed() {
+        fixture::same_as_file("snapshots/report.txt", &text(&fixture::report(), Style::default()));
+    }
+
+    #[test]
+    fn several_files_with_everything_in_ascii() {
+        let style = Style { all: true, ascii: true, color: false };
+        let text = text(&fixture::several_files(), style);
+        assert!(text.is_ascii());
+        fixture::same_as_file("snapshots/several-files-all-ascii.txt", &text);
+    }
+
+    #[test]
+    fn an_empty_report_is_short() {
+        assert_eq!(
+            text(&Report::default(), Style::default()),
+            "no packets, so nothing to judge\n\nRead nothing.\n"
+        );
+    }
+
+    #[test]
+    fn it_fits_and_colour_changes_no_letter() {
+        let mut report = fixture::several_files();
+        for finding in &mut report.findings {
+            finding.client = crate::packet::Endpoint::v6([0xfd; 16], 65_535);
+            finding.server = crate::packet::Endpoint::v6([0xfe; 16], 65_535);
+            if let Some(request) = finding.exchange.as_mut().and_then(|e| e.request.as_mut()) {
+                request.head = format!("GET /{} HTTP/1.1\r\n\r\n", "long".repeat(99)).into_bytes();
+            }
+        }
+        let all = Style { all: true, ..Style::default() };
+        let plain = text(&report, all);
+        for line in plain.lines() {
+            assert!(line.chars().count() <= page::WIDTH, "{line}");
+        }
+        let colour = text(&report, Style { color: true, ..all });
+        assert_ne!(plain, colour);
+        assert_eq!(plain, anstream::adapter::strip_str(&colour).to_string());
+    }
+
+    #[test]
+    fn the_typical_case_is_a_sure_one() {
+        let mut report = fixture::report();
+        report.findings.swap(0, 2);
+        assert_eq!(groups(&report)[0].findings[0].stream, Some(3));
+        assert_eq!(groups(&report)[0].typical().stream, Some(2));
+    }
+
+    #[test]
+    fn a_request_cannot_drive_the_terminal() {
+        let mut report = fixture::report();
+        for finding in &mut report.findings {
+            finding.summary = "a\x1b[31m".into();
+            finding.evidence[0].note = "b\x07".into();
+            if let Some(request) = finding.exchange.as_mut().and_then(|e| e.request.as_mut()) {
+                request.head = b"GET /\x1b]0;x HTTP/1.1\r\n\r\n".to_vec();
+            }
+        }
+        report.captures[0].path = "\x1b[2J".into();
+        report.captures[0].warnings = vec!["\x1b[2J".into()];
+        assert!(!text(&report, Style { all: true, ..Style::default() }).contains(['\x1b', '\x07']));
+    }
+}
