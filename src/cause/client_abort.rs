@@ -2,7 +2,6 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
-use crate::flow::Ending;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
