@@ -91,3 +91,29 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, Scene, TTL};
+
+    fn reset(ttl: u8) -> Scene {
+        Scene::asked_first()
+            .target_rst(ASKED + MS, END)
+            .with(|scene| scene.flow.endings[0].ttl = ttl)
+    }
+
+    #[test]
+    fn another_time_to_live_is_another_sender() {
+        assert_eq!(reset(TTL + 60).cause(), Some("injected-reset"));
+    }
+
+    #[test]
+    fn the_usual_time_to_live_is_the_target() {
+        assert_eq!(reset(TTL).cause(), Some("target-rst-no-response"));
+        assert_eq!(
+            reset(TTL - 1).cause(),
+            Some("target-rst-no-response"),
+            "routes differ by a hop"
+        );
+    }
+}

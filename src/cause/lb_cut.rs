@@ -100,3 +100,39 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+    use crate::time::Timestamp;
+
+    /// One of three connections closed within 20 ms, the others after `silence`.
+    fn three(silence: i64) -> Scene {
+        let waited = S + 300 * MS;
+        Scene::asked().balancer_fin(ASKED + waited, waited).with(|scene| {
+            let client = scene.flow.client;
+            for after in [10 * MS, 20 * MS] {
+                let at = Timestamp(ASKED + waited + after);
+                scene.wider.learn_cut(client, silence, at);
+                scene.wider.learn_close(client, at);
+            }
+            scene.wider.seal();
+        })
+    }
+
+    #[test]
+    fn connections_of_different_age_that_end_together_are_cut() {
+        assert_eq!(three(200 * MS).cause(), Some("lb-cut"));
+    }
+
+    #[test]
+    fn requests_sent_together_time_out_together() {
+        assert_eq!(three(S + 300 * MS).cause(), Some("response-timeout"));
+    }
+
+    #[test]
+    fn a_single_close_is_no_cut() {
+        let scene = Scene::asked().balancer_fin(ASKED + S, S);
+        assert!(scene.rule("lb-cut").is_none());
+    }
+}

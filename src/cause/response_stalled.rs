@@ -91,3 +91,26 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+
+    #[test]
+    fn the_response_stops_and_a_timer_ends_it() {
+        let scene = Scene::answered_in_part().balancer_fin(ASKED + 10 * MS + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-stalled"));
+    }
+
+    #[test]
+    fn without_a_timer_it_is_the_client() {
+        let scene = Scene::answered_in_part().balancer_fin(ASKED + 200 * MS, 190 * MS);
+        assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn without_a_byte_it_is_no_stall() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert!(scene.rule("response-stalled").is_none());
+    }
+}

@@ -103,3 +103,25 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{MS, Scene, mark};
+    use crate::tcp::Side;
+
+    #[test]
+    fn the_ack_of_an_older_connection_answers_the_syn() {
+        let scene = Scene::syn().with(|scene| {
+            scene.flow.opening.challenge_ack = Some(mark(MS));
+            scene.flow.half_mut(Side::Server).packets = 1;
+        });
+        assert_eq!(scene.cause(), Some("tuple-collision"));
+    }
+
+    #[test]
+    fn a_reset_is_a_refusal() {
+        let scene = Scene::syn().target_rst(MS, 0);
+        assert!(scene.rule("tuple-collision").is_none());
+        assert_eq!(scene.cause(), Some("connect-refused"));
+    }
+}
