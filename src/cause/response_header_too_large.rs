@@ -35,8 +35,8 @@ pub(super) const CAUSE: Cause = Cause {
         "Measure the header: curl -so /dev/null -D - http://<target>:<port><path> | wc -c, with \
          the user's cookies",
         "Find the big field: the same with | awk '{print length, $1}' | sort -n | tail",
-        "Compare with the limit: proxy_buffer_size, tune.bufsize, Envoy max_response_headers_kb, \
-         32 KB for an ALB",
+        "Compare with the limit: proxy_buffer_size in nginx, tune.bufsize in HAProxy, 60 KB in \
+         Envoy, 32 KB for an ALB",
         "Look for the words of the proxy's log (nginx: too big header, Apache: AH10124)",
     ],
     fix: &[

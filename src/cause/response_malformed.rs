@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_some_proxies_pass_fails_only_when_this_one_closes_at_once() {
-        let scene = Scene::answered_in_part().fault(FaultKind::ContentLengths);
+        let scene = Scene::answered(200).fault(FaultKind::ContentLengths);
         assert!(scene.rule("response-malformed").is_none());
         let scene = scene.balancer_fin(ASKED + 15 * MS, 5 * MS);
         assert_eq!(scene.cause(), Some("response-malformed"));
