@@ -1,4 +1,4 @@
-//! a RST in the target's name that the target did not send.
+//! a RST that the host in whose name it came did not send.
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::EndingKind;
@@ -7,7 +7,7 @@ use crate::tcp::Side;
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
     id: "injected-reset",
-    summary: "a RST in the target's name that the target did not send",
+    summary: "a RST that the host in whose name it came did not send",
     explanation: "\
         A RST that carries the target's address and port (or, captured at the target, the load \
         balancer's) killed the connection, but it does not look like the other packets of that \

@@ -17,8 +17,8 @@ pub(super) const CAUSE: Cause = Cause {
         old worker processes are ended after a limit, a Kubernetes pod of the proxy that was \
         terminated.\n\n\
         At the load balancer many FINs or RSTs leave within a fraction of a second, without a \
-        close from the client side; at the target they all arrive together, health checks of \
-        this node stop too when the node itself went away.\n\n\
+        close from the client side; at the target they all arrive together. If the node itself \
+        went away, its health checks stop too.\n\n\
         A single close at a constant silence is response-timeout; several that started \
         together and timed out together are as well. A single close at an odd moment is \
         client-abort. If the target closes them together, it was a restart of the target: \

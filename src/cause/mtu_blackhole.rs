@@ -37,7 +37,8 @@ pub(super) const CAUSE: Cause = Cause {
         "Run tracepath -n <target> in both directions: it prints the MTU of each hop",
         "Compare the MSS in SYN and SYN-ACK with the interface: ip link show, ip route get \
          <target>",
-        "Capture icmp[0] == 3 and icmp[1] == 4 at the sender: does the message arrive",
+        "Run tcpdump -ni any 'icmp[0] == 3 and icmp[1] == 4' at the sender: does the message \
+         arrive",
     ],
     fix: &[
         "Let ICMP fragmentation needed (type 3 code 4; ICMPv6 type 2) through security groups, \

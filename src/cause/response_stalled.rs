@@ -17,8 +17,8 @@ pub(super) const CAUSE: Cause = Cause {
         Content-Length larger than what it wrote and believes to be done, so that both sides \
         wait; output is buffered and the last piece was never flushed; a stream of events is \
         quiet for longer than the load balancer permits; or the packets themselves were lost.\n\n\
-        In the capture: response bytes, silence of constant length, FIN or RST of the load \
-        balancer. It is the same at both ends, unless the target went on sending and nothing \
+        The capture shows response bytes, a silence of constant length, and FIN or RST of the \
+        load balancer, the same at both ends, unless the target went on sending and nothing \
         arrived: then the target's capture shows retransmissions, and it is \
         return-path-blocked or mtu-blackhole.\n\n\
         If the target closes first it is response-body-truncated. If the load balancer closes \

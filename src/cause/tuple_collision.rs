@@ -15,9 +15,9 @@ pub(super) const CAUSE: Cause = Cause {
         side, which knows no such connection, replies RST; that clears the old one, and the \
         repeated SYN, about a second later, succeeds. If the RST does not get through, the \
         connection fails.\n\n\
-        At the target you see SYN in, an ACK out that does not acknowledge it, RST in. At the \
-        load balancer the same. What the user notices is a delay of 1 s or more, or a 504 if \
-        it repeats until the time-out.\n\n\
+        At the target you see SYN in, an ACK out that does not acknowledge it, RST in. The \
+        load balancer's capture shows the same. What the user notices is a delay of 1 s or \
+        more, or a 504 if it repeats until the time-out.\n\n\
         It comes from fast reuse of source ports: many short connections from few addresses to \
         one target, NAT with a small pool, or an AWS Network Load Balancer with client IP \
         preservation, where one client reaches the same target through two nodes with the same \
