@@ -109,3 +109,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, S, START, Scene};
+    use crate::tcp::Side;
+
+    #[test]
+    fn a_request_repeated_in_vain() {
+        let scene = Scene::asked()
+            .repeated(Side::Client, START, 200, 5)
+            .balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("request-unacked"));
+    }
+
+    #[test]
+    fn an_acknowledged_request_is_waited_for() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert!(scene.rule("request-unacked").is_none());
+        assert_eq!(scene.cause(), Some("response-timeout"));
+    }
+}
