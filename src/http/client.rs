@@ -3,7 +3,7 @@
 use super::body::{Body, Step};
 use super::conversation::{Conversation, Done, Line, Phase};
 use super::detect::{self, Opening};
-use super::pending::{Pending, keep};
+use super::pending::keep;
 use super::scan::{Method, Scan, is_token, request_line};
 use super::{PENDING_MAX, Protocol, State};
 use crate::blind::BlindSpot;
@@ -174,8 +174,7 @@ impl Conversation {
             let state = if front.response_complete() {
                 State::Answered
             } else if front.hidden {
-                // A client that does not pipeline has had its answer before it asks again.
-                if front.status().is_some() { State::Answered } else { State::Unknown }
+                front.implied_state()
             } else if front.unpairable && self.response_since {
                 State::Unknown
             } else {
@@ -312,15 +311,6 @@ impl Conversation {
 
 pub(super) fn after_preface(left: u64) -> Phase {
     if left == 0 { Phase::Start } else { Phase::Preface(left) }
-}
-
-impl Pending {
-    /// The response is no HTTP/1 at all.
-    pub(super) fn is_garbage(&self) -> bool {
-        use super::FaultKind::{Http2, NotHttp, Tls};
-        let fault = self.exchange.response.as_ref().and_then(|response| response.fault.as_ref());
-        fault.is_some_and(|fault| matches!(fault.kind, Http2 | NotHttp | Tls))
-    }
 }
 
 #[cfg(test)]
