@@ -111,6 +111,9 @@ impl Conversation {
             None => here,
         };
         let doubtful = self.settle_older(at, done);
+        if self.early.as_ref().is_some_and(|early| !early.answers_later_than(at.offset)) {
+            self.drop_awaiting(BlindSpot::Gap);
+        }
         let mut pending = match self.early.take() {
             // A load balancer takes what lies there for the answer, unless it is no response at all.
             Some(early) if !early.is_garbage() && self.queue.is_empty() => early,

@@ -49,6 +49,7 @@ impl Conversation {
 
     fn lose_client(&mut self, why: BlindSpot) {
         self.client.phase = Phase::Lost(why);
+        self.drop_awaiting(why);
         self.client.carry.clear();
         self.client.carried_from = None;
         self.unseen = Some(why);

@@ -14,7 +14,8 @@ pub(super) struct Pending {
     pub(super) expects: bool,
     /// Bytes of the server that may belong to it were not seen or not understood.
     pub(super) hidden: bool,
-    /// An answer to an earlier request that was not seen may come first.
+    /// An answer to an earlier request that was not seen may come first; of a response without
+    /// request: the server had received a request that was not seen.
     pub(super) doubtful: bool,
     /// Requests before it are missing while others wait, so that no response can be told to be its.
     pub(super) unpairable: bool,
@@ -92,6 +93,12 @@ impl Pending {
     pub(super) fn asked_after(&self, end: u64) -> bool {
         let acked = self.exchange.request.as_ref().and_then(|request| request.acked);
         acked.is_some_and(|acked| acked >= end)
+    }
+
+    /// The server had received more than the first `start` bytes of the client when it answered.
+    pub(super) fn answers_later_than(&self, start: u64) -> bool {
+        let acked = self.exchange.response.as_ref().and_then(|response| response.acked);
+        acked.is_some_and(|acked| acked > start)
     }
 
     /// How it stands when the client goes on although the end of the answer was not seen: a client

@@ -53,15 +53,19 @@ impl Conversation {
                     return self.skip_response(bytes);
                 }
             }
-            None if self.unseen.is_some() || self.asks_unseen(at) => {
+            None if self.unseen.is_some()
+                || (self.asks_unseen(at) && !self.may_be_reordered(at)) =>
+            {
                 return self.skip_response(bytes);
             }
             None => {
                 self.give_early(done);
+                let awaited = self.asks_unseen(at);
                 let mut early = self.blank();
                 early.answer(at);
+                early.doubtful = awaited;
                 if let Some(response) = &mut early.exchange.response {
-                    response.unsolicited = true;
+                    response.unsolicited = !awaited;
                 }
                 self.early = Some(early);
                 return;
@@ -412,6 +416,19 @@ mod tests {
         let Some(fault) = fault else { panic!("no fault") };
         assert_eq!((fault.mark.frame.number(), fault.offset), (3, 22));
         assert_eq!((fault.kind, fault.sample.as_str()), (FaultKind::HeaderValue, "X: ab\\x00c"));
+    }
+
+    #[test]
+    fn a_fault_in_a_line_over_two_frames_names_the_frame_that_carries_it() {
+        let mut script = Script::new();
+        script
+            .client(GET)
+            .server("HTTP/1.1 200 OK\r\nX: a\0")
+            .server("b\r\n\r\n")
+            .fin(Server)
+            .end();
+        let fault = script.given[0].response.clone().and_then(|response| response.fault);
+        assert_eq!(fault.map(|fault| fault.mark.frame.number()), Some(2));
     }
 
     #[test]
