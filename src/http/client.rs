@@ -3,7 +3,7 @@
 use super::body::{Body, Step};
 use super::conversation::{Conversation, Done, Line, Phase};
 use super::detect::{self, Opening};
-use super::pending::{Pending, keep};
+use super::pending::keep;
 use super::scan::{Method, Scan, is_token, request_line};
 use super::{PENDING_MAX, Protocol, State};
 use crate::blind::BlindSpot;
@@ -111,6 +111,9 @@ impl Conversation {
             None => here,
         };
         let doubtful = self.settle_older(at, done);
+        if self.early.as_ref().is_some_and(|early| !early.answers_later_than(at.offset)) {
+            self.drop_awaiting(BlindSpot::Gap);
+        }
         let mut pending = match self.early.take() {
             // A load balancer takes what lies there for the answer, unless it is no response at all.
             Some(early) if !early.is_garbage() && self.queue.is_empty() => early,
@@ -174,8 +177,7 @@ impl Conversation {
             let state = if front.response_complete() {
                 State::Answered
             } else if front.hidden {
-                // A client that does not pipeline has had its answer before it asks again.
-                if front.status().is_some() { State::Answered } else { State::Unknown }
+                front.implied_state()
             } else if front.unpairable && self.response_since {
                 State::Unknown
             } else {
@@ -312,15 +314,6 @@ impl Conversation {
 
 pub(super) fn after_preface(left: u64) -> Phase {
     if left == 0 { Phase::Start } else { Phase::Preface(left) }
-}
-
-impl Pending {
-    /// The response is no HTTP/1 at all.
-    pub(super) fn is_garbage(&self) -> bool {
-        use super::FaultKind::{Http2, NotHttp, Tls};
-        let fault = self.exchange.response.as_ref().and_then(|response| response.fault.as_ref());
-        fault.is_some_and(|fault| matches!(fault.kind, Http2 | NotHttp | Tls))
-    }
 }
 
 #[cfg(test)]

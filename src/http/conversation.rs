@@ -306,16 +306,7 @@ impl Conversation {
         self.response_since = false;
     }
 
-    /// A response that nobody asked for is given out as one.
-    pub(super) fn give_early(&mut self, done: Done<'_>) {
-        if let Some(mut early) = self.early.take() {
-            early.exchange.ordinal = self.requests.saturating_add(1);
-            let state = early.final_state();
-            self.give(early, state, done);
-        }
-    }
-
-    fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_>) {
+    pub(super) fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_>) {
         pending.exchange.state = state;
         done(&pending.exchange);
         self.spare = Some(pending);
@@ -326,7 +317,6 @@ impl Conversation {
 mod tests {
     use super::*;
     use crate::http::script::{GET, OK, Script};
-    use Side::{Client, Server};
     use State::{Answered, Cut, Unanswered, Unknown};
 
     #[test]
@@ -390,50 +380,5 @@ mod tests {
         let mut script = Script::new();
         script.client("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc").end();
         assert_eq!(script.outcomes(), [(0, Unanswered)]);
-    }
-
-    #[test]
-    fn an_unsolicited_response_is_paired_with_the_next_request() {
-        let late = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
-        let mut script = Script::new();
-        script.client(GET).server(OK).server(late).crossing(Client, GET, late.len() as u64).end();
-        assert_eq!(script.outcomes(), [(200, Answered), (408, Answered)]);
-        let unsolicited = |script: &Script| {
-            script.given.last().and_then(|e| e.response.as_ref().map(|r| r.unsolicited))
-        };
-        assert_eq!(unsolicited(&script), Some(true));
-        let mut script = Script::new();
-        script.server(late).end();
-        assert_eq!(script.outcomes(), [(408, Answered)]);
-        assert!(script.given[0].request.is_none());
-        assert_eq!(unsolicited(&script), Some(true));
-    }
-
-    #[test]
-    fn a_response_captured_before_its_request_is_not_unsolicited() {
-        let mut script = Script::new();
-        let at = |offset, acked| At { offset, acked: Some(acked), ..At::default() };
-        let Script { conversation, given, .. } = &mut script;
-        let mut done = |exchange: &Exchange| given.push(exchange.clone());
-        // The server acknowledges a request that the capture shows only later.
-        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut done);
-        conversation.data(Server, at(0, 28), OK.as_bytes(), &mut done);
-        conversation.data(Server, at(40, 56), OK.as_bytes(), &mut done);
-        conversation.data(Client, at(28, 40), GET.as_bytes(), &mut done);
-        conversation.finish(&mut done);
-        assert!(script.given.iter().all(|e| e.response.as_ref().is_none_or(|r| !r.unsolicited)));
-        assert_eq!(script.given.len(), 2);
-    }
-
-    #[test]
-    fn garbage_between_responses_is_nobodys_answer_when_a_real_one_follows() {
-        let mut script = Script::new();
-        script.client(GET).server(&format!("{OK}0junk")).client(GET).server(OK).end();
-        assert_eq!(script.outcomes(), [(200, Answered), (0, Cut), (200, Answered)]);
-        assert!(script.given[1].request.is_none());
-        let mut script = Script::new();
-        script.client(GET).server(&format!("{OK}0junk")).client(GET).end();
-        assert_eq!(script.outcomes(), [(200, Answered), (0, Cut)]);
-        assert!(script.given[1].request.is_some());
     }
 }

@@ -49,6 +49,7 @@ impl Conversation {
 
     fn lose_client(&mut self, why: BlindSpot) {
         self.client.phase = Phase::Lost(why);
+        self.drop_awaiting(why);
         self.client.carry.clear();
         self.client.carried_from = None;
         self.unseen = Some(why);
@@ -60,7 +61,7 @@ impl Conversation {
 impl Conversation {
     /// Bytes behind a gap: more of the response, or of one not seen.
     pub(super) fn server_astray(&mut self, at: At, len: u64, why: BlindSpot) {
-        self.server_hidden(why);
+        self.server_hidden(at.offset + len, why);
         if let Some(response) =
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
             && !response.complete
@@ -90,6 +91,7 @@ impl Conversation {
     }
 
     pub(super) fn server_gap(&mut self, at: At, len: u64, why: BlindSpot, done: Done<'_>) {
+        let end = at.offset.saturating_add(len);
         match self.server.phase {
             Phase::Body(mut body) => {
                 let Some(answering) = self.answering() else { return };
@@ -99,7 +101,7 @@ impl Conversation {
                 let skip = body.skip(len, &mut response.body);
                 response.end = match skip {
                     Skip::Beyond => response.end + (response.body - before),
-                    _ => at.offset.saturating_add(len),
+                    _ => end,
                 };
                 self.server.phase = Phase::Body(body);
                 match skip {
@@ -107,9 +109,9 @@ impl Conversation {
                     Skip::Ends => self.response_ends(done),
                     Skip::Beyond => {
                         self.response_ends(done);
-                        self.lose_server(why, done);
+                        self.lose_server(end, why, done);
                     }
-                    Skip::Lost => self.lose_server(why, done),
+                    Skip::Lost => self.lose_server(end, why, done),
                 }
             }
             Phase::Head => {
@@ -120,30 +122,39 @@ impl Conversation {
                         self.protocol = Protocol::Http1;
                     }
                 }
-                self.lose_server(why, done);
+                self.lose_server(end, why, done);
             }
-            Phase::Start => self.lose_server(why, done),
-            Phase::Lost(_) => self.server_hidden(why),
+            Phase::Start => self.lose_server(end, why, done),
+            Phase::Lost(_) => self.server_hidden(end, why),
             Phase::Preface(_) | Phase::Tunnel | Phase::Opaque => {}
         }
     }
 
-    fn lose_server(&mut self, why: BlindSpot, done: Done<'_>) {
+    /// The place in the server's stream is lost; what is missing or not understood ends at `end`.
+    fn lose_server(&mut self, end: u64, why: BlindSpot, done: Done<'_>) {
         self.server.phase = Phase::Lost(why);
         self.server.carry.clear();
         if let Some(early) = self.early.as_mut().filter(|early| !early.response_complete()) {
             early.hide(why);
         }
-        self.server_hidden(why);
-        if self.queue.len() > 1 {
+        self.server_hidden(end, why);
+        // Missing bytes may become known only after the client, who had them, has asked again.
+        while self.queue.get(1).is_some_and(|next| next.asked_after(end)) {
+            let state = self.queue.front().map_or(State::Unknown, |front| front.implied_state());
+            self.give_front(state, done);
+        }
+        if self.queue.len() > 1 && self.queue.front().is_some_and(|front| !front.asked_after(end)) {
             // Any of them may have been answered there.
             self.give_up_pairing(why, done);
         }
     }
 
-    fn server_hidden(&mut self, why: BlindSpot) {
-        for pending in self.queue.iter_mut().filter(|pending| !pending.response_complete()) {
-            pending.hide(why);
+    /// Bytes before `end` that are missing or not understood may answer the requests that wait.
+    fn server_hidden(&mut self, end: u64, why: BlindSpot) {
+        for pending in &mut self.queue {
+            if !pending.response_complete() && !pending.asked_after(end) {
+                pending.hide(why);
+            }
         }
     }
 }
@@ -214,6 +225,23 @@ mod tests {
         script.client(GET).unseen(Server, 100).client(GET).end();
         assert_eq!(script.outcomes(), [(0, Unknown), (0, Unanswered)]);
         assert!(script.given[0].blind_spots.has(OneDirection));
+    }
+
+    #[test]
+    fn a_gap_found_after_the_next_request_concerns_only_what_was_asked_before() {
+        let mut script = Script::new();
+        let at = |offset, acked| At { offset, acked: Some(acked), ..At::default() };
+        let mut done = |exchange: &super::super::Exchange| script.given.push(exchange.clone());
+        let conversation = &mut script.conversation;
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut done);
+        conversation.data(Server, at(0, 28), chunked.as_bytes(), &mut done);
+        // The client has had 148 bytes, of which the capture shows 48.
+        conversation.data(Client, at(28, 148), GET.as_bytes(), &mut done);
+        conversation.gap(Server, at(48, 28), 100, Gap, &mut done);
+        conversation.data(Server, at(148, 56), OK.as_bytes(), &mut done);
+        assert_eq!(script.outcomes(), [(200, Answered), (200, Answered)]);
+        assert!(script.given[0].blind_spots.has(Gap) && script.given[1].blind_spots.is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod scan;
 #[cfg(test)]
 mod script;
 mod server;
+mod unasked;
 
 pub use conversation::Conversation;
 pub use detect::likely_side;

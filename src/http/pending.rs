@@ -1,7 +1,7 @@
 //! One exchange in the making, with buffers that serve the next one too.
 
 use super::scan::Method;
-use super::{Exchange, HEAD_KEPT, Request, Response, State};
+use super::{Exchange, FaultKind, HEAD_KEPT, Request, Response, State};
 use crate::blind::BlindSpot;
 use crate::tcp::At;
 
@@ -14,7 +14,8 @@ pub(super) struct Pending {
     pub(super) expects: bool,
     /// Bytes of the server that may belong to it were not seen or not understood.
     pub(super) hidden: bool,
-    /// An answer to an earlier request that was not seen may come first.
+    /// An answer to an earlier request that was not seen may come first; of a response without
+    /// request: the server had received a request that was not seen.
     pub(super) doubtful: bool,
     /// Requests before it are missing while others wait, so that no response can be told to be its.
     pub(super) unpairable: bool,
@@ -88,8 +89,33 @@ impl Pending {
         self.exchange.response.as_ref().is_some_and(|response| response.complete)
     }
 
-    pub(super) fn status(&self) -> Option<u16> {
-        self.exchange.response.as_ref().and_then(|response| response.status)
+    /// The client had received the server's stream up to `end` when it asked.
+    pub(super) fn asked_after(&self, end: u64) -> bool {
+        let acked = self.exchange.request.as_ref().and_then(|request| request.acked);
+        acked.is_some_and(|acked| acked >= end)
+    }
+
+    /// The server had received more than the first `start` bytes of the client when it answered.
+    pub(super) fn answers_later_than(&self, start: u64) -> bool {
+        let acked = self.exchange.response.as_ref().and_then(|response| response.acked);
+        acked.is_some_and(|acked| acked > start)
+    }
+
+    /// How it stands when the client goes on although the end of the answer was not seen: a client
+    /// that does not pipeline has had its answer before it asks again.
+    pub(super) fn implied_state(&self) -> State {
+        match &self.exchange.response {
+            Some(response) if response.complete || response.status.is_some() => State::Answered,
+            _ => State::Unknown,
+        }
+    }
+
+    /// The response is no HTTP/1 at all.
+    pub(super) fn is_garbage(&self) -> bool {
+        let fault = self.exchange.response.as_ref().and_then(|response| response.fault.as_ref());
+        fault.is_some_and(|fault| {
+            matches!(fault.kind, FaultKind::Http2 | FaultKind::NotHttp | FaultKind::Tls)
+        })
     }
 
     /// How it stands when nothing more comes.

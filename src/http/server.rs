@@ -2,11 +2,10 @@
 
 use super::body::{Body, Step};
 use super::conversation::{Conversation, Done, Line, Phase};
-use super::detect::{self, ANSWER_BYTES, Answer};
+use super::detect;
 use super::pending::keep;
 use super::scan::{Flaw, Method, Scan, sample, status_line};
 use super::{Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
-use crate::blind::BlindSpot;
 use crate::tcp::At;
 use crate::time::Mark;
 
@@ -22,11 +21,7 @@ impl Conversation {
                 }
                 self.resync_server(done);
             }
-            // Bytes that nobody asked for, and then a response.
-            Phase::Body(Body::Rest) if self.early.is_some() && detect::is_status(bytes) => {
-                self.give_early(done);
-                self.server.phase = Phase::Start;
-            }
+            Phase::Body(Body::Rest) if detect::is_status(bytes) => self.resume_server(done),
             _ => {}
         }
         let mut pos = 0;
@@ -58,15 +53,19 @@ impl Conversation {
                     return self.skip_response(bytes);
                 }
             }
-            None if self.unseen.is_some() || self.asks_unseen(at) => {
+            None if self.unseen.is_some()
+                || (self.asks_unseen(at) && !self.may_be_reordered(at)) =>
+            {
                 return self.skip_response(bytes);
             }
             None => {
                 self.give_early(done);
+                let awaited = self.asks_unseen(at);
                 let mut early = self.blank();
                 early.answer(at);
+                early.doubtful = awaited;
                 if let Some(response) = &mut early.exchange.response {
-                    response.unsolicited = true;
+                    response.unsolicited = !awaited;
                 }
                 self.early = Some(early);
                 return;
@@ -76,27 +75,6 @@ impl Conversation {
         self.response_since |= self.queue.back().is_none_or(|back| !back.unpairable);
         if let Some(front) = self.queue.front_mut() {
             front.answer(at);
-        }
-    }
-
-    /// The server has received bytes that the capture does not show.
-    fn asks_unseen(&self, at: At) -> bool {
-        at.acked.map_or(self.client.end == 0, |acked| acked > self.client.end)
-    }
-
-    /// Passes over the answer to a request that was not seen. Without the method its length is not
-    /// known.
-    fn skip_response(&mut self, bytes: &[u8]) {
-        self.response_since = true;
-        let why = self.unseen.unwrap_or(BlindSpot::Gap);
-        self.server.phase = Phase::Lost(why);
-        match detect::status(bytes) {
-            Some(status) => {
-                self.protocol = Protocol::Http1;
-                self.responses = self.responses.saturating_add(u32::from(status >= 200));
-            }
-            None if self.protocol == Protocol::Unknown => self.give_up(Protocol::Other),
-            None => {}
         }
     }
 
@@ -144,72 +122,6 @@ impl Conversation {
         pos
     }
 
-    /// Whether the head is or may become one; if not, the phase is no longer `Head`. When it takes
-    /// more bytes to tell, those at hand are put aside.
-    fn begins_as_response(&mut self, at: At, bytes: &[u8]) -> bool {
-        let carried = self.server.carry.len();
-        if carried >= ANSWER_BYTES {
-            return true;
-        }
-        let mut first = [0; ANSWER_BYTES];
-        let new = bytes.len().min(ANSWER_BYTES - carried);
-        first[..carried].copy_from_slice(&self.server.carry);
-        first[carried..carried + new].copy_from_slice(&bytes[..new]);
-        match detect::answer(&first[..carried + new]) {
-            Answer::Status => true,
-            Answer::More => {
-                self.server.carry.extend_from_slice(bytes);
-                self.extend_head(at, bytes);
-                false
-            }
-            Answer::Not(kind) => {
-                let mut shown = std::mem::take(&mut self.server.carry);
-                shown.extend_from_slice(&bytes[..bytes.len().min(64)]);
-                self.not_a_response(at.mark, kind, &shown);
-                false
-            }
-        }
-    }
-
-    /// The bytes are no response. As HTTP/0.9 they are the body; some proxies pass that on.
-    fn not_a_response(&mut self, mark: Mark, kind: FaultKind, shown: &[u8]) {
-        if self.protocol == Protocol::Unknown {
-            // The server speaks first, and not HTTP.
-            self.early = None;
-            return self.give_up(Protocol::Other);
-        }
-        let unasked = self.early_is_read();
-        let Some(answering) = self.answering() else { return };
-        let simple = answering.method == Method::Simple && kind == FaultKind::NotHttp;
-        let Some(response) = &mut answering.exchange.response else { return };
-        let mark = if response.end > response.start { response.first } else { mark };
-        response.framing = Framing::UntilClose;
-        response.closes = true;
-        // What waited in the head is content now.
-        response.head.clear();
-        response.head_len = 0;
-        response.body = response.end - response.start;
-        if !simple {
-            response.fault = Some(Fault { mark, offset: 0, kind, sample: sample(shown, 0) });
-        }
-        let body = match kind {
-            FaultKind::NotHttp if !unasked => Body::UntilClose,
-            _ => Body::Rest,
-        };
-        self.server.phase = Phase::Body(body);
-        self.responses = self.responses.saturating_add(u32::from(simple));
-    }
-
-    /// The stream ended before the first bytes told what they are.
-    pub(super) fn resolve_answer(&mut self) {
-        if self.server.phase == Phase::Head && self.server.scan.lines == 0 {
-            let shown = std::mem::take(&mut self.server.carry);
-            if detect::answer(&shown) == Answer::More && !b"HTTP/".starts_with(&shown) {
-                self.not_a_response(Mark::default(), FaultKind::NotHttp, &shown);
-            }
-        }
-    }
-
     pub(super) fn status(&mut self, status: Option<u16>) {
         let Some(response) =
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
@@ -237,7 +149,7 @@ impl Conversation {
         }
     }
 
-    fn extend_head(&mut self, at: At, bytes: &[u8]) {
+    pub(super) fn extend_head(&mut self, at: At, bytes: &[u8]) {
         let Some(response) =
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
         else {
@@ -346,21 +258,6 @@ impl Conversation {
         self.settle(done);
     }
 
-    /// A response that nobody asked for is being read.
-    pub(super) fn early_is_read(&self) -> bool {
-        self.early.as_ref().is_some_and(|early| !early.response_complete())
-    }
-
-    /// Garbage that lay there before the request is its answer when no other came.
-    pub(super) fn join_garbage(&mut self) {
-        if let Some(front) =
-            self.queue.front_mut().filter(|front| front.exchange.response.is_none())
-            && let Some(mut early) = self.early.take_if(|early| early.is_garbage())
-        {
-            front.exchange.response = early.exchange.response.take();
-        }
-    }
-
     pub(super) fn server_ended(&mut self, done: Done<'_>) {
         self.resolve_answer();
         let until_close = self.server.phase == Phase::Body(Body::UntilClose);
@@ -390,10 +287,6 @@ mod tests {
         script.client(GET).says(Server, bytes).fin(Server).end();
         assert_eq!(script.given.len(), 1);
         (script.given[0].response.clone().unwrap_or_default(), script.given[0].state)
-    }
-
-    fn fault(bytes: &[u8]) -> Option<FaultKind> {
-        answer(bytes).0.fault.map(|fault| fault.kind)
     }
 
     #[test]
@@ -482,24 +375,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_named() {
-        assert_eq!(fault(b"<html>hello</html>"), Some(FaultKind::NotHttp));
-        assert_eq!(fault(b"\x15\x03\x01\0\x02\x02\x46"), Some(FaultKind::Tls));
-        assert_eq!(fault(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"), Some(FaultKind::Http2));
-        assert_eq!(fault(b"\0\0"), Some(FaultKind::NotHttp));
-        assert_eq!(answer(b"<html>").1, Answered);
-        assert_eq!(answer(b"\x15\x03\x01\0\x02\x02\x46").1, Cut);
-    }
-
-    #[test]
-    fn an_answer_to_http_0_9_needs_no_status_line() {
-        let mut script = Script::new();
-        script.client("GET /old\r\n").server("<html>").fin(Server).end();
-        let response = script.given[0].response.clone().unwrap_or_default();
-        assert_eq!((script.given[0].state, response.fault, response.body), (Answered, None, 6));
-    }
-
-    #[test]
     fn a_faulty_head_is_read_on_where_its_end_is_clear() {
         let cases: [(&str, FaultKind); 9] = [
             ("HTTP/1.3 200 OK\r\nContent-Length: 2", FaultKind::Version),
@@ -544,6 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_in_a_line_over_two_frames_names_the_frame_that_carries_it() {
+        let mut script = Script::new();
+        script
+            .client(GET)
+            .server("HTTP/1.1 200 OK\r\nX: a\0")
+            .server("b\r\n\r\n")
+            .fin(Server)
+            .end();
+        let fault = script.given[0].response.clone().and_then(|response| response.fault);
+        assert_eq!(fault.map(|fault| fault.mark.frame.number()), Some(2));
+    }
+
+    #[test]
     fn a_broken_chunk_ends_what_can_be_read() {
         let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n";
         let (response, state) = answer(bytes);
@@ -565,14 +453,5 @@ mod tests {
         assert_eq!(response.fault.map(|fault| fault.kind), Some(FaultKind::HeadTooLarge));
         assert_eq!(response.head_len, head.len() as u64 + 21);
         assert_eq!((response.head.len(), script.given[0].state), (HEAD_KEPT, Answered));
-    }
-
-    #[test]
-    fn a_server_that_speaks_first_is_another_protocol() {
-        for banner in ["220 mail.example.org ESMTP\r\n", "SSH-2.0-OpenSSH\r\n", "J\0\0\0\n8.0\0"] {
-            let mut script = Script::new();
-            script.server(banner).client("EHLO a\r\n").end();
-            assert_eq!((script.protocol(), script.given.len()), (Protocol::Other, 0), "{banner}");
-        }
     }
 }
