@@ -126,7 +126,13 @@ impl Engine {
             counts: &mut self.counts,
             all: self.options.exchanges,
         };
+        if segment.flags.syn() {
+            sink.conversation.opening(segment.mark);
+        }
         connection.on_segment(segment, &mut sink);
+        if connection.flow.opening.ack == Some(segment.mark) {
+            sink.conversation.opening(segment.mark);
+        }
         let over = turn.over;
         if !self.fresh.is_empty() {
             for exchange in self.fresh.drain(..) {

@@ -192,6 +192,13 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The RST has another time to live than its sender's other packets. Routes change by a hop now
+    /// and then, and a host sends RST as it sends everything else.
+    pub fn alien(&self, close: &Ending) -> bool {
+        let usual = self.flow.half(close.side).ttl;
+        close.kind == EndingKind::Rst && usual != 0 && close.ttl.abs_diff(usual) > 1
+    }
+
     /// Whether `silence` before the client's close looks like a timer of the load balancer, and
     /// how sure that is.
     pub fn timer(&self, silence: i64) -> Option<Confidence> {

@@ -71,8 +71,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
     let sender = case.flow.half(close.side);
-    // Routes change by a hop now and then, and a host sends RST as it sends everything else.
-    let alien = sender.ttl != 0 && close.ttl.abs_diff(sender.ttl) > 1;
+    let alien = case.alien(close);
     let fast = close.side == Side::Server && case.too_fast(close);
     if !(alien || fast) {
         return None;

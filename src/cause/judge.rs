@@ -1,7 +1,7 @@
 //! From a case to a finding: the first rule that fits, and what blind spots leave of its
 //! confidence.
 
-use super::{ALL, Case, Confidence, Finding, Kind};
+use super::{ALL, Case, Confidence, Finding, Kind, inconclusive};
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::http::State;
 
@@ -16,12 +16,17 @@ pub fn needs_wider(case: &Case<'_>) -> bool {
 
 /// The finding that a case amounts to, if it is one.
 pub fn judge(case: &Case<'_>) -> Option<Finding> {
-    let (cause, verdict) =
+    let (mut cause, mut verdict) =
         ALL.iter().find_map(|cause| (cause.detect)(case).map(|verdict| (*cause, verdict)))?;
     let flow = case.flow;
     let mut blind_spots = flow.blind_spots;
     if let Some(exchange) = case.exchange {
         blind_spots = blind_spots.with(exchange.blind_spots);
+    }
+    let mut confidence = weigh(verdict.confidence, blind_spots, case);
+    if confidence.is_none() {
+        (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
+        confidence = Some(verdict.confidence);
     }
     let guilty = verdict.evidence.first()?;
     Some(Finding {
@@ -32,7 +37,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         client: flow.client,
         server: flow.server,
         responsible: verdict.responsible.unwrap_or(cause.responsible),
-        confidence: weigh(verdict.confidence, blind_spots, case),
+        confidence: confidence?,
         vantage: case.vantage(),
         exchange: case.exchange.map(|exchange| Box::new(exchange.clone())),
         outstanding: case.request().map(|request| guilty.mark.at.nanos_since(request.first.at)),
@@ -43,11 +48,11 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// What blind spots leave of a rule's confidence.
+/// What blind spots leave of a rule's confidence; `None` when it was the least one before.
 ///
 /// A missing handshake hides nothing about an exchange that others on the same connection
 /// preceded, and a complete exchange stands for itself. One direction alone leaves little.
-fn weigh(confidence: Confidence, spots: BlindSpots, case: &Case<'_>) -> Confidence {
+fn weigh(confidence: Confidence, spots: BlindSpots, case: &Case<'_>) -> Option<Confidence> {
     let complete = case.exchange.is_some_and(|exchange| exchange.state == State::Answered);
     let seasoned = case.exchange.is_some_and(|exchange| exchange.ordinal > 1);
     let lowered = spots.iter().any(|spot| match spot {
@@ -58,11 +63,10 @@ fn weigh(confidence: Confidence, spots: BlindSpots, case: &Case<'_>) -> Confiden
         | BlindSpot::CaptureEnd
         | BlindSpot::Evicted => true,
     });
-    if spots.has(BlindSpot::OneDirection) {
-        Confidence::Possible
-    } else if lowered {
-        confidence.min(Confidence::Likely)
-    } else {
-        confidence
+    match confidence {
+        _ if !lowered => Some(confidence),
+        Confidence::Possible => None,
+        _ if spots.has(BlindSpot::OneDirection) => Some(Confidence::Possible),
+        _ => Some(Confidence::Likely),
     }
 }

@@ -100,7 +100,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.close_of(Side::Server)?;
-    if !case.reused() || case.coverage(close) != Coverage::Nothing {
+    if !case.reused() || case.coverage(close) != Coverage::Nothing || case.alien(close) {
         return None;
     }
     if let Some(client) = case.closed_by_client()

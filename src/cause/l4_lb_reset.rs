@@ -74,25 +74,24 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
-/// Idle time-outs after which these devices forget a flow: Azure 240 s, AWS NLB, GWLB and NAT
-/// gateway 350 s, GCP and AWS connection tracking 600 s and 432 000 s.
-const TIMERS: [(i64, &str); 3] = [
-    (600, "GCP's 600 s"),
-    (350, "an AWS NLB's, GWLB's or NAT gateway's 350 s"),
-    (240, "Azure's 240 s"),
-];
+/// Idle time after which an AWS Network Load Balancer, Gateway Load Balancer or NAT gateway forgets
+/// a flow and answers its next packet with RST, nanoseconds.
+const FORGETS: i64 = 350_000_000_000;
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let close = stale(case)?;
     let idle = case.exchange?.idle_before?;
-    let (_, whose) = TIMERS.iter().find(|(seconds, _)| idle >= seconds * 1_000_000_000)?;
+    if idle < FORGETS {
+        return None;
+    }
     let mut evidence = vec![case.ending(close, "answers the request at once; no FIN came before")];
     evidence.extend(case.asked("the first bytes after the idle time"));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
         summary: format!(
-            "the request was reset {} after it was sent, on a connection idle for {}, past {whose}",
+            "the request was reset {} after it was sent, on a connection idle for {}, longer than \
+             the 350 s of AWS layer-4 load balancers and NAT gateways",
             span(case.outstanding(close.mark)),
             span(idle)
         ),

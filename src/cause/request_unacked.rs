@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::flow::Vantage;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -77,11 +78,16 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if case.closed_by_server().is_some() {
         return None;
     }
-    let lost = case
-        .flow
-        .lost(Side::Client)
-        .filter(|lost| (request.start..request.end).contains(&lost.offset))?;
-    if case.flow.half(Side::Client).acked > request.start {
+    // One repetition is enough when the load balancer gives up on it.
+    let client = case.flow.half(Side::Client);
+    let lost = case.flow.lost(Side::Client).or_else(|| {
+        let lost = client.retransmission.filter(|lost| lost.offset >= client.acked);
+        lost.filter(|_| case.closed_by_client().is_some())
+    })?;
+    if !(request.start..request.end).contains(&lost.offset) {
+        return None;
+    }
+    if client.acked > request.start {
         return None;
     }
     let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
@@ -106,13 +112,14 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             lost.times + 1,
             span(case.outstanding(until))
         ),
-        responsible: None,
+        responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::cause::fixture::{ASKED, S, START, Scene};
+    use crate::flow::Vantage;
     use crate::tcp::Side;
 
     #[test]

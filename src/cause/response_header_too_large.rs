@@ -68,6 +68,9 @@ const SMALLEST_LIMIT: u64 = 4096;
 /// AWS Application Load Balancer: 32 KiB for the whole header section.
 const ALB_LIMIT: u64 = 32 * 1024;
 
+/// HAProxy's `tune.bufsize`, nginx' usual `proxy_buffer_size` being smaller.
+const COMMON_LIMIT: u64 = 16 * 1024;
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let response = case.response()?;
     let over = response.head_len > ALB_LIMIT;
@@ -84,7 +87,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     let close = case.closed_by_client()?;
     Some(Verdict {
-        confidence: if over { Confidence::Certain } else { Confidence::Likely },
+        confidence: match response.head_len {
+            _ if over => Confidence::Certain,
+            length if length > COMMON_LIMIT => Confidence::Likely,
+            _ => Confidence::Possible,
+        },
         evidence: [
             case.answered(format!("{} bytes of header so far", response.head_len)),
             Some(case.ending(close, "the load balancer gives up while the header still comes")),

@@ -73,6 +73,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let response = case.response()?;
     let close = case.closed_by_client()?;
+    if !case.request()?.complete {
+        return None; // the load balancer's client may be the one that stopped
+    }
     let silence = case.silence_before(close.mark);
     let confidence = case.timer(silence)?;
     let mut evidence = vec![

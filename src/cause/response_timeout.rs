@@ -76,6 +76,10 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.closed_by_client()?;
+    // Otherwise the target may not have received it, or the load balancer's client is the slow one.
+    if !request.complete || case.flow.half(Side::Client).acked < request.end {
+        return None;
+    }
     let silence = case.silence_before(close.mark);
     let confidence = case.timer(silence)?;
     let mut evidence = vec![

@@ -94,10 +94,14 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             Confidence::Likely
         },
         evidence,
-        summary: format!(
-            "the target sent FIN {} after the request, and no byte of a response",
-            span(case.outstanding(close.mark))
-        ),
+        summary: if coverage == Coverage::Nothing {
+            "the target sent FIN before the request reached it, on a fresh connection".to_owned()
+        } else {
+            format!(
+                "the target sent FIN {} after the request, and no byte of a response",
+                span(case.outstanding(close.mark))
+            )
+        },
         responsible: None,
     })
 }

@@ -71,7 +71,8 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let response = case.response().filter(|response| response.complete)?;
     let status = response.status.filter(|status| (500..=599).contains(status))?;
-    if response.unsolicited || case.exchange?.state != State::Answered {
+    let crossed = response.acked.zip(case.request()).is_some_and(|(acked, r)| acked <= r.start);
+    if response.unsolicited || crossed || case.exchange?.state != State::Answered {
         return None;
     }
     Some(Verdict {

@@ -138,6 +138,13 @@ impl Conversation {
         }
     }
 
+    /// The handshake went on: the time before the first request counts from here.
+    pub fn opening(&mut self, mark: Mark) {
+        if self.requests == 0 && self.client.end == 0 {
+            self.last_byte = Some(mark.at);
+        }
+    }
+
     /// Takes bytes of `side`, in order and without repetition. `done` receives the exchanges that
     /// are settled by them.
     pub fn data(&mut self, side: Side, at: At, bytes: &[u8], done: Done<'_>) {
