@@ -194,6 +194,12 @@ impl Engine {
             connection.finish(&mut sink);
             sink.finish();
             let flow = &mut connection.flow;
+            let lost = flow.lost(Side::Server).map(|lost| lost.offset);
+            let undelivered = conversation.last().filter(|last| {
+                let end = last.response.as_ref().map(|response| response.end);
+                lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
+            });
+            talk.suspects.extend(undelivered.cloned());
             flow.requests = conversation.requests();
             flow.responses = conversation.responses();
             flow.protocol = conversation.protocol();

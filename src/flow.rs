@@ -68,6 +68,12 @@ impl Flow {
         &mut self.halves[side as usize]
     }
 
+    /// Bytes of `side` that were repeated more than once and never acknowledged.
+    pub fn lost(&self, side: Side) -> Option<Retransmission> {
+        let half = self.half(side);
+        half.retransmission.filter(|last| last.times >= 2 && last.offset >= half.acked)
+    }
+
     /// Address of `side`.
     pub fn endpoint(&self, side: Side) -> Endpoint {
         match side {

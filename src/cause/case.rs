@@ -72,6 +72,21 @@ impl<'a> Case<'a> {
         self.failed().filter(|_| self.response().is_none())
     }
 
+    /// The request of an exchange whose response left the target whole, was repeated, and never
+    /// acknowledged: answered as seen here, not as seen by the client.
+    pub fn undelivered(&self) -> Option<&'a Request> {
+        let (request, response) = (self.request()?, self.response()?);
+        let lost = self.flow.lost(Side::Server)?;
+        (self.exchange?.state == State::Answered && lost.offset < response.end).then_some(request)
+    }
+
+    /// `side` sent the same bytes again and again at the end.
+    pub fn repeats(&self, side: Side) -> bool {
+        self.flow.half(side).retransmission.is_some_and(|last| {
+            last.times >= 2 && last.offset + u64::from(last.len) >= self.flow.half(side).sent
+        })
+    }
+
     /// The first FIN or RST of `side` that its peer obeys.
     pub fn close_of(&self, side: Side) -> Option<&'a Ending> {
         self.flow.endings.iter().find(|ending| {

@@ -2,7 +2,6 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
-use crate::flow::Ending;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -97,4 +96,28 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+
+    #[test]
+    fn a_close_at_an_odd_moment_is_the_client() {
+        let waited = 3 * S + 370 * MS;
+        let scene = Scene::asked().balancer_fin(ASKED + waited, waited);
+        assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn a_close_after_a_round_time_is_a_timer() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-timeout"));
+    }
+
+    #[test]
+    fn a_close_of_the_target_is_not_the_client() {
+        let scene = Scene::asked().target_fin(ASKED + S, 300).balancer_fin(ASKED + 2 * S, 2 * S);
+        assert!(scene.rule("client-abort").is_none());
+    }
 }

@@ -90,3 +90,21 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{MS, Scene, mark};
+
+    #[test]
+    fn a_reset_answers_the_syn() {
+        assert_eq!(Scene::syn().target_rst(MS, 0).cause(), Some("connect-refused"));
+    }
+
+    #[test]
+    fn a_reset_after_syn_ack_is_no_refusal() {
+        let scene = Scene::syn()
+            .with(|scene| scene.flow.opening.syn_ack = Some(mark(MS)))
+            .target_rst(2 * MS, 0);
+        assert!(scene.rule("connect-refused").is_none());
+    }
+}

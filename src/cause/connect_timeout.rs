@@ -112,3 +112,39 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     unanswered(case)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{MS, S, Scene, mark};
+    use crate::tcp::Side;
+
+    fn two_syns(waited: i64) -> Scene {
+        Scene::syn().with(|scene| {
+            scene.flow.opening.syns = 2;
+            scene.flow.opening.last_syn = Some(mark(S));
+            scene.flow.half_mut(Side::Client).packets = 2;
+            scene.wider.advance(mark(S + waited).at);
+        })
+    }
+
+    #[test]
+    fn repeated_syns_without_any_answer() {
+        let scene = two_syns(2 * S);
+        assert_eq!(scene.cause(), Some("connect-timeout"));
+        let verdict = scene.rule("connect-timeout").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn a_syn_just_before_the_end_of_the_capture_says_nothing() {
+        let scene = Scene::syn().with(|scene| scene.wider.advance(mark(500 * MS).at));
+        assert_eq!(scene.cause(), None);
+    }
+
+    #[test]
+    fn an_answer_of_any_kind_is_no_silence() {
+        let scene = two_syns(2 * S).with(|scene| scene.flow.half_mut(Side::Server).packets = 1);
+        assert!(scene.rule("connect-timeout").is_none());
+    }
+}

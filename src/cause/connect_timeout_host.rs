@@ -77,3 +77,26 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ..verdict
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{S, Scene, mark};
+    use crate::flow::Vantage;
+
+    fn silent(vantage: Vantage) -> Scene {
+        Scene::syn().with(|scene| {
+            scene.flow.vantage = vantage;
+            scene.wider.advance(mark(2 * S).at);
+        })
+    }
+
+    #[test]
+    fn a_capture_at_the_target_blames_the_host() {
+        assert_eq!(silent(Vantage::Server).cause(), Some("connect-timeout-host"));
+    }
+
+    #[test]
+    fn a_capture_at_the_load_balancer_cannot() {
+        assert_eq!(silent(Vantage::Client).cause(), Some("connect-timeout"));
+    }
+}

@@ -121,3 +121,18 @@ fn meaning(icmp: &IcmpError) -> &'static str {
         _ => "destination unreachable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::Scene;
+
+    #[test]
+    fn an_icmp_error_answers_the_syn() {
+        assert_eq!(Scene::syn().icmp(3, 1, None).cause(), Some("connect-unreachable"));
+    }
+
+    #[test]
+    fn fragmentation_needed_is_no_answer_to_a_syn() {
+        assert!(Scene::syn().icmp(3, 4, Some(1400)).rule("connect-unreachable").is_none());
+    }
+}

@@ -61,3 +61,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, MS, Scene};
+
+    #[test]
+    fn a_failed_request_with_a_close_is_never_left_out() {
+        let verdict = Scene::asked().target_fin(ASKED + MS, 300).rule("inconclusive");
+        assert_eq!(verdict.map(|verdict| verdict.confidence), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn an_answered_request_is_no_failure() {
+        assert!(
+            Scene::answered(200).target_fin(ASKED + 20 * MS, 300).rule("inconclusive").is_none()
+        );
+    }
+}

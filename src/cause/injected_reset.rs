@@ -1,4 +1,4 @@
-//! a RST in the target's name that the target did not send.
+//! a RST that the host in whose name it came did not send.
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::EndingKind;
@@ -7,18 +7,20 @@ use crate::tcp::Side;
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
     id: "injected-reset",
-    summary: "a RST in the target's name that the target did not send",
+    summary: "a RST that the host in whose name it came did not send",
     explanation: "\
-        A RST that carries the target's address and port killed the connection, but it does \
-        not look like the target's other packets. Firewalls, intrusion-prevention systems and \
-        other boxes in the path end connections in this way: they forge a RST to each side \
-        with the right sequence number. To the load balancer it is the target that reset.\n\n\
+        A RST that carries the target's address and port (or, captured at the target, the load \
+        balancer's) killed the connection, but it does not look like the other packets of that \
+        host. Firewalls, intrusion-prevention systems and other boxes in the path end \
+        connections in this way: they forge a RST to each side with the right sequence number. \
+        The load balancer believes that the target has reset, and the target that the load \
+        balancer has.\n\n\
         What gives it away is what the box cannot or does not copy: the time to live (it \
-        stands fewer or more hops away than the target), the IP identification, the window, \
-        TCP options such as timestamps, or the time: a RST that arrives sooner after the \
-        request than half the shortest round trip to the target cannot have come from there. \
-        None of these alone is proof: routes change, and load balancers in front of a target \
-        may answer with another time to live.\n\n\
+        stands fewer or more hops away than the host in whose name it speaks), the IP \
+        identification, the window, TCP options such as timestamps, or the time: a RST that \
+        arrives sooner after the request than half the shortest round trip to the target \
+        cannot have come from there. None of these alone is proof: routes change, and load \
+        balancers in front of a target may answer with another time to live.\n\n\
         The proof is a second capture. At the target the RST does not leave, or a RST arrives \
         there that the load balancer never sent. If the target did send it, the cause is \
         target-rst-no-response. If the RST has no ACK flag and the connection was idle, the \
@@ -94,4 +96,30 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         summary: format!("the RST does not fit the host in whose name it came: {note}"),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, Scene, TTL};
+
+    fn reset(ttl: u8) -> Scene {
+        Scene::asked_first()
+            .target_rst(ASKED + MS, END)
+            .with(|scene| scene.flow.endings[0].ttl = ttl)
+    }
+
+    #[test]
+    fn another_time_to_live_is_another_sender() {
+        assert_eq!(reset(TTL + 60).cause(), Some("injected-reset"));
+    }
+
+    #[test]
+    fn the_usual_time_to_live_is_the_target() {
+        assert_eq!(reset(TTL).cause(), Some("target-rst-no-response"));
+        assert_eq!(
+            reset(TTL - 1).cause(),
+            Some("target-rst-no-response"),
+            "routes differ by a hop"
+        );
+    }
 }

@@ -137,3 +137,51 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::What;
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+
+    #[test]
+    fn at_the_load_balancer_the_fin_comes_after_the_request_and_does_not_cover_it() {
+        let scene = Scene::asked().target_fin(ASKED + 5 * MS, START).bare_rst(ASKED + 10 * MS);
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+        let verdict = scene.rule("keepalive-race").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Certain);
+        let what: Vec<_> = verdict.evidence.iter().map(|evidence| evidence.what).collect();
+        assert_eq!(what, [What::Fin, What::Request, What::Rst]);
+    }
+
+    #[test]
+    fn at_the_target_the_fin_leaves_before_the_request_comes() {
+        let scene = Scene::asked().target_fin(ASKED - 5 * MS, START).bare_rst(ASKED + MS);
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn a_reset_that_crosses_the_request_races_as_well() {
+        let scene = Scene::asked().target_rst(ASKED + 5 * MS, START);
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn a_fin_that_covers_the_request_is_no_race() {
+        let scene = Scene::asked().target_fin(ASKED + 5 * MS, END);
+        assert_eq!(scene.cause(), Some("target-fin-no-response"));
+    }
+
+    #[test]
+    fn a_new_connection_cannot_race() {
+        let scene = Scene::asked_first().target_fin(ASKED + 5 * MS, START);
+        assert!(scene.rule("keepalive-race").is_none());
+    }
+
+    #[test]
+    fn a_connection_that_the_load_balancer_had_closed_is_no_race() {
+        let scene =
+            Scene::asked().balancer_fin(ASKED - 9 * MS, 0).target_fin(ASKED - 5 * MS, START);
+        assert!(scene.rule("keepalive-race").is_none());
+    }
+}

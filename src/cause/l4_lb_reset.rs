@@ -99,3 +99,27 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, S, Scene};
+
+    fn idle(seconds: i64) -> Scene {
+        Scene::asked().with(|scene| scene.exchange().idle_before = Some(seconds * S))
+    }
+
+    #[test]
+    fn a_reset_past_the_idle_limit_of_a_network_load_balancer() {
+        assert_eq!(idle(351).bare_rst(ASKED + MS).cause(), Some("l4-lb-reset"));
+    }
+
+    #[test]
+    fn a_short_idle_time_is_not_its_limit() {
+        assert_eq!(idle(5).bare_rst(ASKED + MS).cause(), Some("stale-flow-reset"));
+    }
+
+    #[test]
+    fn a_target_that_knew_the_connection_is_not_it() {
+        assert_eq!(idle(351).target_rst(ASKED + MS, END).cause(), Some("target-rst-no-response"));
+    }
+}

@@ -17,8 +17,8 @@ pub(super) const CAUSE: Cause = Cause {
         old worker processes are ended after a limit, a Kubernetes pod of the proxy that was \
         terminated.\n\n\
         At the load balancer many FINs or RSTs leave within a fraction of a second, without a \
-        close from the client side; at the target they all arrive together, health checks of \
-        this node stop too when the node itself went away.\n\n\
+        close from the client side; at the target they all arrive together. If the node itself \
+        went away, its health checks stop too.\n\n\
         A single close at a constant silence is response-timeout; several that started \
         together and timed out together are as well. A single close at an odd moment is \
         client-abort. If the target closes them together, it was a restart of the target: \
@@ -99,4 +99,40 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+    use crate::time::Timestamp;
+
+    /// One of three connections closed within 20 ms, the others after `silence`.
+    fn three(silence: i64) -> Scene {
+        let waited = S + 300 * MS;
+        Scene::asked().balancer_fin(ASKED + waited, waited).with(|scene| {
+            let client = scene.flow.client;
+            for after in [10 * MS, 20 * MS] {
+                let at = Timestamp(ASKED + waited + after);
+                scene.wider.learn_cut(client, silence, at);
+                scene.wider.learn_close(client, at);
+            }
+            scene.wider.seal();
+        })
+    }
+
+    #[test]
+    fn connections_of_different_age_that_end_together_are_cut() {
+        assert_eq!(three(200 * MS).cause(), Some("lb-cut"));
+    }
+
+    #[test]
+    fn requests_sent_together_time_out_together() {
+        assert_eq!(three(S + 300 * MS).cause(), Some("response-timeout"));
+    }
+
+    #[test]
+    fn a_single_close_is_no_cut() {
+        let scene = Scene::asked().balancer_fin(ASKED + S, S);
+        assert!(scene.rule("lb-cut").is_none());
+    }
 }

@@ -6,6 +6,9 @@ mod case;
 mod judge;
 mod wider;
 
+#[cfg(test)]
+mod fixture;
+
 mod client_abort;
 mod connect_refused;
 mod connect_timeout;

@@ -37,7 +37,8 @@ pub(super) const CAUSE: Cause = Cause {
         "Run tracepath -n <target> in both directions: it prints the MTU of each hop",
         "Compare the MSS in SYN and SYN-ACK with the interface: ip link show, ip route get \
          <target>",
-        "Capture icmp[0] == 3 and icmp[1] == 4 at the sender: does the message arrive",
+        "Run tcpdump -ni any 'icmp[0] == 3 and icmp[1] == 4' at the sender: does the message \
+         arrive",
     ],
     fix: &[
         "Let ICMP fragmentation needed (type 3 code 4; ICMPv6 type 2) through security groups, \
@@ -65,23 +66,16 @@ pub(super) const CAUSE: Cause = Cause {
 
 /// Payload that hardly any path with a broken MTU carries; below it size is not the reason.
 const LARGE: u32 = 1000;
-/// Repetitions that show a hole is not chance.
-const REPEATED: u16 = 2;
-
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.failed()?;
-    if case.closed_by_server().is_some() {
+    if case.failed().or(case.undelivered()).is_none() || case.closed_by_server().is_some() {
         return None;
     }
     let (side, lost) = [Side::Client, Side::Server].into_iter().find_map(|side| {
-        let half = case.flow.half(side);
-        let lost = half.retransmission.filter(|lost| {
-            lost.len >= LARGE
-                && lost.times >= REPEATED
-                && lost.offset >= half.acked
-                && half.largest_acked < lost.len
-        })?;
-        Some((side, lost))
+        let lost = case.flow.lost(side)?;
+        // When the other side repeats too, small segments do not arrive either.
+        let one_way = case.flow.lost(!side).is_none() && !case.repeats(!side);
+        let large = lost.len >= LARGE && case.flow.half(side).largest_acked < lost.len;
+        (large && one_way).then_some((side, lost))
     })?;
     let told = case.flow.icmp.iter().find(|icmp| icmp.mtu.is_some());
     let small = case.flow.half(side).largest_acked > 0 || case.flow.opening.ack.is_some();
@@ -110,4 +104,37 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::tcp::Side;
+
+    #[test]
+    fn full_size_segments_vanish() {
+        let scene = Scene::asked().repeated(Side::Client, START, 1448, 3);
+        assert_eq!(scene.cause(), Some("mtu-blackhole"));
+    }
+
+    #[test]
+    fn a_router_that_says_so_makes_it_certain() {
+        let scene = Scene::asked().repeated(Side::Client, START, 1448, 3).icmp(3, 4, Some(1400));
+        let verdict = scene.rule("mtu-blackhole").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn small_segments_vanish_for_another_reason() {
+        let scene = Scene::asked().repeated(Side::Client, START, 200, 3);
+        assert_eq!(scene.cause(), Some("request-unacked"));
+    }
+
+    #[test]
+    fn a_target_that_closes_hears_us() {
+        let scene =
+            Scene::asked().repeated(Side::Client, START, 1448, 3).target_fin(ASKED + MS, END);
+        assert!(scene.rule("mtu-blackhole").is_none());
+    }
 }

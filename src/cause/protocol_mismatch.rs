@@ -91,3 +91,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::Scene;
+    use crate::http::FaultKind;
+
+    #[test]
+    fn tls_or_http2_bytes_answer_plain_http() {
+        for kind in [FaultKind::Tls, FaultKind::Http2] {
+            assert_eq!(Scene::answered_in_part().fault(kind).cause(), Some("protocol-mismatch"));
+        }
+    }
+
+    #[test]
+    fn other_junk_is_no_protocol() {
+        let scene = Scene::answered_in_part().fault(FaultKind::NotHttp);
+        assert!(scene.rule("protocol-mismatch").is_none());
+    }
+}

@@ -77,11 +77,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if case.closed_by_server().is_some() {
         return None;
     }
-    let client = case.flow.half(Side::Client);
-    let lost = client.retransmission.filter(|lost| {
-        lost.offset >= client.acked && lost.offset >= request.start && lost.offset < request.end
-    })?;
-    if client.acked > request.start || lost.times < 2 {
+    let lost = case
+        .flow
+        .lost(Side::Client)
+        .filter(|lost| (request.start..request.end).contains(&lost.offset))?;
+    if case.flow.half(Side::Client).acked > request.start {
         return None;
     }
     let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
@@ -108,4 +108,25 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, S, START, Scene};
+    use crate::tcp::Side;
+
+    #[test]
+    fn a_request_repeated_in_vain() {
+        let scene = Scene::asked()
+            .repeated(Side::Client, START, 200, 5)
+            .balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("request-unacked"));
+    }
+
+    #[test]
+    fn an_acknowledged_request_is_waited_for() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert!(scene.rule("request-unacked").is_none());
+        assert_eq!(scene.cause(), Some("response-timeout"));
+    }
 }

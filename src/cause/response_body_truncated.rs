@@ -91,3 +91,29 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, Scene};
+
+    #[test]
+    fn the_target_closes_inside_the_body() {
+        let at = ASKED + 20 * MS;
+        let fin = Scene::answered_in_part().target_fin(at, END);
+        let rst = Scene::answered_in_part().target_rst(at, END);
+        assert_eq!(fin.cause(), Some("response-body-truncated"));
+        assert_eq!(rst.cause(), Some("response-body-truncated"));
+    }
+
+    #[test]
+    fn a_close_of_the_load_balancer_is_not_the_target() {
+        let scene = Scene::answered_in_part().balancer_fin(ASKED + 200 * MS, 190 * MS);
+        assert!(scene.rule("response-body-truncated").is_none());
+    }
+
+    #[test]
+    fn a_complete_body_is_not_cut() {
+        let scene = Scene::answered(200).target_fin(ASKED + 20 * MS, END);
+        assert_eq!(scene.cause(), None);
+    }
+}

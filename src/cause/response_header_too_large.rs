@@ -35,8 +35,8 @@ pub(super) const CAUSE: Cause = Cause {
         "Measure the header: curl -so /dev/null -D - http://<target>:<port><path> | wc -c, with \
          the user's cookies",
         "Find the big field: the same with | awk '{print length, $1}' | sort -n | tail",
-        "Compare with the limit: proxy_buffer_size, tune.bufsize, Envoy max_response_headers_kb, \
-         32 KB for an ALB",
+        "Compare with the limit: proxy_buffer_size in nginx, tune.bufsize in HAProxy, 60 KB in \
+         Envoy, 32 KB for an ALB",
         "Look for the words of the proxy's log (nginx: too big header, Apache: AH10124)",
     ],
     fix: &[
@@ -99,4 +99,35 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+
+    fn header(len: u64) -> Scene {
+        Scene::answered_in_part().with(|scene| {
+            let response = scene.response();
+            response.head_complete = false;
+            response.head_len = len;
+        })
+    }
+
+    #[test]
+    fn the_load_balancer_closes_at_once_in_a_large_header() {
+        let scene = header(40_000).balancer_fin(ASKED + 15 * MS, 5 * MS);
+        assert_eq!(scene.cause(), Some("response-header-too-large"));
+    }
+
+    #[test]
+    fn a_small_header_is_not_the_reason() {
+        let scene = header(300).balancer_fin(ASKED + 15 * MS, 5 * MS);
+        assert!(scene.rule("response-header-too-large").is_none());
+    }
+
+    #[test]
+    fn after_a_silence_it_is_a_timer() {
+        let scene = header(40_000).balancer_fin(ASKED + 10 * MS + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-stalled"));
+    }
 }

@@ -81,3 +81,30 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, S, Scene};
+
+    fn half_a_header() -> Scene {
+        Scene::answered_in_part().with(|scene| scene.response().head_complete = false)
+    }
+
+    #[test]
+    fn the_target_closes_inside_the_header() {
+        let scene = half_a_header().target_fin(ASKED + 20 * MS, END);
+        assert_eq!(scene.cause(), Some("response-header-truncated"));
+    }
+
+    #[test]
+    fn behind_a_complete_header_it_is_the_body() {
+        let scene = Scene::answered_in_part().target_fin(ASKED + 20 * MS, END);
+        assert!(scene.rule("response-header-truncated").is_none());
+    }
+
+    #[test]
+    fn the_load_balancer_that_gives_up_is_not_the_target() {
+        let scene = half_a_header().balancer_fin(ASKED + 10 * MS + 60 * S, 60 * S);
+        assert!(scene.rule("response-header-truncated").is_none());
+    }
+}

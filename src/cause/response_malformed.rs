@@ -112,3 +112,30 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, MS, Scene};
+    use crate::http::FaultKind;
+
+    #[test]
+    fn what_every_proxy_refuses_fails_without_a_reaction() {
+        let scene = Scene::answered_in_part().fault(FaultKind::HeaderName);
+        let verdict = scene.rule("response-malformed").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn what_some_proxies_pass_fails_only_when_this_one_closes_at_once() {
+        let scene = Scene::answered(200).fault(FaultKind::ContentLengths);
+        assert!(scene.rule("response-malformed").is_none());
+        let scene = scene.balancer_fin(ASKED + 15 * MS, 5 * MS);
+        assert_eq!(scene.cause(), Some("response-malformed"));
+    }
+
+    #[test]
+    fn valid_bytes_are_not_malformed() {
+        assert!(Scene::answered_in_part().rule("response-malformed").is_none());
+    }
+}

@@ -17,8 +17,8 @@ pub(super) const CAUSE: Cause = Cause {
         Content-Length larger than what it wrote and believes to be done, so that both sides \
         wait; output is buffered and the last piece was never flushed; a stream of events is \
         quiet for longer than the load balancer permits; or the packets themselves were lost.\n\n\
-        In the capture: response bytes, silence of constant length, FIN or RST of the load \
-        balancer. It is the same at both ends, unless the target went on sending and nothing \
+        The capture shows response bytes, a silence of constant length, and FIN or RST of the \
+        load balancer, the same at both ends, unless the target went on sending and nothing \
         arrived: then the target's capture shows retransmissions, and it is \
         return-path-blocked or mtu-blackhole.\n\n\
         If the target closes first it is response-body-truncated. If the load balancer closes \
@@ -90,4 +90,27 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene};
+
+    #[test]
+    fn the_response_stops_and_a_timer_ends_it() {
+        let scene = Scene::answered_in_part().balancer_fin(ASKED + 10 * MS + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-stalled"));
+    }
+
+    #[test]
+    fn without_a_timer_it_is_the_client() {
+        let scene = Scene::answered_in_part().balancer_fin(ASKED + 200 * MS, 190 * MS);
+        assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn without_a_byte_it_is_no_stall() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert!(scene.rule("response-stalled").is_none());
+    }
 }

@@ -94,3 +94,28 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, S, Scene};
+
+    #[test]
+    fn the_load_balancer_gives_up_after_a_round_time() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-timeout"));
+    }
+
+    #[test]
+    fn a_load_balancer_that_waits_longer_elsewhere_has_no_such_timer() {
+        let scene = Scene::asked().balancer_fin(ASKED + 30 * S, 30 * S).with(|scene| {
+            scene.wider.learn_wait(scene.flow.client, 90 * S);
+        });
+        assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn a_target_that_closes_is_not_waited_for() {
+        let scene = Scene::asked().target_fin(ASKED + 60 * S, 300);
+        assert!(scene.rule("response-timeout").is_none());
+    }
+}

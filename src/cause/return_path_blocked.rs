@@ -113,12 +113,10 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
 
 /// The response was sent, repeated, and never acknowledged.
 fn response_lost(case: &Case<'_>) -> Option<Verdict> {
+    case.failed().or(case.undelivered())?;
     let response = case.response()?;
-    let server = case.flow.half(Side::Server);
-    let lost = server.retransmission.filter(|lost| {
-        lost.times >= 2 && lost.offset >= server.acked && lost.offset < response.end
-    })?;
-    if server.acked > response.start || case.flow.half(Side::Client).packets == 0 {
+    let lost = case.flow.lost(Side::Server).filter(|lost| lost.offset < response.end)?;
+    if case.flow.half(Side::Server).acked > response.start {
         return None;
     }
     let mut evidence = vec![Evidence {
@@ -137,4 +135,47 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
+    use crate::tcp::Side;
+
+    fn repeated_syn_acks() -> Scene {
+        Scene::syn().with(|scene| {
+            let opening = &mut scene.flow.opening;
+            opening.syns = 3;
+            opening.last_syn = Some(mark(3 * S));
+            opening.syn_ack = Some(mark(MS));
+            opening.last_syn_ack = Some(mark(3 * S + MS));
+            opening.syn_acks = 3;
+            scene.flow.half_mut(Side::Client).packets = 3;
+            scene.flow.half_mut(Side::Server).packets = 3;
+            scene.wider.advance(mark(10 * S).at);
+        })
+    }
+
+    #[test]
+    fn syn_acks_that_nobody_acknowledges() {
+        assert_eq!(repeated_syn_acks().cause(), Some("return-path-blocked"));
+    }
+
+    #[test]
+    fn an_acknowledged_syn_ack_got_through() {
+        let scene = repeated_syn_acks().with(|scene| scene.flow.opening.ack = Some(mark(4 * S)));
+        assert!(scene.rule("return-path-blocked").is_none());
+    }
+
+    #[test]
+    fn a_response_that_nobody_acknowledges() {
+        let scene = Scene::answered_in_part().repeated(Side::Server, 500, 180, 3);
+        assert_eq!(scene.cause(), Some("return-path-blocked"));
+    }
+
+    #[test]
+    fn a_request_that_nobody_acknowledges_is_the_other_way() {
+        let scene = Scene::asked().repeated(Side::Client, 100, 200, 3).balancer_fin(ASKED + S, S);
+        assert!(scene.rule("return-path-blocked").is_none());
+    }
 }

@@ -116,3 +116,38 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: fast.then_some(Responsible::Network),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Responsible;
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+
+    #[test]
+    fn a_reset_without_ack_and_no_fin_before() {
+        let scene = Scene::asked().bare_rst(ASKED + MS);
+        assert_eq!(scene.cause(), Some("stale-flow-reset"));
+    }
+
+    #[test]
+    fn a_reset_sooner_than_the_target_can_answer_comes_from_the_path() {
+        let scene = Scene::asked()
+            .target_rst(ASKED + MS, END)
+            .with(|scene| scene.flow.rtt.server_side = Some(50 * MS));
+        assert_eq!(scene.cause(), Some("stale-flow-reset"));
+        let verdict = scene.rule("stale-flow-reset").expect("it fits");
+        assert_eq!(verdict.responsible, Some(Responsible::Network));
+    }
+
+    #[test]
+    fn behind_a_fin_the_reset_is_the_echo_of_a_race() {
+        let scene = Scene::asked().target_fin(ASKED - MS, START).bare_rst(ASKED + MS);
+        assert!(scene.rule("stale-flow-reset").is_none());
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn a_reset_that_covers_the_request_comes_from_the_target() {
+        let scene = Scene::asked().target_rst(ASKED + MS, END);
+        assert_eq!(scene.cause(), Some("target-rst-no-response"));
+    }
+}

@@ -91,7 +91,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     // A complete early answer may reach the load balancer's program before the RST does.
     let answered = case.exchange?.state == State::Answered;
-    let confidence = if answered && close.kind == EndingKind::Rst {
+    let reset = close.kind == EndingKind::Rst || case.bare_reset_after(close).is_some();
+    let confidence = if answered && reset {
         Confidence::Possible
     } else if case.failed().is_some() {
         Confidence::Certain
@@ -112,4 +113,37 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+
+    #[test]
+    fn a_close_that_covers_a_part_of_the_request() {
+        let scene = Scene::asked().target_rst(ASKED + MS, START + 50);
+        assert_eq!(scene.cause(), Some("target-closed-during-request"));
+    }
+
+    #[test]
+    fn a_close_before_the_rest_of_the_request_was_sent() {
+        let scene = Scene::asked()
+            .with(|scene| scene.request().complete = false)
+            .target_fin(ASKED + MS, END);
+        assert_eq!(scene.cause(), Some("target-closed-during-request"));
+    }
+
+    #[test]
+    fn a_close_that_covers_the_whole_request_is_no_interruption() {
+        let scene = Scene::asked().target_fin(ASKED + MS, END);
+        assert_eq!(scene.cause(), Some("target-fin-no-response"));
+    }
+
+    #[test]
+    fn a_close_that_covers_nothing_is_a_race() {
+        let scene = Scene::asked()
+            .with(|scene| scene.request().complete = false)
+            .target_fin(ASKED + MS, START);
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
 }

@@ -101,3 +101,35 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+
+    #[test]
+    fn a_fin_that_covers_the_request() {
+        let scene = Scene::asked().target_fin(ASKED + 5 * MS, END);
+        assert_eq!(scene.cause(), Some("target-fin-no-response"));
+        let verdict = scene.rule("target-fin-no-response").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn a_fin_that_does_not_cover_the_request_is_a_race() {
+        let scene = Scene::asked().target_fin(ASKED + 5 * MS, START);
+        assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn a_reset_is_no_fin() {
+        let scene = Scene::asked().target_rst(ASKED + 5 * MS, END);
+        assert!(scene.rule("target-fin-no-response").is_none());
+    }
+
+    #[test]
+    fn a_byte_of_response_is_a_response() {
+        let scene = Scene::answered_in_part().target_fin(ASKED + 20 * MS, END);
+        assert!(scene.rule("target-fin-no-response").is_none());
+    }
+}

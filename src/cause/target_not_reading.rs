@@ -106,3 +106,34 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 fn server_received(case: &Case<'_>, request: &Request) -> u64 {
     case.flow.half(Side::Client).acked.saturating_sub(request.start)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
+    use crate::tcp::Side;
+
+    fn window_shut() -> Scene {
+        Scene::asked().with(|scene| {
+            scene.request().complete = false;
+            scene.flow.half_mut(Side::Server).zero_window_since = Some(mark(ASKED + 10 * MS));
+        })
+    }
+
+    #[test]
+    fn a_window_that_never_opens_again() {
+        let scene = window_shut().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("target-not-reading"));
+    }
+
+    #[test]
+    fn a_window_that_is_shut_for_a_moment_is_normal() {
+        let scene = window_shut().balancer_fin(ASKED + 300 * MS, 300 * MS);
+        assert!(scene.rule("target-not-reading").is_none());
+    }
+
+    #[test]
+    fn an_open_window_is_read_from() {
+        let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
+        assert_eq!(scene.cause(), Some("response-timeout"));
+    }
+}

@@ -95,3 +95,26 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{ASKED, END, MS, Scene};
+
+    #[test]
+    fn a_complete_5xx_is_the_targets_own() {
+        assert_eq!(Scene::answered(503).cause(), Some("target-own-5xx"));
+    }
+
+    #[test]
+    fn other_statuses_are_answers() {
+        assert_eq!(Scene::answered(404).cause(), None);
+    }
+
+    #[test]
+    fn a_5xx_that_breaks_off_is_truncated() {
+        let scene = Scene::answered_in_part()
+            .with(|scene| scene.response().status = Some(503))
+            .target_fin(ASKED + 20 * MS, END);
+        assert_eq!(scene.cause(), Some("response-body-truncated"));
+    }
+}

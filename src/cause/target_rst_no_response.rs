@@ -101,3 +101,31 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, END, MS, Scene};
+    use crate::flow::Grade;
+
+    #[test]
+    fn a_reset_that_covers_the_request() {
+        let scene = Scene::asked().target_rst(ASKED + 5 * MS, END);
+        assert_eq!(scene.cause(), Some("target-rst-no-response"));
+        let verdict = scene.rule("target-rst-no-response").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn a_reset_without_ack_on_a_reused_connection_is_stale() {
+        assert_eq!(Scene::asked().bare_rst(ASKED + 5 * MS).cause(), Some("stale-flow-reset"));
+    }
+
+    #[test]
+    fn a_reset_that_the_load_balancer_ignores_ends_nothing() {
+        let scene = Scene::asked()
+            .target_rst(ASKED + 5 * MS, END)
+            .with(|scene| scene.flow.endings[0].grade = Grade::Outside);
+        assert!(scene.rule("target-rst-no-response").is_none());
+    }
+}

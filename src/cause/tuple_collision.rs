@@ -15,9 +15,9 @@ pub(super) const CAUSE: Cause = Cause {
         side, which knows no such connection, replies RST; that clears the old one, and the \
         repeated SYN, about a second later, succeeds. If the RST does not get through, the \
         connection fails.\n\n\
-        At the target you see SYN in, an ACK out that does not acknowledge it, RST in. At the \
-        load balancer the same. What the user notices is a delay of 1 s or more, or a 504 if \
-        it repeats until the time-out.\n\n\
+        At the target you see SYN in, an ACK out that does not acknowledge it, RST in. The \
+        load balancer's capture shows the same. What the user notices is a delay of 1 s or \
+        more, or a 504 if it repeats until the time-out.\n\n\
         It comes from fast reuse of source ports: many short connections from few addresses to \
         one target, NAT with a small pool, or an AWS Network Load Balancer with client IP \
         preservation, where one client reaches the same target through two nodes with the same \
@@ -102,4 +102,26 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         responsible: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{MS, Scene, mark};
+    use crate::tcp::Side;
+
+    #[test]
+    fn the_ack_of_an_older_connection_answers_the_syn() {
+        let scene = Scene::syn().with(|scene| {
+            scene.flow.opening.challenge_ack = Some(mark(MS));
+            scene.flow.half_mut(Side::Server).packets = 1;
+        });
+        assert_eq!(scene.cause(), Some("tuple-collision"));
+    }
+
+    #[test]
+    fn a_reset_is_a_refusal() {
+        let scene = Scene::syn().target_rst(MS, 0);
+        assert!(scene.rule("tuple-collision").is_none());
+        assert_eq!(scene.cause(), Some("connect-refused"));
+    }
 }

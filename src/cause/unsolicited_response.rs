@@ -90,3 +90,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cause::fixture::{END, START, Scene};
+
+    fn acked(acked: u64) -> Scene {
+        Scene::answered(408).with(|scene| scene.response().acked = Some(acked))
+    }
+
+    #[test]
+    fn a_408_that_had_not_seen_the_request() {
+        assert_eq!(acked(START).cause(), Some("unsolicited-response"));
+    }
+
+    #[test]
+    fn a_408_that_had_seen_the_request_is_an_answer() {
+        assert_eq!(acked(END).cause(), None);
+    }
+}

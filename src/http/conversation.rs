@@ -31,7 +31,7 @@ pub struct Conversation {
     pub(super) queue: VecDeque<Box<Pending>>,
     /// A response that began while no request waited.
     pub(super) early: Option<Box<Pending>>,
-    /// Buffers for the next request.
+    /// The exchange given out last; its buffers serve the next request.
     pub(super) spare: Option<Box<Pending>>,
     /// Time of the last byte of either side.
     pub(super) last_byte: Option<Timestamp>,
@@ -197,6 +197,12 @@ impl Conversation {
         self.queue.iter().map(|pending| &pending.exchange)
     }
 
+    /// The exchange that was answered last, unless another request came since.
+    pub fn last(&self) -> Option<&Exchange> {
+        let last = &self.spare.as_ref()?.exchange;
+        (last.state == State::Answered && last.request.is_some()).then_some(last)
+    }
+
     /// What the connection carries.
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -266,7 +272,9 @@ impl Conversation {
     }
 
     pub(super) fn blank(&mut self) -> Box<Pending> {
-        self.spare.take().unwrap_or_default()
+        let mut spare = self.spare.take().unwrap_or_default();
+        spare.clear();
+        spare
     }
 
     /// Gives out the exchanges at the front that are complete on both sides. A request that another
@@ -310,7 +318,6 @@ impl Conversation {
     fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_>) {
         pending.exchange.state = state;
         done(&pending.exchange);
-        pending.clear();
         self.spare = Some(pending);
     }
 }

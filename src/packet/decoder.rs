@@ -48,7 +48,7 @@ pub struct DecoderCounters {
 pub struct Decoder {
     options: DecoderOptions,
     tunnels: Tunnels,
-    fragments: Fragments,
+    pub(super) fragments: Fragments,
     /// What the last frame completed, a place per layer of IP; a packet's payload is lent from here.
     joined: [Joined; MAX_NESTING as usize + 1],
 }

@@ -238,6 +238,7 @@ mod tests {
     use super::super::samples::*;
     use super::super::{Decoder, Packet};
     use super::*;
+    use proptest::prelude::*;
 
     /// What each frame gives, in order.
     fn feed(decoder: &mut Decoder, packets: &[Vec<u8>]) -> Vec<Result<Seen, Skip>> {
@@ -397,6 +398,42 @@ mod tests {
             assert!(fragments.held <= MAX_HELD);
         }
         assert!(fragments.counters.datagrams_evicted > 30);
+    }
+
+    proptest! {
+        #[test]
+        fn any_fragments_at_all_are_survived(
+            sent in prop::collection::vec((0u8..3, 0u8..6, 0u8..40, any::<bool>()), 0..40),
+        ) {
+            let mut decoder = decoder();
+            for (id, offset, length, more) in sent {
+                let mut bytes = ip4(6, &vec![0x55; usize::from(length)]);
+                bytes[5] = id;
+                (bytes[6], bytes[7]) = (u8::from(more) << 5, offset);
+                let _ = see_frame(&mut decoder, &frame(RAW, &bytes));
+                let held = decoder.fragments.waiting.iter().map(|datagram| datagram.bytes.len());
+                prop_assert_eq!(held.sum::<usize>(), decoder.fragments.held);
+            }
+        }
+
+        #[test]
+        fn a_datagram_joins_whatever_the_order_and_size_of_its_fragments(
+            eighths in 1usize..12,
+            order in Just((0..64).collect::<Vec<usize>>()).prop_shuffle(),
+            repeat in any::<bool>(),
+        ) {
+            let parts = fragments4(&tcp4(&REQUEST.repeat(9)), eighths * 8);
+            let mut decoder = decoder();
+            let mut segments = Vec::new();
+            for part in order.iter().filter_map(|at| parts.get(*at)) {
+                if repeat && decoder.counters().datagrams_joined == 0 && part != &parts[0] {
+                    let _ = see_frame(&mut decoder, &frame(RAW, &parts[0]));
+                }
+                segments.extend(see_frame(&mut decoder, &frame(RAW, part)).ok());
+            }
+            let payloads = segments.iter().map(|seen| seen.payload.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(payloads, [REQUEST.repeat(9)]);
+        }
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl Walk<'_> {
             return Err(Skip::IpProtocol(protocol));
         }
         let quote = view.after(8)?;
-        let quoted = if v6 { IpPacket::v6(quote)? } else { IpPacket::v4(quote)? };
+        let quoted =
+            if v6 { IpPacket::v6(quote)?.after_extensions()? } else { IpPacket::v4(quote)? };
         if quoted.protocol != TCP || quoted.piece.is_some_and(|piece| piece.offset != 0) {
             return Err(Skip::IpProtocol(protocol));
         }

@@ -81,7 +81,7 @@ pub(super) struct Piece {
     pub(super) more: bool,
 }
 
-/// One IP packet, its extension headers stepped over.
+/// One IP packet.
 pub(super) struct IpPacket<'a> {
     pub(super) ip: Ip<'a>,
     pub(super) protocol: u8,
@@ -118,7 +118,7 @@ impl<'a> IpPacket<'a> {
         })
     }
 
-    /// RFC 8200, 3.
+    /// RFC 8200, 3; the fixed header only.
     #[inline]
     pub(super) fn v6(view: View<'a>) -> Result<IpPacket<'a>, Skip> {
         let header = Ipv6HeaderSlice::from_slice(view.bytes).map_err(|error| match error {
@@ -131,44 +131,39 @@ impl<'a> IpPacket<'a> {
             0 => rest,
             stated => rest.stated(stated),
         };
-        let (protocol, piece, payload) = match header.next_header().0 {
-            TCP => (TCP, None, payload),
-            other => after_extensions(other, payload)?,
-        };
-        Ok(IpPacket { ip: Ip::V6(header), protocol, piece, payload })
+        Ok(IpPacket { ip: Ip::V6(header), protocol: header.next_header().0, piece: None, payload })
     }
-}
 
-/// RFC 8200, 4. Not by `etherparse::Ipv6ExtensionsSlice`, which reads on beyond the fragment header
-/// of a later fragment, where there are no headers, and refuses a misplaced hop-by-hop header.
-#[inline(never)]
-fn after_extensions(
-    mut protocol: u8,
-    mut payload: View<'_>,
-) -> Result<(u8, Option<Piece>, View<'_>), Skip> {
-    for _ in 0..MAX_EXTENSIONS {
-        let length = match protocol {
-            // Hop-by-hop, routing, destination options, mobility, host identity, shim6.
-            0 | 43 | 60 | 135 | 139 | 140 => (usize::from(payload.head::<2>()?[1]) + 1) * 8,
-            // RFC 4302, 2.2.
-            AUTHENTICATION => (usize::from(payload.head::<2>()?[1]) + 2) * 4,
-            FRAGMENT => 8,
-            _ => return Ok((protocol, None, payload)),
-        };
-        let header = payload.head::<8>()?;
-        let fragment = protocol == FRAGMENT;
-        protocol = header[0];
-        payload = payload.after(length)?;
-        if fragment {
-            let (offset, more) = (be16(header, 2) & !7, header[3] & 1 == 1);
-            // Neither: a datagram in a single fragment (RFC 6946), read as if whole.
-            if more || offset != 0 {
-                let piece = Piece { id: be32(header, 4), offset, more };
-                return Ok((protocol, Some(piece), payload));
+    /// RFC 8200, 4. Not by `etherparse::Ipv6ExtensionsSlice`, which reads on beyond the fragment
+    /// header of a later fragment, where there are no headers, and refuses a misplaced hop-by-hop
+    /// header.
+    pub(super) fn after_extensions(mut self) -> Result<IpPacket<'a>, Skip> {
+        for _ in 0..MAX_EXTENSIONS {
+            let length = match self.protocol {
+                // Hop-by-hop, routing, destination options, mobility, host identity, shim6.
+                0 | 43 | 60 | 135 | 139 | 140 => {
+                    (usize::from(self.payload.head::<2>()?[1]) + 1) * 8
+                }
+                // RFC 4302, 2.2.
+                AUTHENTICATION => (usize::from(self.payload.head::<2>()?[1]) + 2) * 4,
+                FRAGMENT => 8,
+                _ => return Ok(self),
+            };
+            let header = self.payload.head::<8>()?;
+            let fragment = self.protocol == FRAGMENT;
+            self.protocol = header[0];
+            self.payload = self.payload.after(length)?;
+            if fragment {
+                let (offset, more) = (be16(header, 2) & !7, header[3] & 1 == 1);
+                // Neither: a datagram in a single fragment (RFC 6946), read as if whole.
+                if more || offset != 0 {
+                    self.piece = Some(Piece { id: be32(header, 4), offset, more });
+                    return Ok(self);
+                }
             }
         }
+        Err(Skip::TooDeep)
     }
-    Err(Skip::TooDeep)
 }
 
 impl Walk<'_> {
@@ -184,21 +179,27 @@ impl Walk<'_> {
     /// IPv4.
     #[inline]
     pub(super) fn ipv4<'a>(&mut self, view: View<'a>) -> Found<'a> {
-        let packet = IpPacket::v4(view)?;
-        if packet.protocol == TCP && packet.piece.is_none() {
-            return Ok(Carried { ip: packet.ip, protocol: TCP, view: packet.payload });
+        // Taken apart, so that the packet need not be in memory unless it is an unusual one.
+        let IpPacket { ip, protocol, piece, payload } = IpPacket::v4(view)?;
+        if protocol == TCP && piece.is_none() {
+            return Ok(Carried { ip, protocol, view: payload });
         }
-        self.not_plain_tcp(&packet)
+        self.not_plain_tcp(&IpPacket { ip, protocol, piece, payload })
     }
 
     /// IPv6.
     #[inline]
     pub(super) fn ipv6<'a>(&mut self, view: View<'a>) -> Found<'a> {
-        let packet = IpPacket::v6(view)?;
-        if packet.protocol == TCP && packet.piece.is_none() {
-            return Ok(Carried { ip: packet.ip, protocol: TCP, view: packet.payload });
+        let IpPacket { ip, protocol, piece, payload } = IpPacket::v6(view)?;
+        if protocol == TCP {
+            return Ok(Carried { ip, protocol, view: payload });
         }
-        self.not_plain_tcp(&packet)
+        self.other_ipv6(IpPacket { ip, protocol, piece, payload })
+    }
+
+    #[inline(never)]
+    fn other_ipv6<'a>(&mut self, packet: IpPacket<'a>) -> Found<'a> {
+        self.not_plain_tcp(&packet.after_extensions()?)
     }
 
     #[inline(never)]

@@ -40,9 +40,8 @@ impl Walk<'_> {
     fn other_link<'a>(&mut self, link: LinkType, view: View<'a>) -> Found<'a> {
         match link.0 {
             0 | 108 => self.loopback(view),
-            9 => self.ppp(view),
+            9 | 50 => self.ppp(view),
             12 | 14 | 101 => self.ip(view),
-            50 => self.ppp_hdlc(view),
             51 => self.pppoe(view),
             104 => self.cisco_hdlc(view),
             113 => self.cooked(view),
@@ -158,12 +157,15 @@ impl Walk<'_> {
         }
     }
 
-    /// RFC 1661, 2; the address and control bytes of RFC 1662 may be there or not.
+    /// PPP in whatever framing is left of it: after the address and control bytes of RFC 1662, or
+    /// without them (RFC 1661, 2); or not PPP at all but Cisco HDLC, which `LINKTYPE_PPP_HDLC`
+    /// allows, and which lands in `LINKTYPE_PPP` when a tool rewrites the file.
     fn ppp<'a>(&mut self, view: View<'a>) -> Found<'a> {
-        if view.bytes.starts_with(&[0xff, 0x03]) {
-            return self.ppp_protocol(view.after(2)?);
+        match view.bytes {
+            [0xff, 0x03, ..] => self.ppp_protocol(view.after(2)?),
+            [0x0f | 0x8f, 0x00, ..] => self.cisco_hdlc(view),
+            _ => self.ppp_protocol(view),
         }
-        self.ppp_protocol(view)
     }
 
     fn ppp_protocol<'a>(&mut self, view: View<'a>) -> Found<'a> {
@@ -179,14 +181,6 @@ impl Walk<'_> {
             0x0057 => self.ipv6(rest),
             0x0281 | 0x0283 => self.mpls(rest),
             other => Err(Skip::PppProtocol(other)),
-        }
-    }
-
-    /// `LINKTYPE_PPP_HDLC`: PPP after 0xff 0x03, else Cisco HDLC.
-    fn ppp_hdlc<'a>(&mut self, view: View<'a>) -> Found<'a> {
-        match view.head::<1>()? {
-            [0x0f | 0x8f] => self.cisco_hdlc(view),
-            _ => self.ppp(view),
         }
     }
 
@@ -271,6 +265,7 @@ mod tests {
             (9, joined(&[0x21], &v4)),
             (50, joined(&[0xff, 3, 0, 0x21], &v4)),
             (50, joined(&[0x0f, 0, 8, 0], &v4)),
+            (9, joined(&[0x8f, 0, 8, 0], &v4)),
             (104, joined(&[0x8f, 0, 0x86, 0xdd], &v6)),
             (51, joined(&[0x11, 0, 0, 1, 0, 99, 0, 0x21], &v4)),
             (9, joined(&[2, 0x81, 0, 1, 1, 9], &v4)),

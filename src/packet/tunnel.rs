@@ -18,6 +18,7 @@ const MAX_TUNNELS: usize = 4096;
 /// Extension headers of one GTP-U packet; 3GPP defines fewer.
 const MAX_GTP_EXTENSIONS: usize = 8;
 
+const VXLAN_GPE_PORT: u16 = 4790;
 const GENEVE_PORT: u16 = 6081;
 const GTP_U_PORT: u16 = 2152;
 const HTTPS_PORT: u16 = 443;
@@ -132,6 +133,7 @@ impl Walk<'_> {
         match to {
             GENEVE_PORT => self.geneve(rest),
             GTP_U_PORT => self.gtp_u(rest),
+            VXLAN_GPE_PORT => self.vxlan_gpe(rest),
             port if self.vxlan_ports.contains(&port) => self.vxlan(rest),
             _ if (from == HTTPS_PORT || to == HTTPS_PORT) && is_quic(rest.bytes) => Err(Skip::Quic),
             _ => Err(Skip::IpProtocol(UDP)),
@@ -146,6 +148,26 @@ impl Walk<'_> {
         }
         self.enter(Kind::Vxlan, be32(header, 4) >> 8)?;
         self.ethernet(view.after(8)?)
+    }
+
+    /// draft-ietf-nvo3-vxlan-gpe-13, 3: a VXLAN header that may name what follows.
+    fn vxlan_gpe<'a>(&mut self, view: View<'a>) -> Found<'a> {
+        let header = view.head::<8>()?;
+        let named = header[0] & 0x04 != 0;
+        if !named {
+            return self.vxlan(view);
+        }
+        if header[0] & 0xc8 != 0x08 {
+            return Err(Skip::IpProtocol(UDP));
+        }
+        self.enter(Kind::Vxlan, be32(header, 4) >> 8)?;
+        let rest = view.after(8)?;
+        match header[3] {
+            1 => self.ipv4(rest),
+            2 => self.ipv6(rest),
+            3 => self.ethernet(rest),
+            _ => Err(Skip::IpProtocol(UDP)),
+        }
     }
 
     /// RFC 8926, 3.4. Options, such as those of the AWS gateway load balancer (class 0x0108), say
@@ -293,6 +315,10 @@ mod tests {
             (udp4(6081, &with(&[0, 0, 0x65, 0x58, 0, 1, 0, 0], &inner)), "geneve vni 256"),
             (udp4(6081, &with(&gateway, &v4)), "geneve vni 0"),
             (udp4(6081, &with(&[0, 0, 0x86, 0xdd, 0, 0, 3, 0], &v6)), "geneve vni 3"),
+            (udp4(4790, &with(&[8, 0, 0, 0, 0, 0, 42, 0], &inner)), "vxlan vni 42"),
+            (udp4(4790, &with(&[12, 0, 0, 3, 0, 0, 42, 0], &inner)), "vxlan vni 42"),
+            (udp4(4790, &with(&[12, 0, 0, 1, 0, 0, 42, 0], &v4)), "vxlan vni 42"),
+            (udp4(4790, &with(&[12, 0, 0, 2, 0, 0, 42, 0], &v6)), "vxlan vni 42"),
             (ip4(47, &with(&[0, 0, 8, 0], &v4)), "gre"),
             (ip4(47, &with(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 5], &inner)), "gre key 5"),
             (
@@ -388,6 +414,7 @@ mod tests {
     fn what_only_looks_like_a_tunnel_stays_what_it_is() {
         let packets = [
             (udp4(4789, &[0; 60]), Skip::IpProtocol(UDP)),
+            (udp4(4790, &[12, 0, 0, 4, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),
             (udp4(6081, &[0xff; 60]), Skip::IpProtocol(UDP)),
             (udp4(2152, &[0x32, 1, 0, 4, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),
             (ip4(47, &[0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0]), Skip::IpProtocol(47)),

@@ -1,10 +1,11 @@
 //! Wireshark's `tcp.stream`, so that our numbers work in its filters.
 //!
-//! The rules are those of `epan/dissectors/packet-tcp.c` as Wireshark 4.0 applies them: a number
-//! is taken when a pair of addresses and ports is first met; a SYN takes a new one when its
-//! sequence number differs from the base of its direction or when a FIN or RST was seen; a base is
-//! the first sequence number of a direction (less one unless it is a SYN), or the first
+//! The rules are those of Wireshark 4.0 (`epan/dissectors/packet-tcp.c`), found by reading and by
+//! comparing with tshark 4.0.17: a number is taken when a pair of addresses and ports is first met;
+//! a SYN takes a new one when its sequence number differs from the base of its direction; a base
+//! is the first sequence number of a direction (less one unless it is a SYN), or the first
 //! acknowledgment number of the other (less one). Tunnels and VLANs are not part of the identity.
+//! Later Wireshark also takes a new number for a repeated SYN after FIN or RST.
 //! Wireshark remembers every pair for ever; we remember [`PAIRS_MAX`].
 
 use crate::packet::{Endpoint, Segment};
@@ -22,7 +23,6 @@ struct Conversation {
     stream: u32,
     /// Base sequence number by direction: sent by the smaller endpoint, by the larger.
     base: [Option<u32>; 2],
-    closed: bool,
 }
 
 /// Gives out stream numbers for one capture file.
@@ -54,24 +54,23 @@ impl Streams {
         let next = &mut self.next;
         self.pairs.entry(key).or_insert_with(|| {
             *next += 1;
-            Conversation { stream: *next - 1, base: [None; 2], closed: false }
+            Conversation { stream: *next - 1, base: [None; 2] }
         })
     }
 
-    /// The number of a segment, and whether it will stay so for segments that are neither SYN, FIN
-    /// nor RST.
+    /// The number of a segment, and whether it will stay so for segments that are no SYN.
     pub(crate) fn number(&mut self, segment: &Segment<'_>) -> (u32, bool) {
         let (key, way) = pair(segment.src, segment.dst);
         let flags = segment.flags;
         let mut reused = false;
         let entry = self.entry(key);
         if flags.syn() && !flags.ack() {
-            reused = entry.base[way].is_some_and(|base| base != segment.seq || entry.closed);
+            reused = entry.base[way].is_some_and(|base| base != segment.seq);
         }
         if reused {
             self.next += 1;
             let stream = self.next - 1;
-            let fresh = Conversation { stream, base: [None; 2], closed: false };
+            let fresh = Conversation { stream, base: [None; 2] };
             self.pairs.insert(key, fresh);
         }
         let entry = self.entry(key);
@@ -82,7 +81,6 @@ impl Streams {
         if entry.base[1 - way].is_none() && flags.ack() {
             entry.base[1 - way] = Some(segment.ack.wrapping_sub(1));
         }
-        entry.closed |= flags.fin() || flags.rst();
         (entry.stream, entry.base.iter().all(Option::is_some))
     }
 

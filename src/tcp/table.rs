@@ -121,9 +121,8 @@ impl<T: Default> Table<T> {
         };
         let file = segment.mark.frame.file();
         let entry = self.slots[slot as usize].as_mut().expect("the index holds slots in use only");
-        let flags = segment.flags;
         let settled = entry.connection.settled == Some(file);
-        if !settled || flags.syn() || flags.fin() || flags.rst() {
+        if !settled || segment.flags.syn() {
             let (stream, stays) = self.streams.entry(file).or_default().number(segment);
             entry.connection.settled = stays.then_some(file);
             entry.connection.flow.stream = Some(stream);

@@ -1,0 +1,246 @@
+//! Hand-made flows for the tests of the rules: one connection, its last exchange, and what ended it.
+
+use super::{ALL, Case, Verdict, Wider};
+use crate::flow::{Ending, EndingKind, Flow, Grade, Retransmission};
+use crate::http::{Exchange, Fault, FaultKind, Framing, Request, Response, State};
+use crate::packet::{Endpoint, IcmpError};
+use crate::tcp::Side;
+use crate::time::{FrameId, Mark, Timestamp};
+
+/// A millisecond in nanoseconds.
+pub(super) const MS: i64 = 1_000_000;
+/// A second in nanoseconds.
+pub(super) const S: i64 = 1_000_000_000;
+/// When the request's only segment is captured; marks are nanoseconds from the first packet.
+pub(super) const ASKED: i64 = 10 * S;
+/// Offset of the request's first byte: another request came before it.
+pub(super) const START: u64 = 100;
+/// Offset behind the request.
+pub(super) const END: u64 = 300;
+/// The target's usual time to live.
+pub(super) const TTL: u8 = 64;
+
+/// A frame at `at` nanoseconds; frame numbers follow time.
+pub(super) fn mark(at: i64) -> Mark {
+    let number = u64::try_from(at / 1000 + 1).expect("tests count time from 0");
+    Mark { frame: FrameId::new(0, number), at: Timestamp(at) }
+}
+
+/// One connection of a load balancer to a target, and what its capture tells.
+#[derive(Debug, Default)]
+pub(super) struct Scene {
+    pub(super) flow: Flow,
+    pub(super) exchange: Option<Exchange>,
+    pub(super) wider: Wider,
+}
+
+impl Scene {
+    /// Only a SYN so far.
+    pub(super) fn syn() -> Scene {
+        let mut scene = Scene::default();
+        let flow = &mut scene.flow;
+        flow.client = Endpoint::v4([10, 0, 1, 7], 40_001);
+        flow.server = Endpoint::v4([10, 0, 2, 9], 8080);
+        flow.opening.syn = Some(mark(0));
+        flow.opening.last_syn = Some(mark(0));
+        flow.opening.syns = 1;
+        flow.half_mut(Side::Client).packets = 1;
+        scene
+    }
+
+    /// A second request, fully acknowledged and unanswered, after 5 s of idle.
+    pub(super) fn asked() -> Scene {
+        let mut scene = Scene::syn();
+        let flow = &mut scene.flow;
+        flow.opening.syn_ack = Some(mark(MS));
+        flow.opening.last_syn_ack = Some(mark(MS));
+        flow.opening.syn_acks = 1;
+        flow.opening.ack = Some(mark(2 * MS));
+        flow.rtt.handshake = Some(2 * MS);
+        flow.last = mark(ASKED);
+        let client = flow.half_mut(Side::Client);
+        client.packets = 4;
+        client.sent = END;
+        client.acked = END;
+        let server = flow.half_mut(Side::Server);
+        server.packets = 4;
+        server.ttl = TTL;
+        scene.exchange = Some(Exchange {
+            ordinal: 2,
+            request: Some(Request {
+                first: mark(ASKED),
+                last: mark(ASKED),
+                start: START,
+                end: END,
+                head_complete: true,
+                complete: true,
+                ..Request::default()
+            }),
+            state: State::Unanswered,
+            idle_before: Some(5 * S),
+            ..Exchange::default()
+        });
+        scene
+    }
+
+    /// The same on a connection that was opened for this request.
+    pub(super) fn asked_first() -> Scene {
+        Scene::asked().with(|scene| {
+            let exchange = scene.exchange();
+            exchange.ordinal = 1;
+            exchange.idle_before = Some(0);
+        })
+    }
+
+    /// [`Scene::asked`], and a 200 whose header is complete and whose body lacks 900 of 1000
+    /// bytes, 10 ms later.
+    pub(super) fn answered_in_part() -> Scene {
+        Scene::asked().with(|scene| {
+            let exchange = scene.exchange();
+            exchange.state = State::Cut;
+            exchange.response = Some(Response {
+                first: mark(ASKED + 10 * MS),
+                last: mark(ASKED + 10 * MS),
+                start: 500,
+                end: 680,
+                acked: Some(END),
+                status: Some(200),
+                head_len: 80,
+                head_complete: true,
+                framing: Framing::Length(1000),
+                body: 100,
+                ..Response::default()
+            });
+            scene.flow.last = mark(ASKED + 10 * MS);
+        })
+    }
+
+    /// [`Scene::asked`] and a complete response with this status.
+    pub(super) fn answered(status: u16) -> Scene {
+        Scene::answered_in_part().with(|scene| {
+            scene.exchange().state = State::Answered;
+            let response = scene.response();
+            response.status = Some(status);
+            response.body = 1000;
+            response.complete = true;
+        })
+    }
+
+    /// Changes something.
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Scene)) -> Scene {
+        change(&mut self);
+        self
+    }
+
+    pub(super) fn exchange(&mut self) -> &mut Exchange {
+        self.exchange.as_mut().expect("the scene has an exchange")
+    }
+
+    pub(super) fn request(&mut self) -> &mut Request {
+        self.exchange().request.as_mut().expect("the scene has a request")
+    }
+
+    pub(super) fn response(&mut self) -> &mut Response {
+        self.exchange().response.as_mut().expect("the scene has a response")
+    }
+
+    /// The response's bytes are invalid.
+    pub(super) fn fault(self, kind: FaultKind) -> Scene {
+        self.with(|scene| {
+            let response = scene.response();
+            response.fault =
+                Some(Fault { mark: response.first, offset: 0, kind, sample: "..".to_owned() });
+        })
+    }
+
+    /// A router answers with this ICMP error after a millisecond.
+    pub(super) fn icmp(self, kind: u8, code: u8, mtu: Option<u32>) -> Scene {
+        self.with(|scene| {
+            let (src, dst) = (scene.flow.client, scene.flow.server);
+            scene.flow.icmp.push(IcmpError {
+                mark: mark(MS),
+                reporter: [10, 0, 2, 1].into(),
+                tunnel: scene.flow.tunnel,
+                v6: false,
+                kind,
+                code,
+                mtu,
+                src,
+                dst,
+                seq: 0,
+                flags: None,
+                quoted_tcp: 20,
+            });
+        })
+    }
+
+    /// `side` closes at `at`; `acked` is `None` for a RST without ACK flag.
+    pub(super) fn close(self, side: Side, kind: EndingKind, at: i64, acked: Option<u64>) -> Scene {
+        self.with(|scene| {
+            scene.flow.endings.push(Ending {
+                mark: mark(at),
+                side,
+                kind,
+                ack_flag: acked.is_some(),
+                offset: None,
+                acked,
+                grade: Grade::Exact,
+                payload: 0,
+                ttl: TTL,
+                ip_id: None,
+                window: 0,
+            });
+            scene.flow.last = mark(at.max(scene.flow.last.at.0));
+        })
+    }
+
+    /// FIN of the target.
+    pub(super) fn target_fin(self, at: i64, acked: u64) -> Scene {
+        self.close(Side::Server, EndingKind::Fin, at, Some(acked))
+    }
+
+    /// RST,ACK of the target.
+    pub(super) fn target_rst(self, at: i64, acked: u64) -> Scene {
+        self.close(Side::Server, EndingKind::Rst, at, Some(acked))
+    }
+
+    /// RST without ACK in the target's name.
+    pub(super) fn bare_rst(self, at: i64) -> Scene {
+        self.close(Side::Server, EndingKind::Rst, at, None)
+    }
+
+    /// FIN of the load balancer, which the wider knowledge learns as a cut after `silence`.
+    pub(super) fn balancer_fin(self, at: i64, silence: i64) -> Scene {
+        self.close(Side::Client, EndingKind::Fin, at, Some(500)).with(|scene| {
+            let client = scene.flow.client;
+            scene.wider.learn_cut(client, silence, Timestamp(at));
+            scene.wider.learn_close(client, Timestamp(at));
+        })
+    }
+
+    /// `side` repeated `len` bytes at `offset` and its peer never acknowledged them.
+    pub(super) fn repeated(self, side: Side, offset: u64, len: u32, times: u16) -> Scene {
+        self.with(|scene| {
+            let half = scene.flow.half_mut(side);
+            half.acked = offset;
+            half.retransmission =
+                Some(Retransmission { mark: mark(ASKED + S), offset, len, times });
+        })
+    }
+
+    /// What the rule of this cause says, without regard to the order of the rules.
+    pub(super) fn rule(&self, id: &str) -> Option<Verdict> {
+        let cause = super::by_id(id).expect("the id of a cause");
+        (cause.detect)(&self.case())
+    }
+
+    /// The first cause whose rule fits.
+    pub(super) fn cause(&self) -> Option<&'static str> {
+        let case = self.case();
+        ALL.iter().find(|cause| (cause.detect)(&case).is_some()).map(|cause| cause.id)
+    }
+
+    fn case(&self) -> Case<'_> {
+        Case { flow: &self.flow, exchange: self.exchange.as_ref(), wider: &self.wider }
+    }
+}
