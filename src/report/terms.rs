@@ -119,12 +119,15 @@ pub(super) fn skipped(name: &str) -> String {
     words.to_owned()
 }
 
-/// `(4.98–5.03 s)`; both units when they differ.
+/// ` (4.98–5.03 s)`; both units when they differ, nothing when both ends look the same.
 fn range((low, high): (f64, f64)) -> String {
     let (low, high) = (seconds(low), seconds(high));
+    if low == high {
+        return String::new();
+    }
     match (low.split_once(' '), high.split_once(' ')) {
-        (Some((number, unit)), Some((_, other))) if unit == other => format!("({number}–{high})"),
-        _ => format!("({low} – {high})"),
+        (Some((number, unit)), Some((_, other))) if unit == other => format!(" ({number}–{high})"),
+        _ => format!(" ({low} – {high})"),
     }
 }
 
@@ -138,14 +141,17 @@ pub(super) fn pattern(pattern: &Pattern) -> String {
         format!("{} of {}", count(pattern.findings), count(pattern.of))
     };
     match &pattern.kind {
-        PatternKind::IdleTime { median_s, range_s } => format!(
-            "{some} after {} of idle {}: the server's keep-alive time-out is {}",
-            seconds(*median_s),
-            range(*range_s),
-            setting(*median_s)
-        ),
+        PatternKind::IdleTime { median_s, range_s } => {
+            let idle = format!("{some} after {} of idle{}", seconds(*median_s), range(*range_s));
+            // Only there did the server itself close for being idle.
+            if pattern.cause == "keepalive-race" {
+                format!("{idle}: the server's keep-alive time-out is {}", setting(*median_s))
+            } else {
+                format!("{idle}: something drops connections that are idle that long")
+            }
+        }
         PatternKind::OutstandingTime { median_s, range_s } => format!(
-            "{some} after {} without an answer {}: a time-out of {}",
+            "{some} after {} without an answer{}: a time-out of {}",
             seconds(*median_s),
             range(*range_s),
             setting(*median_s)
@@ -188,9 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn only_a_race_tells_the_servers_time_out() {
+        let of = |cause| {
+            let kind = PatternKind::IdleTime { median_s: 1.2, range_s: (1.2, 1.2) };
+            super::pattern(&Pattern { cause, kind, findings: 4, of: 4 })
+        };
+        assert!(of("keepalive-race").ends_with("the server's keep-alive time-out is about 1.20 s"));
+        assert_eq!(
+            of("stale-flow-reset"),
+            "all 4 after 1.20 s of idle: something drops connections that are idle that long"
+        );
+    }
+
+    #[test]
     fn a_range_names_a_common_unit_once() {
-        assert_eq!(range((4.98, 5.03)), "(4.98–5.03 s)");
-        assert_eq!(range((0.9, 1.1)), "(900 ms – 1.10 s)");
+        assert_eq!(range((4.98, 5.03)), " (4.98–5.03 s)");
+        assert_eq!(range((0.9, 1.1)), " (900 ms – 1.10 s)");
     }
 
     #[test]
