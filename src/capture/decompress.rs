@@ -157,8 +157,8 @@ impl<R: Read> Read for Pieces<R> {
 mod tests {
     use std::io::Write;
 
-    use super::super::testing::{PcapFile, read};
-    use super::*;
+    use super::super::bytes::Order;
+    use super::super::testing::{PcapFile, read, try_read};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -167,7 +167,11 @@ mod tests {
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
-        zstd::stream::encode_all(bytes, 1).unwrap()
+        // With the checksum that the program writes, and the library does not.
+        let mut writer = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        writer.include_checksum(true).unwrap();
+        writer.write_all(bytes).unwrap();
+        writer.finish().unwrap()
     }
 
     fn xz(bytes: &[u8]) -> Vec<u8> {
@@ -178,7 +182,9 @@ mod tests {
     }
 
     fn lz4(bytes: &[u8]) -> Vec<u8> {
-        let mut writer = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        let mut info = lz4_flex::frame::FrameInfo::new();
+        info.block_size = lz4_flex::frame::BlockSize::Max64KB;
+        let mut writer = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
         writer.write_all(bytes).unwrap();
         writer.finish().unwrap()
     }
@@ -188,7 +194,7 @@ mod tests {
 
     /// 2,000 packets that do not compress well, and their file.
     fn capture() -> Vec<u8> {
-        let mut file = PcapFile::new(0xa1b2_c3d4, super::super::bytes::Order::Little, 1);
+        let mut file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
         let mut state = 1u32;
         for number in 0..2_000 {
             let bytes: Vec<u8> = (0..500)
@@ -248,7 +254,7 @@ mod tests {
     #[test]
     fn highly_compressed_data_before_damage_is_not_lost() {
         // The whole input fits one read of the decoder, so a failing call would lose it all.
-        let mut file = PcapFile::new(0xa1b2_c3d4, super::super::bytes::Order::Little, 1);
+        let mut file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
         for number in 0..2_000 {
             file = file.record(1_000 + number / 100, 1, &[7; 500]);
         }
@@ -267,13 +273,13 @@ mod tests {
         let bytes = capture();
         for (_, compress) in ALL {
             let stored = compress(&bytes[..60_000]);
-            for seed in 0..400usize {
+            for seed in 0..100usize {
                 let mut changed = stored.clone();
                 for n in 0..3 {
                     let at = 6 + (seed * 7_919 + n * 104_729) % (changed.len() - 6);
                     changed[at] ^= 1 << (seed % 8);
                 }
-                read(changed);
+                let _ = try_read(changed);
             }
         }
     }

@@ -35,8 +35,10 @@ pub enum CaptureError {
         looks_like: String,
     },
     /// A directory holds nothing to read.
-    #[error("{path}: no capture in this directory ({others} other files); name a file or another \
-             directory")]
+    #[error(
+        "{path}: no capture in this directory ({others} other files); name a file or another \
+             directory"
+    )]
     NoCaptures {
         /// As the user named it.
         path: String,

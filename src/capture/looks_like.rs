@@ -190,7 +190,8 @@ fn hexdump(line: &str) -> bool {
     let offset = words.next().unwrap_or_default();
     let offset = offset.strip_suffix(':').unwrap_or(offset);
     let offset = offset.strip_prefix("0x").unwrap_or(offset);
-    let hex = |word: &str| matches!(word.len(), 2 | 4) && word.chars().all(|c| c.is_ascii_hexdigit());
+    let hex =
+        |word: &str| matches!(word.len(), 2 | 4) && word.chars().all(|c| c.is_ascii_hexdigit());
     offset.len() >= 4
         && offset.chars().all(|c| c == '0')
         && words.by_ref().take(3).filter(|word| hex(word)).count() == 3

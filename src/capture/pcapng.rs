@@ -10,13 +10,13 @@
 
 use std::ops::Range;
 
+use super::Direction;
 use super::bytes::Order;
 use super::notes::{Cut, Notes, Odd};
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
 use super::window::{MAX_FRAME, MAX_ITEM, Window};
-use super::Direction;
 use crate::time::Timestamp;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -27,6 +27,12 @@ const SIMPLE_PACKET: u32 = 3;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 const DECRYPTION_SECRETS: u32 = 10;
+
+/// What Wireshark lists as frames of their own, besides packets: systemd journal entries and
+/// custom blocks (to be copied with the file, and not to be).
+const JOURNAL_EXPORT: u32 = 9;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
@@ -49,11 +55,18 @@ pub(super) struct Pcapng {
     last: Option<Timestamp>,
     /// Drops of the sections that have ended.
     drops: Drops,
+    others_numbered: u64,
 }
 
 impl Default for Pcapng {
     fn default() -> Pcapng {
-        Pcapng { order: Order::Little, interfaces: Vec::new(), last: None, drops: Drops::default() }
+        Pcapng {
+            order: Order::Little,
+            interfaces: Vec::new(),
+            last: None,
+            drops: Drops::default(),
+            others_numbered: 0,
+        }
     }
 }
 
@@ -65,7 +78,14 @@ impl Pcapng {
 
     /// Packets that the capturing host says it lost.
     pub(super) fn drops(&self) -> u64 {
-        self.interfaces.iter().fold(self.drops.count(), |sum, i| sum.saturating_add(i.drops.count()))
+        self.interfaces
+            .iter()
+            .fold(self.drops.count(), |sum, i| sum.saturating_add(i.drops.count()))
+    }
+
+    /// Blocks so far that are no packets and have a frame number in Wireshark all the same.
+    pub(super) fn others_numbered(&self) -> u64 {
+        self.others_numbered
     }
 
     /// The next packet, or `None` at the end.
@@ -84,7 +104,7 @@ impl Pcapng {
             };
             let padded = length.next_multiple_of(4);
             if padded != length {
-                notes.odd(Odd::OddBlockLength);
+                notes.odd(Odd::UnpaddedBlock);
             }
             let place = window.take(padded);
             let body = place.start + 8..place.start + length - 4;
@@ -107,6 +127,7 @@ impl Pcapng {
                 SECTION_HEADER => self.section(window.at(body), notes),
                 INTERFACE_DESCRIPTION => self.interface(window.at(body), notes),
                 INTERFACE_STATISTICS => self.statistics(window.at(body), notes),
+                JOURNAL_EXPORT | CUSTOM | CUSTOM_NO_COPY => self.others_numbered += 1,
                 _ => {}
             }
         }
@@ -169,12 +190,7 @@ impl Pcapng {
         self.timed_packet(interface, None, body, bytes, notes)
     }
 
-    fn packet(
-        &mut self,
-        body: Range<usize>,
-        window: &Window,
-        notes: &mut Notes,
-    ) -> Option<Record> {
+    fn packet(&mut self, body: Range<usize>, window: &Window, notes: &mut Notes) -> Option<Record> {
         let bytes = window.at(body.clone());
         let interface = usize::from(self.order.u16(bytes, 0));
         // 0xffff says that the number of drops is not known.
@@ -263,7 +279,8 @@ impl Pcapng {
     }
 
     fn section(&mut self, body: &[u8], notes: &mut Notes) {
-        self.drops.add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
+        self.drops
+            .add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
         self.interfaces.clear();
         // 1.2 was written by some tools and means the same.
         if !matches!((self.order.u16(body, 4), self.order.u16(body, 6)), (1, 0 | 2)) {
@@ -296,13 +313,15 @@ impl Pcapng {
         notes: &mut Notes,
     ) -> Option<()> {
         let offset = window.offset();
-        if let Problem::Cut { length, believable: true } = problem {
-            return cut(length, window, notes);
-        }
+        // The bytes of a packet that is cut may look like a block by chance, or be one.
+        let careful = matches!(problem, Problem::Cut { believable: true, .. });
         let mut zeros = true;
         while window.has(1) {
             zeros &= window.step();
-            if self.plausible(window) {
+            let found = self.plausible(window, 0).is_some_and(|next| {
+                !careful || !window.has(next + 1) || self.plausible(window, next).is_some()
+            });
+            if found {
                 let skipped = window.offset() - offset;
                 notes.damage(offset, &problem.to_string(), skipped, true);
                 return Some(());
@@ -310,12 +329,9 @@ impl Pcapng {
         }
         let skipped = window.offset() - offset;
         match problem {
-            Problem::Cut { length, .. } => notes.cut(Cut {
-                item: "block",
-                offset,
-                promised: length as u64,
-                found: skipped,
-            }),
+            Problem::Cut { length, .. } => {
+                notes.cut(Cut { item: "block", offset, promised: length as u64, found: skipped })
+            }
             _ if zeros => notes.damage(
                 offset,
                 &format!("{skipped} zero bytes, space that was reserved and never written"),
@@ -327,23 +343,26 @@ impl Pcapng {
         None
     }
 
-    /// Whether a block of a known type, with lengths that agree, starts here.
-    fn plausible(&self, window: &mut Window) -> bool {
-        if !window.has(SMALLEST_BLOCK) {
-            return false;
+    /// Where the block ends that starts `at` bytes ahead, if one of a known type with lengths
+    /// that agree does.
+    fn plausible(&self, window: &mut Window, at: usize) -> Option<usize> {
+        if !window.has(at + SMALLEST_BLOCK) {
+            return None;
         }
-        let head = window.ahead();
+        let head = &window.ahead()[at..];
         let orders = if head.starts_with(&SECTION_HEADER.to_be_bytes()) {
             [Order::Little, Order::Big].map(|o| (o.u32(head, 8) == BYTE_ORDER_MAGIC).then_some(o))
         } else {
             [Some(self.order).filter(|order| known(order.u32(head, 0))), None]
         };
-        orders.into_iter().flatten().any(|order| {
-            let length = order.u32(window.ahead(), 4) as usize;
-            (SMALLEST_BLOCK..=USUAL_BLOCK).contains(&length)
+        orders.into_iter().flatten().find_map(|order| {
+            let length = order.u32(&window.ahead()[at..], 4) as usize;
+            let end = at + length;
+            let plausible = (SMALLEST_BLOCK..=USUAL_BLOCK).contains(&length)
                 && length.is_multiple_of(4)
-                && window.has(length)
-                && order.u32(window.ahead(), length - 4) as usize == length
+                && window.has(end)
+                && order.u32(window.ahead(), end - 4) as usize == length;
+            plausible.then_some(end)
         })
     }
 }
@@ -353,21 +372,16 @@ fn known(kind: u32) -> bool {
     matches!(kind, SECTION_HEADER | INTERFACE_DESCRIPTION..=ENHANCED_PACKET | DECRYPTION_SECRETS)
 }
 
-fn cut(length: usize, window: &mut Window, notes: &mut Notes) -> Option<()> {
-    let found = window.ahead().len();
-    notes.cut(Cut {
-        item: "block",
-        offset: window.offset(),
-        promised: length as u64,
-        found: found as u64,
-    });
-    window.take(found);
-    None
-}
-
 fn end(window: &mut Window, notes: &mut Notes) -> Option<Record> {
-    if !window.ahead().is_empty() {
-        cut(SMALLEST_BLOCK, window, notes);
+    let found = window.ahead().len();
+    if found > 0 {
+        notes.cut(Cut {
+            item: "block",
+            offset: window.offset(),
+            promised: SMALLEST_BLOCK as u64,
+            found: found as u64,
+        });
+        window.take(found);
     }
     None
 }
@@ -396,11 +410,10 @@ mod tests {
     const ORDERS: [Order; 2] = [Order::Little, Order::Big];
 
     fn plain(order: Order) -> PcapngFile {
-        PcapngFile::new(order).interface(1, 0, &[]).packet(0, 1_000_000, b"first").packet(
-            0,
-            2_000_000,
-            b"second",
-        )
+        PcapngFile::new(order)
+            .interface(1, 0, &[])
+            .packet(0, 1_000_000, b"first")
+            .packet(0, 2_000_000, b"second")
     }
 
     fn payloads(frames: &[Seen]) -> Vec<&[u8]> {
@@ -453,6 +466,14 @@ mod tests {
             assert_eq!((info.kernel_drops, info.cut_frames), (3, 1));
             assert_eq!(info.warnings.len(), 1);
         }
+    }
+
+    #[test]
+    fn frame_numbers_are_those_of_wireshark() {
+        let file = PcapngFile::new(Order::Big).interface(1, 0, &[]).block(0xbad, b"PEN.");
+        let file = file.packet(0, 1, b"2").block(77, b"").block(9, b"").packet(0, 2, b"4");
+        let (frames, info) = read(file.bytes);
+        assert_eq!((frames[0].number, frames[1].number, info.packets), (2, 4, 2));
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Reader {
         stored: Arc<AtomicU64>,
         window: usize,
     ) -> Result<Reader, CaptureError> {
-        let Opened { stream, compression } = decompress::open(source)
-            .map_err(|source| CaptureError::from_io(path, source))?;
+        let Opened { stream, compression } =
+            decompress::open(source).map_err(|source| CaptureError::from_io(path, source))?;
         let mut window = Window::new(stream, window);
         let mut notes = Notes::default();
         window.has(4);
@@ -109,10 +109,13 @@ impl Reader {
         self.window.at(record.place.clone())
     }
 
-    /// Number of the record that was given last.
+    /// Number of the record that was given last, as Wireshark counts.
     #[inline]
     pub(super) fn number(&self) -> u64 {
-        self.info.packets
+        match &self.format {
+            Format::Pcap(_) => self.info.packets,
+            Format::Pcapng(pcapng) => self.info.packets + pcapng.others_numbered(),
+        }
     }
 
     /// Ends reading, at the end of the file or before.
@@ -134,7 +137,6 @@ mod tests {
 
     use super::super::bytes::Order;
     use super::super::testing::{PcapFile, PcapngFile, read, try_read};
-    use super::*;
 
     type Packets = Vec<(u32, u32, Vec<u8>)>;
 
@@ -167,7 +169,8 @@ mod tests {
     fn files() -> impl Strategy<Value = (Vec<u8>, usize)> {
         let magic = prop_oneof![Just(0xa1b2_c3d4), Just(0xa1b2_3c4d), Just(0xa1b2_cd34), Just(0)];
         (order(), magic, packets()).prop_map(|(order, magic, packets)| {
-            let file = if magic == 0 { pcapng(order, &packets) } else { pcap(order, magic, &packets) };
+            let file =
+                if magic == 0 { pcapng(order, &packets) } else { pcap(order, magic, &packets) };
             (file, packets.len())
         })
     }
@@ -258,6 +261,8 @@ mod tests {
     #[test]
     fn what_is_no_capture_says_what_it_is() {
         let error = try_read(b"<html><title>404</title>".to_vec()).unwrap_err().to_string();
-        assert!(error.starts_with("test: not a pcap or pcapng capture: it looks like an HTML page"));
+        assert!(
+            error.starts_with("test: not a pcap or pcapng capture: it looks like an HTML page")
+        );
     }
 }

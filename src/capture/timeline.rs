@@ -140,8 +140,13 @@ impl Timeline {
             if *captures == 0 && files.is_empty() && streams.is_empty() {
                 return Err(CaptureError::NoCaptures { path, others: *others });
             }
+            if *captures == 0 {
+                timeline.warnings.push(format!("{path}: no further capture in this directory"));
+            }
             if *others > 0 {
-                timeline.warnings.push(format!("{path}: left out {others} files that are no captures"));
+                timeline
+                    .warnings
+                    .push(format!("{path}: left out {others} files that are no captures"));
             }
         }
         // A file without frames comes last, whatever it is called.
@@ -273,7 +278,8 @@ impl Timeline {
             open.record = record;
             open.lent = false;
         }
-        self.streams.is_empty() && self.other.is_none_or(|other| (open.record.at, open.index) < other)
+        self.streams.is_empty()
+            && self.other.is_none_or(|other| (open.record.at, open.index) < other)
     }
 
     /// Puts the file that is due in front, opening those that have become due.
@@ -355,8 +361,7 @@ fn scout(path: &Path) -> Result<Scouted, CaptureError> {
     let file = std::fs::File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     let stored = Arc::new(AtomicU64::new(0));
-    let counted =
-        Counted { source: file, of_file: Arc::clone(&stored), of_all: Arc::default() };
+    let counted = Counted { source: file, of_file: Arc::clone(&stored), of_all: Arc::default() };
     let mut reader = Reader::open(&name, Box::new(counted), stored, SMALL_WINDOW)?;
     let first = reader.next().map(|record| record.at);
     Ok(Scouted { path: path.to_owned(), first, size, info: reader.finish() })
