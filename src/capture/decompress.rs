@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn xz(bytes: &[u8]) -> Vec<u8> {
-        let options = lzma_rust2::XzOptions::with_preset(1);
+        let options = lzma_rust2::XzOptions::with_preset(0);
         let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
         writer.write_all(bytes).unwrap();
         writer.finish().unwrap()
@@ -192,11 +192,11 @@ mod tests {
     type Compress = fn(&[u8]) -> Vec<u8>;
     const ALL: [(&str, Compress); 4] = [("gzip", gzip), ("zstd", zstd), ("xz", xz), ("lz4", lz4)];
 
-    /// 2,000 packets that do not compress well, and their file.
+    /// 1,000 packets that do not compress well, and their file.
     fn capture() -> Vec<u8> {
         let mut file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
         let mut state = 1u32;
-        for number in 0..2_000 {
+        for number in 0..1_000 {
             let bytes: Vec<u8> = (0..500)
                 .map(|_| {
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -211,12 +211,12 @@ mod tests {
     #[test]
     fn every_compression_also_in_several_parts() {
         let bytes = capture();
-        let (front, back) = bytes.split_at(333_333);
+        let (front, back) = bytes.split_at(233_333);
         for (name, compress) in ALL {
             for stored in [compress(&bytes), [compress(front), compress(back)].concat()] {
                 let size = stored.len() as u64;
                 let (frames, info) = read(stored);
-                assert_eq!((frames.len(), info.compression), (2_000, Some(name)));
+                assert_eq!((frames.len(), info.compression), (1_000, Some(name)));
                 assert_eq!((info.bytes, info.warnings), (size, vec![]));
             }
         }
@@ -229,7 +229,7 @@ mod tests {
             let mut stored = compress(&bytes);
             stored.truncate(stored.len() / 2);
             let (frames, info) = read(stored);
-            assert!(frames.len() > 700, "{name}: {}", frames.len());
+            assert!(frames.len() > 240, "{name}: {}", frames.len());
             assert!(info.damaged_at.is_some());
             assert_eq!(info.warnings.len(), 1, "{name}: {:?}", info.warnings);
             if name != "lz4" {
@@ -246,7 +246,7 @@ mod tests {
             let middle = stored.len() / 2;
             stored[middle..middle + 5_000].fill(0xff);
             let (frames, info) = read(stored);
-            assert!(frames.len() > 700, "{name}: {}", frames.len());
+            assert!(frames.len() > 240, "{name}: {}", frames.len());
             assert!(!info.warnings.is_empty(), "{name}");
         }
     }
@@ -255,7 +255,7 @@ mod tests {
     fn highly_compressed_data_before_damage_is_not_lost() {
         // The whole input fits one read of the decoder, so a failing call would lose it all.
         let mut file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
-        for number in 0..2_000 {
+        for number in 0..1_000 {
             file = file.record(1_000 + number / 100, 1, &[7; 500]);
         }
         for (name, compress) in ALL {
@@ -263,7 +263,7 @@ mod tests {
             let at = stored.len() * 3 / 4;
             stored[at..].fill(0xff);
             let (frames, info) = read(stored);
-            assert!(frames.len() > 500, "{name}: {} {:?}", frames.len(), info.warnings);
+            assert!(frames.len() > 240, "{name}: {} {:?}", frames.len(), info.warnings);
             assert!(!info.warnings.is_empty(), "{name}");
         }
     }
@@ -273,7 +273,7 @@ mod tests {
         let bytes = capture();
         for (_, compress) in ALL {
             let stored = compress(&bytes[..60_000]);
-            for seed in 0..100usize {
+            for seed in 0..25usize {
                 let mut changed = stored.clone();
                 for n in 0..3 {
                     let at = 6 + (seed * 7_919 + n * 104_729) % (changed.len() - 6);

@@ -4,29 +4,20 @@
 //! several sections, each with its own byte order, and any number of interfaces, each with its
 //! own link type, snap length and clock; libpcap gives up on such files. Blocks that say nothing
 //! about packets (names, secrets, custom ones) are stepped over.
-//!
-//! A block whose two lengths agree is believed. After damage we go on at the next block of a
-//! known type whose lengths agree.
 
 use std::ops::Range;
 
 use super::Direction;
-use super::bytes::Order;
-use super::notes::{Cut, Notes, Odd};
+use super::notes::{Notes, Odd};
+use super::pcapng_blocks::{
+    Block, Blocks, ENHANCED_PACKET, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, PACKET,
+    SECTION_HEADER, SIMPLE_PACKET,
+};
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
-use super::window::{MAX_FRAME, MAX_ITEM, Window};
+use super::window::{MAX_FRAME, Window};
 use crate::time::Timestamp;
-
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
-/// Obsolete since 2009, still in old files.
-const PACKET: u32 = 2;
-const SIMPLE_PACKET: u32 = 3;
-const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
-const DECRYPTION_SECRETS: u32 = 10;
 
 /// What Wireshark lists as frames of their own, besides packets: systemd journal entries and
 /// custom blocks (to be copied with the file, and not to be).
@@ -34,40 +25,19 @@ const JOURNAL_EXPORT: u32 = 9;
 const CUSTOM: u32 = 0x0000_0bad;
 const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-
-/// Type and length in front, length behind.
-const SMALLEST_BLOCK: usize = 12;
-
 /// Interfaces kept per section. Container hosts have thousands; 20 bytes in a file must not
 /// cost memory without end.
 const MAX_INTERFACES: usize = 1 << 16;
 
-/// Longest block that is taken for one while we search after damage; also what a packet may
-/// have in options before its length looks wrong.
-const USUAL_BLOCK: usize = 1 << 20;
-
 /// Reader of the blocks of one pcapng file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pcapng {
-    order: Order,
+    blocks: Blocks,
     interfaces: Vec<Interface>,
     last: Option<Timestamp>,
     /// Drops of the sections that have ended.
     drops: Drops,
     others_numbered: u64,
-}
-
-impl Default for Pcapng {
-    fn default() -> Pcapng {
-        Pcapng {
-            order: Order::Little,
-            interfaces: Vec::new(),
-            last: None,
-            drops: Drops::default(),
-            others_numbered: 0,
-        }
-    }
 }
 
 impl Pcapng {
@@ -92,22 +62,7 @@ impl Pcapng {
     #[inline]
     pub(super) fn next(&mut self, window: &mut Window, notes: &mut Notes) -> Option<Record> {
         loop {
-            if !window.has(SMALLEST_BLOCK) {
-                return end(window, notes);
-            }
-            let (kind, length) = match self.block(window) {
-                Ok(found) => found,
-                Err(problem) => {
-                    self.skip_damage(problem, window, notes)?;
-                    continue;
-                }
-            };
-            let padded = length.next_multiple_of(4);
-            if padded != length {
-                notes.odd(Odd::UnpaddedBlock);
-            }
-            let place = window.take(padded);
-            let body = place.start + 8..place.start + length - 4;
+            let Block { kind, body } = self.blocks.next(window, notes)?;
             match kind {
                 ENHANCED_PACKET => {
                     if let Some(record) = self.enhanced_packet(body, window, notes) {
@@ -133,51 +88,6 @@ impl Pcapng {
         }
     }
 
-    /// Type and length of the block ahead, all of which is in memory then.
-    #[inline]
-    fn block(&mut self, window: &mut Window) -> Result<(u32, usize), Problem> {
-        let head = window.ahead();
-        let mut kind = self.order.u32(head, 0);
-        if kind == SECTION_HEADER {
-            // The same in both byte orders; the magic tells which one it is.
-            self.order = match (Order::Little.u32(head, 8), Order::Big.u32(head, 8)) {
-                (BYTE_ORDER_MAGIC, _) => Order::Little,
-                (_, BYTE_ORDER_MAGIC) => Order::Big,
-                (other, _) => return Err(Problem::Magic(other)),
-            };
-            kind = SECTION_HEADER;
-        }
-        let length = self.order.u32(head, 4) as usize;
-        if !(SMALLEST_BLOCK..=MAX_ITEM).contains(&length) {
-            return Err(Problem::Length { kind, length });
-        }
-        let padded = length.next_multiple_of(4);
-        if !window.has(padded) {
-            let believable = self.believable(kind, length, window.ahead());
-            return Err(Problem::Cut { length: padded, believable });
-        }
-        // Some writers forget to count the padding.
-        let again = self.order.u32(window.ahead(), length - 4) as usize;
-        if again != length && self.order.u32(window.ahead(), padded - 4) as usize != length {
-            return Err(Problem::Disagree { kind, length, again });
-        }
-        Ok((kind, length))
-    }
-
-    /// Whether a block whose end is missing is likely to be what its head says.
-    fn believable(&self, kind: u32, length: usize, head: &[u8]) -> bool {
-        let packet = |captured: u32| {
-            let rest = length.saturating_sub(captured as usize);
-            captured as usize <= length && rest <= USUAL_BLOCK
-        };
-        match kind {
-            ENHANCED_PACKET | PACKET if head.len() < 28 => true,
-            ENHANCED_PACKET | PACKET => packet(self.order.u32(head, 20)),
-            SIMPLE_PACKET => packet(self.order.u32(head, 8)),
-            _ => known(kind) && length <= USUAL_BLOCK,
-        }
-    }
-
     #[inline]
     fn enhanced_packet(
         &mut self,
@@ -186,15 +96,15 @@ impl Pcapng {
         notes: &mut Notes,
     ) -> Option<Record> {
         let bytes = window.at(body.clone());
-        let interface = self.order.u32(bytes, 0) as usize;
+        let interface = self.blocks.order.u32(bytes, 0) as usize;
         self.timed_packet(interface, None, body, bytes, notes)
     }
 
     fn packet(&mut self, body: Range<usize>, window: &Window, notes: &mut Notes) -> Option<Record> {
         let bytes = window.at(body.clone());
-        let interface = usize::from(self.order.u16(bytes, 0));
+        let interface = usize::from(self.blocks.order.u16(bytes, 0));
         // 0xffff says that the number of drops is not known.
-        let drops = Some(self.order.u16(bytes, 2)).filter(|drops| *drops != u16::MAX);
+        let drops = Some(self.blocks.order.u16(bytes, 2)).filter(|drops| *drops != u16::MAX);
         self.timed_packet(interface, drops, body, bytes, notes)
     }
 
@@ -209,7 +119,7 @@ impl Pcapng {
         notes: &mut Notes,
     ) -> Option<Record> {
         const HEADER: usize = 20;
-        let order = self.order;
+        let order = self.blocks.order;
         let Some(interface) = self.interfaces.get_mut(interface) else {
             notes.odd(Odd::UndeclaredInterface);
             return None;
@@ -264,7 +174,7 @@ impl Pcapng {
             return None;
         };
         notes.odd(Odd::NoTime);
-        let original = self.order.u32(bytes, 0);
+        let original = self.blocks.order.u32(bytes, 0);
         // The captured length is not stored: it follows from the original and the snap length.
         let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
         let captured = (original.min(snaplen) as usize).min(bytes.len().saturating_sub(4));
@@ -283,7 +193,7 @@ impl Pcapng {
             .add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
         self.interfaces.clear();
         // 1.2 was written by some tools and means the same.
-        if !matches!((self.order.u16(body, 4), self.order.u16(body, 6)), (1, 0 | 2)) {
+        if !matches!((self.blocks.order.u16(body, 4), self.blocks.order.u16(body, 6)), (1, 0 | 2)) {
             notes.odd(Odd::UnknownVersion);
         }
     }
@@ -293,117 +203,23 @@ impl Pcapng {
             notes.odd(Odd::TooManyInterfaces);
             return;
         }
-        self.interfaces.push(Interface::parse(body, self.order, notes));
+        self.interfaces.push(Interface::parse(body, self.blocks.order, notes));
     }
 
     fn statistics(&mut self, body: &[u8], notes: &mut Notes) {
-        let index = self.order.u32(body, 0) as usize;
+        let index = self.blocks.order.u32(body, 0) as usize;
         match self.interfaces.get_mut(index) {
-            Some(interface) => interface.drops.statistics(body, self.order, notes),
+            Some(interface) => interface.drops.statistics(body, self.blocks.order, notes),
             None => notes.odd(Odd::UndeclaredInterface),
         }
     }
-
-    /// Steps over what is no block, to the next place that looks like one.
-    #[cold]
-    fn skip_damage(
-        &mut self,
-        problem: Problem,
-        window: &mut Window,
-        notes: &mut Notes,
-    ) -> Option<()> {
-        let offset = window.offset();
-        // The bytes of a packet that is cut may look like a block by chance, or be one.
-        let careful = matches!(problem, Problem::Cut { believable: true, .. });
-        let mut zeros = true;
-        while window.has(1) {
-            zeros &= window.step();
-            let found = self.plausible(window, 0).is_some_and(|next| {
-                !careful || !window.has(next + 1) || self.plausible(window, next).is_some()
-            });
-            if found {
-                let skipped = window.offset() - offset;
-                notes.damage(offset, &problem.to_string(), skipped, true);
-                return Some(());
-            }
-        }
-        let skipped = window.offset() - offset;
-        match problem {
-            Problem::Cut { length, .. } => {
-                notes.cut(Cut { item: "block", offset, promised: length as u64, found: skipped })
-            }
-            _ if zeros => notes.damage(
-                offset,
-                &format!("{skipped} zero bytes, space that was reserved and never written"),
-                skipped,
-                false,
-            ),
-            _ => notes.damage(offset, &problem.to_string(), skipped, false),
-        }
-        None
-    }
-
-    /// Where the block ends that starts `at` bytes ahead, if one of a known type with lengths
-    /// that agree does.
-    fn plausible(&self, window: &mut Window, at: usize) -> Option<usize> {
-        if !window.has(at + SMALLEST_BLOCK) {
-            return None;
-        }
-        let head = &window.ahead()[at..];
-        let orders = if head.starts_with(&SECTION_HEADER.to_be_bytes()) {
-            [Order::Little, Order::Big].map(|o| (o.u32(head, 8) == BYTE_ORDER_MAGIC).then_some(o))
-        } else {
-            [Some(self.order).filter(|order| known(order.u32(head, 0))), None]
-        };
-        orders.into_iter().flatten().find_map(|order| {
-            let length = order.u32(&window.ahead()[at..], 4) as usize;
-            let end = at + length;
-            let plausible = (SMALLEST_BLOCK..=USUAL_BLOCK).contains(&length)
-                && length.is_multiple_of(4)
-                && window.has(end)
-                && order.u32(window.ahead(), end - 4) as usize == length;
-            plausible.then_some(end)
-        })
-    }
-}
-
-fn known(kind: u32) -> bool {
-    // Between 1 and 6: packets, names and statistics.
-    matches!(kind, SECTION_HEADER | INTERFACE_DESCRIPTION..=ENHANCED_PACKET | DECRYPTION_SECRETS)
-}
-
-fn end(window: &mut Window, notes: &mut Notes) -> Option<Record> {
-    let found = window.ahead().len();
-    if found > 0 {
-        notes.cut(Cut {
-            item: "block",
-            offset: window.offset(),
-            promised: SMALLEST_BLOCK as u64,
-            found: found as u64,
-        });
-        window.take(found);
-    }
-    None
-}
-
-/// Why a block is not believed.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Problem {
-    #[error("expected the byte-order magic 0x1a2b3c4d, found 0x{0:08x}")]
-    Magic(u32),
-    #[error("expected a block, found one of type {kind} that is {length} bytes long")]
-    Length { kind: u32, length: usize },
-    #[error(
-        "expected a block of type {kind} to end with its length of {length} bytes, found {again}"
-    )]
-    Disagree { kind: u32, length: usize, again: usize },
-    #[error("expected a block of {length} bytes, found the end of the file")]
-    Cut { length: usize, believable: bool },
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::LinkType;
+    use super::super::bytes::Order;
+    use super::super::pcapng_blocks::USUAL_BLOCK;
     use super::super::testing::{PcapngFile, Seen, read};
     use super::*;
 
