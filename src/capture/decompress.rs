@@ -56,7 +56,7 @@ pub(super) fn open(mut source: Box<dyn Read + Send>) -> io::Result<Opened> {
         "gzip" => Box::new(Gzip::new(input)),
         "zstd" => Box::new(Zstd::new(input)?),
         "xz" => Box::new(Pieces(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB))),
-        _ => Box::new(Lz4(FrameDecoder::new(input))),
+        _ => Box::new(Lz4::new(input)),
     };
     Ok(Opened { stream: Box::new(Named { name, decoder }), compression })
 }
@@ -129,17 +129,46 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
-/// lz4 frames: the crate says "end" after each of several frames.
-struct Lz4<R: Read>(FrameDecoder<R>);
+/// lz4 frames: the crate says "end" after each of several frames, and also where a block header
+/// is missing.
+struct Lz4<R: Read>(FrameDecoder<Tail<R>>);
+
+impl<R: BufRead> Lz4<R> {
+    fn new(input: R) -> Lz4<R> {
+        Lz4(FrameDecoder::new(Tail { input, last: [0; 8] }))
+    }
+}
 
 impl<R: BufRead> Read for Lz4<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.0.read(into)?;
-            if count > 0 || into.is_empty() || self.0.get_mut().fill_buf()?.is_empty() {
+            if count > 0 || into.is_empty() {
                 return Ok(count);
             }
+            let tail = self.0.get_mut();
+            if tail.input.fill_buf()?.is_empty() {
+                // A frame ends with a block length of zero, then perhaps a checksum.
+                let ended = tail.last[..4] == [0; 4] || tail.last[4..] == [0; 4];
+                return if ended { Ok(0) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
         }
+    }
+}
+
+/// Remembers the last bytes that were read.
+struct Tail<R> {
+    input: R,
+    last: [u8; 8],
+}
+
+impl<R: Read> Read for Tail<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(into)?;
+        let new = &into[count.saturating_sub(8)..count];
+        self.last.rotate_left(new.len());
+        self.last[8 - new.len()..].copy_from_slice(new);
+        Ok(count)
     }
 }
 
@@ -232,10 +261,17 @@ mod tests {
             assert!(frames.len() > 240, "{name}: {}", frames.len());
             assert!(info.damaged_at.is_some());
             assert_eq!(info.warnings.len(), 1, "{name}: {:?}", info.warnings);
-            if name != "lz4" {
-                assert!(info.warnings[0].contains(name), "{:?}", info.warnings);
-            }
+            assert!(info.warnings[0].contains(name), "{:?}", info.warnings);
         }
+    }
+
+    #[test]
+    fn lz4_that_ends_between_two_blocks_is_cut_short() {
+        let stored = lz4(&capture());
+        let block = 7 + 4 + (Order::Little.u32(&stored, 7) & 0x7fff_ffff) as usize;
+        let (frames, info) = read(stored[..block].to_vec());
+        assert_eq!(frames.len(), (65_536 - 24) / 516);
+        assert!(info.warnings[0].contains("the lz4 data is cut short"), "{:?}", info.warnings);
     }
 
     #[test]
