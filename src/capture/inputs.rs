@@ -76,11 +76,13 @@ impl Inputs {
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if let Some(index) = self.known.get(&real) {
             let Some(first) = self.list.get_mut(*index) else { return };
-            self.warnings.push(format!(
-                "{} was given twice (as {}, too); it is read once",
-                path.display(),
-                first.path.display()
-            ));
+            let also = if path == first.path {
+                String::new()
+            } else {
+                format!(" (also as {})", first.path.display())
+            };
+            self.warnings
+                .push(format!("{} was given twice{also}; it is read once", path.display()));
             if kind == Kind::Named {
                 first.kind = kind;
             }

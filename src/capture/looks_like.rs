@@ -16,6 +16,8 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"iptrace 2.0", "an AIX iptrace file; convert it: editcap -F pcapng IN OUT"),
     (b"\x7fver", "a Savvius OmniPeek capture; convert it: editcap -F pcapng IN OUT"),
     (b"\x05VNF", "a Visual Networks capture; convert it: editcap -F pcapng IN OUT"),
+    (b"\xaa\xaa\xaa\xaa", "an Accellent 5Views capture; convert it: editcap -F pcapng IN OUT"),
+    (b"TR\0d", "an HP-UX nettl trace; convert it: editcap -F pcapng IN OUT"),
     (b"\x1c\0\x01\xac", "an Ixia capture; convert it: editcap -F pcapng IN OUT"),
     (b"\x1c\0\x01\xab", "an Ixia capture; convert it: editcap -F pcapng IN OUT"),
     (b"\xac\x01\0\x1c", "an Ixia capture; convert it: editcap -F pcapng IN OUT"),
@@ -93,7 +95,7 @@ fn of(sample: &[u8]) -> String {
         Some(text) => of_text(text).to_owned(),
         None => {
             let head: Vec<_> = sample.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("nothing known (it starts with the bytes {})", head.join(" "))
+            format!("data of an unknown kind (its first bytes are {})", head.join(" "))
         }
     }
 }
@@ -109,19 +111,19 @@ fn capture_inside(sample: &[u8]) -> Option<usize> {
     })
 }
 
-/// ERF has no magic: two records in a row must be of a known type, and near each other in time.
+/// ERF has no magic: two records in a row must be of a known type, with a time of this century
+/// unless they are about the capture itself.
 fn erf(sample: &[u8]) -> bool {
+    const ABOUT_THE_CAPTURE: u8 = 27;
     let record = |at: usize| {
         let head = sample.get(at..at + 16)?;
         let seconds = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
         let length = usize::from(u16::from_be_bytes([head[10], head[11]]));
-        let known = matches!(head[8] & 0x7f, 1..=33 | 48) && length >= 16 && seconds > 900_000_000;
-        known.then_some((seconds, length))
+        let kind = head[8] & 0x7f;
+        let timed = kind == ABOUT_THE_CAPTURE || seconds > 978_307_200;
+        (matches!(kind, 1..=33 | 48) && length >= 16 && timed).then_some(at + length)
     };
-    match record(0).and_then(|first| Some((first, record(first.1)?))) {
-        Some((first, second)) => first.0.abs_diff(second.0) < 3_600,
-        None => false,
-    }
+    record(0).and_then(record).is_some()
 }
 
 /// The sample as text, if it is some; it may end inside a character.
@@ -139,7 +141,7 @@ fn text(sample: &[u8]) -> Option<&str> {
 
 fn of_text(text: &str) -> &'static str {
     let text = text.trim_start();
-    let lower = text.get(..200.min(text.len())).unwrap_or(text).to_ascii_lowercase();
+    let lower = text.get(..1000.min(text.len())).unwrap_or(text).to_ascii_lowercase();
     let first = text.lines().next().unwrap_or_default();
     let starts = |words: &[&str]| words.iter().any(|word| lower.starts_with(word));
     if starts(&["<!doctype html", "<html", "<head", "<!--"]) {

@@ -25,6 +25,7 @@ mod looks_like;
 mod notes;
 mod pcap;
 mod pcapng;
+mod pcapng_blocks;
 mod pcapng_interface;
 mod pcapng_options;
 mod reader;

@@ -13,7 +13,7 @@ pub(super) enum Odd {
     BrokenOption,
     LongerThanBlock,
     TooManyInterfaces,
-    OddBlockLength,
+    UnpaddedBlock,
     UnknownVersion,
 }
 
@@ -47,7 +47,7 @@ const SENTENCES: [(Odd, &str); 9] = [
         Odd::TooManyInterfaces,
         "declare one more interface than why502 keeps; packets of these interfaces were skipped",
     ),
-    (Odd::OddBlockLength, "have a length that is no multiple of four; they were read as if padded"),
+    (Odd::UnpaddedBlock, "have a length that is no multiple of four; they were read as if padded"),
     (
         Odd::UnknownVersion,
         "have a format version that why502 does not know; they were read as version 1.0",

@@ -441,14 +441,14 @@ mod tests {
 
     #[test]
     fn hostile_lengths_take_linear_time() {
-        // Every header promises 16 MiB, none is confirmed, and a chain starts after each.
+        // Every header promises 2 MiB, none is confirmed, and a chain starts after each.
         let mut file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1).record(5, 0, b"x");
-        for _ in 0..20_000 {
-            file = file.header(900_000, 0, MAX_FRAME as u32, 0);
+        for _ in 0..5_000 {
+            file = file.header(900_000, 0, 2 << 20, 0);
             file = three(file);
         }
-        let (frames, info) = read(file.raw(&vec![0xff; MAX_FRAME + 64]).bytes);
-        assert!(frames.len() > 20_000);
+        let (frames, info) = read(file.raw(&vec![0xff; 3 << 20]).bytes);
+        assert!(frames.len() > 5_000);
         assert!(info.warnings.len() < 20);
     }
 }

@@ -4,57 +4,40 @@
 //! several sections, each with its own byte order, and any number of interfaces, each with its
 //! own link type, snap length and clock; libpcap gives up on such files. Blocks that say nothing
 //! about packets (names, secrets, custom ones) are stepped over.
-//!
-//! A block whose two lengths agree is believed. After damage we go on at the next block of a
-//! known type whose lengths agree.
 
 use std::ops::Range;
 
 use super::Direction;
-use super::bytes::Order;
-use super::notes::{Cut, Notes, Odd};
+use super::notes::{Notes, Odd};
+use super::pcapng_blocks::{
+    Block, Blocks, ENHANCED_PACKET, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, PACKET,
+    SECTION_HEADER, SIMPLE_PACKET,
+};
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
-use super::window::{MAX_FRAME, MAX_ITEM, Window};
+use super::window::{MAX_FRAME, Window};
 use crate::time::Timestamp;
 
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
-/// Obsolete since 2009, still in old files.
-const PACKET: u32 = 2;
-const SIMPLE_PACKET: u32 = 3;
-const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
-const DECRYPTION_SECRETS: u32 = 10;
-
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-
-/// Type and length in front, length behind.
-const SMALLEST_BLOCK: usize = 12;
+/// What Wireshark lists as frames of their own, besides packets: systemd journal entries and
+/// custom blocks (to be copied with the file, and not to be).
+const JOURNAL_EXPORT: u32 = 9;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 /// Interfaces kept per section. Container hosts have thousands; 20 bytes in a file must not
 /// cost memory without end.
 const MAX_INTERFACES: usize = 1 << 16;
 
-/// Longest block that is taken for one while we search after damage; also what a packet may
-/// have in options before its length looks wrong.
-const USUAL_BLOCK: usize = 1 << 20;
-
 /// Reader of the blocks of one pcapng file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pcapng {
-    order: Order,
+    blocks: Blocks,
     interfaces: Vec<Interface>,
     last: Option<Timestamp>,
     /// Drops of the sections that have ended.
     drops: Drops,
-}
-
-impl Default for Pcapng {
-    fn default() -> Pcapng {
-        Pcapng { order: Order::Little, interfaces: Vec::new(), last: None, drops: Drops::default() }
-    }
+    others_numbered: u64,
 }
 
 impl Pcapng {
@@ -70,26 +53,16 @@ impl Pcapng {
             .fold(self.drops.count(), |sum, i| sum.saturating_add(i.drops.count()))
     }
 
+    /// Blocks so far that are no packets and have a frame number in Wireshark all the same.
+    pub(super) fn others_numbered(&self) -> u64 {
+        self.others_numbered
+    }
+
     /// The next packet, or `None` at the end.
     #[inline]
     pub(super) fn next(&mut self, window: &mut Window, notes: &mut Notes) -> Option<Record> {
         loop {
-            if !window.has(SMALLEST_BLOCK) {
-                return end(window, notes);
-            }
-            let (kind, length) = match self.block(window) {
-                Ok(found) => found,
-                Err(problem) => {
-                    self.skip_damage(problem, window, notes)?;
-                    continue;
-                }
-            };
-            let padded = length.next_multiple_of(4);
-            if padded != length {
-                notes.odd(Odd::OddBlockLength);
-            }
-            let place = window.take(padded);
-            let body = place.start + 8..place.start + length - 4;
+            let Block { kind, body } = self.blocks.next(window, notes)?;
             match kind {
                 ENHANCED_PACKET => {
                     if let Some(record) = self.enhanced_packet(body, window, notes) {
@@ -109,53 +82,9 @@ impl Pcapng {
                 SECTION_HEADER => self.section(window.at(body), notes),
                 INTERFACE_DESCRIPTION => self.interface(window.at(body), notes),
                 INTERFACE_STATISTICS => self.statistics(window.at(body), notes),
+                JOURNAL_EXPORT | CUSTOM | CUSTOM_NO_COPY => self.others_numbered += 1,
                 _ => {}
             }
-        }
-    }
-
-    /// Type and length of the block ahead, all of which is in memory then.
-    #[inline]
-    fn block(&mut self, window: &mut Window) -> Result<(u32, usize), Problem> {
-        let head = window.ahead();
-        let mut kind = self.order.u32(head, 0);
-        if kind == SECTION_HEADER {
-            // The same in both byte orders; the magic tells which one it is.
-            self.order = match (Order::Little.u32(head, 8), Order::Big.u32(head, 8)) {
-                (BYTE_ORDER_MAGIC, _) => Order::Little,
-                (_, BYTE_ORDER_MAGIC) => Order::Big,
-                (other, _) => return Err(Problem::Magic(other)),
-            };
-            kind = SECTION_HEADER;
-        }
-        let length = self.order.u32(head, 4) as usize;
-        if !(SMALLEST_BLOCK..=MAX_ITEM).contains(&length) {
-            return Err(Problem::Length { kind, length });
-        }
-        let padded = length.next_multiple_of(4);
-        if !window.has(padded) {
-            let believable = self.believable(kind, length, window.ahead());
-            return Err(Problem::Cut { length: padded, believable });
-        }
-        // Some writers forget to count the padding.
-        let again = self.order.u32(window.ahead(), length - 4) as usize;
-        if again != length && self.order.u32(window.ahead(), padded - 4) as usize != length {
-            return Err(Problem::Disagree { kind, length, again });
-        }
-        Ok((kind, length))
-    }
-
-    /// Whether a block whose end is missing is likely to be what its head says.
-    fn believable(&self, kind: u32, length: usize, head: &[u8]) -> bool {
-        let packet = |captured: u32| {
-            let rest = length.saturating_sub(captured as usize);
-            captured as usize <= length && rest <= USUAL_BLOCK
-        };
-        match kind {
-            ENHANCED_PACKET | PACKET if head.len() < 28 => true,
-            ENHANCED_PACKET | PACKET => packet(self.order.u32(head, 20)),
-            SIMPLE_PACKET => packet(self.order.u32(head, 8)),
-            _ => known(kind) && length <= USUAL_BLOCK,
         }
     }
 
@@ -167,15 +96,15 @@ impl Pcapng {
         notes: &mut Notes,
     ) -> Option<Record> {
         let bytes = window.at(body.clone());
-        let interface = self.order.u32(bytes, 0) as usize;
+        let interface = self.blocks.order.u32(bytes, 0) as usize;
         self.timed_packet(interface, None, body, bytes, notes)
     }
 
     fn packet(&mut self, body: Range<usize>, window: &Window, notes: &mut Notes) -> Option<Record> {
         let bytes = window.at(body.clone());
-        let interface = usize::from(self.order.u16(bytes, 0));
+        let interface = usize::from(self.blocks.order.u16(bytes, 0));
         // 0xffff says that the number of drops is not known.
-        let drops = Some(self.order.u16(bytes, 2)).filter(|drops| *drops != u16::MAX);
+        let drops = Some(self.blocks.order.u16(bytes, 2)).filter(|drops| *drops != u16::MAX);
         self.timed_packet(interface, drops, body, bytes, notes)
     }
 
@@ -190,7 +119,7 @@ impl Pcapng {
         notes: &mut Notes,
     ) -> Option<Record> {
         const HEADER: usize = 20;
-        let order = self.order;
+        let order = self.blocks.order;
         let Some(interface) = self.interfaces.get_mut(interface) else {
             notes.odd(Odd::UndeclaredInterface);
             return None;
@@ -245,7 +174,7 @@ impl Pcapng {
             return None;
         };
         notes.odd(Odd::NoTime);
-        let original = self.order.u32(bytes, 0);
+        let original = self.blocks.order.u32(bytes, 0);
         // The captured length is not stored: it follows from the original and the snap length.
         let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
         let captured = (original.min(snaplen) as usize).min(bytes.len().saturating_sub(4));
@@ -264,7 +193,7 @@ impl Pcapng {
             .add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
         self.interfaces.clear();
         // 1.2 was written by some tools and means the same.
-        if !matches!((self.order.u16(body, 4), self.order.u16(body, 6)), (1, 0 | 2)) {
+        if !matches!((self.blocks.order.u16(body, 4), self.blocks.order.u16(body, 6)), (1, 0 | 2)) {
             notes.odd(Odd::UnknownVersion);
         }
     }
@@ -274,117 +203,23 @@ impl Pcapng {
             notes.odd(Odd::TooManyInterfaces);
             return;
         }
-        self.interfaces.push(Interface::parse(body, self.order, notes));
+        self.interfaces.push(Interface::parse(body, self.blocks.order, notes));
     }
 
     fn statistics(&mut self, body: &[u8], notes: &mut Notes) {
-        let index = self.order.u32(body, 0) as usize;
+        let index = self.blocks.order.u32(body, 0) as usize;
         match self.interfaces.get_mut(index) {
-            Some(interface) => interface.drops.statistics(body, self.order, notes),
+            Some(interface) => interface.drops.statistics(body, self.blocks.order, notes),
             None => notes.odd(Odd::UndeclaredInterface),
         }
     }
-
-    /// Steps over what is no block, to the next place that looks like one.
-    #[cold]
-    fn skip_damage(
-        &mut self,
-        problem: Problem,
-        window: &mut Window,
-        notes: &mut Notes,
-    ) -> Option<()> {
-        let offset = window.offset();
-        if let Problem::Cut { length, believable: true } = problem {
-            return cut(length, window, notes);
-        }
-        let mut zeros = true;
-        while window.has(1) {
-            zeros &= window.step();
-            if self.plausible(window) {
-                let skipped = window.offset() - offset;
-                notes.damage(offset, &problem.to_string(), skipped, true);
-                return Some(());
-            }
-        }
-        let skipped = window.offset() - offset;
-        match problem {
-            Problem::Cut { length, .. } => {
-                notes.cut(Cut { item: "block", offset, promised: length as u64, found: skipped })
-            }
-            _ if zeros => notes.damage(
-                offset,
-                &format!("{skipped} zero bytes, space that was reserved and never written"),
-                skipped,
-                false,
-            ),
-            _ => notes.damage(offset, &problem.to_string(), skipped, false),
-        }
-        None
-    }
-
-    /// Whether a block of a known type, with lengths that agree, starts here.
-    fn plausible(&self, window: &mut Window) -> bool {
-        if !window.has(SMALLEST_BLOCK) {
-            return false;
-        }
-        let head = window.ahead();
-        let orders = if head.starts_with(&SECTION_HEADER.to_be_bytes()) {
-            [Order::Little, Order::Big].map(|o| (o.u32(head, 8) == BYTE_ORDER_MAGIC).then_some(o))
-        } else {
-            [Some(self.order).filter(|order| known(order.u32(head, 0))), None]
-        };
-        orders.into_iter().flatten().any(|order| {
-            let length = order.u32(window.ahead(), 4) as usize;
-            (SMALLEST_BLOCK..=USUAL_BLOCK).contains(&length)
-                && length.is_multiple_of(4)
-                && window.has(length)
-                && order.u32(window.ahead(), length - 4) as usize == length
-        })
-    }
-}
-
-fn known(kind: u32) -> bool {
-    // Between 1 and 6: packets, names and statistics.
-    matches!(kind, SECTION_HEADER | INTERFACE_DESCRIPTION..=ENHANCED_PACKET | DECRYPTION_SECRETS)
-}
-
-fn cut(length: usize, window: &mut Window, notes: &mut Notes) -> Option<()> {
-    let found = window.ahead().len();
-    notes.cut(Cut {
-        item: "block",
-        offset: window.offset(),
-        promised: length as u64,
-        found: found as u64,
-    });
-    window.take(found);
-    None
-}
-
-fn end(window: &mut Window, notes: &mut Notes) -> Option<Record> {
-    if !window.ahead().is_empty() {
-        cut(SMALLEST_BLOCK, window, notes);
-    }
-    None
-}
-
-/// Why a block is not believed.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Problem {
-    #[error("expected the byte-order magic 0x1a2b3c4d, found 0x{0:08x}")]
-    Magic(u32),
-    #[error("expected a block, found one of type {kind} that is {length} bytes long")]
-    Length { kind: u32, length: usize },
-    #[error(
-        "expected a block of type {kind} to end with its length of {length} bytes, found {again}"
-    )]
-    Disagree { kind: u32, length: usize, again: usize },
-    #[error("expected a block of {length} bytes, found the end of the file")]
-    Cut { length: usize, believable: bool },
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::LinkType;
+    use super::super::bytes::Order;
+    use super::super::pcapng_blocks::USUAL_BLOCK;
     use super::super::testing::{PcapngFile, Seen, read};
     use super::*;
 
@@ -447,6 +282,14 @@ mod tests {
             assert_eq!((info.kernel_drops, info.cut_frames), (3, 1));
             assert_eq!(info.warnings.len(), 1);
         }
+    }
+
+    #[test]
+    fn frame_numbers_are_those_of_wireshark() {
+        let file = PcapngFile::new(Order::Big).interface(1, 0, &[]).block(0xbad, b"PEN.");
+        let file = file.packet(0, 1, b"2").block(77, b"").block(9, b"").packet(0, 2, b"4");
+        let (frames, info) = read(file.bytes);
+        assert_eq!((frames[0].number, frames[1].number, info.packets), (2, 4, 2));
     }
 
     #[test]

@@ -109,10 +109,13 @@ impl Reader {
         self.window.at(record.place.clone())
     }
 
-    /// Number of the record that was given last.
+    /// Number of the record that was given last, as Wireshark counts.
     #[inline]
     pub(super) fn number(&self) -> u64 {
-        self.info.packets
+        match &self.format {
+            Format::Pcap(_) => self.info.packets,
+            Format::Pcapng(pcapng) => self.info.packets + pcapng.others_numbered(),
+        }
     }
 
     /// Ends reading, at the end of the file or before.
@@ -134,7 +137,6 @@ mod tests {
 
     use super::super::bytes::Order;
     use super::super::testing::{PcapFile, PcapngFile, read, try_read};
-    use super::*;
 
     type Packets = Vec<(u32, u32, Vec<u8>)>;
 

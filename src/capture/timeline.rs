@@ -140,6 +140,9 @@ impl Timeline {
             if *captures == 0 && files.is_empty() && streams.is_empty() {
                 return Err(CaptureError::NoCaptures { path, others: *others });
             }
+            if *captures == 0 {
+                timeline.warnings.push(format!("{path}: no further capture in this directory"));
+            }
             if *others > 0 {
                 timeline
                     .warnings
