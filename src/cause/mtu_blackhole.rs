@@ -70,6 +70,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if case.failed().or(case.undelivered()).is_none() || case.closed_by_server().is_some() {
         return None;
     }
+    never_acknowledged(case).or_else(|| never_arrived(case))
+}
+
+/// As seen on the sender's side of the hole: large segments leave again and again.
+fn never_acknowledged(case: &Case<'_>) -> Option<Verdict> {
     let (side, lost) = [Side::Client, Side::Server].into_iter().find_map(|side| {
         let lost = case.flow.lost(side)?;
         // When the other side repeats too, small segments do not arrive either.
@@ -101,6 +106,33 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         summary: format!(
             "segments of {} bytes were repeated {} times and never acknowledged; smaller ones pass",
             lost.len, lost.times
+        ),
+        responsible: None,
+    })
+}
+
+/// As seen on the receiver's side: the small last segment of something larger arrives, what
+/// belongs before it never does.
+fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
+    let (side, last, hole) = [Side::Client, Side::Server].into_iter().find_map(|side| {
+        let half = case.flow.half(side);
+        let hole = half.sent.checked_sub(half.stranded + half.acked)?;
+        let small = half.stranded > 0 && half.largest < LARGE && hole >= u64::from(LARGE);
+        Some((side, half.last_data.filter(|_| small)?, hole))
+    })?;
+    let mut evidence = vec![Evidence {
+        mark: last,
+        side,
+        what: if side == Side::Client { What::Request } else { What::Response },
+        note: format!("the {hole} bytes before it never arrive, though they are sent again"),
+    }];
+    evidence.extend(case.asked("the request"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "{hole} bytes in the middle never arrived while segments of at most {} bytes did",
+            case.flow.half(side).largest
         ),
         responsible: None,
     })
