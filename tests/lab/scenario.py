@@ -52,6 +52,7 @@ class Lab:
         self.address = CLIENT_ADDRESS.get(proxy.name, ("127.0.0.1", 8000))
         self.records = []
         self.own_ports = None
+        self.checks = []
 
     def client(self, timeout=15.0):
         """A new client connection to the proxy (or to the backend, without one)."""
@@ -143,7 +144,7 @@ def judge(lab, plan):
                 connection["requests"].append({key: row[key] for key in ("id", "log", "state", "status")})
                 continue
         requests.append(row)
-    if not plan.healthy and not any(entry["fault"] for entry in lab.records):
+    if not plan.healthy and not lab.checks and not any(entry["fault"] for entry in lab.records):
         problems.append("the scenario injected no fault")
     return requests, list(connections.values()), problems
 
@@ -172,7 +173,7 @@ def play(plan, proxy_name, folder):
             row.setdefault("visible", {})[side] = row["id"].encode() in packets
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
               "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
-              "requests": requests, "connections": connections}
+              "requests": requests, "connections": connections, "checks": lab.checks}
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")

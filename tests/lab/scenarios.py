@@ -1,5 +1,6 @@
 """The scenarios with faults.  The healthy ones are in healthy.py."""
 
+import signal
 import time
 
 from client import Client, sleep_until, together
@@ -149,6 +150,25 @@ def race_rst(lab):
     race(lab, "race-rst")
 
 
+@scenario("race-cap", backend=("--idle", "0.012"))
+def race_cap(lab):
+    """The backend closes 12 ms after each answer, without having said so; the next request is on its way then."""
+    for _ in range(3):
+        client = lab.client()
+        lab.ask(client=client)
+        client.close()
+        lab.ask(fault="race-cap")
+        time.sleep(0.2)
+
+
+@scenario("race-retried", backend=("--idle", str(IDLE)),
+          proxy={"next_upstream": "error timeout", "retries": "1\n    retry-on conn-failure empty-response"})
+def race_retried(lab):
+    """The keep-alive race, but the proxy sends the request again on a new connection: its client sees nothing."""
+    for _ in range(2):
+        crossing(lab, "race-retried", 2, -0.025)
+
+
 @scenario("race-silent", backend=("--idle", str(IDLE)), proxies=("haproxy", "apache"))
 def race_silent(lab):
     """The keep-alive race on client connections that are kept alive too: the proxy may just close them."""
@@ -296,6 +316,27 @@ def lb_stop(lab):
     lab.ask()
     waits = [lambda wait=n * 0.31: (time.sleep(wait), lab.ask("poll", fault="lb-stop")) for n in range(4)]
     together([*waits, lambda: (time.sleep(1.7), lab.proxy.stop())])
+
+
+@scenario("lb-reload", proxies=("nginx",), proxy={"server": 10.0, "main": "worker_shutdown_timeout 500ms;"})
+def lb_reload(lab):
+    """nginx is reloaded, and its old worker cuts what is still outstanding after worker_shutdown_timeout."""
+    lab.ask()
+    waits = [lambda wait=n * 0.23: (time.sleep(wait), lab.ask("poll", fault="lb-reload")) for n in range(4)]
+    together([*waits, lambda: (time.sleep(1.1), lab.proxy.process.send_signal(signal.SIGHUP))])
+
+
+def spoiled_handshake(fault, how, text):
+    """The scenario for a backend that spoils the TLS handshake."""
+    SCENARIOS[fault] = Scenario(fault, lambda lab: asks(lab, fault), description=text, backend=("--tls", how),
+                                proxy={"scheme": "https", "check": "ssl verify none"}, quick=how == "alert")
+
+
+spoiled_handshake("tls-fin", "fin", "The backend closes after the ClientHello.")
+spoiled_handshake("tls-rst", "rst", "The backend resets after the ClientHello.")
+spoiled_handshake("tls-alert-hello", "alert", "The backend answers the ClientHello with a fatal alert.")
+spoiled_handshake("tls-plain", "plain", "The backend answers the ClientHello with HTTP in clear.")
+spoiled_handshake("tls-stall", "stall", "The backend acknowledges the ClientHello and stays silent.")
 
 
 @scenario("refused", proxies=ALL, quick=True)
