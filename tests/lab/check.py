@@ -79,6 +79,12 @@ def ended_by_target(x, what):
     return bool(x.closer and x.closer.from_target and x.closer.flags & what and x.covered(x.closer))
 
 
+def closed_unused(x):
+    """The target's FIN does not cover the request, which is the first on its connection."""
+    used = any(s.length and not s.from_target and s.number < x.request.number for s in x.all)
+    return not used and x.closer.from_target and bool(x.closer.flags & FIN)
+
+
 def alien(x):
     """A RST whose TTL is not that of its alleged sender's other packets."""
     usual = {side: {s.ttl for s in x.all if s.from_target == side and not s.flags & RST} for side in (True, False)}
@@ -99,7 +105,7 @@ def cut_by_lb(x):
 
 REQUEST_CHECKS = {
     "keepalive-race": race,
-    "target-fin-no-response": lambda x, _: ended_by_target(x, FIN) and not x.answer,
+    "target-fin-no-response": lambda x, _: not x.answer and (ended_by_target(x, FIN) or closed_unused(x)),
     "target-rst-no-response": lambda x, _: ended_by_target(x, RST) and not x.answer,
     "response-header-truncated": lambda x, _: x.answer and b"\r\n\r\n" not in x.answer and x.closer.from_target,
     "response-body-truncated": lambda x, _: b"\r\n\r\n" in x.answer and x.closer.from_target,

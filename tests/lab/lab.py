@@ -20,6 +20,7 @@ import sys
 import time
 
 import checks  # noqa: F401  (registers its scenarios)
+import connecting  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES

@@ -121,7 +121,7 @@ def versions():
 
 def judge(lab, plan):
     """The truth of a run, and a list of what is wrong with it."""
-    requests, connections, problems = [], {}, []
+    requests, connections, problems, missed = [], {}, [], []
     deadline = time.monotonic() + 1.5
     for entry in lab.records:
         verdict = lab.verdict(entry, deadline)
@@ -129,9 +129,11 @@ def judge(lab, plan):
         row = {"id": entry["id"], "target": entry["target"], "method": entry["method"], "ok": verdict.ok,
                "log": verdict.log, "state": verdict.state, "status": verdict.status,
                "cause": {"lb": None, "target": None}}
+        if fault in truth.MAY_MISS:
+            missed.append(verdict.ok)
         if not verdict.ok and fault is None:
             problems.append(f"a healthy request failed: {verdict.log}")
-        if verdict.ok and fault:
+        if verdict.ok and fault and fault not in truth.MAY_MISS:
             row["tolerated"] = truth.first(truth.labels(fault)["target"] or truth.labels(fault)["lb"])
         if not verdict.ok and fault:
             row["cause"] = truth.labels(fault)
@@ -144,6 +146,8 @@ def judge(lab, plan):
                 connection["requests"].append({key: row[key] for key in ("id", "log", "state", "status")})
                 continue
         requests.append(row)
+    if not plan.healthy and missed and all(missed):
+        problems.append("no request met the fault")
     if not plan.healthy and not lab.checks and not any(entry["fault"] for entry in lab.records):
         problems.append("the scenario injected no fault")
     return requests, list(connections.values()), problems

@@ -91,6 +91,10 @@ CAUSES = {
     "port-exhaustion": {"lb": None, "target": None},
 }
 
+# Faults that depend on timing: a request that came through met no fault.
+MAY_MISS = {"race-fin", "race-rst", "race-cap", "race-silent", "late-408", "stray-answer", "stale-rst", "stale-drop",
+            "accept-close", "client-abort", "lb-cut", "lb-stop", "lb-reload"}
+
 CLOSED = "prematurely closed|104: Connection reset"
 WHILE_HEADER = r"(prematurely closed|104: Connection reset).*reading response header"
 SLOW = "110: Connection timed out"
