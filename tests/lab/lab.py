@@ -60,7 +60,8 @@ def start(name, proxy, out):
     folder = os.path.join(out, name, proxy)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+    command = ["setpriv", "--pdeathsig", "KILL",
+               "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
                sys.executable, os.path.abspath(__file__), "--inside", name, proxy, folder]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
