@@ -157,7 +157,8 @@ def hello(flow):
 
 def closed_by_target(flow):
     """Whether the target sent a TLS alert, or the first FIN or RST."""
-    return any(s.from_target and s.payload[:1] == ALERT for s in flow) or next((s.from_target for s in flow if s.flags & (FIN | RST)), False)
+    alert = any(s.from_target and s.payload[:1] == ALERT for s in flow)
+    return alert or next((s.from_target for s in flow if s.flags & (FIN | RST)), False)
 
 
 CONNECT_CHECKS = {
