@@ -10,6 +10,7 @@ import argparse
 import re
 import select
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -156,11 +157,71 @@ class Connection:
             self.sock.close()
 
 
+def spoil_handshake(sock, how):
+    """Read a ClientHello and do something else than go on with the handshake."""
+    try:
+        sock.recv(65536)
+        if how == "plain":
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        elif how == "alert":
+            sock.sendall(bytes([0x15, 3, 3, 0, 2, 2, 40]))  # fatal, handshake_failure
+        elif how == "rst":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+        elif how == "stall":
+            while sock.recv(65536):
+                pass
+    except OSError:
+        pass
+    finally:
+        sock.close()
+
+
+def relay(outer, inner):
+    """Carry bytes between a TLS socket and its plain side.  One thread: OpenSSL's objects allow no second."""
+    outer.setblocking(False)
+    try:
+        while True:
+            ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
+            for sock, other in ((outer, inner), (inner, outer)):
+                if sock not in ready:
+                    continue
+                try:
+                    data = sock.recv(65536)
+                except ssl.SSLWantReadError:
+                    continue
+                if not data:
+                    return
+                other.setblocking(True)
+                other.sendall(data)
+                outer.setblocking(False)
+    except OSError:
+        pass
+    finally:
+        inner.close()
+        try:
+            outer.settimeout(1)
+            outer.unwrap()
+        except (OSError, ValueError):
+            pass
+        outer.close()
+
+
+def unwrap(sock, context):
+    """Terminate TLS on `sock`; return a socket with the plain text."""
+    outer = context.wrap_socket(sock, server_side=True)
+    inner, plain = socket.socketpair()
+    threading.Thread(target=relay, args=(outer, inner), daemon=True).start()
+    return plain
+
+
 class Backend:
     """The listening socket and its threads."""
 
     def __init__(self, args):
-        self.args, self.listener = args, None
+        self.args, self.listener, self.context = args, None, None
+        if args.tls == "serve":
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(args.certificate)
 
     def listen(self):
         """Open the listening socket."""
@@ -185,7 +246,18 @@ class Backend:
                 sock.close()
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=Connection(sock, self.args).serve, daemon=True).start()
+            threading.Thread(target=self.welcome, args=(sock,), daemon=True).start()
+
+    def welcome(self, sock):
+        """Serve an accepted connection, in TLS if asked for."""
+        if self.args.tls not in ("off", "serve"):
+            spoil_handshake(sock, self.args.tls)
+            return
+        try:
+            plain = unwrap(sock, self.context) if self.context else sock
+        except OSError:
+            return
+        Connection(plain, self.args).serve()
 
     def unlisten(self):
         """Close the listening socket, also for the thread that waits in accept()."""
@@ -205,6 +277,8 @@ def main():
     parser.add_argument("--on-accept", choices=["serve", "close", "late-close", "never"], default="serve")
     parser.add_argument("--backlog", type=int, default=128)
     parser.add_argument("--rcvbuf", type=int, default=0)
+    parser.add_argument("--tls", choices=["off", "serve", "fin", "rst", "plain", "alert", "stall"], default="off")
+    parser.add_argument("--certificate", help="file with certificate and key")
     parser.add_argument("--patience", type=float, default=20.0, help="longest wait for the peer, in seconds")
     args = parser.parse_args()
     backend = Backend(args)

@@ -16,6 +16,7 @@ import sys
 FIELDS = ["frame.number", "frame.time_relative", "tcp.stream", "ip.src", "ip.ttl", "tcp.flags", "tcp.seq_raw",
           "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type", "tcp.payload"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+HELLO, ALERT = b"\x16", b"\x15"
 
 
 class Segment:
@@ -78,6 +79,12 @@ def ended_by_target(x, what):
     return bool(x.closer and x.closer.from_target and x.closer.flags & what and x.covered(x.closer))
 
 
+def closed_unused(x):
+    """The target's FIN does not cover the request, which is the first on its connection."""
+    used = any(s.length and not s.from_target and s.number < x.request.number for s in x.all)
+    return not used and x.closer.from_target and bool(x.closer.flags & FIN)
+
+
 def alien(x):
     """A RST whose TTL is not that of its alleged sender's other packets."""
     usual = {side: {s.ttl for s in x.all if s.from_target == side and not s.flags & RST} for side in (True, False)}
@@ -98,7 +105,7 @@ def cut_by_lb(x):
 
 REQUEST_CHECKS = {
     "keepalive-race": race,
-    "target-fin-no-response": lambda x, _: ended_by_target(x, FIN) and not x.answer,
+    "target-fin-no-response": lambda x, _: not x.answer and (ended_by_target(x, FIN) or closed_unused(x)),
     "target-rst-no-response": lambda x, _: ended_by_target(x, RST) and not x.answer,
     "response-header-truncated": lambda x, _: x.answer and b"\r\n\r\n" not in x.answer and x.closer.from_target,
     "response-body-truncated": lambda x, _: b"\r\n\r\n" in x.answer and x.closer.from_target,
@@ -135,15 +142,30 @@ def fits(cause, exchange, side):
 
 
 def attempts(segments):
-    """The packets of each connection that never got further than its handshake's answer."""
+    """The packets of each connection on which no request was sent: no data, or only a TLS handshake."""
     flows = {}
     for segment in (s for s in segments if not s.icmp):
         flows.setdefault(segment.stream, []).append(segment)
     return [flow for stream, flow in flows.items() if stream >= 0
-            and not any(s.length for s in flow) and flow[0].flags & SYN]
+            and flow[0].flags & SYN and all(s.payload[:1] in (b"", HELLO) for s in flow if not s.from_target)]
+
+
+def hello(flow):
+    """Whether a ClientHello is in these packets."""
+    return any(s.payload[:1] == HELLO and not s.from_target for s in flow)
+
+
+def closed_by_target(flow):
+    """Whether the target sent a TLS alert, or the first FIN or RST."""
+    alert = any(s.from_target and s.payload[:1] == ALERT for s in flow)
+    return alert or next((s.from_target for s in flow if s.flags & (FIN | RST)), False)
 
 
 CONNECT_CHECKS = {
+    "tls-handshake-failed": lambda flow, icmp: hello(flow) and closed_by_target(flow),
+    "tls-handshake-timeout": lambda flow, icmp: hello(flow) and not closed_by_target(flow),
+    "protocol-mismatch": lambda flow, icmp: hello(flow) and any(
+        s.from_target and s.payload.startswith(b"HTTP/") for s in flow),
     "connect-refused": lambda flow, icmp: any(s.from_target and s.flags & RST for s in flow),
     "connect-unreachable": lambda flow, icmp: icmp and not any(s.from_target for s in flow),
     "connect-timeout": lambda flow, icmp: len(flow) > 1 and not any(s.from_target for s in flow),
@@ -172,7 +194,7 @@ def check_side(truth, side, path):
         request = next((s for s in carriers if row["id"].encode() in s.payload), None)
         where = f"{path}: {row['target']}"
         if request is None:
-            if None not in causes or row["ok"] or row["visible"][side]:
+            if None not in causes or row["visible"][side]:
                 wrong.append(f"{where}: the request is not in the capture, label {causes}")
         elif causes != [None]:
             exchange = Exchange(segments, request)
@@ -182,7 +204,7 @@ def check_side(truth, side, path):
             wrong.append(f"{where}: failed, label null, but the request is here in frame {request.number}")
     icmp = any(s.icmp for s in segments)
     for connection in truth["connections"]:
-        cause = connection["cause"][side]
+        cause = as_list(connection["cause"][side])[0]
         if cause:
             found = [flow for flow in attempts(segments) if CONNECT_CHECKS[cause](flow, icmp)]
             if len(found) != connection["count"]:

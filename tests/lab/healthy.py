@@ -179,6 +179,13 @@ def healthy_preconnect(lab):
         connection.close()
 
 
+@scenario("healthy-tls", healthy=True, backend=("--tls", "serve"),
+          proxy={"scheme": "https", "check": "ssl verify none"})
+def healthy_tls(lab):
+    """Healthy requests over TLS to the backend."""
+    crowd(lab, 3, 8, seed=9)
+
+
 @scenario("healthy-tuple-reuse", healthy=True, port_range="20000 20000")
 def healthy_tuple_reuse(lab):
     """The load balancer forgot a connection and uses its port again: the target answers the SYN with a plain

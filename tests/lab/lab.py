@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 
+import checks  # noqa: F401  (registers its scenarios)
+import connecting  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES
@@ -26,7 +28,7 @@ from scenario import SCENARIOS, play
 from ship import ship
 from world import LabError
 
-TOOLS = ["unshare", "nsenter", "ip", "ss", "nft", "sysctl", "tcpdump"]
+TOOLS = ["setpriv", "unshare", "nsenter", "ip", "ss", "nft", "sysctl", "tcpdump"]
 SCENARIO_TIMEOUT = 120
 running = set()
 
@@ -58,8 +60,9 @@ def start(name, proxy, out):
     folder = os.path.join(out, name, proxy)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable,
-               os.path.abspath(__file__), "--inside", name, proxy, folder]
+    command = ["setpriv", "--pdeathsig", "KILL",
+               "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+               sys.executable, os.path.abspath(__file__), "--inside", name, proxy, folder]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
     running.add(process)
@@ -93,11 +96,16 @@ def run_all(pairs, out, jobs):
     began, failures = time.monotonic(), 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(start, name, proxy, out): (name, proxy) for name, proxy in pairs}
-        for future in concurrent.futures.as_completed(futures):
-            problem = future.result()
-            if problem:
-                failures += 1
-                print(f"FAILED {problem}", flush=True)
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                if problem := future.result():
+                    failures += 1
+                    print(f"FAILED {problem}", flush=True)
+        except (KeyboardInterrupt, SystemExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.kill()  # --kill-child ends everything inside
+            raise
     print(f"{len(pairs) - failures} of {len(pairs)} runs made in {time.monotonic() - began:.0f} s, in {out}")
     return failures
 
@@ -128,10 +136,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
         failures = run_all(pairs, os.path.abspath(args.out), args.jobs)
-    except (KeyboardInterrupt, SystemExit):
-        for process in list(running):
-            process.kill()  # --kill-child ends everything inside
-        raise
+    except KeyboardInterrupt:
+        return 130
     if args.ship:
         ship(args.out, args.ship)
     return 1 if failures else 0

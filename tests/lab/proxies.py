@@ -35,12 +35,12 @@ http {{
     server {{
         listen 127.0.0.1:8000;
         location / {{
-            proxy_pass http://backend;
+            proxy_pass {scheme}://backend;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             proxy_set_header Connection $connection_upgrade;
             proxy_set_header Upgrade $http_upgrade;
-            proxy_next_upstream off;
+            proxy_next_upstream {next_upstream};
             proxy_connect_timeout {connect_ms}ms;
             proxy_send_timeout {server_ms}ms;
             proxy_read_timeout {server_ms}ms;
@@ -61,7 +61,7 @@ defaults
     log global
     option httplog
     option abortonclose
-    retries 0
+    retries {retries}
     timeout connect {connect_ms}ms
     timeout server {server_ms}ms
     timeout client 30s
@@ -114,6 +114,7 @@ class Proxy:
         os.makedirs(self.folder, exist_ok=True)
         self.process, self.offset = None, 0
         self.values = {"folder": self.folder, "target": TARGET, "port": PORT, "main": "", "location": "", "check": "",
+                       "scheme": "http", "next_upstream": "off", "retries": "0",
                        "connect_ms": int(connect * 1000), "server_ms": int(server * 1000),
                        "connect_s": int(connect), "server_s": int(server), **extra}
 
@@ -174,7 +175,8 @@ class Nginx(Proxy):
         errors = [line for line in self.lines("error.log")
                   if request_id in line and ("[error]" in line or "[crit]" in line or "client prematurely" in line)]
         status = int(access[0].split(" ")[2])
-        return Verdict(not errors and status == expected, "\n".join(access + errors), status)
+        retried = ", " in access[0].partition("upstream=")[2].partition(" time=")[0]
+        return Verdict((retried or not errors) and status == expected, "\n".join(access + errors), status)
 
 
 class HAProxy(Proxy):

@@ -52,6 +52,7 @@ class Lab:
         self.address = CLIENT_ADDRESS.get(proxy.name, ("127.0.0.1", 8000))
         self.records = []
         self.own_ports = None
+        self.checks = []
 
     def client(self, timeout=15.0):
         """A new client connection to the proxy (or to the backend, without one)."""
@@ -120,7 +121,7 @@ def versions():
 
 def judge(lab, plan):
     """The truth of a run, and a list of what is wrong with it."""
-    requests, connections, problems = [], {}, []
+    requests, connections, problems, missed = [], {}, [], []
     deadline = time.monotonic() + 1.5
     for entry in lab.records:
         verdict = lab.verdict(entry, deadline)
@@ -128,9 +129,11 @@ def judge(lab, plan):
         row = {"id": entry["id"], "target": entry["target"], "method": entry["method"], "ok": verdict.ok,
                "log": verdict.log, "state": verdict.state, "status": verdict.status,
                "cause": {"lb": None, "target": None}}
+        if fault in truth.MAY_MISS:
+            missed.append(verdict.ok)
         if not verdict.ok and fault is None:
             problems.append(f"a healthy request failed: {verdict.log}")
-        if verdict.ok and fault:
+        if verdict.ok and fault and fault not in truth.MAY_MISS:
             row["tolerated"] = truth.first(truth.labels(fault)["target"] or truth.labels(fault)["lb"])
         if not verdict.ok and fault:
             row["cause"] = truth.labels(fault)
@@ -143,7 +146,9 @@ def judge(lab, plan):
                 connection["requests"].append({key: row[key] for key in ("id", "log", "state", "status")})
                 continue
         requests.append(row)
-    if not plan.healthy and not any(entry["fault"] for entry in lab.records):
+    if not plan.healthy and missed and all(missed):
+        problems.append("no request met the fault")
+    if not plan.healthy and not lab.checks and not any(entry["fault"] for entry in lab.records):
         problems.append("the scenario injected no fault")
     return requests, list(connections.values()), problems
 
@@ -172,7 +177,7 @@ def play(plan, proxy_name, folder):
             row.setdefault("visible", {})[side] = row["id"].encode() in packets
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
               "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
-              "requests": requests, "connections": connections}
+              "requests": requests, "connections": connections, "checks": lab.checks}
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")

@@ -1,9 +1,9 @@
-"""The scenarios with faults.  The healthy ones are in healthy.py."""
+"""The scenarios with faults of established connections.  See also connecting.py, healthy.py and checks.py."""
 
+import signal
 import time
 
-from client import Client, sleep_until, together
-from proxies import CLIENT_ADDRESS
+from client import sleep_until, together
 from scenario import ALL, SCENARIOS, Scenario, scenario
 from world import LabError
 
@@ -76,12 +76,6 @@ for _name in FAULTS:
     SCENARIOS[_name] = standard(_name)
 
 
-def asks(lab, fault, count=2, **options):
-    """`count` requests, one after the other, which fail before any byte of them is sent."""
-    for _ in range(count):
-        lab.ask(fault=fault, connect=True, **options)
-
-
 @scenario("accept-close", backend=("--on-accept", "close"), proxies=ALL)
 def accept_close(lab):
     """The backend closes each connection as soon as it has accepted it."""
@@ -147,6 +141,25 @@ def race_fin(lab):
 def race_rst(lab):
     """The keep-alive race with a RST: the backend aborts idle connections."""
     race(lab, "race-rst")
+
+
+@scenario("race-cap", backend=("--idle", "0.012"))
+def race_cap(lab):
+    """The backend closes 12 ms after each answer, without having said so; the next request is on its way then."""
+    for _ in range(3):
+        client = lab.client()
+        lab.ask(client=client)
+        client.close()
+        lab.ask(fault="race-cap")
+        time.sleep(0.2)
+
+
+@scenario("race-retried", backend=("--idle", str(IDLE)),
+          proxy={"next_upstream": "error timeout", "retries": "1\n    retry-on conn-failure empty-response"})
+def race_retried(lab):
+    """The keep-alive race, but the proxy sends the request again on a new connection: its client sees nothing."""
+    for _ in range(2):
+        crossing(lab, "race-retried", 2, -0.025)
 
 
 @scenario("race-silent", backend=("--idle", str(IDLE)), proxies=("haproxy", "apache"))
@@ -298,86 +311,9 @@ def lb_stop(lab):
     together([*waits, lambda: (time.sleep(1.7), lab.proxy.stop())])
 
 
-@scenario("refused", proxies=ALL, quick=True)
-def refused(lab):
-    """Nothing listens on the target's port."""
-    lab.world.backend.tell("unlisten")
-    asks(lab, "refused", 3)
-
-
-@scenario("reject-rst", proxies=ALL)
-def reject_rst(lab):
-    """The target's firewall rejects with a TCP reset."""
-    lab.world.firewall("target", "tcp dport 8080 reject with tcp reset")
-    asks(lab, "reject-rst")
-
-
-@scenario("reject-icmp", proxies=ALL, quick=True)
-def reject_icmp(lab):
-    """The target's firewall rejects with ICMP administratively prohibited."""
-    lab.world.firewall("target", "tcp dport 8080 reject with icmp type admin-prohibited")
-    asks(lab, "reject-icmp")
-
-
-@scenario("reject-icmp-port")
-def reject_icmp_port(lab):
-    """The target's firewall rejects with ICMP port unreachable."""
-    lab.world.firewall("target", "tcp dport 8080 reject with icmp type port-unreachable")
-    asks(lab, "reject-icmp-port")
-
-
-@scenario("router-icmp")
-def router_icmp(lab):
-    """A router on the path answers ICMP host unreachable."""
-    lab.world.rule(do="icmp", way="to-target", what="syn")
-    asks(lab, "router-icmp")
-
-
-@scenario("net-drop", proxies=ALL, quick=True)
-def net_drop(lab):
-    """The network drops the SYNs (a security group)."""
-    lab.world.rule(do="drop", way="to-target", what="syn")
-    asks(lab, "net-drop")
-
-
-@scenario("host-drop", proxies=ALL, quick=True)
-def host_drop(lab):
-    """The target's firewall drops the SYNs."""
-    lab.world.firewall("target", "tcp dport 8080 drop")
-    asks(lab, "host-drop")
-
-
-@scenario("backlog-full", backend=("--on-accept", "never", "--backlog", "0"))
-def backlog_full(lab):
-    """The accept queue is full: SYNs arrive and get no answer."""
-    address = CLIENT_ADDRESS["direct"]
-    fillers = [Client(address)]
-    time.sleep(0.2)
-    asks(lab, "backlog-full")
-    for filler in fillers:
-        filler.close()
-
-
-@scenario("synack-lost", quick=True)
-def synack_lost(lab):
-    """The way back is blocked: SYN-ACKs leave the target and do not arrive."""
-    lab.world.rule(do="drop", way="to-lb", what="syn-ack")
-    asks(lab, "synack-lost")
-
-
-@scenario("tuple-collision", port_range="20000 20000")
-def tuple_collision(lab):
-    """The load balancer forgot a connection and uses its port again; the target still knows the old one and
-    answers the SYN with a plain ACK, and a firewall drops the RST which should clear this up."""
-    lab.world.rule(do="drop", way="to-target", what="rst")
+@scenario("lb-reload", proxies=("nginx",), proxy={"server": 10.0, "main": "worker_shutdown_timeout 500ms;"})
+def lb_reload(lab):
+    """nginx is reloaded, and its old worker cuts what is still outstanding after worker_shutdown_timeout."""
     lab.ask()
-    time.sleep(0.2)
-    lab.world.forget_sockets("lb")
-    time.sleep(0.2)
-    asks(lab, "tuple-collision", 1)
-
-
-@scenario("port-exhaustion", port_range="20000 20000", proxy={"server": 10.0})
-def port_exhaustion(lab):
-    """The load balancer has no source port left: the client gets an error and no packet is sent."""
-    together([lambda: lab.ask("slow"), lambda: (time.sleep(0.5), asks(lab, "port-exhaustion"))])
+    waits = [lambda wait=n * 0.23: (time.sleep(wait), lab.ask("poll", fault="lb-reload")) for n in range(4)]
+    together([*waits, lambda: (time.sleep(1.1), lab.proxy.process.send_signal(signal.SIGHUP))])

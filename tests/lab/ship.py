@@ -17,8 +17,10 @@ SHIPPED = {
     "connect-timeout-host": ["host-drop", "backlog-full"],
     "return-path-blocked": ["synack-lost", "return-cut"],
     "tuple-collision": ["tuple-collision"],
-    "protocol-mismatch": ["tls-alert", "h2-answer"],
-    "keepalive-race": ["race-fin", "race-rst", "race-silent"],
+    "tls-handshake-failed": ["tls-fin", "tls-rst", "tls-alert-hello"],
+    "tls-handshake-timeout": ["tls-stall"],
+    "protocol-mismatch": ["tls-alert", "h2-answer", "tls-plain"],
+    "keepalive-race": ["race-fin", "race-rst", "race-cap", "race-silent", "race-retried"],
     "stale-flow-reset": ["stale-rst", "stale-host"],
     "target-fin-no-response": ["read-fin", "think-fin"],
     "target-rst-no-response": ["read-rst", "think-rst", "queue-rst"],
@@ -33,13 +35,14 @@ SHIPPED = {
     "request-unacked": ["unacked", "stale-drop"],
     "mtu-blackhole": ["mtu-up", "mtu-post", "mtu-down"],
     "target-not-reading": ["zero-window"],
-    "lb-cut": ["lb-cut", "lb-stop"],
+    "lb-cut": ["lb-cut", "lb-stop", "lb-reload"],
     "client-abort": ["client-abort"],
     "injected-reset": ["injected-rst"],
     "target-own-5xx": ["app-500", "app-503"],
     "healthy": ["healthy-mixed", "healthy-close", "healthy-slow", "healthy-websocket", "healthy-early-hints",
                 "healthy-tcp-check", "healthy-http-check", "healthy-check-reset", "healthy-lossy", "healthy-direct",
-                "healthy-preconnect", "healthy-tuple-reuse"],
+                "healthy-preconnect", "healthy-tuple-reuse", "healthy-tls"],
+    "health-checks": ["check-status", "check-closed", "check-reset", "check-timeout", "check-garbage", "check-flap"],
     "demo": ["demo"],
 }
 NOT_SHIPPED = {"apache"}
@@ -63,9 +66,12 @@ The folder is the cause id; the same fault may have another cause id at the othe
 packets there show something else. In the truth, `cause` holds for each vantage the right id, or a list of
 ids if the packets of that vantage cannot decide (the best one first), or null if they show no failure;
 `ok` is what the proxy's own log says (the client's observation where the proxy logs nothing). A request
-with `tolerated` carries a broken answer of that cause, which this proxy passed on without complaint.
+that is ok but has `tolerated` met that cause all the same: the proxy passed a broken answer on without
+complaint, or sent the request again with success. nginx logs 009 for an answer without a status line
+and 000 where it sent none.
 `visible` says whether the request's target is in that capture at all. `connections` lists attempts that
-failed before any request was sent; their requests are not in the capture. `tests/lab/check.py` checks with
+failed before any request was sent; their requests are not in the capture. `checks` gives the outcome of
+HAProxy's health checks, phase by phase. `tests/lab/check.py` checks with
 tshark that the packets show what the labels say.
 
 In `healthy/` nothing fails: a finding there is an error of the tool, whatever looks odd.
@@ -102,9 +108,10 @@ def ship(out, folder):
                 bad = [row for row in truth["requests"] if not row["ok"]]
                 refused = sum(connection["count"] for connection in truth["connections"])
                 failed.append(f"{len(bad) + refused} of {len(truth['requests']) + refused}")
-                for item in bad + truth["connections"]:
+                labels = [item["cause"] for item in bad + truth["connections"]]
+                for label in labels + [check["outcome"] for check in truth["checks"]]:
                     for side in ("lb", "target"):
-                        causes.setdefault(side, {})[text(item["cause"][side])] = None
+                        causes.setdefault(side, {})[text(label[side])] = None
             cells = [cause, name, ", ".join(proxies), ", ".join(failed),
                      "; ".join(causes.get("lb", ["none"])), "; ".join(causes.get("target", ["none"])),
                      SCENARIOS[name].description]

@@ -55,6 +55,14 @@ CAUSES = {
     "race-fin": "keepalive-race",
     "race-rst": "keepalive-race",
     "race-silent": "keepalive-race",
+    "race-cap": "keepalive-race",
+    "race-retried": "keepalive-race",
+    "lb-reload": "lb-cut",
+    "tls-fin": "tls-handshake-failed",
+    "tls-rst": "tls-handshake-failed",
+    "tls-alert-hello": "tls-handshake-failed",
+    "tls-plain": ["protocol-mismatch", "tls-handshake-failed"],
+    "tls-stall": "tls-handshake-timeout",
     "late-408": "unsolicited-response",
     "stray-answer": "unsolicited-response",
     "stale-rst": {"lb": ["stale-flow-reset", "injected-reset"], "target": None},
@@ -83,6 +91,10 @@ CAUSES = {
     "port-exhaustion": {"lb": None, "target": None},
 }
 
+# Faults that depend on timing: a request that came through met no fault.
+MAY_MISS = {"race-fin", "race-rst", "race-cap", "race-silent", "late-408", "stray-answer", "stale-rst", "stale-drop",
+            "accept-close", "client-abort", "lb-cut", "lb-stop", "lb-reload"}
+
 CLOSED = "prematurely closed|104: Connection reset"
 WHILE_HEADER = r"(prematurely closed|104: Connection reset).*reading response header"
 SLOW = "110: Connection timed out"
@@ -101,8 +113,10 @@ EVIDENCE = {
     "return-path-blocked": (SLOW, "sH sC"),
     "mtu-blackhole": (SLOW, "sH sD cD"),
     "target-not-reading": (SLOW + ".*sending request", "sD sH"),
+    "tls-handshake-failed": ("SSL_do_handshake|in SSL handshake|SSL handshaking", "SC"),
+    "tls-handshake-timeout": (SLOW + ".*SSL handshaking", "sC"),
     "response-malformed": ("upstream sent| 009 |prematurely closed.*reading upstream", "PH PD SD SH"),
-    "protocol-mismatch": ("upstream sent| 009 ", "PH SH"),
+    "protocol-mismatch": ("upstream sent| 009 |SSL handshaking", "PH SH SC"),
     "response-header-too-large": ("too big header", "PH"),
     "target-closed-during-request": ("104|32: Broken pipe|prematurely closed", "SH SD SL"),
     "target-own-5xx": (r"upstream=50", "--"),
