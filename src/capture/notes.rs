@@ -33,7 +33,8 @@ const SENTENCES: [(Odd, &str); 9] = [
     ),
     (
         Odd::NoTime,
-        "carry no time (pcapng simple packets); each got the time of the packet before it",
+        "carry no time (pcapng simple packets); each got the time of the packet \
+         before it, or 1970 if there is none",
     ),
     (
         Odd::BrokenOption,

@@ -85,10 +85,16 @@ impl Reader {
     /// The next frame, or `None` at the end.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Record> {
-        let record = match &mut self.format {
+        match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.window, &mut self.notes),
             Format::Pcapng(pcapng) => pcapng.next(&mut self.window, &mut self.notes),
-        }?;
+        }
+    }
+
+    /// Counts the record that [`next`](Reader::next) gave last, which may not be used if reading
+    /// ends early.
+    #[inline]
+    pub(super) fn count(&mut self, record: &Record) {
         let info = &mut self.info;
         info.packets += 1;
         info.first = Some(info.first.map_or(record.at, |first| first.min(record.at)));
@@ -100,7 +106,6 @@ impl Reader {
                 info.link_types.push(record.link);
             }
         }
-        Some(record)
     }
 
     /// The captured bytes of the record that [`next`](Reader::next) gave last.
@@ -109,7 +114,7 @@ impl Reader {
         self.window.at(record.place.clone())
     }
 
-    /// Number of the record that was given last, as Wireshark counts.
+    /// Number of the record that was counted last, as Wireshark counts.
     #[inline]
     pub(super) fn number(&self) -> u64 {
         match &self.format {

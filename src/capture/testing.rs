@@ -33,6 +33,7 @@ pub(super) fn try_read(bytes: Vec<u8>) -> Result<(Vec<Seen>, CaptureInfo), Captu
     let mut reader = Reader::open("test", Box::new(Cursor::new(bytes)), stored, WINDOW)?;
     let mut frames = Vec::new();
     while let Some(record) = reader.next() {
+        reader.count(&record);
         frames.push(Seen {
             number: reader.number(),
             at: record.at,

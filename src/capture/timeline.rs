@@ -182,8 +182,11 @@ impl Timeline {
             self.choose()?;
         }
         let Some(open) = self.current.as_deref_mut() else { return Ok(None) };
-        open.lent = true;
         let record = &open.record;
+        if !open.lent {
+            open.lent = true;
+            open.reader.count(record);
+        }
         let frame = FrameId::new(open.index, open.reader.number());
         Ok(Some(Frame {
             mark: Mark { frame, at: record.at },
@@ -505,11 +508,13 @@ mod tests {
     #[test]
     fn stopping_early_tells_what_was_read() {
         let files = Files::new(&[("a", &pcap(&[1, 2, 3])), ("b", &pcap(&[9]))]);
+        fs::write(files.path("b"), pcap(&[1, 9])).unwrap();
         let mut timeline = Timeline::open(&files.all()).unwrap();
         timeline.next_frame().unwrap();
         timeline.stop();
         assert!(timeline.next_frame().unwrap().is_none());
-        assert_eq!(timeline.captures()[0].packets, 1);
+        let packets: Vec<_> = timeline.captures().iter().map(|info| info.packets).collect();
+        assert_eq!(packets, [1, 0]);
     }
 
     #[test]
