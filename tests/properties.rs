@@ -1,6 +1,8 @@
 //! Properties over many packets: what the network may do to a conversation changes nothing that
 //! is reported, and no input whatever makes the engine panic.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
 mod support;
 
 use proptest::prelude::*;
@@ -36,10 +38,11 @@ fn conversations() -> Vec<Script> {
     ]
 }
 
+/// Ordinal, state and status of each exchange; cause and confidence of each finding.
+type Essence = (Vec<(u32, State, Option<u16>)>, Vec<(&'static str, &'static str)>);
+
 /// What must not change: how each exchange ended, and the verdicts.
-fn essence(
-    outcome: &Outcome,
-) -> (Vec<(u32, State, Option<u16>)>, Vec<(&'static str, &'static str)>) {
+fn essence(outcome: &Outcome) -> Essence {
     let exchanges = outcome.exchanges.iter().map(|exchange| {
         let status = exchange.response.as_ref().and_then(|response| response.status);
         (exchange.ordinal, exchange.state, status)

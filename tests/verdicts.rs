@@ -1,5 +1,7 @@
 //! Verdicts on scripted connections: each signature and its nearest neighbours.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
 mod support;
 
 use support::*;

@@ -119,7 +119,6 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use crate::cause::fixture::{ASKED, S, START, Scene};
-    use crate::flow::Vantage;
     use crate::tcp::Side;
 
     #[test]

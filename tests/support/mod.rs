@@ -1,6 +1,7 @@
 //! A conversation as a script: who says what, with which delays, as owned packets that a test can
 //! drop, repeat, split and reorder before the engine sees them.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 pub mod lab;
 
@@ -11,6 +12,12 @@ use why502::http::Exchange;
 use why502::packet::{Endpoint, Flags, IcmpError, Segment, TcpOptions, TunnelId};
 use why502::tcp::Side::{self, Client, Server};
 use why502::time::{FrameId, Mark, Timestamp};
+
+/// Prints a line of a test that people should see.
+#[expect(clippy::print_stderr, reason = "tests talk to the person who runs them")]
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
 
 pub const MS: i64 = 1_000_000;
 pub const SECOND: i64 = 1_000 * MS;
