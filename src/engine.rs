@@ -139,6 +139,10 @@ impl Engine {
                 if self.options.exchanges {
                     out.exchange(connection.flow.id, &exchange);
                 }
+                if exchange.state == State::Unknown {
+                    self.counts.unknown += 1;
+                    continue;
+                }
                 if !suspicious(&exchange) {
                     continue;
                 }
@@ -219,7 +223,13 @@ impl Engine {
             fresh.iter().for_each(|exchange| out.exchange(flow.id, exchange));
         }
         let mut cases = std::mem::take(&mut talk.suspects);
-        cases.extend(fresh.into_iter().filter(suspicious));
+        for exchange in fresh.into_iter().filter(suspicious) {
+            if exchange.state == State::Unknown {
+                self.counts.unknown += 1;
+            } else {
+                cases.push(exchange);
+            }
+        }
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
@@ -236,6 +246,7 @@ impl Engine {
     /// What this flow tells about others.
     fn learn(&mut self, flow: &Flow, longest_wait: i64) {
         self.wider.learn_vantage(flow);
+        self.wider.learn_loss(flow);
         self.wider.learn_wait(flow.client, longest_wait);
         if flow.ended_by == Some(Side::Client)
             && let Some(close) = flow.endings.iter().find(|ending| ending.side == Side::Client)

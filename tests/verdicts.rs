@@ -311,7 +311,7 @@ fn a_rst_whose_sender_goes_on_did_not_end_the_flow() {
 fn an_older_connection_that_answers_a_syn_is_a_collision() {
     let mut script = Script::new().flags(Client, Flags::SYN).wait(RTT).ack(Server);
     script = script.tweak(|ack| {
-        ack.ack = 123_456;
+        ack.ack = 1_234_567_890;
         ack.seq = 99;
     });
     let outcome = script.bare_rst(Client).run();

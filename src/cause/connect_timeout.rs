@@ -97,7 +97,8 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
         note: format!("SYN, sent {} times", opening.syns),
     });
     Some(Verdict {
-        confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Likely },
+        // Common stacks repeat SYN after a second: one alone is odd by itself.
+        confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Possible },
         evidence,
         summary: format!(
             "{} did not answer {} SYN within {}",

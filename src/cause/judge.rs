@@ -23,8 +23,12 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
     if let Some(exchange) = case.exchange {
         blind_spots = blind_spots.with(exchange.blind_spots);
     }
+    if case.exchange.is_none() && case.wider.lossy() {
+        blind_spots.add(BlindSpot::Gap);
+    }
     let mut confidence = weigh(verdict.confidence, blind_spots, case);
     if confidence.is_none() {
+        // A connection that failed before a request is none for certain then.
         (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
         confidence = Some(verdict.confidence);
     }

@@ -72,8 +72,9 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
     let (challenge, syn) = (opening.challenge_ack?, opening.syn?);
-    if case.exchange.is_some() {
-        return None;
+    let client = case.flow.half(Side::Client);
+    if case.exchange.is_some() || opening.syn_ack.is_some() || client.payload_bytes > 0 {
+        return None; // it was opened after all
     }
     let mut evidence = vec![
         Evidence {

@@ -1,6 +1,7 @@
 //! What one flow cannot tell and the others can: timers of a load balancer, connections cut
 //! together, which hosts are local to the capture.
 
+use crate::blind::BlindSpot;
 use crate::flow::{Flow, Vantage};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
@@ -28,6 +29,9 @@ pub struct Wider {
     local: BTreeMap<u128, i32>,
     cuts: BTreeMap<u128, Vec<Cut>>,
     closes: BTreeMap<u128, Vec<Timestamp>>,
+    /// Flows, and those of which the capture misses packets that existed.
+    flows: u64,
+    flows_with_gaps: u64,
     /// The latest capture time.
     now: Timestamp,
     /// Longest silence that a client sat out until bytes came, by client address, nanoseconds.
@@ -54,6 +58,19 @@ impl Wider {
         };
         self.vote(flow.client.ip, client);
         self.vote(flow.server.ip, server);
+    }
+
+    /// Whether packets of this flow are missing from the capture.
+    pub fn learn_loss(&mut self, flow: &Flow) {
+        self.flows += 1;
+        self.flows_with_gaps += u64::from(flow.blind_spots.has(BlindSpot::Gap));
+    }
+
+    /// The capture misses packets so often that the absence of an answer may be its own fault.
+    pub fn lossy(&self) -> bool {
+        /// One flow in so many with a gap: rarer ones hardly hit the few packets of a handshake.
+        const ONE_IN: u64 = 200;
+        self.flows_with_gaps * ONE_IN > self.flows
     }
 
     /// The capture says that a packet of this address left (`sent`) or reached the capturing host.

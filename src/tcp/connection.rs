@@ -17,6 +17,9 @@ use crate::time::{Mark, Timestamp};
 /// How long a hole that the peer acknowledged past may still be filled by a packet that the
 /// capture holds out of order, nanoseconds.
 const REORDER_GRACE: i64 = 20_000_000;
+/// Bytes past SYN from which the first acknowledgment number of a server belongs to another
+/// connection: more than a request that was not captured at all.
+const FAR: i64 = 1 << 20;
 /// Acknowledgments past a hole after which it is given up.
 const REORDER_ACKS: u8 = 3;
 /// A second copy of a packet without IP identification comes within this time, nanoseconds; the
@@ -212,7 +215,10 @@ impl Connection {
             && self.flow.opening.syn_ack.is_none()
             && self.tracks[Side::Client as usize].solid
             && self.tracks[Side::Server as usize].base.is_none()
-            && self.offset(Side::Client, segment.ack).is_some_and(|offset| offset != 0);
+            && self.offset(Side::Client, segment.ack).is_some_and(|offset| {
+                // A little ahead it acknowledges bytes of this connection that were not captured.
+                !(0..FAR).contains(&offset)
+            });
         if challenged {
             self.flow.opening.challenge_ack.get_or_insert(segment.mark);
             return;
