@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := demo
 .PHONY: demo test lab bench build-deps test-deps rust install
 
-DEMO := captures/demo/nginx-lb.pcap
+DEMO := captures/demo/nginx-demo-lb.pcap
 LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 

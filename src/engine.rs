@@ -174,11 +174,6 @@ impl Engine {
         }
     }
 
-    /// A capture file has been read to its end.
-    pub fn file_done(&mut self, file: u32) {
-        self.table.file_done(file);
-    }
-
     /// The capture is over: gives out everything that is left.
     pub fn finish(&mut self, out: &mut impl Output) {
         for entry in self.table.drain() {

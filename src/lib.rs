@@ -1,4 +1,54 @@
-//! why502
+//! why502 reads packet captures and tells which HTTP requests behind a load balancer failed, which
+//! packet killed each one, who sent it, the root cause, how sure that is, and what to change.
+//!
+//! # The map
+//!
+//! ```text
+//! bytes -> Frame -> Segment -> stream bytes | gap | ended -> Exchange -> Flow -> Finding -> Report
+//!  capture   packet     tcp                          http        flow      cause     report
+//!            `--------------------- engine ----------------------------------'
+//!  run wires capture, packet, engine, pattern and report together
+//! ```
+//!
+//! | module | owns | must not know |
+//! |---|---|---|
+//! | [`time`] | capture time, frame numbers | everything else |
+//! | [`capture`] | file formats, compression, sets of files as one timeline, libpcap filters | what a frame carries |
+//! | [`packet`] | link types, tunnels, fragments, IP and TCP headers, ICMP errors | flows |
+//! | [`tcp`] | order, gaps, retransmissions, endings, Wireshark's stream numbers | HTTP, causes |
+//! | [`http`] | heads, body lengths, pairing, what is outstanding | sequence numbers, causes |
+//! | [`flow`] | the facts of one flow | how they were collected |
+//! | [`blind`] | the names of what could not be seen | everything else |
+//! | [`cause`] | root causes: text and rule, one file each; what other flows tell | packets, formatting |
+//! | [`engine`] | the order of the stages from segment to finding | files, formats |
+//! | [`pattern`] | what findings have in common | how they were found |
+//! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
+//! | [`run`] | captures in, report out | any protocol rule |
+//! | [`cli`] | what can be said on the command line | what it does |
+//!
+//! # What always holds
+//!
+//! 1. [`packet`], [`tcp`], [`http`], [`cause`] and [`engine`] do no I/O, read no clock and cannot
+//!    fail: they return values and count problems. Capture time is the only time. (`.clippy.toml`
+//!    forbids the clocks.)
+//! 2. The same captures give the same bytes of report: no hash order, no locale beyond the choice
+//!    of Unicode or ASCII, no terminal width.
+//! 3. Any byte string is acceptable input. Every buffer, table and list has a named bound with its
+//!    reason, and reaching it shows in the report. Memory does not grow with the file.
+//! 4. No verdict rests on something that a [blind spot](blind::BlindSpot) could hide: its confidence
+//!    drops instead, below the lowest to `inconclusive`, and the finding names the blind spot.
+//! 5. The engine makes one pass and gives out results as soon as they are final. Only verdicts that
+//!    other flows decide (a load balancer's timers, connections cut together) wait for the end.
+//!
+//! # Where to change what
+//!
+//! - A root cause: its file in `src/cause/` (text, rule and tests) and its entry in [`cause::ALL`].
+//!   The first rule in the list that fits decides.
+//! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].
+//! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
+//! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
+//!   them, `tests/truth.rs` compares with the proxies' own logs.
+
 pub mod blind;
 pub mod capture;
 pub mod cause;

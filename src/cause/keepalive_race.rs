@@ -124,7 +124,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         evidence.push(case.ending(reset, "RST without ACK: the target's socket was already gone"));
     }
     let idle = case.exchange?.idle_before.map_or(String::new(), |idle| {
-        format!(" after {} of idle", span(idle.min(idle + case.outstanding(close.mark))))
+        format!(" after {} of idle", span(idle + case.outstanding(close.mark)))
     });
     Some(Verdict {
         confidence: if case.exchange?.ordinal > 1 {

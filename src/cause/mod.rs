@@ -1,6 +1,6 @@
 //! Root causes: one file per cause with its text and its rule, and what they are judged on.
 //!
-//! Knows finished facts only (a [`Flow`] and an [`Exchange`]); never packets, never formatting.
+//! Knows finished facts only (a [`Flow`](crate::flow::Flow) and an [`Exchange`]); never packets, never formatting.
 
 mod case;
 mod judge;
@@ -225,7 +225,7 @@ pub struct Finding {
     pub cause: &'static Cause,
     /// What failed.
     pub kind: Kind,
-    /// [`Flow::id`].
+    /// [`Flow::id`](crate::flow::Flow::id).
     pub flow: u64,
     /// Wireshark's `tcp.stream` in the file of the guilty frame.
     pub stream: Option<u32>,

@@ -5,13 +5,13 @@
 //! acknowledged is known to have existed), and an acknowledgment number on a RST is recorded but
 //! not believed.
 
-use super::assembler::Assembler;
 use super::history::{self, Seen};
 use super::seq::Base;
+use super::track::Track;
 use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
-use crate::flow::{ENDINGS_MAX, Ended, Ending, EndingKind, Flow, Grade, Retransmission, Vantage};
-use crate::packet::{Flags, Segment};
+use crate::flow::{Flow, Retransmission};
+use crate::packet::Segment;
 use crate::time::{Mark, Timestamp};
 
 /// How long a hole that the peer acknowledged past may still be filled by a packet that the
@@ -22,49 +22,18 @@ const REORDER_GRACE: i64 = 20_000_000;
 const FAR: i64 = 1 << 20;
 /// Acknowledgments past a hole after which it is given up.
 const REORDER_ACKS: u8 = 3;
-/// A second copy of a packet without IP identification comes within this time, nanoseconds; the
-/// shortest retransmission time-out of common stacks is 200 ms, their tail loss probe 10 ms.
-const COPY_WITHIN: i64 = 5_000_000;
-/// A second copy of a packet with the same IP identification comes within this time, nanoseconds.
-const COPY_WITHIN_ID: i64 = 1_000_000_000;
-
-/// What only tracking needs of one direction.
-#[derive(Debug, Default)]
-struct Track {
-    /// Sequence number of byte 0, once known.
-    base: Option<Base>,
-    /// The base comes from the handshake, not from the first segment that was captured.
-    solid: bool,
-    /// Offset up to which bytes (or gaps) have been delivered.
-    next: u64,
-    /// Where the stream ends, once FIN was seen.
-    fin: Option<(u64, Mark)>,
-    fin_delivered: bool,
-    held: Assembler,
-    /// Hole that the peer acknowledged past: since when, and how many acknowledgments.
-    hole: Option<(Timestamp, u8)>,
-    /// Window scale offered on SYN.
-    scale: u8,
-    /// Last advertised window, bytes.
-    window: u32,
-    /// End offset of the largest segment.
-    largest_end: u64,
-    /// Fingerprints of the latest packets: hash and time.
-    recent: [(u32, i64); 4],
-    turn: u8,
-}
 
 /// Tracks one connection.
 #[derive(Debug)]
 pub struct Connection {
     /// The facts so far.
     pub flow: Flow,
-    tracks: [Track; 2],
+    pub(super) tracks: [Track; 2],
     seen: Seen,
     /// Capture file for which the stream number is settled.
     pub(super) settled: Option<u32>,
     /// Client bytes whose acknowledgment is being timed: their end, and when they were sent.
-    timing: Option<(u64, Timestamp)>,
+    pub(super) timing: Option<(u64, Timestamp)>,
     /// When both sides had sent FIN, or a RST counted.
     pub(super) closed_at: Option<Timestamp>,
 }
@@ -134,7 +103,7 @@ impl Connection {
         side == Side::Client && self.tracks[side as usize].base.is_some_and(|known| known == base)
     }
 
-    fn note(&mut self, side: Side, letter: u8) {
+    pub(super) fn note(&mut self, side: Side, letter: u8) {
         self.seen.note(&mut self.flow.history, side, letter);
     }
 
@@ -240,7 +209,7 @@ impl Connection {
     }
 
     /// Offset of `seq` in the stream of `side`.
-    fn offset(&self, side: Side, seq: u32) -> Option<i64> {
+    pub(super) fn offset(&self, side: Side, seq: u32) -> Option<i64> {
         let track = &self.tracks[side as usize];
         track.base.map(|base| base.offset(seq, track.next))
     }
@@ -436,131 +405,6 @@ impl Connection {
         }
     }
 
-    fn on_fin(
-        &mut self,
-        side: Side,
-        segment: &Segment<'_>,
-        start: u32,
-        sink: &mut impl StreamSink,
-    ) {
-        let end = self.offset(side, start.wrapping_add(segment.payload_len));
-        let repeated = self.tracks[side as usize].fin.is_some();
-        self.note(side, b'f');
-        if repeated {
-            return;
-        }
-        self.push_ending(side, segment, EndingKind::Fin, Grade::Exact, end);
-        if let Some(end) = end {
-            self.tracks[side as usize].fin = Some((end.max(0) as u64, segment.mark));
-        }
-        if self.flow.ended == Ended::CaptureEnd {
-            (self.flow.ended, self.flow.ended_by) = (Ended::Fin, Some(side));
-        }
-        if self.tracks.iter().all(|track| track.fin.is_some()) {
-            self.closed_at.get_or_insert(segment.mark.at);
-        }
-        self.end_if_complete(side, sink);
-    }
-
-    fn end_if_complete(&mut self, side: Side, sink: &mut impl StreamSink) {
-        let track = &mut self.tracks[side as usize];
-        if let Some((end, mark)) = track.fin
-            && track.next >= end
-            && !track.fin_delivered
-        {
-            track.fin_delivered = true;
-            sink.ended(side, mark);
-        }
-    }
-
-    fn on_rst(&mut self, side: Side, segment: &Segment<'_>) {
-        let grade = self.grade(side, segment);
-        let end = self.offset(side, segment.seq);
-        self.note(side, b'r');
-        self.push_ending(side, segment, EndingKind::Rst, grade, end);
-        if grade.counts() {
-            if self.flow.ended == Ended::CaptureEnd {
-                (self.flow.ended, self.flow.ended_by) = (Ended::Rst, Some(side));
-            }
-            self.closed_at.get_or_insert(segment.mark.at);
-        }
-    }
-
-    /// Grades a RST (RFC 9293, 3.10.7; RFC 5961, 3.2).
-    fn grade(&self, side: Side, segment: &Segment<'_>) -> Grade {
-        let (track, half) = (&self.tracks[side as usize], self.flow.half(side));
-        let acks = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
-        let Some(offset) = self.offset(side, segment.seq) else {
-            // Nothing else of this sender was seen. An answer to SYN acknowledges it.
-            let sent = self.flow.half(!side).sent as i64;
-            return match acks {
-                Some(acks) if (0..=sent + 1).contains(&acks) => Grade::Exact,
-                Some(_) => Grade::Outside,
-                None => Grade::Unknown,
-            };
-        };
-        let fin = i64::from(track.fin.is_some());
-        let (next, sent, acked) = (track.next as i64, half.sent as i64, half.acked as i64);
-        let known = [next, next + fin, sent, sent + fin];
-        if !segment.flags.ack()
-            && (known.contains(&offset) || offset == acked || offset == acked + 1)
-        {
-            return Grade::Closed;
-        }
-        if known.contains(&offset) || (!track.solid && half.sent == 0) {
-            return Grade::Exact;
-        }
-        let window = i64::from(self.tracks[!side as usize].window.max(1));
-        if offset > acked && offset < acked + window { Grade::InWindow } else { Grade::Outside }
-    }
-
-    fn push_ending(
-        &mut self,
-        side: Side,
-        segment: &Segment<'_>,
-        kind: EndingKind,
-        grade: Grade,
-        end: Option<i64>,
-    ) {
-        if self.flow.endings.len() >= ENDINGS_MAX {
-            return;
-        }
-        let acked = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
-        self.flow.endings.push(Ending {
-            mark: segment.mark,
-            side,
-            kind,
-            ack_flag: segment.flags.ack(),
-            offset: end.filter(|end| *end >= 0).map(|end| end as u64),
-            acked: acked.filter(|acked| *acked >= 0).map(|acked| acked as u64),
-            grade,
-            payload: segment.payload_len,
-            ttl: segment.ttl,
-            ip_id: segment.ip_id,
-            window: segment.window,
-        });
-    }
-
-    /// New data from the sender of a RST: that RST did not end the connection.
-    fn contradict(&mut self, side: Side) {
-        if self.closed_at.is_none() && self.flow.ended != Ended::Rst {
-            return;
-        }
-        let mut changed = false;
-        for ending in &mut self.flow.endings {
-            if ending.side == side && ending.kind == EndingKind::Rst && ending.grade.counts() {
-                ending.grade = Grade::Contradicted;
-                changed = true;
-            }
-        }
-        if changed {
-            self.closed_at = None;
-            if self.flow.ended == Ended::Rst {
-                (self.flow.ended, self.flow.ended_by) = (Ended::CaptureEnd, None);
-            }
-        }
-    }
-
     fn on_window(&mut self, side: Side, segment: &Segment<'_>) {
         let scale = if segment.flags.syn() { 0 } else { self.tracks[side as usize].scale };
         self.tracks[side as usize].window = u32::from(segment.window) << scale;
@@ -571,40 +415,6 @@ impl Connection {
             half.zero_windows += 1;
             half.zero_window_since.get_or_insert(segment.mark);
             self.note(side, b'w');
-        }
-    }
-
-    fn time_handshake(&mut self) {
-        let opening = &self.flow.opening;
-        let (Some(syn), Some(syn_ack), Some(ack)) =
-            (opening.last_syn, opening.syn_ack, opening.ack)
-        else {
-            return;
-        };
-        if opening.syns != 1 || opening.syn_acks != 1 {
-            return; // Karn: which one was answered is not known
-        }
-        let rtt = &mut self.flow.rtt;
-        rtt.handshake = Some(ack.at.nanos_since(syn.at));
-        rtt.server_side = Some(syn_ack.at.nanos_since(syn.at));
-        rtt.client_side = Some(ack.at.nanos_since(syn_ack.at));
-    }
-
-    /// RFC 6298, 2.2 and 2.3.
-    fn time_ack(&mut self, acked: u64, at: Timestamp) {
-        let Some((end, sent_at)) = self.timing else { return };
-        if acked < end {
-            return;
-        }
-        self.timing = None;
-        let sample = at.nanos_since(sent_at);
-        let rtt = &mut self.flow.rtt;
-        match (rtt.smoothed, rtt.variation) {
-            (Some(smoothed), Some(variation)) => {
-                rtt.variation = Some((3 * variation + (smoothed - sample).abs()) / 4);
-                rtt.smoothed = Some((7 * smoothed + sample) / 8);
-            }
-            _ => (rtt.smoothed, rtt.variation) = (Some(sample), Some(sample / 2)),
         }
     }
 
@@ -633,57 +443,5 @@ impl Connection {
         } else {
             self.flow.vantage = self.vantage();
         }
-    }
-
-    /// Where the capture was taken, from the two halves of the handshake: at the client the
-    /// SYN-ACK takes the whole round trip and the ACK none of it, at the server the reverse.
-    fn vantage(&self) -> Vantage {
-        /// Shortest round trip that tells the halves apart from scheduling noise, nanoseconds.
-        const CLEAR: i64 = 400_000;
-        let rtt = &self.flow.rtt;
-        let (Some(server), Some(client)) = (rtt.server_side, rtt.client_side) else {
-            return Vantage::Unknown;
-        };
-        let whole = server + client;
-        if server < 0 || client < 0 || whole < CLEAR {
-            Vantage::Unknown
-        } else if server >= whole / 10 * 9 {
-            Vantage::Client
-        } else if client >= whole / 10 * 9 {
-            Vantage::Server
-        } else if server > whole / 4 && client > whole / 4 {
-            Vantage::Between
-        } else {
-            Vantage::Unknown
-        }
-    }
-}
-
-impl Track {
-    /// Whether this very packet was captured before (`-i any`, mirror ports): the same headers,
-    /// and the same IP identification where there is one.
-    fn is_copy(&mut self, segment: &Segment<'_>) -> bool {
-        let id = segment.ip_id.filter(|id| *id != 0);
-        let Flags(flags) = segment.flags;
-        let (tsval, tsecr) = segment.options.timestamp.unwrap_or_default();
-        let mut hash = u64::from(segment.seq) << 32 | u64::from(segment.ack);
-        for word in [
-            u64::from(tsval) << 32 | u64::from(tsecr),
-            u64::from(segment.payload_len) << 32 | u64::from(segment.window) << 16,
-            u64::from(flags) << 32 | u64::from(id.unwrap_or_default()),
-        ] {
-            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        }
-        let (hash, now) = ((hash >> 16) as u32, segment.mark.at.0);
-        let within = if id.is_some() { COPY_WITHIN_ID } else { COPY_WITHIN };
-        let copy = self
-            .recent
-            .iter()
-            .any(|&(known, at)| known == hash && at != 0 && now.saturating_sub(at).abs() <= within);
-        if !copy {
-            self.recent[usize::from(self.turn % 4)] = (hash, now);
-            self.turn = self.turn.wrapping_add(1);
-        }
-        copy
     }
 }

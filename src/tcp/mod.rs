@@ -4,14 +4,17 @@
 
 mod assembler;
 mod connection;
+mod ending;
 mod history;
 mod seq;
 mod stream;
 mod table;
+mod timing;
+mod track;
 
 pub use connection::Connection;
 pub use stream::PAIRS_MAX;
-pub use table::{Discard, Entry, FLOWS_MAX, Table, Turn};
+pub use table::{Entry, FLOWS_MAX, Table, Turn};
 
 use crate::blind::BlindSpot;
 use crate::time::Mark;

@@ -1,9 +1,9 @@
 //! The flows that are alive: which connection a segment belongs to, when one begins anew, and
 //! when one is over.
 
+use super::Side;
 use super::connection::Connection;
 use super::stream::Streams;
-use super::{Side, StreamSink};
 use crate::flow::Ended;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::time::Timestamp;
@@ -24,6 +24,8 @@ const UNANSWERED: i64 = 70_000_000_000;
 const HALF_CLOSED: i64 = 660_000_000_000;
 /// How long an open connection may be silent: Linux' `tcp_keepalive_time`.
 const OPEN: i64 = 7_200_000_000_000;
+/// Capture files whose streams are numbered at the same time; more than that hardly overlap.
+const FILES_MAX: usize = 16;
 /// Slots looked at when one has to be freed.
 const EVICT_SAMPLE: usize = 16;
 
@@ -120,10 +122,12 @@ impl<T: Default> Table<T> {
             }
         };
         let file = segment.mark.frame.file();
+        let known = self.slots[slot as usize].as_ref();
+        let settled = known.is_some_and(|entry| entry.connection.settled == Some(file));
+        let number =
+            (!settled || segment.flags.syn()).then(|| self.streams_of(file).number(segment));
         let entry = self.slots[slot as usize].as_mut().expect("the index holds slots in use only");
-        let settled = entry.connection.settled == Some(file);
-        if !settled || segment.flags.syn() {
-            let (stream, stays) = self.streams.entry(file).or_default().number(segment);
+        if let Some((stream, stays)) = number {
             entry.connection.settled = stays.then_some(file);
             entry.connection.flow.stream = Some(stream);
         }
@@ -135,10 +139,21 @@ impl<T: Default> Table<T> {
         /// Bytes of the fixed TCP header: what Wireshark reads before it numbers a quote.
         const FIXED: u16 = 20;
         if error.quoted_tcp >= FIXED {
-            self.streams.entry(error.mark.frame.file()).or_default().quoted(error.src, error.dst);
+            self.streams_of(error.mark.frame.file()).quoted(error.src, error.dst);
         }
         let slot = *self.index.get(&key(error.src, error.dst, error.tunnel))?;
         self.slots[slot as usize].as_deref_mut()
+    }
+
+    /// The stream numbers of a capture file.
+    fn streams_of(&mut self, file: u32) -> &mut Streams {
+        if self.streams.len() >= FILES_MAX && !self.streams.contains_key(&file) {
+            // Files are numbered in the order of their first packets: the first is the oldest.
+            if let Some((_, streams)) = self.streams.pop_first() {
+                self.forgotten_pairs += streams.forgotten;
+            }
+        }
+        self.streams.entry(file).or_default()
     }
 
     /// Whether `segment` opens a new connection on the addresses and ports of an older one
@@ -221,11 +236,6 @@ impl<T: Default> Table<T> {
         Some(entry)
     }
 
-    /// Gives out a flow whose time is over at `now`; to be called until it returns `None`.
-    pub fn expire(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
-        (0..self.slots.len()).find_map(|_| self.sweep(now))
-    }
-
     /// The capture is over: gives out every flow in the order of their ids.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<Entry<T>>> + use<T> {
         self.index.clear();
@@ -235,13 +245,6 @@ impl<T: Default> Table<T> {
         let mut entries: Vec<_> = self.slots.drain(..).flatten().collect();
         entries.sort_unstable_by_key(|entry| entry.connection.flow.id);
         entries.into_iter()
-    }
-
-    /// A capture file has been read to its end: its stream numbers are not needed any more.
-    pub fn file_done(&mut self, file: u32) {
-        if let Some(streams) = self.streams.remove(&file) {
-            self.forgotten_pairs += streams.forgotten;
-        }
     }
 }
 
@@ -257,14 +260,4 @@ fn patience(connection: &Connection) -> i64 {
     } else {
         OPEN
     }
-}
-
-/// A sink for segments whose bytes nobody wants.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Discard;
-
-impl StreamSink for Discard {
-    fn data(&mut self, _: Side, _: super::At, _: &[u8]) {}
-    fn gap(&mut self, _: Side, _: super::At, _: u64, _: crate::blind::BlindSpot) {}
-    fn ended(&mut self, _: Side, _: crate::time::Mark) {}
 }

@@ -1,0 +1,67 @@
+//! What is tracked of one direction of a connection.
+
+use super::assembler::Assembler;
+use super::seq::Base;
+use crate::packet::{Flags, Segment};
+use crate::time::{Mark, Timestamp};
+
+/// A second copy of a packet without IP identification comes within this time, nanoseconds; the
+/// shortest retransmission time-out of common stacks is 200 ms, their tail loss probe 10 ms.
+const COPY_WITHIN: i64 = 5_000_000;
+/// A second copy of a packet with the same IP identification comes within this time, nanoseconds.
+const COPY_WITHIN_ID: i64 = 1_000_000_000;
+
+/// What only tracking needs of one direction.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    /// Sequence number of byte 0, once known.
+    pub(super) base: Option<Base>,
+    /// The base comes from the handshake, not from the first segment that was captured.
+    pub(super) solid: bool,
+    /// Offset up to which bytes (or gaps) have been delivered.
+    pub(super) next: u64,
+    /// Where the stream ends, once FIN was seen.
+    pub(super) fin: Option<(u64, Mark)>,
+    pub(super) fin_delivered: bool,
+    pub(super) held: Assembler,
+    /// Hole that the peer acknowledged past: since when, and how many acknowledgments.
+    pub(super) hole: Option<(Timestamp, u8)>,
+    /// Window scale offered on SYN.
+    pub(super) scale: u8,
+    /// Last advertised window, bytes.
+    pub(super) window: u32,
+    /// End offset of the largest segment.
+    pub(super) largest_end: u64,
+    /// Fingerprints of the latest packets: hash and time.
+    recent: [(u32, i64); 4],
+    turn: u8,
+}
+
+impl Track {
+    /// Whether this very packet was captured before (`-i any`, mirror ports): the same headers,
+    /// and the same IP identification where there is one.
+    pub(super) fn is_copy(&mut self, segment: &Segment<'_>) -> bool {
+        let id = segment.ip_id.filter(|id| *id != 0);
+        let Flags(flags) = segment.flags;
+        let (tsval, tsecr) = segment.options.timestamp.unwrap_or_default();
+        let mut hash = u64::from(segment.seq) << 32 | u64::from(segment.ack);
+        for word in [
+            u64::from(tsval) << 32 | u64::from(tsecr),
+            u64::from(segment.payload_len) << 32 | u64::from(segment.window) << 16,
+            u64::from(flags) << 32 | u64::from(id.unwrap_or_default()),
+        ] {
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+        let (hash, now) = ((hash >> 16) as u32, segment.mark.at.0);
+        let within = if id.is_some() { COPY_WITHIN_ID } else { COPY_WITHIN };
+        let copy = self
+            .recent
+            .iter()
+            .any(|&(known, at)| known == hash && at != 0 && now.saturating_sub(at).abs() <= within);
+        if !copy {
+            self.recent[usize::from(self.turn % 4)] = (hash, now);
+            self.turn = self.turn.wrapping_add(1);
+        }
+        copy
+    }
+}
