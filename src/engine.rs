@@ -125,6 +125,7 @@ impl Engine {
             longest_wait: &mut talk.longest_wait,
             counts: &mut self.counts,
             all: self.options.exchanges,
+            client_closed: connection.closed_by(Side::Client),
         };
         if segment.flags.syn() {
             sink.conversation.opening(segment.mark);
@@ -143,14 +144,15 @@ impl Engine {
                     self.counts.unknown += 1;
                     continue;
                 }
-                if !suspicious(&exchange) {
+                if !suspicious(&exchange) && !connection.closed_by(Side::Client) {
                     continue;
                 }
-                if waits(&exchange) && talk.suspects.len() < SUSPECTS_MAX {
+                let waits = waits(&exchange) || connection.closed_by(Side::Client);
+                if waits && talk.suspects.len() < SUSPECTS_MAX {
                     talk.suspects.push(exchange);
                     continue;
                 }
-                self.counts.judged_early += u64::from(waits(&exchange));
+                self.counts.judged_early += u64::from(waits);
                 let case =
                     Case { flow: &connection.flow, exchange: Some(&exchange), wider: &self.wider };
                 if let Some(finding) = judge(&case) {
@@ -195,6 +197,7 @@ impl Engine {
                 longest_wait: &mut talk.longest_wait,
                 counts: &mut self.counts,
                 all: self.options.exchanges,
+                client_closed: connection.closed_by(Side::Client),
             };
             connection.finish(&mut sink);
             sink.finish();
@@ -218,7 +221,9 @@ impl Engine {
             fresh.iter().for_each(|exchange| out.exchange(flow.id, exchange));
         }
         let mut cases = std::mem::take(&mut talk.suspects);
-        for exchange in fresh.into_iter().filter(suspicious) {
+        let closed = connection.closed_by(Side::Client);
+        let flow = &mut connection.flow;
+        for exchange in fresh.into_iter().filter(|fresh| closed || suspicious(fresh)) {
             if exchange.state == State::Unknown {
                 self.counts.unknown += 1;
             } else {
@@ -243,11 +248,7 @@ impl Engine {
         self.wider.learn_vantage(flow);
         self.wider.learn_loss(flow);
         self.wider.learn_wait(flow.client, longest_wait);
-        if flow.ended_by == Some(Side::Client)
-            && let Some(close) = flow.endings.iter().find(|ending| ending.side == Side::Client)
-        {
-            self.wider.learn_close(flow.client, close.mark.at);
-        }
+        self.wider.learn_life(flow);
     }
 
     /// Judges a case now, or keeps it until all flows are known.
@@ -323,48 +324,46 @@ struct Sink<'a> {
     longest_wait: &'a mut i64,
     counts: &'a mut Counts,
     all: bool,
+    /// Whatever is answered from now on may come too late.
+    client_closed: bool,
 }
 
 impl Sink<'_> {
-    fn finish(&mut self) {
-        let Sink { conversation, fresh, longest_wait, counts, all } = self;
-        conversation.finish(&mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+    /// The conversation, and where its exchanges go.
+    fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
+        let Sink { conversation, fresh, longest_wait, counts, all, client_closed } = self;
+        let keep = |exchange: &Exchange| {
+            counts.exchanges += u64::from(exchange.request.is_some());
+            if let (Some(request), Some(response)) = (&exchange.request, &exchange.response) {
+                let wait = response.first.at.nanos_since(request.last.at);
+                **longest_wait = (**longest_wait).max(wait);
+            }
+            if *all || *client_closed || suspicious(exchange) {
+                fresh.push(exchange.clone());
+            }
+        };
+        (conversation, keep)
     }
-}
 
-fn keep(
-    exchange: &Exchange,
-    fresh: &mut Vec<Exchange>,
-    longest_wait: &mut i64,
-    counts: &mut Counts,
-    all: bool,
-) {
-    counts.exchanges += u64::from(exchange.request.is_some());
-    if let (Some(request), Some(response)) = (&exchange.request, &exchange.response) {
-        *longest_wait = (*longest_wait).max(response.first.at.nanos_since(request.last.at));
-    }
-    if all || suspicious(exchange) {
-        fresh.push(exchange.clone());
+    fn finish(&mut self) {
+        let (conversation, mut keep) = self.parts();
+        conversation.finish(&mut keep);
     }
 }
 
 impl StreamSink for Sink<'_> {
     fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
-        let Sink { conversation, fresh, longest_wait, counts, all } = self;
-        conversation.data(side, at, bytes, &mut |exchange| {
-            keep(exchange, fresh, longest_wait, counts, *all)
-        });
+        let (conversation, mut keep) = self.parts();
+        conversation.data(side, at, bytes, &mut keep);
     }
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
-        let Sink { conversation, fresh, longest_wait, counts, all } = self;
-        conversation.gap(side, at, len, why, &mut |exchange| {
-            keep(exchange, fresh, longest_wait, counts, *all);
-        });
+        let (conversation, mut keep) = self.parts();
+        conversation.gap(side, at, len, why, &mut keep);
     }
 
     fn ended(&mut self, side: Side, _: Mark) {
-        let Sink { conversation, fresh, longest_wait, counts, all } = self;
-        conversation.ended(side, &mut |exchange| keep(exchange, fresh, longest_wait, counts, *all));
+        let (conversation, mut keep) = self.parts();
+        conversation.ended(side, &mut keep);
     }
 }

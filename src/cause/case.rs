@@ -37,9 +37,30 @@ impl<'a> Case<'a> {
         self.exchange.and_then(|exchange| exchange.request.as_ref())
     }
 
-    /// The final response as far as it came.
+    /// The final response as far as it came before the client closed.
     pub fn response(&self) -> Option<&'a Response> {
+        self.sent().filter(|_| !self.late())
+    }
+
+    /// The final response as the target sent it.
+    fn sent(&self) -> Option<&'a Response> {
         self.exchange.and_then(|exchange| exchange.response.as_ref())
+    }
+
+    /// The response came when the client had closed and answered it with RST. (A client that only
+    /// shut down its sending side still takes it.)
+    fn late(&self) -> bool {
+        let Some(response) = self.sent() else { return false };
+        let before = |ending: &Ending| ending.mark.at < response.first.at;
+        let closed = self.close_of(Side::Client).is_some_and(|close| {
+            before(close) && self.request().is_some_and(|request| close.mark.at >= request.first.at)
+        });
+        closed
+            && self
+                .flow
+                .endings
+                .iter()
+                .any(|ending| ending.side == Side::Client && ending.kind == EndingKind::Rst)
     }
 
     /// The request of an exchange that did not end well: cut or unanswered.
@@ -50,7 +71,7 @@ impl<'a> Case<'a> {
         if self.flow.blind_spots.has(BlindSpot::OneDirection) {
             return None;
         }
-        let failed = matches!(exchange.state, State::Cut | State::Unanswered);
+        let failed = matches!(exchange.state, State::Cut | State::Unanswered) || self.late();
         (failed && !self.satisfied()).then_some(exchange.request.as_ref()).flatten()
     }
 
@@ -116,6 +137,18 @@ impl<'a> Case<'a> {
     /// The client's close, when it came first.
     pub fn closed_by_client(&self) -> Option<&'a Ending> {
         self.close().filter(|ending| ending.side == Side::Client)
+    }
+
+    /// The server closed a reused connection in the moment that the request arrived, although it
+    /// had received it: a coincidence, unless its idle timer made it so.
+    pub fn closes_on_arrival(&self, close: &Ending) -> bool {
+        /// Time for a kernel to answer, nanoseconds.
+        const AT_ONCE: i64 = 5_000_000;
+        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        self.unanswered().is_some()
+            && self.exchange.is_some_and(|exchange| exchange.ordinal > 1)
+            && self.coverage(close) == Coverage::All
+            && (0..=round_trip + AT_ONCE).contains(&self.outstanding(close.mark))
     }
 
     /// How much of the request the sender of `ending` had received.
@@ -206,10 +239,15 @@ impl<'a> Case<'a> {
         const SHORTEST: i64 = 900_000_000;
         const SECOND: i64 = 1_000_000_000;
         let client = self.flow.client;
-        if silence < SHORTEST || self.wider.waited_longer(client, silence) {
+        if silence < SHORTEST {
             return None;
         }
-        if self.wider.same_silence(client, silence) >= 2 {
+        let same = self.wider.same_silence(client, silence);
+        if self.wider.waited_longer(client, silence) {
+            // It has other patience elsewhere: a timer of this route alone, or its client's.
+            return (same >= 3).then_some(Confidence::Possible);
+        }
+        if same >= 2 {
             return Some(Confidence::Likely);
         }
         let off = (silence + SECOND / 2).rem_euclid(SECOND) - SECOND / 2;

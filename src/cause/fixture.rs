@@ -214,7 +214,6 @@ impl Scene {
         self.close(Side::Client, EndingKind::Fin, at, Some(500)).with(|scene| {
             let client = scene.flow.client;
             scene.wider.learn_cut(client, silence, Timestamp(at));
-            scene.wider.learn_close(client, Timestamp(at));
         })
     }
 

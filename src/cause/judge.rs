@@ -4,13 +4,18 @@
 use super::{ALL, Case, Confidence, Finding, Kind, inconclusive};
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::http::State;
+use crate::tcp::Side;
 
 /// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
-/// closed first while a request was outstanding, or nobody answered its SYN.
+/// closed first while a request was outstanding, the server closed in the moment that it came, or
+/// nobody answered a SYN.
 pub fn needs_wider(case: &Case<'_>) -> bool {
     match case.exchange {
-        Some(_) => case.failed().is_some() && case.closed_by_client().is_some(),
-        None => case.flow.half(crate::tcp::Side::Server).packets == 0,
+        Some(_) if case.failed().is_none() => false,
+        Some(_) => case
+            .close()
+            .is_some_and(|close| close.side == Side::Client || case.closes_on_arrival(close)),
+        None => case.flow.half(Side::Server).packets == 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use crate::flow::Ending;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -97,11 +98,43 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// The request had reached the target's socket when the program closed it at the end of its idle
+/// time, without having read it: the kernel acknowledges and resets. Told from a crash by the idle
+/// time after which the same server closes its other connections.
+fn unread(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
+    if !case.closes_on_arrival(close) {
+        return None;
+    }
+    let idle = case.exchange?.idle_before? + case.outstanding(close.mark);
+    if !case.wider.closes_after(case.flow.server, idle) {
+        return None;
+    }
+    let name = case.name(close);
+    let mut evidence = vec![case.ending(
+        close,
+        format!("{name} after {}, when this server closes its idle connections too", span(idle)),
+    )];
+    evidence.extend(case.asked("the request that reached the socket and was not read"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "the target closed the connection at the end of its idle time of {} with the request \
+             unread",
+            span(idle)
+        ),
+        responsible: None,
+    })
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.close_of(Side::Server)?;
-    if !case.reused() || case.coverage(close) != Coverage::Nothing || case.alien(close) {
+    if !case.reused() || case.alien(close) {
         return None;
+    }
+    if case.coverage(close) != Coverage::Nothing {
+        return unread(case, close);
     }
     if let Some(client) = case.closed_by_client()
         && client.mark.at < request.first.at

@@ -78,23 +78,33 @@ const MANY: usize = 3;
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.closed_by_client()?;
-    let (closes, cuts) = case.wider.closed_together(case.flow.client, close.mark.at, TOGETHER);
+    let (client, server) = (case.flow.client, case.flow.server);
+    let (idle, cuts) = case.wider.closed_together(client, close.mark.at, TOGETHER);
     let silence = case.silence_before(close.mark);
-    // Requests sent together also time out together: then the silence is the same.
-    if closes < MANY || case.wider.same_silence(case.flow.client, silence) >= cuts.max(2) {
+    // Requests sent together also time out together: then the silence is the same. And a load
+    // balancer that stops leaves no connection behind.
+    if idle + cuts < MANY
+        || case.wider.same_silence(client, silence) >= cuts.max(2)
+        || case.wider.went_on(client, server, close.mark.at)
+    {
         return None;
     }
     let mut evidence = vec![case.ending(
         close,
-        format!("one of {closes} connections that the load balancer closed within 0.1 s"),
+        format!(
+            "closed within 0.1 s of {} others with requests outstanding and {idle} idle ones",
+            cuts.saturating_sub(1)
+        ),
     )];
     evidence.extend(case.asked("the request, outstanding"));
     Some(Verdict {
-        confidence: Confidence::Likely,
+        // A person who leaves a page with several requests cuts them together too.
+        confidence: if idle > 0 { Confidence::Likely } else { Confidence::Possible },
         evidence,
         summary: format!(
-            "the load balancer closed {closes} connections together, this one with a request \
+            "the load balancer closed {} connections together, this one with a request \
              outstanding for {}",
+            idle + cuts,
             span(case.outstanding(close.mark))
         ),
         responsible: None,
@@ -114,7 +124,6 @@ mod tests {
             for after in [10 * MS, 20 * MS] {
                 let at = Timestamp(ASKED + waited + after);
                 scene.wider.learn_cut(client, silence, at);
-                scene.wider.learn_close(client, at);
             }
             scene.wider.seal();
         })

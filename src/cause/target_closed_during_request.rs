@@ -1,6 +1,7 @@
 //! the target closed before it had received the whole request.
 
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use crate::blind::BlindSpot;
 use crate::flow::EndingKind;
 use crate::http::State;
 
@@ -85,7 +86,13 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.request()?;
     let close = case.closed_by_server()?;
     let coverage = case.coverage(close);
-    let early = !request.complete || coverage == Coverage::Part;
+    // A request whose end was not captured may have been complete.
+    let unseen = [BlindSpot::Snaplen, BlindSpot::Gap]
+        .into_iter()
+        .any(|spot| case.exchange.is_some_and(|exchange| exchange.blind_spots.has(spot)));
+    let answered_early =
+        case.response().is_some_and(|response| response.first.at <= request.last.at);
+    let early = (!request.complete && !unseen) || coverage == Coverage::Part || answered_early;
     if !early || coverage == Coverage::Nothing {
         return None;
     }

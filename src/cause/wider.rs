@@ -4,6 +4,7 @@
 use crate::blind::BlindSpot;
 use crate::flow::{Flow, Vantage};
 use crate::packet::Endpoint;
+use crate::tcp::Side;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -28,7 +29,12 @@ pub struct Wider {
     /// Votes that an address belongs to the host that captured; negative: that it does not.
     local: BTreeMap<u128, i32>,
     cuts: BTreeMap<u128, Vec<Cut>>,
+    /// Closes of idle connections by the client.
     closes: BTreeMap<u128, Vec<Timestamp>>,
+    /// First and last packet of the client's connections to each server.
+    spans: BTreeMap<(u128, Endpoint), Vec<(Timestamp, Timestamp)>>,
+    /// Idle times after which a server closed, nanoseconds.
+    idle_closes: BTreeMap<Endpoint, Vec<i64>>,
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
@@ -109,14 +115,57 @@ impl Wider {
         }
     }
 
-    /// The client was the first to close a connection.
-    pub fn learn_close(&mut self, client: Endpoint, at: Timestamp) {
-        if self.closes.len() < HOSTS_MAX || self.closes.contains_key(&client.ip) {
-            let closes = self.closes.entry(client.ip).or_default();
-            if closes.len() < CLOSES_MAX {
-                closes.push(at);
+    /// A flow from its first to its last packet, and who closed it after which idle time.
+    pub fn learn_life(&mut self, flow: &Flow) {
+        /// Silence from which a connection was idle rather than between two packets, nanoseconds.
+        const IDLE: i64 = 500_000_000;
+        let key = (flow.client.ip, flow.server);
+        if self.spans.len() < HOSTS_MAX || self.spans.contains_key(&key) {
+            let spans = self.spans.entry(key).or_default();
+            if spans.len() < CLOSES_MAX {
+                spans.push((flow.first.at, flow.last.at));
             }
         }
+        let (Some(close), Some(by)) = (flow.endings.first(), flow.ended_by) else { return };
+        // Its timer began when it had sent its last answer, whatever crossed its close since.
+        let Some(quiet) = flow.half(Side::Server).last_data else { return };
+        let idle = close.mark.at.nanos_since(quiet.at);
+        if idle < IDLE {
+            return;
+        }
+        let outstanding = flow.requests > flow.responses;
+        if by == Side::Client && !outstanding && self.closes.len() < HOSTS_MAX {
+            let closes = self.closes.entry(flow.client.ip).or_default();
+            if closes.len() < CLOSES_MAX {
+                closes.push(close.mark.at);
+            }
+        }
+        if by == Side::Server && self.idle_closes.len() < HOSTS_MAX {
+            let idles = self.idle_closes.entry(flow.server).or_default();
+            if idles.len() < CUTS_MAX {
+                idles.push(idle);
+            }
+        }
+    }
+
+    /// Whether this server has closed at least two other connections after the same idle time.
+    pub fn closes_after(&self, server: Endpoint, idle: i64) -> bool {
+        let tolerance = (idle / 50).max(20_000_000);
+        self.idle_closes.get(&server).is_some_and(|idles| {
+            idles.iter().filter(|other| (**other - idle).abs() <= tolerance).count() >= 2
+        })
+    }
+
+    /// Whether a connection of this client to this server was open before `at` and went on after
+    /// it, so that the client did not close all of them then.
+    pub fn went_on(&self, client: Endpoint, server: Endpoint, at: Timestamp) -> bool {
+        /// Packets this close to `at` are part of the same closing, nanoseconds.
+        const AROUND: i64 = 500_000_000;
+        self.spans.get(&(client.ip, server)).is_some_and(|spans| {
+            spans.iter().any(|(first, last)| {
+                at.nanos_since(*first) > AROUND && last.nanos_since(at) > AROUND
+            })
+        })
     }
 
     /// All flows are known: puts in order what was learned as they ended.
@@ -132,12 +181,17 @@ impl Wider {
         }
     }
 
-    /// How many cuts of this client came after the same silence, this one included.
+    /// How many cuts of this client came after the same silence, this one included; 1 when so many
+    /// came after other silences nearby that chance explains it.
     pub fn same_silence(&self, client: Endpoint, silence: i64) -> usize {
-        let tolerance = (silence / 50).max(20_000_000);
-        self.cuts.get(&client.ip).map_or(0, |cuts| {
-            cuts.iter().filter(|cut| (cut.silence - silence).abs() <= tolerance).count()
-        })
+        let tolerance = (silence / 100).max(15_000_000);
+        let within = |range: i64| {
+            self.cuts.get(&client.ip).map_or(0, |cuts| {
+                cuts.iter().filter(|cut| (cut.silence - silence).abs() <= range).count()
+            })
+        };
+        let (near, around) = (within(tolerance), within(5 * tolerance));
+        if near * 10 >= around * 6 { near } else { near.min(1) }
     }
 
     /// Whether this client has waited clearly longer elsewhere, so that `silence` is not its timer.
@@ -150,8 +204,8 @@ impl Wider {
                 .is_some_and(|cuts| cuts.iter().any(|cut| cut.silence > bar))
     }
 
-    /// Connections that this client closed within `window` nanoseconds of `at`, and among them the
-    /// exchanges that it cut.
+    /// Idle connections that this client closed within `window` nanoseconds of `at`, and exchanges
+    /// that it cut then.
     pub fn closed_together(&self, client: Endpoint, at: Timestamp, window: i64) -> (usize, usize) {
         let near = |other: Timestamp| other.nanos_since(at).abs() <= window;
         let closes = self.closes.get(&client.ip).map_or(0, |closes| {

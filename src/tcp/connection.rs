@@ -67,6 +67,11 @@ impl Connection {
         }
     }
 
+    /// Whether `side` has sent FIN or RST.
+    pub fn closed_by(&self, side: Side) -> bool {
+        self.flow.endings.iter().any(|ending| ending.side == side)
+    }
+
     /// Who sent `segment`.
     pub fn side_of(&self, segment: &Segment<'_>) -> Side {
         if segment.src == self.flow.client { Side::Client } else { Side::Server }
