@@ -148,6 +148,7 @@ impl Engine {
                     continue;
                 }
                 let waits = waits(&exchange) || connection.closed_by(Side::Client);
+                talk.suspects.retain(|earlier| !settled(earlier));
                 if waits && talk.suspects.len() < SUSPECTS_MAX {
                     talk.suspects.push(exchange);
                     continue;
@@ -311,10 +312,27 @@ fn waits(exchange: &Exchange) -> bool {
     };
     unfinished(exchange)
         || !request.complete
+        || request.first.frame != request.last.frame
         || response.unsolicited
         || response.fault.is_some()
         || response.head_len > 32 * 1024
         || response.acked.is_some_and(|acked| acked <= request.start)
+}
+
+/// Whether only a close right behind it could still have harmed it: settled once another exchange
+/// follows on its connection.
+fn settled(exchange: &Exchange) -> bool {
+    match (&exchange.request, &exchange.response) {
+        (Some(request), Some(response)) => {
+            exchange.state == State::Answered
+                && request.complete
+                && !response.unsolicited
+                && response.fault.is_none()
+                && response.status.is_none_or(|status| status < 500)
+                && response.acked.is_none_or(|acked| acked > request.start)
+        }
+        _ => false,
+    }
 }
 
 /// Hands what TCP has put in order to HTTP, and keeps the exchanges that are worth a look.
@@ -334,7 +352,9 @@ impl Sink<'_> {
         let Sink { conversation, fresh, longest_wait, counts, all, client_closed } = self;
         let keep = |exchange: &Exchange| {
             counts.exchanges += u64::from(exchange.request.is_some());
-            if let (Some(request), Some(response)) = (&exchange.request, &exchange.response) {
+            if let (Some(request), Some(response), false) =
+                (&exchange.request, &exchange.response, *client_closed)
+            {
                 let wait = response.first.at.nanos_since(request.last.at);
                 **longest_wait = (**longest_wait).max(wait);
             }

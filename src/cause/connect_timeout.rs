@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::flow::EndingKind;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -110,8 +111,48 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// The SYN-ACK came when the load balancer had given up: it answers with RST without ACK, as a host
+/// does that has no such connection. (A probe that only tests the port resets its own connection,
+/// with ACK.)
+fn too_late(case: &Case<'_>) -> Option<Verdict> {
+    /// Latency that no handshake has unless something is wrong, nanoseconds.
+    const SLOW: i64 = 500_000_000;
+    let opening = &case.flow.opening;
+    let (syn, syn_ack) = (opening.syn?, opening.syn_ack?);
+    let waited = syn_ack.at.nanos_since(syn.at);
+    let reset = case.closed_by_client()?;
+    let gone = reset.kind == EndingKind::Rst && !reset.ack_flag && opening.ack.is_none();
+    if case.exchange.is_some() || !gone || waited < SLOW {
+        return None;
+    }
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence: vec![
+            Evidence {
+                mark: syn_ack,
+                side: Side::Server,
+                what: What::SynAck,
+                note: format!("{} after SYN", span(waited)),
+            },
+            case.ending(reset, "RST without ACK: the load balancer had given up"),
+            Evidence {
+                mark: syn,
+                side: Side::Client,
+                what: What::Syn,
+                note: "the load balancer tries to connect".to_owned(),
+            },
+        ],
+        summary: format!(
+            "{} answered SYN after {}, when the load balancer had given up",
+            case.flow.server.socket(),
+            span(waited)
+        ),
+        responsible: None,
+    })
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    unanswered(case)
+    unanswered(case).or_else(|| too_late(case))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
 use crate::blind::BlindSpot;
 use crate::flow::EndingKind;
 use crate::http::State;
+use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -82,6 +83,22 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// The target closed with the request's body still unread in its socket: the kernel sends RST on
+/// its own right after the answer, which may overtake it in the load balancer.
+fn body_unread(case: &Case<'_>) -> bool {
+    /// Time between an answer and the close that follows it in the same program, nanoseconds.
+    const AT_ONCE: i64 = 10_000_000;
+    let (Some(request), Some(response)) = (case.request(), case.response()) else { return false };
+    let body = request.first.frame != request.last.frame;
+    body && case.flow.endings.iter().any(|ending| {
+        let after = ending.mark.at.nanos_since(response.last.at);
+        ending.side == Side::Server
+            && ending.kind == EndingKind::Rst
+            && ending.ack_flag
+            && (0..AT_ONCE).contains(&after)
+    })
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.request()?;
     let close = case.closed_by_server()?;
@@ -92,13 +109,18 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         .any(|spot| case.exchange.is_some_and(|exchange| exchange.blind_spots.has(spot)));
     let answered_early =
         case.response().is_some_and(|response| response.first.at <= request.last.at);
-    let early = (!request.complete && !unseen) || coverage == Coverage::Part || answered_early;
+    let early = (!request.complete && !unseen)
+        || coverage == Coverage::Part
+        || answered_early
+        || body_unread(case);
     if !early || coverage == Coverage::Nothing {
         return None;
     }
     // A complete early answer may reach the load balancer's program before the RST does.
     let answered = case.exchange?.state == State::Answered;
-    let reset = close.kind == EndingKind::Rst || case.bare_reset_after(close).is_some();
+    let reset = close.kind == EndingKind::Rst
+        || case.bare_reset_after(close).is_some()
+        || body_unread(case);
     let confidence = if answered && reset {
         Confidence::Possible
     } else if case.failed().is_some() {
