@@ -16,7 +16,7 @@ use crate::time::Mark;
 /// Exchanges of one flow that wait for its end; further ones are judged when they end.
 pub const SUSPECTS_MAX: usize = 64;
 /// Cases that wait for the end of the capture; further ones are judged with what is known by then.
-pub const DEFERRED_MAX: usize = 1 << 17;
+pub const DEFERRED_MAX: usize = 1 << 15;
 
 /// Receives results as soon as they are final.
 pub trait Output {
@@ -70,6 +70,8 @@ struct Talk {
     conversation: Option<Conversation>,
     suspects: Vec<Exchange>,
     longest_wait: i64,
+    /// Bytes of the client are missing from the capture.
+    client_gap: bool,
 }
 
 impl Engine {
@@ -126,6 +128,7 @@ impl Engine {
             counts: &mut self.counts,
             all: self.options.exchanges,
             client_closed: connection.closed_by(Side::Client),
+            client_gap: &mut talk.client_gap,
         };
         if segment.flags.syn() {
             sink.conversation.opening(segment.mark);
@@ -133,6 +136,9 @@ impl Engine {
         connection.on_segment(segment, &mut sink);
         if connection.flow.opening.ack == Some(segment.mark) {
             sink.conversation.opening(segment.mark);
+        }
+        if turn.opened && segment.flags.syn() && !segment.flags.ack() {
+            self.wider.learn_client(segment.src);
         }
         let over = turn.over;
         if !self.fresh.is_empty() {
@@ -199,6 +205,7 @@ impl Engine {
                 counts: &mut self.counts,
                 all: self.options.exchanges,
                 client_closed: connection.closed_by(Side::Client),
+                client_gap: &mut talk.client_gap,
             };
             connection.finish(&mut sink);
             sink.finish();
@@ -319,6 +326,14 @@ fn waits(exchange: &Exchange) -> bool {
         || response.acked.is_some_and(|acked| acked <= request.start)
 }
 
+/// After loss: the response acknowledges more than its request, so it may answer a later one that
+/// the capture does not show.
+fn mispaired(exchange: &Exchange) -> bool {
+    exchange.request.as_ref().zip(exchange.response.as_ref()).is_some_and(|(request, response)| {
+        request.complete && response.acked.is_some_and(|acked| acked > request.end)
+    })
+}
+
 /// Whether only a close right behind it could still have harmed it: settled once another exchange
 /// follows on its connection.
 fn settled(exchange: &Exchange) -> bool {
@@ -344,14 +359,20 @@ struct Sink<'a> {
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
+    client_gap: &'a mut bool,
 }
 
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
     fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
-        let Sink { conversation, fresh, longest_wait, counts, all, client_closed } = self;
+        let Sink { conversation, fresh, longest_wait, counts, all, client_closed, client_gap } =
+            self;
         let keep = |exchange: &Exchange| {
             counts.exchanges += u64::from(exchange.request.is_some());
+            if **client_gap && mispaired(exchange) {
+                counts.unknown += 1;
+                return;
+            }
             if let (Some(request), Some(response), false) =
                 (&exchange.request, &exchange.response, *client_closed)
             {
@@ -378,6 +399,7 @@ impl StreamSink for Sink<'_> {
     }
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
+        *self.client_gap |= side == Side::Client && why == BlindSpot::Gap;
         let (conversation, mut keep) = self.parts();
         conversation.gap(side, at, len, why, &mut keep);
     }

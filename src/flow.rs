@@ -105,6 +105,13 @@ pub struct Opening {
     pub challenge_ack: Option<Mark>,
 }
 
+impl Half {
+    /// Segments captured, copies of the same packet not counted.
+    pub fn distinct(&self) -> u64 {
+        self.packets - u64::from(self.duplicates)
+    }
+}
+
 impl Grade {
     /// Whether the receiver's TCP obeys such a RST.
     pub fn counts(self) -> bool {

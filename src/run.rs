@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Findings kept for the report; further ones are counted only.
-pub const FINDINGS_MAX: usize = 1 << 20;
+pub const FINDINGS_MAX: usize = 100_000;
 /// Servers remembered to compare targets with each other.
 const SERVERS_MAX: usize = 1 << 16;
 /// UDP port of VXLAN (RFC 7348, 5).
@@ -146,7 +146,10 @@ pub fn analyse(
     for (skip, count) in skipped {
         *summary.skipped.entry(skip.name().into_owned()).or_default() += count;
     }
+    let decoded = decoder.counters();
     for (name, count) in [
+        ("tunnels counted as one", decoded.tunnels_shared),
+        ("fragments dropped", decoded.datagrams_evicted),
         ("flows dropped", counts.evicted_flows),
         ("stream numbers uncertain", counts.forgotten_pairs),
         ("verdicts without the rest of the capture", counts.judged_early),

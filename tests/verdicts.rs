@@ -107,7 +107,7 @@ fn a_reset_that_covers_the_request_is_the_target_s() {
 #[test]
 fn a_bare_rst_on_a_reused_connection_is_stale() {
     let script = Script::open().exchange().wait(100 * SECOND).say(Client, GET);
-    both(script.wait(RTT).bare_rst(Server), "stale-flow-reset", "certain");
+    both(script.wait(RTT).bare_rst(Server), "stale-flow-reset", "likely");
     let script = Script::open().exchange().wait(400 * SECOND).say(Client, GET);
     both(script.wait(RTT).bare_rst(Server), "l4-lb-reset", "likely");
 }
@@ -314,7 +314,9 @@ fn an_older_connection_that_answers_a_syn_is_a_collision() {
         ack.ack = 1_234_567_890;
         ack.seq = 99;
     });
-    let outcome = script.bare_rst(Client).run();
+    let alone = script.clone().bare_rst(Client);
+    assert_eq!(alone.run().verdicts(), [], "the capture ends before a second SYN could help");
+    let outcome = script.bare_rst(Client).wait(SECOND).flags(Client, Flags::RST).run();
     assert_eq!(outcome.causes(), ["tuple-collision"]);
 }
 

@@ -47,10 +47,24 @@ impl<'a> Case<'a> {
         self.exchange.and_then(|exchange| exchange.response.as_ref())
     }
 
+    /// A response that crossed its request reaches the client's program only when its TCP takes it:
+    /// before a RST, and acknowledged.
+    fn delivered(&self, response: &Response) -> bool {
+        let reset = self.flow.endings.iter().any(|ending| {
+            ending.kind == EndingKind::Rst
+                && ending.grade.counts()
+                && ending.mark.at <= response.first.at
+        });
+        !(response.unsolicited && reset && self.flow.half(Side::Server).acked <= response.start)
+    }
+
     /// The response came when the client had closed and answered it with RST. (A client that only
     /// shut down its sending side still takes it.)
     fn late(&self) -> bool {
         let Some(response) = self.sent() else { return false };
+        if !self.delivered(response) {
+            return true;
+        }
         let before = |ending: &Ending| ending.mark.at < response.first.at;
         let closed = self.close_of(Side::Client).is_some_and(|close| {
             before(close) && self.request().is_some_and(|request| close.mark.at >= request.first.at)
@@ -147,8 +161,8 @@ impl<'a> Case<'a> {
         let round_trip = self.flow.rtt.handshake.unwrap_or(0);
         self.unanswered().is_some()
             && self.exchange.is_some_and(|exchange| exchange.ordinal > 1)
-            && self.coverage(close) == Coverage::All
-            && (0..=round_trip + AT_ONCE).contains(&self.outstanding(close.mark))
+            && matches!(self.coverage(close), Coverage::All | Coverage::Unknown)
+            && (0..=round_trip + AT_ONCE).contains(&self.since_request(close.mark))
     }
 
     /// How much of the request the sender of `ending` had received.
@@ -171,7 +185,9 @@ impl<'a> Case<'a> {
         /// A connection opened ahead of need; no program closes one sooner on purpose.
         const IDLE: i64 = 1_000_000_000;
         let Some(exchange) = self.exchange else { return false };
-        exchange.ordinal > 1 || exchange.idle_before.is_some_and(|idle| idle >= IDLE)
+        let unseen =
+            self.flow.blind_spots.has(BlindSpot::NoHandshake) && self.flow.opening.syn.is_none();
+        unseen || exchange.ordinal > 1 || exchange.idle_before.is_some_and(|idle| idle >= IDLE)
     }
 
     /// `FIN` or `RST`.
@@ -219,10 +235,11 @@ impl<'a> Case<'a> {
         const CLEAR: i64 = 2_000_000;
         let rtt = &self.flow.rtt;
         let shortest = rtt.server_side.into_iter().chain(rtt.smoothed).min().unwrap_or(0);
-        self.request().is_some_and(|request| {
-            let after = close.mark.at.nanos_since(request.first.at);
-            shortest >= CLEAR && (0..shortest / 2).contains(&after)
-        })
+        self.vantage() != Vantage::Server
+            && self.request().is_some_and(|request| {
+                let after = close.mark.at.nanos_since(request.first.at);
+                shortest >= CLEAR && (0..shortest / 2).contains(&after)
+            })
     }
 
     /// The RST has another time to live than its sender's other packets. Routes change by a hop now
@@ -254,9 +271,14 @@ impl<'a> Case<'a> {
         (off.abs() <= (silence / 200).max(SECOND / 20)).then_some(Confidence::Possible)
     }
 
-    /// Nanoseconds from the request's first byte to `mark`.
-    pub fn outstanding(&self, mark: Mark) -> i64 {
+    /// Nanoseconds from the request's first byte to `mark`; negative when `mark` came first.
+    pub fn since_request(&self, mark: Mark) -> i64 {
         self.request().map_or(0, |request| mark.at.nanos_since(request.first.at))
+    }
+
+    /// Nanoseconds that the request had been out at `mark`.
+    pub fn outstanding(&self, mark: Mark) -> i64 {
+        self.since_request(mark).max(0)
     }
 
     /// Nanoseconds from the last byte that either side contributed to the exchange to `mark`.

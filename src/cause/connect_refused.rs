@@ -67,8 +67,9 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
     let syn = opening.syn?;
-    if opening.syn_ack.is_some() {
-        return None;
+    let only_syn = case.flow.half(Side::Client).distinct() == u64::from(opening.syns);
+    if opening.syn_ack.is_some() || !only_syn {
+        return None; // it had been open
     }
     let reset = case.closed_by_server().filter(|close| close.kind == EndingKind::Rst)?;
     Some(Verdict {

@@ -84,7 +84,7 @@ const PATIENCE: i64 = 1_000_000_000;
 pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
     let (syn, last) = (opening.syn?, opening.last_syn?);
-    let asked = case.flow.half(Side::Client).packets == u64::from(opening.syns);
+    let asked = case.flow.half(Side::Client).distinct() == u64::from(opening.syns);
     let silent = case.flow.half(Side::Server).packets == 0 && case.flow.icmp.is_empty();
     let waited = case.wider.now().nanos_since(syn.at);
     if case.exchange.is_some() || !silent || !asked || waited < PATIENCE {

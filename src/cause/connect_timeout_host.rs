@@ -1,7 +1,7 @@
 //! SYNs reach the target host and no SYN-ACK leaves it.
 
 use super::connect_timeout::unanswered;
-use super::{Case, Cause, Responsible, Verdict};
+use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::Vantage;
 
 /// See [`Cause::explanation`].
@@ -69,7 +69,10 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let verdict = unanswered(case)?;
+    // A time to live alone may as well have been seen at a router on the way.
+    let known = [case.flow.vantage, case.wider.vantage(case.flow)].contains(&Vantage::Server);
     Some(Verdict {
+        confidence: if known { verdict.confidence } else { Confidence::Possible },
         summary: format!(
             "{}; the capture was taken at the target, so they arrived there",
             verdict.summary

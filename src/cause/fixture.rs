@@ -207,6 +207,7 @@ impl Scene {
     /// RST without ACK in the target's name.
     pub(super) fn bare_rst(self, at: i64) -> Scene {
         self.close(Side::Server, EndingKind::Rst, at, None)
+            .with(|scene| scene.flow.half_mut(Side::Client).acked = START)
     }
 
     /// FIN of the load balancer, which the wider knowledge learns as a cut after `silence`.

@@ -1,7 +1,7 @@
 //! From a case to a finding: the first rule that fits, and what blind spots leave of its
 //! confidence.
 
-use super::{ALL, Case, Confidence, Finding, Kind, inconclusive};
+use super::{ALL, Case, Confidence, Finding, Kind, Verdict, What, inconclusive};
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::http::State;
 use crate::tcp::Side;
@@ -28,16 +28,22 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
     if let Some(exchange) = case.exchange {
         blind_spots = blind_spots.with(exchange.blind_spots);
     }
-    if case.exchange.is_none() && case.wider.lossy() {
+    // What argues from an absence needs a capture that misses nothing.
+    if case.response().is_none() && case.wider.lossy() {
         blind_spots.add(BlindSpot::Gap);
     }
-    let mut confidence = weigh(verdict.confidence, blind_spots, case);
+    let mut confidence = weigh(&verdict, blind_spots, case);
     if confidence.is_none() {
         // A connection that failed before a request is none for certain then.
         (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
         confidence = Some(verdict.confidence);
     }
     let guilty = verdict.evidence.first()?;
+    // Silence lasts until somebody ends it.
+    let ended = match guilty.what {
+        What::Silence => case.close().map_or(flow.last, |close| close.mark),
+        _ => guilty.mark,
+    };
     Some(Finding {
         cause,
         kind: if case.exchange.is_some() { Kind::Request } else { Kind::Connection },
@@ -49,7 +55,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         confidence: confidence?,
         vantage: case.vantage(),
         exchange: case.exchange.map(|exchange| Box::new(exchange.clone())),
-        outstanding: case.request().map(|request| guilty.mark.at.nanos_since(request.first.at)),
+        outstanding: case.request().map(|_| case.since_request(ended)),
         idle_before: case.exchange.and_then(|exchange| exchange.idle_before),
         blind_spots,
         summary: verdict.summary,
@@ -61,9 +67,16 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
 ///
 /// A missing handshake hides nothing about an exchange that others on the same connection
 /// preceded, and a complete exchange stands for itself. One direction alone leaves little.
-fn weigh(confidence: Confidence, spots: BlindSpots, case: &Case<'_>) -> Option<Confidence> {
-    let complete = case.exchange.is_some_and(|exchange| exchange.state == State::Answered);
-    let seasoned = case.exchange.is_some_and(|exchange| exchange.ordinal > 1);
+fn weigh(verdict: &Verdict, spots: BlindSpots, case: &Case<'_>) -> Option<Confidence> {
+    let confidence = verdict.confidence;
+    let absence = verdict
+        .evidence
+        .first()
+        .is_some_and(|guilty| matches!(guilty.what, What::Silence | What::Retransmission));
+    let complete = case.exchange.is_some_and(|exchange| {
+        exchange.state == State::Answered && !exchange.blind_spots.has(BlindSpot::Gap)
+    });
+    let seasoned = !absence && case.exchange.is_some_and(|exchange| exchange.ordinal > 1);
     let lowered = spots.iter().any(|spot| match spot {
         BlindSpot::NoHandshake | BlindSpot::CaptureStart => !complete && !seasoned,
         BlindSpot::Snaplen | BlindSpot::Gap | BlindSpot::KernelDrops => !complete,

@@ -105,7 +105,7 @@ fn unread(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
     if !case.closes_on_arrival(close) {
         return None;
     }
-    let idle = case.exchange?.idle_before? + case.outstanding(close.mark);
+    let idle = case.exchange?.idle_before? + case.since_request(close.mark);
     if !case.wider.closes_after(case.flow.server, idle) {
         return None;
     }
@@ -114,17 +114,32 @@ fn unread(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
         close,
         format!("{name} after {}, when this server closes its idle connections too", span(idle)),
     )];
-    evidence.extend(case.asked("the request that reached the socket and was not read"));
+    let how = if close.ack_flag {
+        "with the request unread in its socket"
+    } else {
+        "with a FIN that is not in the capture"
+    };
+    evidence.extend(case.asked("the request that nobody read"));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
-            "the target closed the connection at the end of its idle time of {} with the request \
-             unread",
-            span(idle)
-        ),
+        summary: format!("the target closed at the end of its idle time of {}, {how}", span(idle)),
         responsible: None,
     })
+}
+
+/// When the target closed fairly: how the load balancer could have known.
+fn fair_warning(case: &Case<'_>, close: &Ending) -> Option<String> {
+    /// Time for a load balancer to notice what its kernel knows, nanoseconds.
+    const NOTICED: i64 = 200_000_000;
+    let known_for = -case.since_request(close.mark);
+    if case.request()?.after_close {
+        Some("its answer before had announced the close (Connection: close)".to_owned())
+    } else if known_for > NOTICED + 2 * case.flow.rtt.handshake.unwrap_or(0) {
+        Some(format!("the load balancer had its close for {} and used it still", span(known_for)))
+    } else {
+        None
+    }
 }
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
@@ -141,11 +156,12 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     {
         return None; // the client had closed its side itself
     }
+    let warning = fair_warning(case, close);
     let name = case.name(close);
     let order = if close.mark.at < request.first.at {
-        format!("left {} before the request came", span(-case.outstanding(close.mark)))
+        format!("left {} before the request came", span(-case.since_request(close.mark)))
     } else {
-        format!("came {} after the request left", span(case.outstanding(close.mark)))
+        format!("came {} after the request left", span(case.since_request(close.mark)))
     };
     let mut evidence =
         vec![case.ending(
@@ -157,7 +173,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         evidence.push(case.ending(reset, "RST without ACK: the target's socket was already gone"));
     }
     let idle = case.exchange?.idle_before.map_or(String::new(), |idle| {
-        format!(" after {} of idle", span(idle + case.outstanding(close.mark)))
+        format!(" after {} of idle", span(idle + case.since_request(close.mark)))
     });
     Some(Verdict {
         confidence: if case.exchange?.ordinal > 1 {
@@ -166,8 +182,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             Confidence::Likely
         },
         evidence,
-        summary: format!("the target closed the idle connection{idle}; its {name} {order}"),
-        responsible: None,
+        summary: match &warning {
+            Some(warning) => format!("the target closed the connection{idle}; {warning}"),
+            None => format!("the target closed the idle connection{idle}; its {name} {order}"),
+        },
+        responsible: warning.map(|_| Responsible::LoadBalancer),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::http::Framing;
+use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -88,7 +89,12 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence: Confidence::Certain,
         evidence,
         summary: format!("the target sent {missing} and then {name}"),
-        responsible: None,
+        // The client's window at zero: it is the one that did not read.
+        responsible: case
+            .flow
+            .half(Side::Client)
+            .zero_window_since
+            .map(|_| Responsible::LoadBalancer),
     })
 }
 

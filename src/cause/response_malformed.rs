@@ -77,6 +77,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
+    case.request()?; // surplus bytes on an idle connection hurt no request
     let response = case.response()?;
     let fault = response.fault.as_ref()?;
     let close = case.closed_by_client();

@@ -83,7 +83,12 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
     let answered = opening.ack.is_some()
         || case.flow.half(Side::Client).payload_bytes > 0
         || case.flow.endings.iter().any(|ending| ending.side == Side::Client);
-    if answered || opening.syn_acks < 2 {
+    // The next SYN-ACK comes a second after the last at the earliest (RFC 6298, 2.1).
+    let waited = case.wider.now().nanos_since(last.at).max(
+        // A SYN repeated long after the first SYN-ACK shows the same.
+        opening.last_syn.map_or(0, |syn| syn.at.nanos_since(syn_ack.at)),
+    );
+    if answered || opening.syn_acks < 2 || waited < 500_000_000 {
         return None;
     }
     Some(Verdict {

@@ -3,6 +3,7 @@
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::{Ending, EndingKind};
+use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -85,8 +86,11 @@ const QUIET: i64 = 1_000_000_000;
 /// The RST that answers a request on a reused connection which its receiver does not know: it
 /// carries no ACK, or came sooner than the target could have answered; and no FIN came before.
 pub(super) fn stale<'a>(case: &Case<'a>) -> Option<&'a Ending> {
-    case.unanswered()?;
+    let request = case.unanswered()?;
     let close = case.closed_by_server()?;
+    if case.flow.half(Side::Client).acked > request.start {
+        return None; // the target had received some of it
+    }
     let reset = close.kind == EndingKind::Rst;
     let idle = case.exchange?.idle_before.unwrap_or(0);
     let nobody = !close.ack_flag || (case.too_fast(close) && idle >= QUIET);
@@ -107,7 +111,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     evidence.extend(case.asked("the request on the reused connection"));
     let near = if fast { "; nearer than the target: its round trip is longer" } else { "" };
     Some(Verdict {
-        confidence: Confidence::Certain,
+        // A FIN that the capture or the network lost would make it a keep-alive race.
+        confidence: Confidence::Likely,
         evidence,
         summary: format!(
             "the request on an idle connection was reset {} later, without any FIN before{near}",
@@ -121,6 +126,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use crate::cause::Responsible;
     use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::tcp::Side;
 
     #[test]
     fn a_reset_without_ack_and_no_fin_before() {
@@ -130,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_reset_sooner_than_the_target_can_answer_comes_from_the_path() {
-        let scene = Scene::asked()
-            .target_rst(ASKED + MS, END)
-            .with(|scene| scene.flow.rtt.server_side = Some(50 * MS));
+        let scene = Scene::asked().target_rst(ASKED + MS, END).with(|scene| {
+            scene.flow.rtt.server_side = Some(50 * MS);
+            scene.flow.half_mut(Side::Client).acked = 0;
+        });
         assert_eq!(scene.cause(), Some("stale-flow-reset"));
         let verdict = scene.rule("stale-flow-reset").expect("it fits");
         assert_eq!(verdict.responsible, Some(Responsible::Network));

@@ -89,6 +89,9 @@ fn body_unread(case: &Case<'_>) -> bool {
     /// Time between an answer and the close that follows it in the same program, nanoseconds.
     const AT_ONCE: i64 = 10_000_000;
     let (Some(request), Some(response)) = (case.request(), case.response()) else { return false };
+    if !response.complete {
+        return false;
+    }
     let body = request.first.frame != request.last.frame;
     body && case.flow.endings.iter().any(|ending| {
         let after = ending.mark.at.nanos_since(response.last.at);

@@ -102,7 +102,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
                 span(case.outstanding(close.mark))
             )
         },
-        responsible: None,
+        // Its answer before had announced the close: the client should not have asked again.
+        responsible: case
+            .request()
+            .is_some_and(|request| request.after_close)
+            .then_some(Responsible::LoadBalancer),
     })
 }
 

@@ -75,8 +75,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if response.unsolicited || crossed || case.exchange?.state != State::Answered {
         return None;
     }
+    let proxy = case.wider.is_proxy(case.flow.server, case.flow.client);
     Some(Verdict {
-        confidence: Confidence::Certain,
+        confidence: if proxy { Confidence::Possible } else { Confidence::Certain },
         evidence: [
             Some(Evidence {
                 mark: response.first,
@@ -90,10 +91,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         .flatten()
         .collect(),
         summary: format!(
-            "the target answered {status} after {}",
+            "{} answered {status} after {}",
+            if proxy { "a proxy, which itself asks others in this capture," } else { "the target" },
             span(case.outstanding(response.first))
         ),
-        responsible: None,
+        responsible: proxy.then_some(Responsible::Unknown),
     })
 }
 

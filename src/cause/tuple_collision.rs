@@ -69,12 +69,19 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// Time in which a second SYN usually succeeds, nanoseconds.
+const PATIENCE: i64 = 500_000_000;
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
     let (challenge, syn) = (opening.challenge_ack?, opening.syn?);
     let client = case.flow.half(Side::Client);
     if case.exchange.is_some() || opening.syn_ack.is_some() || client.payload_bytes > 0 {
         return None; // it was opened after all
+    }
+    // Its client resets the older connection and tries again: without trouble that works at once.
+    if case.wider.now().nanos_since(challenge.at) < PATIENCE {
+        return None;
     }
     let mut evidence = vec![
         Evidence {
@@ -115,6 +122,7 @@ mod tests {
         let scene = Scene::syn().with(|scene| {
             scene.flow.opening.challenge_ack = Some(mark(MS));
             scene.flow.half_mut(Side::Server).packets = 1;
+            scene.wider.advance(mark(1_000 * MS).at);
         });
         assert_eq!(scene.cause(), Some("tuple-collision"));
     }

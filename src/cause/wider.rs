@@ -6,7 +6,7 @@ use crate::flow::{Flow, Vantage};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Addresses for which something is remembered; past it new ones are not learned.
 const HOSTS_MAX: usize = 1 << 16;
@@ -35,6 +35,8 @@ pub struct Wider {
     spans: BTreeMap<(u128, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
+    /// Addresses that opened connections.
+    clients: BTreeSet<u128>,
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
@@ -64,6 +66,18 @@ impl Wider {
         };
         self.vote(flow.client.ip, client);
         self.vote(flow.server.ip, server);
+    }
+
+    /// A host opens a connection.
+    pub fn learn_client(&mut self, client: Endpoint) {
+        if self.clients.len() < HOSTS_MAX {
+            self.clients.insert(client.ip);
+        }
+    }
+
+    /// Whether a server is itself a client of others: a proxy, whose answers may not be its own.
+    pub fn is_proxy(&self, server: Endpoint, client: Endpoint) -> bool {
+        server.ip != client.ip && self.clients.contains(&server.ip)
     }
 
     /// Whether packets of this flow are missing from the capture.
@@ -184,7 +198,7 @@ impl Wider {
     /// How many cuts of this client came after the same silence, this one included; 1 when so many
     /// came after other silences nearby that chance explains it.
     pub fn same_silence(&self, client: Endpoint, silence: i64) -> usize {
-        let tolerance = (silence / 100).max(15_000_000);
+        let tolerance = 20_000_000 + silence / 1000;
         let within = |range: i64| {
             self.cuts.get(&client.ip).map_or(0, |cuts| {
                 cuts.iter().filter(|cut| (cut.silence - silence).abs() <= range).count()

@@ -104,16 +104,43 @@ impl Conversation {
         }
     }
 
+    /// The target said with its latest answer that it closes the connection (RFC 9112, 9.6).
+    fn announced_close(&self) -> bool {
+        let waiting = self.queue.back().map(|back| &back.exchange);
+        waiting
+            .or(self.last())
+            .and_then(|exchange| exchange.response.as_ref())
+            .is_some_and(|response| response.head_complete && response.closes)
+    }
+
+    /// A client that asks again had the end of a response whose end seemed to be the close: its
+    /// length was told in a way that was not understood.
+    fn doubt_until_close(&mut self, at: At) {
+        let begun = self.queue.front().and_then(|front| front.exchange.response.as_ref());
+        let had = begun.is_some_and(|begun| at.acked.is_some_and(|acked| acked > begun.start));
+        if had && self.server.phase == Phase::Body(Body::UntilClose) {
+            self.server.phase = Phase::Lost(BlindSpot::Gap);
+            if let Some(front) = self.queue.front_mut() {
+                front.exchange.blind_spots.add(BlindSpot::Gap);
+                if let Some(response) = &mut front.exchange.response {
+                    response.complete = true;
+                }
+            }
+        }
+    }
+
     fn begin_request(&mut self, here: At, done: Done<'_>) {
         // The first byte may have come in an earlier segment that did not tell what it was.
         let at = match self.client.carried_from.take() {
             Some(from) => At { offset: here.offset, ..*from },
             None => here,
         };
+        self.doubt_until_close(at);
         let doubtful = self.settle_older(at, done);
         if self.early.as_ref().is_some_and(|early| !early.answers_later_than(at.offset)) {
             self.drop_awaiting(BlindSpot::Gap);
         }
+        let after_close = self.announced_close();
         let mut pending = match self.early.take() {
             // A load balancer takes what lies there for the answer, unless it is no response at all.
             Some(early) if !early.is_garbage() && self.queue.is_empty() => early,
@@ -123,6 +150,9 @@ impl Conversation {
             }
         };
         pending.ask(at);
+        if let Some(request) = &mut pending.exchange.request {
+            request.after_close = after_close;
+        }
         pending.doubtful = doubtful;
         if let Some(response) = &mut pending.exchange.response {
             // Packets of the two directions may be captured in the wrong order.

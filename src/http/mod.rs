@@ -79,6 +79,8 @@ pub struct Request {
     pub head_complete: bool,
     /// Head and body are complete.
     pub complete: bool,
+    /// It came although the answer before it had announced the close of the connection.
+    pub after_close: bool,
 }
 
 /// A final response as seen so far.

@@ -20,6 +20,8 @@ const REORDER_GRACE: i64 = 20_000_000;
 /// Bytes past SYN from which the first acknowledgment number of a server belongs to another
 /// connection: more than a request that was not captured at all.
 const FAR: i64 = 1 << 20;
+/// Bytes before a FIN or RST that may be missing; a sequence number further off is not believed.
+const MISSING_MAX: u64 = 1 << 24;
 /// Acknowledgments past a hole after which it is given up.
 const REORDER_ACKS: u8 = 3;
 
@@ -207,9 +209,14 @@ impl Connection {
                 }
             }
         }
+        // The first segment of a client after its SYN acknowledges the SYN-ACK, captured or not.
+        let first = side == Side::Client
+            && self.flow.opening.syn.is_some()
+            && self.flow.half(side).distinct() == u64::from(self.flow.opening.syns) + 1;
         let other = &mut self.tracks[!side as usize];
         if other.base.is_none() && segment.flags.ack() && !segment.flags.rst() {
             other.base = Some(Base::new(segment.ack));
+            other.solid = first;
         }
     }
 
@@ -423,11 +430,37 @@ impl Connection {
         }
     }
 
+    /// Up to where the stream of `side` is known to have existed and to have been received, so that
+    /// what is missing of it is missing from the capture only: what the peer acknowledged, and,
+    /// unless the peer went on to acknowledge less, what came before the FIN or RST of `side`.
+    fn existed(&self, side: Side) -> u64 {
+        let (half, track) = (self.flow.half(side), &self.tracks[side as usize]);
+        // A FIN takes a sequence number, and no byte.
+        let bytes = |end: u64| track.fin.map_or(end, |(fin, _)| end.min(fin));
+        let missing = |end: &u64| *end > track.next && *end - track.next < MISSING_MAX;
+        let (mut acked, mut ended) = (None, None);
+        for ending in &self.flow.endings {
+            if ending.side != side {
+                acked = acked.max(ending.acked.map(bytes).filter(missing));
+            } else if let Some(end) = ending.offset.map(bytes).filter(missing) {
+                ended = ended.max(Some((end, ending.mark.at)));
+            }
+        }
+        if let Some(acked) = acked {
+            return half.acked.max(acked);
+        }
+        let Some((end, last)) = ended else { return half.acked };
+        let peer = self.flow.half(!side).last;
+        let lacks = half.acked <= track.next && peer.is_some_and(|mark| mark.at > last);
+        let dropped = half.retransmission.is_some_and(|repeated| repeated.offset >= half.acked);
+        if lacks || dropped || !track.held.is_empty() { half.acked } else { half.acked.max(end) }
+    }
+
     /// The connection is over, or the capture is: delivers what can still be decided.
     pub(crate) fn finish(&mut self, sink: &mut impl StreamSink) {
         for side in [Side::Client, Side::Server] {
-            let acked = self.flow.half(side).acked;
-            self.give_up(side, acked, self.flow.last, sink);
+            let until = self.existed(side);
+            self.give_up(side, until, self.flow.last, sink);
             let one_sided = self.flow.half(!side).packets == 0;
             if one_sided && let Some(first) = self.tracks[side as usize].held.first() {
                 self.give_up(side, first, self.flow.last, sink);
@@ -436,13 +469,14 @@ impl Connection {
             self.flow.half_mut(side).stranded = stranded;
         }
         let [client, server] = &self.flow.halves;
-        let only_syn = client.packets == u64::from(self.flow.opening.syns);
+        let only_syn = client.distinct() == u64::from(self.flow.opening.syns);
         if client.packets == 0 || (server.packets == 0 && !only_syn) {
             self.flow.blind_spots.add(BlindSpot::OneDirection);
         }
         if self.flow.opening.syn.is_none() || self.flow.opening.syn_ack.is_none() {
-            let answered = server.packets > 0 && self.flow.opening.syn.is_some();
-            if self.flow.opening.syn.is_none() || (answered && server.payload_bytes > 0) {
+            let opened =
+                server.packets > 0 && !only_syn && self.flow.opening.challenge_ack.is_none();
+            if self.flow.opening.syn.is_none() || opened {
                 self.flow.blind_spots.add(BlindSpot::NoHandshake);
             }
         } else {

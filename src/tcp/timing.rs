@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use crate::flow::Vantage;
+use crate::tcp::Side;
 use crate::time::Timestamp;
 
 impl Connection {
@@ -14,6 +15,9 @@ impl Connection {
         };
         if opening.syns != 1 || opening.syn_acks != 1 {
             return; // Karn: which one was answered is not known
+        }
+        if self.flow.half(Side::Client).distinct() != 2 {
+            return; // this is not the first ACK, which was missed or captured before the SYN-ACK
         }
         let rtt = &mut self.flow.rtt;
         rtt.handshake = Some(ack.at.nanos_since(syn.at));
