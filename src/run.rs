@@ -9,6 +9,7 @@ use crate::http::Exchange;
 use crate::packet::{Decoder, DecoderOptions, Endpoint, Packet, Skip};
 use crate::pattern::patterns;
 use crate::report::Report;
+use crate::time::Timestamp;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub const FINDINGS_MAX: usize = 100_000;
 const SERVERS_MAX: usize = 1 << 16;
 /// UDP port of VXLAN (RFC 7348, 5).
 const VXLAN_PORT: u16 = 4789;
+/// Time between two copies of a packet, inside and outside a tunnel, nanoseconds.
+const SAME_PACKET: i64 = 100_000_000;
 /// Frames between two progress calls.
 const PROGRESS_EVERY: u64 = 1 << 14;
 
@@ -55,6 +58,8 @@ struct Collector<'a> {
     settings: &'a Settings,
     report: Report,
     servers: BTreeSet<Endpoint>,
+    /// File, stream and ordinal of findings, with their flow and time.
+    found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
 }
 
 impl Output for Collector<'_> {
@@ -76,6 +81,9 @@ impl Output for Collector<'_> {
     }
 
     fn finding(&mut self, finding: Finding) {
+        if self.seen_elsewhere(&finding) {
+            return;
+        }
         let causes = &self.settings.causes;
         if !causes.is_empty() && !causes.contains(&finding.cause.id) {
             return;
@@ -95,6 +103,23 @@ impl Output for Collector<'_> {
     }
 }
 
+impl Collector<'_> {
+    /// Whether the same failure was found on the same packets inside or outside a tunnel: one
+    /// stream to Wireshark, two flows to us.
+    fn seen_elsewhere(&mut self, finding: &Finding) -> bool {
+        let Some((stream, guilty)) = finding.stream.zip(finding.evidence.first()) else {
+            return false;
+        };
+        let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
+        let key = (guilty.mark.frame.file(), stream, ordinal);
+        if self.found.len() >= FINDINGS_MAX && !self.found.contains_key(&key) {
+            return false;
+        }
+        let (flow, at) = *self.found.entry(key).or_insert((finding.flow, guilty.mark.at));
+        flow != finding.flow && guilty.mark.at.nanos_since(at).abs() < SAME_PACKET
+    }
+}
+
 /// Analyses captures as one timeline. `progress` is told the stored bytes read so far and, where
 /// known, how many there are.
 pub fn analyse(
@@ -109,7 +134,12 @@ pub fn analyse(
     });
     let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
     let mut engine = Engine::new(options);
-    let mut collector = Collector { settings, report: Report::default(), servers: BTreeSet::new() };
+    let mut collector = Collector {
+        settings,
+        report: Report::default(),
+        servers: BTreeSet::new(),
+        found: HashMap::new(),
+    };
     let mut skipped: HashMap<Skip, u64> = HashMap::new();
     let mut packets = 0_u64;
     while let Some(frame) = timeline.next_frame()? {

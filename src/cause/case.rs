@@ -55,7 +55,12 @@ impl<'a> Case<'a> {
                 && ending.grade.counts()
                 && ending.mark.at <= response.first.at
         });
-        !(response.unsolicited && reset && self.flow.half(Side::Server).acked <= response.start)
+        let crossed = response.unsolicited
+            || self
+                .request()
+                .zip(response.acked)
+                .is_some_and(|(request, acked)| acked <= request.start);
+        !(crossed && reset && self.flow.half(Side::Server).acked <= response.start)
     }
 
     /// The response came when the client had closed and answered it with RST. (A client that only

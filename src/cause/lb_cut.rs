@@ -83,7 +83,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let silence = case.silence_before(close.mark);
     // Requests sent together also time out together: then the silence is the same. And a load
     // balancer that stops leaves no connection behind.
-    if idle + cuts < MANY
+    let several = if cuts > 1 { idle + cuts >= MANY } else { idle > MANY };
+    if !several
         || case.wider.same_silence(client, silence) >= cuts.max(2)
         || case.wider.went_on(client, server, close.mark.at)
     {
@@ -99,7 +100,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     evidence.extend(case.asked("the request, outstanding"));
     Some(Verdict {
         // A person who leaves a page with several requests cuts them together too.
-        confidence: if idle > 0 { Confidence::Likely } else { Confidence::Possible },
+        confidence: if idle > 0 && cuts > 1 { Confidence::Likely } else { Confidence::Possible },
         evidence,
         summary: format!(
             "the load balancer closed {} connections together, this one with a request \

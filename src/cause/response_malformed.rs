@@ -1,6 +1,7 @@
 //! the response is not valid HTTP.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::blind::BlindSpot;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -80,6 +81,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.request()?; // surplus bytes on an idle connection hurt no request
     let response = case.response()?;
     let fault = response.fault.as_ref()?;
+    if case.exchange?.blind_spots.has(BlindSpot::Gap) {
+        return None; // bytes that were not captured may make sense of these
+    }
     let close = case.closed_by_client();
     let rejected = close.is_some_and(|close| case.prompt(close));
     let refused = fault.kind.refused_by_all();
