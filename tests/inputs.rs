@@ -98,7 +98,7 @@ impl Original {
 
     fn new(name: &str) -> Original {
         let path = shipped().join(name);
-        let facts = facts(&report(&[path.clone()], &settings()), FrameId::number);
+        let facts = facts(&report(std::slice::from_ref(&path), &settings()), FrameId::number);
         assert!(facts.len() >= 2, "{name} has findings");
         Original { frames: capture::read(&path), facts, path }
     }
@@ -291,7 +291,7 @@ fn a_rotated_set_is_one_capture() {
 #[test]
 fn connections_go_on_from_one_file_to_the_next() {
     let original = Original::new(CAPTURES[0]);
-    let whole = report(&[original.path.clone()], &settings());
+    let whole = report(std::slice::from_ref(&original.path), &settings());
     let set = Rotated::new(&original.frames, 7, 4);
     let (report, _) = set.facts(&[set.folder.path().to_owned()]);
     assert_eq!(report.flows.len(), whole.flows.len(), "no flow is counted twice");

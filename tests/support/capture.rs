@@ -52,7 +52,7 @@ impl Frame {
     }
 
     /// Sent by the load balancer.
-    pub fn from_balancer(&self) -> bool {
+    pub fn sent_by_balancer(&self) -> bool {
         self.bytes[12..14] == [8, 0] && self.ip()[12..16] == LOAD_BALANCER
     }
 
@@ -70,7 +70,7 @@ impl Frame {
 
     /// As `tcpdump -i any` writes it: Linux cooked, with the direction at the load balancer.
     pub fn cooked(&self) -> Frame {
-        let kind = if self.from_balancer() { 4 } else { 0 };
+        let kind = if self.sent_by_balancer() { 4 } else { 0 };
         let header = [0, kind, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
         self.carrying([&header, &self.bytes[12..]].concat())
     }
@@ -105,6 +105,7 @@ impl Frame {
             from: (ip[12..16].try_into().unwrap(), u16::from_be_bytes([tcp[0], tcp[1]])),
             to: (ip[16..20].try_into().unwrap(), u16::from_be_bytes([tcp[2], tcp[3]])),
             seq: u32::from_be_bytes(tcp[4..8].try_into().unwrap()),
+            ack: u32::from_be_bytes(tcp[8..12].try_into().unwrap()),
             flags: tcp[13],
             payload_len: (total - header - usize::from(tcp[12] >> 4) * 4) as u32,
         })
@@ -117,6 +118,7 @@ pub struct Tcp {
     pub from: ([u8; 4], u16),
     pub to: ([u8; 4], u16),
     pub seq: u32,
+    pub ack: u32,
     pub flags: u8,
     pub payload_len: u32,
 }

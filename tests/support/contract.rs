@@ -215,7 +215,8 @@ fn check(
     faults: &mut Vec<String>,
 ) {
     let Some((step, rest)) = steps.split_first() else {
-        if !(nullable && value.is_null()) && !fits(value, kind) {
+        let absent = nullable && value.is_null();
+        if !absent && !fits(value, kind) {
             faults.push(format!("{path}: {value} is no {kind:?}"));
         }
         return;
