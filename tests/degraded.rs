@@ -314,6 +314,13 @@ fn complaints(degradation: Degradation, degraded: &Degraded, report: &Report) ->
     complaints
 }
 
+fn analyse(capture: &[u8]) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("degraded.pcap");
+    fs::write(&path, capture).unwrap();
+    support::lab::analyse(&path)
+}
+
 /// One capture, degraded in one way.
 fn check(
     truth: &Truth<'_>,
@@ -324,10 +331,7 @@ fn check(
     let frames = capture::read(capture);
     let seed = frames.iter().map(|frame| u64::from(frame.wire_len)).sum::<u64>();
     let degraded = degradation.apply(&frames, &mut Random::new(seed));
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("degraded.pcap");
-    fs::write(&path, &degraded.bytes).unwrap();
-    let report = support::lab::analyse(&path);
+    let report = analyse(&degraded.bytes);
     row.captures += 1;
     let mut complaints = complaints(degradation, &degraded, &report);
     for finding in &report.findings {
@@ -376,16 +380,17 @@ fn print(table: &BTreeMap<Degradation, Row>) {
     }
 }
 
-/// The proxies' own health checks fail on purpose, and are no requests of the truth.
-fn has_checks(run: &Run) -> bool {
-    run.truth["checks"].as_array().is_some_and(|checks| !checks.is_empty())
+/// All but the proxies' own health checks, which fail on purpose and are no requests of the truth.
+fn judged_runs() -> Vec<Run> {
+    let mut runs = runs(&shipped());
+    runs.retain(|run| run.truth["checks"].as_array().is_none_or(Vec::is_empty));
+    assert!(runs.len() > 100);
+    runs
 }
 
 #[test]
 fn what_is_certain_is_true_in_degraded_captures_too() {
-    let mut runs = runs(&shipped());
-    runs.retain(|run| !has_checks(run));
-    assert!(runs.len() > 100);
+    let runs = judged_runs();
     let mut table: BTreeMap<Degradation, Row> = BTreeMap::new();
     let mut complaints = Vec::new();
     for run in &runs {
@@ -402,4 +407,38 @@ fn what_is_certain_is_true_in_degraded_captures_too() {
         say(complaint);
     }
     assert!(complaints.is_empty(), "{} complaints", complaints.len());
+}
+
+/// Longest capture of which every packet is left out in turn.
+const SHORT: usize = 70;
+
+#[test]
+fn no_single_missing_packet_makes_an_answered_request_a_certain_failure() {
+    let mut counts: BTreeMap<Judgement, usize> = BTreeMap::new();
+    let (mut captures, mut complaints) = (0, Vec::new());
+    for run in &judged_runs() {
+        for (vantage, capture) in [("lb", &run.lb), ("target", &run.target)] {
+            let truth = Truth { run, vantage };
+            let frames = capture::read(capture);
+            for lost in 0..if frames.len() <= SHORT { frames.len() } else { 0 } {
+                captures += 1;
+                let (before, after) = frames.split_at(lost);
+                let report = analyse(&capture::plain(&[before, &after[1..]].concat()));
+                for finding in &report.findings {
+                    let judgement = truth.judge(finding);
+                    *counts.entry(judgement).or_default() += 1;
+                    let target = target(finding).unwrap_or_default();
+                    let known = truth.request(&target);
+                    let answered = known.is_some_and(|known| known["ok"] == true);
+                    if judgement == Judgement::CertainlyWrong && answered {
+                        let place = format!("{} {vantage} without frame {}", run.name, lost + 1);
+                        complaints.push(format!("{place}: {target}: {}", finding.cause.id));
+                    }
+                }
+            }
+        }
+    }
+    say(&format!("{captures} captures with one packet missing: {counts:?}"));
+    assert!(captures > 5_000, "{captures}");
+    assert!(complaints.is_empty(), "{complaints:#?}");
 }
