@@ -2,7 +2,7 @@
 //!
 //! Every capture of the lab carries a truth file made from the proxy's log: which requests failed,
 //! and the cause that the injected fault has at each vantage. Without `WHY502_LAB` the captures
-//! that ship with the source are judged, with it the fresh ones in that folder.
+//! that ship with the source are judged, with it those in that folder.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
@@ -11,25 +11,14 @@ mod support;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use support::lab::{Run, runs};
+use std::process::Command;
+use support::lab::{Run, expected, runs, shipped, target};
 use support::say;
 use why502::cause::{Confidence, Finding, Kind, by_id};
-use why502::http::RequestHead;
 use why502::report::Report;
 
-/// Ids that are right for something at one vantage: none when the packets show no failure there.
-fn expected(cause: &Value, vantage: &str) -> Vec<String> {
-    match &cause[vantage] {
-        Value::String(id) => vec![id.clone()],
-        Value::Array(ids) => ids.iter().filter_map(|id| Some(id.as_str()?.to_owned())).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn target(finding: &Finding) -> Option<String> {
-    let request = finding.exchange.as_ref()?.request.as_ref()?;
-    Some(RequestHead::parse(&request.head).target().into_owned())
-}
+/// Exit code of `lab.py` on a machine that lacks something it needs.
+const LAB_CANNOT_RUN: i32 = 2;
 
 /// What one vantage amounts to.
 #[derive(Default)]
@@ -164,11 +153,9 @@ fn print(vantage: &str, score: &Score) {
     }
 }
 
-#[test]
-fn verdicts_agree_with_the_proxies_logs() {
-    let folder = std::env::var_os("WHY502_LAB")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures"), PathBuf::from);
-    let runs = runs(&folder);
+/// Judges every run below `folder`.
+fn judge(folder: &Path) {
+    let runs = runs(folder);
     assert!(!runs.is_empty(), "no truth files below {}", folder.display());
     let mut scores = BTreeMap::new();
     for run in &runs {
@@ -189,4 +176,38 @@ fn verdicts_agree_with_the_proxies_logs() {
             score.failed()
         );
     }
+}
+
+#[test]
+fn verdicts_agree_with_the_proxies_logs() {
+    judge(&std::env::var_os("WHY502_LAB").map_or_else(shipped, PathBuf::from));
+}
+
+/// Makes captures of a part of the scenarios on this machine, with its proxies and its kernel.
+#[test]
+fn a_fresh_lab_agrees() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab.py");
+    let mut command = Command::new("python3");
+    command.arg(&lab).arg("--quick").arg("--out").arg(folder.path());
+    let why_not = match command.env("PYTHONDONTWRITEBYTECODE", "1").output() {
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            match output.status.code() {
+                Some(0) => None,
+                Some(LAB_CANNOT_RUN) => Some(words),
+                _ => panic!("{}\n{words}", String::from_utf8_lossy(&output.stdout)),
+            }
+        }
+        Err(error) => Some(format!("python3: {error}")),
+    };
+    match why_not {
+        None => judge(folder.path()),
+        Some(words) => {
+            let required = std::env::var_os("WHY502_SKIP").is_some_and(|skip| skip == "never");
+            assert!(!required, "{words}");
+            say(&format!("skipped: {}", words.trim_end()));
+        }
+    }
+    folder.close().unwrap();
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use why502::cause::Finding;
+use why502::http::RequestHead;
 use why502::report::Report;
 
 /// One scenario behind one proxy: two captures and what the proxy logged.
@@ -54,4 +56,24 @@ pub fn analyse(capture: &Path) -> Report {
         why502::run::Settings { flows: true, exchanges: true, ..why502::run::Settings::default() };
     why502::run::analyse(&[capture.to_owned()], &settings, &mut |_, _| {})
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Folder of the captures that ship.
+pub fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("captures")
+}
+
+/// Ids that are right for something at one vantage: none when the packets show no failure there.
+pub fn expected(cause: &Value, vantage: &str) -> Vec<String> {
+    match &cause[vantage] {
+        Value::String(id) => vec![id.clone()],
+        Value::Array(ids) => ids.iter().filter_map(|id| Some(id.as_str()?.to_owned())).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Target of the request that failed.
+pub fn target(finding: &Finding) -> Option<String> {
+    let request = finding.exchange.as_ref()?.request.as_ref()?;
+    Some(RequestHead::parse(&request.head).target().into_owned())
 }

@@ -3,7 +3,10 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
+pub mod capture;
+pub mod contract;
 pub mod lab;
+pub mod random;
 
 use why502::cause::Finding;
 use why502::engine::{Counts, Engine, Options, Output};
