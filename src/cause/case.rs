@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
         let (Some(close), Some(response)) = (self.closed_by_client(), self.response()) else {
             return false;
         };
-        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        let round_trip = self.round_trip();
         response.head_complete
             && response.fault.is_none()
             && close.mark.at.nanos_since(response.first.at) <= round_trip + REACTION
@@ -163,7 +163,7 @@ impl<'a> Case<'a> {
     pub fn closes_on_arrival(&self, close: &Ending) -> bool {
         /// Time for a kernel to answer, nanoseconds.
         const AT_ONCE: i64 = 5_000_000;
-        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        let round_trip = self.round_trip();
         self.unanswered().is_some()
             && self.exchange.is_some_and(|exchange| exchange.ordinal > 1)
             && matches!(self.coverage(close), Coverage::All | Coverage::Unknown)
@@ -227,9 +227,20 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Round-trip time of the whole path, nanoseconds; 0 when it is not known. Without an ACK of its
+    /// own the first request ends the handshake.
+    pub fn round_trip(&self) -> i64 {
+        /// Longer than this the client had paused, nanoseconds.
+        const PAUSE: i64 = 500_000_000;
+        let opening = &self.flow.opening;
+        let asked = self.flow.half(Side::Client).first_data;
+        let bound = opening.last_syn.zip(asked).map(|(syn, asked)| asked.at.nanos_since(syn.at));
+        self.flow.rtt.handshake.or(bound.filter(|bound| *bound < PAUSE)).unwrap_or(0)
+    }
+
     /// The close follows the last byte so closely that it is a reaction to it, not a timer.
     pub fn prompt(&self, close: &Ending) -> bool {
-        let round_trip = self.flow.rtt.handshake.unwrap_or(0);
+        let round_trip = self.round_trip();
         self.silence_before(close.mark) <= 2 * round_trip + 300_000_000
     }
 
@@ -247,11 +258,17 @@ impl<'a> Case<'a> {
             })
     }
 
+    /// Time to live of the other packets of the one who sent `close`, in this flow or another.
+    pub fn usual_ttl(&self, close: &Ending) -> Option<u8> {
+        let here = Some(self.flow.half(close.side).ttl).filter(|ttl| *ttl != 0);
+        here.or_else(|| self.wider.ttl(self.flow.endpoint(close.side)))
+    }
+
     /// The RST has another time to live than its sender's other packets. Routes change by a hop now
     /// and then, and a host sends RST as it sends everything else.
     pub fn alien(&self, close: &Ending) -> bool {
-        let usual = self.flow.half(close.side).ttl;
-        close.kind == EndingKind::Rst && usual != 0 && close.ttl.abs_diff(usual) > 1
+        let differs = self.usual_ttl(close).is_some_and(|usual| close.ttl.abs_diff(usual) > 1);
+        close.kind == EndingKind::Rst && differs
     }
 
     /// Whether `silence` before the client's close looks like a timer of the load balancer, and

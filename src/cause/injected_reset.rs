@@ -70,7 +70,6 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
-    let sender = case.flow.half(close.side);
     let alien = case.alien(close);
     let fast = close.side == Side::Server && case.too_fast(close);
     if !(alien || fast) {
@@ -80,7 +79,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if alien {
         note.push(format!(
             "time to live {} where its sender's other packets have {}",
-            close.ttl, sender.ttl
+            close.ttl,
+            case.usual_ttl(close).unwrap_or_default()
         ));
     }
     if fast {

@@ -135,7 +135,7 @@ fn fair_warning(case: &Case<'_>, close: &Ending) -> Option<String> {
     let known_for = -case.since_request(close.mark);
     if case.request()?.after_close {
         Some("its answer before had announced the close (Connection: close)".to_owned())
-    } else if known_for > NOTICED + 2 * case.flow.rtt.handshake.unwrap_or(0) {
+    } else if known_for > NOTICED + 2 * case.round_trip() {
         Some(format!("the load balancer had its close for {} and used it still", span(known_for)))
     } else {
         None

@@ -105,7 +105,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         evidence.push(case.ending(close, "the load balancer gives up"));
     }
     Some(Verdict {
-        confidence: Confidence::Certain,
+        confidence: if lost.times > 1 { Confidence::Certain } else { Confidence::Likely },
         evidence,
         summary: format!(
             "the request was sent {} times within {} and never acknowledged",

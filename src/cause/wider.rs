@@ -35,6 +35,8 @@ pub struct Wider {
     spans: BTreeMap<(u128, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
+    /// Time to live of a host's packets.
+    ttl: BTreeMap<u128, u8>,
     /// Addresses that opened connections.
     clients: BTreeSet<u128>,
     /// Flows, and those of which the capture misses packets that existed.
@@ -80,9 +82,20 @@ impl Wider {
         server.ip != client.ip && self.clients.contains(&server.ip)
     }
 
+    /// Time to live of this host's packets in other flows.
+    pub fn ttl(&self, host: Endpoint) -> Option<u8> {
+        self.ttl.get(&host.ip).copied()
+    }
+
     /// Whether packets of this flow are missing from the capture.
     pub fn learn_loss(&mut self, flow: &Flow) {
         self.flows += 1;
+        for side in [Side::Client, Side::Server] {
+            let (ip, ttl) = (flow.endpoint(side).ip, flow.half(side).ttl);
+            if ttl != 0 && self.ttl.len() < HOSTS_MAX {
+                self.ttl.insert(ip, ttl);
+            }
+        }
         self.flows_with_gaps += u64::from(flow.blind_spots.has(BlindSpot::Gap));
     }
 

@@ -13,6 +13,7 @@
 //!       tunnel   VXLAN, GENEVE, GRE, ERSPAN ... back up to link or ip
 //! ```
 
+mod checksum;
 mod decoder;
 mod fragments;
 mod icmp;
@@ -133,6 +134,8 @@ pub struct Segment<'a> {
     pub ip_id: Option<u16>,
     /// As the capture states it.
     pub direction: Direction,
+    /// Its checksum is wrong, and not merely unfinished: damaged on the way or in the file.
+    pub corrupt: bool,
 }
 
 impl Segment<'_> {

@@ -2,7 +2,7 @@
 
 use super::decoder::{View, Walk, be16, be32};
 use super::ip::Ip;
-use super::{Endpoint, Flags, Packet, Segment, Skip, TcpOptions};
+use super::{Endpoint, Flags, Packet, Segment, Skip, TcpOptions, checksum};
 
 /// Length of the header without options.
 const FIXED: usize = 20;
@@ -39,6 +39,7 @@ impl Walk<'_> {
             ttl: ip.ttl(),
             ip_id: ip.id(),
             direction: self.direction,
+            corrupt: checksum::is_wrong(&ip, view),
         })
     }
 }

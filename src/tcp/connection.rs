@@ -129,6 +129,12 @@ impl Connection {
             self.note(side, b'c');
             return;
         }
+        if self.tracks[side as usize].is_damaged(segment) {
+            // Its receiver drops it, or it was damaged in the file: what it says is not known.
+            self.flow.blind_spots.add(BlindSpot::Gap);
+            self.note(side, b'c');
+            return;
+        }
         if !flags.rst() {
             self.flow.half_mut(side).ttl = segment.ttl;
         }
@@ -239,7 +245,8 @@ impl Connection {
         let opening = &mut self.flow.opening;
         if side == Side::Client && opening.syn_ack.is_some() && opening.ack.is_none() {
             opening.ack = Some(segment.mark);
-            self.time_handshake();
+            let pure = segment.payload_len == 0 && !segment.flags.fin();
+            self.time_handshake(pure);
         }
         let pure = segment.payload_len == 0 && !segment.flags.syn() && !segment.flags.fin();
         if pure {

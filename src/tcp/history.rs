@@ -2,8 +2,8 @@
 //!
 //! Letters (upper case: client, lower case: server) follow Zeek's `conn.log` field `history`:
 //! `s` SYN, `h` SYN-ACK, `a` pure ACK, `d` payload, `f` FIN, `r` RST, `t` retransmitted payload,
-//! `w` zero window, `g` content gap, `c` duplicate packet in the capture (Zeek uses `c` for a bad
-//! checksum, which we do not test). A letter is written once a side, the noisy ones (`t`, `w`,
+//! `w` zero window, `g` content gap, `c` a packet that does not count: a second copy in the capture,
+//! or one with a wrong checksum (Zeek's meaning). A letter is written once a side, the noisy ones (`t`, `w`,
 //! `g`, `c`) again at 10 and 100 occurrences. `^` in front: the first packet came from the side
 //! that turned out to be the server.
 

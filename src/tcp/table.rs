@@ -163,6 +163,7 @@ impl<T: Default> Table<T> {
         let connection = &entry.connection;
         segment.flags.syn()
             && !segment.flags.ack()
+            && !segment.corrupt
             && !connection.same_syn(segment)
             && connection.flow.last != segment.mark
     }

@@ -6,7 +6,7 @@ use crate::tcp::Side;
 use crate::time::Timestamp;
 
 impl Connection {
-    pub(super) fn time_handshake(&mut self) {
+    pub(super) fn time_handshake(&mut self, pure: bool) {
         let opening = &self.flow.opening;
         let (Some(syn), Some(syn_ack), Some(ack)) =
             (opening.last_syn, opening.syn_ack, opening.ack)
@@ -16,7 +16,7 @@ impl Connection {
         if opening.syns != 1 || opening.syn_acks != 1 {
             return; // Karn: which one was answered is not known
         }
-        if self.flow.half(Side::Client).distinct() != 2 {
+        if !pure || self.flow.half(Side::Client).distinct() != 2 {
             return; // this is not the first ACK, which was missed or captured before the SYN-ACK
         }
         let rtt = &mut self.flow.rtt;

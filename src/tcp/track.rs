@@ -35,9 +35,23 @@ pub(super) struct Track {
     /// Fingerprints of the latest packets: hash and time.
     recent: [(u32, i64); 4],
     turn: u8,
+    /// Segments with a good checksum, and with a wrong one.
+    sound: u32,
+    corrupt: u32,
 }
 
 impl Track {
+    /// Whether a segment is damaged: its checksum is wrong while those of its sender are right
+    /// otherwise. Where they are mostly wrong, addresses were rewritten or a card sums them.
+    pub(super) fn is_damaged(&mut self, segment: &Segment<'_>) -> bool {
+        if segment.corrupt {
+            self.corrupt += 1;
+        } else {
+            self.sound += 1;
+        }
+        segment.corrupt && self.sound > 8 * (self.corrupt - 1)
+    }
+
     /// Whether this very packet was captured before (`-i any`, mirror ports): the same headers,
     /// and the same IP identification where there is one.
     pub(super) fn is_copy(&mut self, segment: &Segment<'_>) -> bool {

@@ -254,6 +254,7 @@ pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) 
                 ttl: packet.ttl,
                 ip_id: Some(packet.ip_id),
                 direction: why502::capture::Direction::Unknown,
+                corrupt: false,
             },
             &mut outcome,
         );

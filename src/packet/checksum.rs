@@ -1,0 +1,80 @@
+//! The TCP checksum (RFC 9293, 3.1; RFC 1071), to notice packets that were damaged in the file.
+//!
+//! Only where it is cheap: segments of heads and handshakes, not of bulk. A capture on the sending
+//! host holds the sum that the network card was to finish, and is not damaged.
+
+use super::decoder::View;
+use super::ip::Ip;
+
+/// Longest segment that is summed, bytes; longer ones are bulk, on which no verdict rests.
+const SUMMED_MAX: usize = 640;
+/// Where the checksum stands in the header.
+const FIELD: std::ops::Range<usize> = 16..18;
+/// IP protocol number of TCP.
+const TCP: u16 = 6;
+
+/// Whether the segment's bytes contradict its checksum.
+#[inline]
+pub(super) fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
+    let (bytes, wire) = (view.bytes, view.wire);
+    if bytes.len() != wire || wire > SUMMED_MAX {
+        return false;
+    }
+    let Some(field) = bytes.get(FIELD) else { return false };
+    let field = u16::from_ne_bytes([field[0], field[1]]);
+    // An IPv4 address in its mapped form adds 0xffff, which is nothing in ones' complement.
+    let addresses = sum(&ip.src().to_be_bytes()) + sum(&ip.dst().to_be_bytes());
+    let pseudo =
+        |len: usize| fold(addresses + u64::from(TCP.to_be()) + u64::from((len as u16).to_be()));
+    let whole = fold(u64::from(pseudo(wire)) + sum(bytes));
+    // Left to the card: the sum over addresses, protocol and length only (length 0 by some).
+    whole != 0xffff && field != 0 && field != pseudo(wire) && field != pseudo(0)
+}
+
+/// Sum of 32-bit words in the machine's byte order, which a ones' complement sum does not mind.
+#[inline]
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).map(|word| u64::from(u32::from_ne_bytes(*word))).sum()
+}
+
+/// The sum in 16 bits.
+#[inline]
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+
+    #[test]
+    fn a_changed_byte_is_noticed_and_an_unfinished_sum_is_not() {
+        for packet in [tcp4(REQUEST), tcp6(REQUEST)] {
+            let ip = if packet[0] >> 4 == 4 { 20 } else { 40 };
+            let wrong = |packet: &[u8]| see(RAW, packet).expect("a segment").segment.corrupt;
+            assert!(!wrong(&packet));
+            for at in [ip + 4, ip + 9, ip + 13, packet.len() - 1] {
+                let mut changed = packet.clone();
+                changed[at] ^= 0x20;
+                assert!(wrong(&changed), "byte {at}");
+            }
+            let mut offloaded = packet.clone();
+            offloaded[ip + 16..ip + 18].copy_from_slice(&[0, 0]);
+            assert!(!wrong(&offloaded));
+        }
+    }
+
+    #[test]
+    fn a_cut_segment_is_not_judged() {
+        let packet = tcp4(REQUEST);
+        let mut cut = frame(RAW, &packet[..packet.len() - 3]);
+        cut.wire_len = packet.len() as u32;
+        assert!(!see_frame(&mut decoder(), &cut).expect("a segment").segment.corrupt);
+    }
+}
