@@ -65,13 +65,24 @@ pub struct Engine {
 }
 
 /// What the engine attaches to a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Talk {
-    conversation: Option<Conversation>,
+    conversation: Conversation,
     suspects: Vec<Exchange>,
     longest_wait: i64,
     /// Bytes of the client are missing from the capture.
     client_gap: bool,
+}
+
+impl Talk {
+    fn new(first: &Segment<'_>) -> Talk {
+        Talk {
+            conversation: Conversation::new(first.flags.syn().then_some(first.mark)),
+            suspects: Vec::new(),
+            longest_wait: 0,
+            client_gap: false,
+        }
+    }
 }
 
 impl Engine {
@@ -108,11 +119,8 @@ impl Engine {
             let sent = segment.direction == Direction::Outbound;
             self.wider.learn_direction(segment.src, segment.dst, sent);
         }
-        let turn = self.table.turn(segment, first_sender);
+        let turn = self.table.turn(segment, first_sender, || Talk::new(segment));
         let Entry { connection, attached: talk } = turn.entry;
-        let conversation = talk
-            .conversation
-            .get_or_insert_with(|| Conversation::new(segment.flags.syn().then_some(segment.mark)));
         if !turn.opened
             && segment.payload_len > 0
             && connection.roles_open()
@@ -121,21 +129,19 @@ impl Engine {
         {
             connection.swap_roles();
         }
-        let mut sink = Sink {
-            conversation,
-            fresh: &mut self.fresh,
-            longest_wait: &mut talk.longest_wait,
-            counts: &mut self.counts,
-            all: self.options.exchanges,
-            client_closed: connection.closed_by(Side::Client),
-            client_gap: &mut talk.client_gap,
-        };
         if segment.flags.syn() {
-            sink.conversation.opening(segment.mark);
+            talk.conversation.opening(segment.mark);
         }
+        let mut sink = Sink {
+            client_closed: connection.closed_by(Side::Client),
+            all: self.options.exchanges,
+            talk,
+            fresh: &mut self.fresh,
+            counts: &mut self.counts,
+        };
         connection.on_segment(segment, &mut sink);
         if connection.flow.opening.ack == Some(segment.mark) {
-            sink.conversation.opening(segment.mark);
+            talk.conversation.opening(segment.mark);
         }
         if turn.opened && segment.flags.syn() && !segment.flags.ack() {
             self.wider.learn_client(segment.src);
@@ -197,29 +203,25 @@ impl Engine {
     /// A flow is over.
     fn conclude(&mut self, entry: Entry<Talk>, out: &mut impl Output) {
         let Entry { mut connection, attached: mut talk } = entry;
-        if let Some(conversation) = &mut talk.conversation {
-            let mut sink = Sink {
-                conversation,
-                fresh: &mut self.fresh,
-                longest_wait: &mut talk.longest_wait,
-                counts: &mut self.counts,
-                all: self.options.exchanges,
-                client_closed: connection.closed_by(Side::Client),
-                client_gap: &mut talk.client_gap,
-            };
-            connection.finish(&mut sink);
-            sink.finish();
-            let flow = &mut connection.flow;
-            let lost = flow.lost(Side::Server).map(|lost| lost.offset);
-            let undelivered = conversation.last().filter(|last| {
-                let end = last.response.as_ref().map(|response| response.end);
-                lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
-            });
-            talk.suspects.extend(undelivered.cloned());
-            flow.requests = conversation.requests();
-            flow.responses = conversation.responses();
-            flow.protocol = conversation.protocol();
-        }
+        let mut sink = Sink {
+            client_closed: connection.closed_by(Side::Client),
+            all: self.options.exchanges,
+            talk: &mut talk,
+            fresh: &mut self.fresh,
+            counts: &mut self.counts,
+        };
+        connection.finish(&mut sink);
+        sink.finish();
+        let (flow, conversation) = (&mut connection.flow, &talk.conversation);
+        let lost = flow.lost(Side::Server).map(|lost| lost.offset);
+        let undelivered = conversation.last().filter(|last| {
+            let end = last.response.as_ref().map(|response| response.end);
+            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
+        });
+        talk.suspects.extend(undelivered.cloned());
+        flow.requests = conversation.requests();
+        flow.responses = conversation.responses();
+        flow.protocol = conversation.protocol();
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
@@ -352,24 +354,22 @@ fn settled(exchange: &Exchange) -> bool {
 
 /// Hands what TCP has put in order to HTTP, and keeps the exchanges that are worth a look.
 struct Sink<'a> {
-    conversation: &'a mut Conversation,
+    talk: &'a mut Talk,
     fresh: &'a mut Vec<Exchange>,
-    longest_wait: &'a mut i64,
     counts: &'a mut Counts,
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
-    client_gap: &'a mut bool,
 }
 
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
     fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
-        let Sink { conversation, fresh, longest_wait, counts, all, client_closed, client_gap } =
-            self;
+        let Sink { talk, fresh, counts, all, client_closed } = self;
+        let Talk { conversation, longest_wait, client_gap, .. } = &mut **talk;
         let keep = |exchange: &Exchange| {
             counts.exchanges += u64::from(exchange.request.is_some());
-            if **client_gap && mispaired(exchange) {
+            if *client_gap && mispaired(exchange) {
                 counts.unknown += 1;
                 return;
             }
@@ -377,7 +377,7 @@ impl Sink<'_> {
                 (&exchange.request, &exchange.response, *client_closed)
             {
                 let wait = response.first.at.nanos_since(request.last.at);
-                **longest_wait = (**longest_wait).max(wait);
+                *longest_wait = (*longest_wait).max(wait);
             }
             if *all || *client_closed || suspicious(exchange) {
                 fresh.push(exchange.clone());
@@ -399,7 +399,7 @@ impl StreamSink for Sink<'_> {
     }
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
-        *self.client_gap |= side == Side::Client && why == BlindSpot::Gap;
+        self.talk.client_gap |= side == Side::Client && why == BlindSpot::Gap;
         let (conversation, mut keep) = self.parts();
         conversation.gap(side, at, len, why, &mut keep);
     }

@@ -173,7 +173,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         evidence.push(case.ending(reset, "RST without ACK: the target's socket was already gone"));
     }
     let idle = case.exchange?.idle_before.map_or(String::new(), |idle| {
-        format!(" after {} of idle", span(idle + case.since_request(close.mark)))
+        format!(" after {} of idle", span((idle + case.since_request(close.mark)).max(0)))
     });
     Some(Verdict {
         confidence: if case.exchange?.ordinal > 1 {

@@ -75,9 +75,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
+    closed_without_a_byte(case, EndingKind::Fin)
+}
+
+/// The target closed in this way after the request and before any byte of a response.
+pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option<Verdict> {
     case.unanswered()?;
-    let close = case.closed_by_server().filter(|close| close.kind == EndingKind::Fin)?;
-    let coverage = case.coverage(close);
+    let close = case.closed_by_server().filter(|close| close.kind == kind)?;
+    let (name, coverage) = (case.name(close), case.coverage(close));
     let mut evidence = vec![case.ending(
         close,
         match coverage {
@@ -95,10 +100,10 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         },
         evidence,
         summary: if coverage == Coverage::Nothing {
-            "the target sent FIN before the request reached it, on a fresh connection".to_owned()
+            format!("the target sent {name} before the request reached it, on a fresh connection")
         } else {
             format!(
-                "the target sent FIN {} after the request, and no byte of a response",
+                "the target sent {name} {} after the request, and no byte of a response",
                 span(case.outstanding(close.mark))
             )
         },

@@ -1,7 +1,7 @@
 //! the target reset (RST) after the whole request without one byte of response.
 
-use super::case::span;
-use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use super::target_fin_no_response::closed_without_a_byte;
+use super::{Case, Cause, Responsible, Verdict};
 use crate::flow::EndingKind;
 
 /// See [`Cause::explanation`].
@@ -75,39 +75,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.unanswered()?;
-    let close = case.closed_by_server().filter(|close| close.kind == EndingKind::Rst)?;
-    let coverage = case.coverage(close);
-    let mut evidence = vec![case.ending(
-        close,
-        match coverage {
-            Coverage::All => "its ACK number covers the whole request: the target had received it",
-            Coverage::Nothing => "its ACK number does not cover the request: closed before it came",
-            _ => "answers the request",
-        },
-    )];
-    evidence.extend(case.asked("the request"));
-    Some(Verdict {
-        confidence: if coverage == Coverage::All {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
-        },
-        evidence,
-        summary: if coverage == Coverage::Nothing {
-            "the target sent RST before the request reached it, on a fresh connection".to_owned()
-        } else {
-            format!(
-                "the target sent RST {} after the request, and no byte of a response",
-                span(case.outstanding(close.mark))
-            )
-        },
-        // Its answer before had announced the close: the client should not have asked again.
-        responsible: case
-            .request()
-            .is_some_and(|request| request.after_close)
-            .then_some(Responsible::LoadBalancer),
-    })
+    closed_without_a_byte(case, EndingKind::Rst)
 }
 
 #[cfg(test)]

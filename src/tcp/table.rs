@@ -72,7 +72,7 @@ pub struct Turn<'a, T> {
     pub over: [Option<Box<Entry<T>>>; 2],
 }
 
-impl<T: Default> Table<T> {
+impl<T> Table<T> {
     /// An empty table for at most `limit` flows.
     pub fn new(limit: usize) -> Table<T> {
         Table {
@@ -94,11 +94,12 @@ impl<T: Default> Table<T> {
     }
 
     /// Finds or opens the flow of `segment`. `sender` says who sent the first segment of a flow
-    /// whose handshake was not captured.
+    /// whose handshake was not captured, `attach` makes the owner's part of a new flow.
     pub fn turn(
         &mut self,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
+        attach: impl FnOnce() -> T,
     ) -> Turn<'_, T> {
         let now = segment.mark.at;
         let aged = self.sweep(now);
@@ -118,7 +119,7 @@ impl<T: Default> Table<T> {
                 if replaced.is_none() && self.index.len() >= self.limit {
                     replaced = self.evict(now);
                 }
-                self.open(key, segment, sender)
+                self.open(key, segment, sender, attach())
             }
         };
         let file = segment.mark.frame.file();
@@ -173,6 +174,7 @@ impl<T: Default> Table<T> {
         key: Key,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
+        attached: T,
     ) -> u32 {
         let side = match (segment.flags.syn(), segment.flags.ack()) {
             (true, false) => Side::Client,
@@ -181,7 +183,7 @@ impl<T: Default> Table<T> {
         };
         let connection = Connection::new(self.next_id, segment, side);
         self.next_id += 1;
-        let entry = Some(Box::new(Entry { connection, attached: T::default() }));
+        let entry = Some(Box::new(Entry { connection, attached }));
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
