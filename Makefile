@@ -65,4 +65,4 @@ build-deps: rust
 	@$(call install_missing,cc:build-essential /usr/include/pcap/pcap.h:libpcap-dev)
 
 test-deps: build-deps
-	@$(call install_missing,tshark:tshark tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables ethtool:ethtool python3:python3)
+	@$(call install_missing,tshark:tshark tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables sysctl:procps openssl:openssl python3:python3)
