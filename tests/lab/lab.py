@@ -61,7 +61,9 @@ def start(name, proxy, out):
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     command = ["setpriv", "--pdeathsig", "KILL",
-               "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+               "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child",
+               # Only /proc is mounted, and privately; "/" need not be a mount point (a chroot's is not).
+               "--mount-proc", "--propagation", "unchanged",
                sys.executable, os.path.abspath(__file__), "--inside", name, proxy, folder]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
