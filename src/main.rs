@@ -5,11 +5,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
-use why502::cause::{self, by_id};
+use why502::cause::{self, Finding, by_id};
 use why502::cli::{self, Cli, Command, SchemaChoice, locale_is_utf8};
+use why502::flow::Flow;
+use why502::http::Exchange;
+use why502::report::ndjson::Stream;
 use why502::report::output::Output;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Report, Style, explain};
-use why502::run::{Settings, analyse};
+use why502::run::{Listener, Settings, analyse};
 
 /// It ran, and `--exit-code` asks to tell that there are findings.
 const FINDINGS: u8 = 1;
@@ -58,10 +61,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
 }
 
 fn report(cli: &Cli) -> Result<ExitCode> {
+    let format = cli.output.format;
     let settings = Settings {
         vantage: cli.input.vantage.given(),
-        flows: cli.output.format.lists_flows,
+        flows: format.lists_flows && !format.streams,
         exchanges: cli.selection.all,
+        streamed: format.streams,
         causes: cli.selection.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
         filter: cli.input.filter.clone(),
         vxlan_ports: cli.input.vxlan_port.clone(),
@@ -73,32 +78,73 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         ),
         None => None,
     };
-    let bar = progress_bar(cli);
-    let report = analyse(&cli.input.captures, &settings, &mut |read, total| {
-        if let Some(total) = total {
-            bar.set_length(total);
-        }
-        bar.set_position(read);
-    });
-    bar.finish_and_clear();
-    let report = report?;
+    let style = style(cli, file.is_none());
+    let mut stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out: &mut dyn Write = match &mut file {
+        Some(file) => file,
+        None => &mut stdout,
+    };
+    let prompt = cli.input.captures.iter().any(|capture| capture.as_os_str() == "-");
+    let mut watcher = Watcher {
+        bar: progress_bar(cli),
+        stream: format.streams.then(|| Stream::new(out, prompt)),
+    };
+    let analysed = analyse(&cli.input.captures, &settings, &mut watcher);
+    watcher.bar.finish_and_clear();
+    let report = analysed?;
     if !cli.output.quiet {
         warn(&report)?;
     }
-    let style = style(cli, file.is_none());
-    match &mut file {
-        Some(file) => (cli.output.format.write)(&report, &style, file)?,
+    match watcher.stream {
+        Some(stream) => stream.finish(&report)?,
         None => {
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            (cli.output.format.write)(&report, &style, &mut out)?;
-            out.flush()?;
+            let out: &mut dyn Write = match &mut file {
+                Some(file) => file,
+                None => &mut stdout,
+            };
+            (format.write)(&report, &style, out)?;
         }
     }
+    stdout.flush()?;
     if let (Some(file), Some(path)) = (file, &cli.output.output) {
         file.finish().with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     let found = cli.output.exit_code && !report.findings.is_empty();
     Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+}
+
+/// Shows progress, and passes records on to a format that is written while captures are read.
+struct Watcher<'a> {
+    bar: ProgressBar,
+    stream: Option<Stream<'a>>,
+}
+
+impl Listener for Watcher<'_> {
+    fn progress(&mut self, read: u64, total: Option<u64>) -> bool {
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(read);
+        self.stream.as_ref().is_none_or(Stream::is_open)
+    }
+
+    fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
+        if let Some(stream) = &mut self.stream {
+            stream.flow(flow, tunnels);
+        }
+    }
+
+    fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        if let Some(stream) = &mut self.stream {
+            stream.exchange(flow, exchange);
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        if let Some(stream) = &mut self.stream {
+            stream.finding(finding);
+        }
+    }
 }
 
 /// What was odd about the input, on standard error, so that it is seen when the report goes to a

@@ -34,6 +34,8 @@ pub struct Settings {
     pub flows: bool,
     /// Collect every exchange.
     pub exchanges: bool,
+    /// The listener has all it needs of exchanges: do not collect them for the report.
+    pub streamed: bool,
     /// Only these causes; empty: all.
     pub causes: Vec<&'static str>,
     /// libpcap filter expression.
@@ -53,9 +55,37 @@ pub enum RunError {
     Filter(#[from] FilterError),
 }
 
-/// Collects what the engine gives out.
+/// Is told what becomes known while captures are read.
+pub trait Listener {
+    /// Stored bytes read so far and, where known, how many there are. `false` ends the reading.
+    fn progress(&mut self, read: u64, total: Option<u64>) -> bool {
+        let _ = (read, total);
+        true
+    }
+    /// A flow is over; `tunnels` are their names by number.
+    fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
+        let _ = (flow, tunnels);
+    }
+    /// An exchange of a flow is final; only with [`Settings::exchanges`].
+    fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        let _ = (flow, exchange);
+    }
+    /// Something failed.
+    fn finding(&mut self, finding: &Finding) {
+        let _ = finding;
+    }
+}
+
+/// Wants to know nothing before the report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patient;
+
+impl Listener for Patient {}
+
+/// Collects what the engine gives out, and passes it on.
 struct Collector<'a> {
     settings: &'a Settings,
+    listener: &'a mut dyn Listener,
     report: Report,
     servers: BTreeSet<Endpoint>,
     /// File, stream and ordinal of findings, with their flow and time.
@@ -71,13 +101,17 @@ impl Output for Collector<'_> {
             self.servers.insert(flow.server);
         }
         *self.report.summary.protocols.entry(flow.protocol).or_default() += 1;
+        self.listener.flow(flow, &self.report.tunnels);
         if self.settings.flows {
             self.report.flows.push(flow.clone());
         }
     }
 
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
-        self.report.exchanges.push((flow, exchange.clone()));
+        self.listener.exchange(flow, exchange);
+        if !self.settings.streamed {
+            self.report.exchanges.push((flow, exchange.clone()));
+        }
     }
 
     fn finding(&mut self, finding: Finding) {
@@ -88,6 +122,7 @@ impl Output for Collector<'_> {
         if !causes.is_empty() && !causes.contains(&finding.cause.id) {
             return;
         }
+        self.listener.finding(&finding);
         let summary = &mut self.report.summary;
         *summary.by_cause.entry(finding.cause.id).or_default() += 1;
         if finding.exchange.is_some() {
@@ -120,12 +155,11 @@ impl Collector<'_> {
     }
 }
 
-/// Analyses captures as one timeline. `progress` is told the stored bytes read so far and, where
-/// known, how many there are.
+/// Analyses captures as one timeline.
 pub fn analyse(
     captures: &[PathBuf],
     settings: &Settings,
-    progress: &mut dyn FnMut(u64, Option<u64>),
+    listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
     let mut filter = settings.filter.as_deref().map(Filter::new).transpose()?;
     let mut timeline = Timeline::open(captures)?;
@@ -136,6 +170,7 @@ pub fn analyse(
     let mut engine = Engine::new(options);
     let mut collector = Collector {
         settings,
+        listener,
         report: Report::default(),
         servers: BTreeSet::new(),
         found: HashMap::new(),
@@ -152,21 +187,26 @@ pub fn analyse(
                 Packet::Icmp(error) => engine.icmp(&error),
                 Packet::Skip(skip) => *skipped.entry(skip).or_default() += 1,
             }
+            if collector.report.tunnels.len() != decoder.tunnel_names().len() {
+                collector.report.tunnels = decoder.tunnel_names().to_vec();
+            }
         }
         if packets.is_multiple_of(PROGRESS_EVERY) {
             let (read, total) = timeline.progress();
-            progress(read, total);
+            if !collector.listener.progress(read, total) {
+                timeline.stop();
+                break;
+            }
         }
     }
     engine.finish(&mut collector);
     let (read, total) = timeline.progress();
-    progress(read, total);
+    collector.listener.progress(read, total);
 
     let Collector { mut report, servers, .. } = collector;
     report.captures = timeline.captures().to_vec();
     report.warnings = timeline.warnings().to_vec();
     report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
-    report.tunnels = decoder.tunnel_names().to_vec();
     let counts = engine.counts();
     let summary = &mut report.summary;
     summary.packets = packets;

@@ -5,8 +5,9 @@
 mod support;
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::contract;
@@ -336,11 +337,42 @@ fn the_counts_of_the_summary_are_those_of_the_lists() {
     assert!(times.is_sorted(), "{times:?}");
 }
 
+/// The capture goes on, and what is final is told already.
+#[test]
+fn ndjson_from_a_pipe_does_not_wait_for_its_end() {
+    let mut child = Place::new()
+        .command(&["--format", "ndjson", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let capture = fs::read(demo()).unwrap();
+    let writer = std::thread::spawn(move || {
+        stdin.write_all(&capture).unwrap();
+        stdin
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    let stdout = child.stdout.take().unwrap();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let _ = tell.send(line);
+    });
+    let line = told.recv_timeout(std::time::Duration::from_secs(30));
+    drop(writer.join().unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let record: Value = serde_json::from_str(&line.expect("a line before the end")).unwrap();
+    assert!(matches!(record["record"].as_str(), Some("flow" | "finding")), "{record}");
+}
+
 #[test]
 fn ndjson_has_one_record_per_line() {
     let text = run(&["--format", "ndjson", "--all", &demo()]).report();
     let report = json(&["--all", &demo()]);
-    let mut lists: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut lists: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    let mut last = "";
     for line in text.lines() {
         let mut record: Value = serde_json::from_str(line).unwrap();
         let name = record.as_object_mut().unwrap().remove("record").expect("a record's name");
@@ -352,17 +384,20 @@ fn ndjson_has_one_record_per_line() {
             "summary" => "summary",
             other => panic!("{other}"),
         };
-        if lists.last().is_none_or(|(last, _)| *last != list) {
-            lists.push((list, Vec::new()));
-        }
-        lists.last_mut().unwrap().1.push(record);
+        lists.entry(list).or_default().push(record);
+        last = list;
     }
-    let names: Vec<&str> = lists.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["captures", "flows", "exchanges", "findings", "summary"]);
-    let (_, summary) = lists.pop().unwrap();
+    assert_eq!(last, "summary");
+    let summary = lists.remove("summary").unwrap();
     assert_eq!(contract::faults("summary", &summary[0], contract::SUMMARY), [] as [String; 0]);
+    assert_eq!(lists.len(), 4, "captures, flows, exchanges and findings");
+    // They come when they are final; the report has them in order.
+    let by_text = |mut records: Vec<Value>| {
+        records.sort_by_key(Value::to_string);
+        records
+    };
     for (list, records) in lists {
-        assert_eq!(records, array(&report, list), "{list}");
+        assert_eq!(by_text(records), by_text(array(&report, list).to_vec()), "{list}");
     }
 }
 

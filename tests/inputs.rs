@@ -77,7 +77,7 @@ fn facts(report: &Report, number: impl Fn(FrameId) -> u64) -> Vec<Facts> {
 }
 
 fn report(paths: &[PathBuf], settings: &Settings) -> Report {
-    analyse(paths, settings, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"))
+    analyse(paths, settings, &mut why502::run::Patient).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn settings() -> Settings {

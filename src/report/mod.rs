@@ -39,6 +39,8 @@ pub struct Format {
     pub about: &'static str,
     /// Whether it prints every flow, so that [`Report::flows`] has to be collected.
     pub lists_flows: bool,
+    /// Whether it is written record by record while captures are read ([`ndjson::Stream`]).
+    pub streams: bool,
     /// Writes the whole report. An error is the writer's own; nothing else can fail.
     pub write: fn(&Report, &Style, &mut dyn Write) -> io::Result<()>,
 }

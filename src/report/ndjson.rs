@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     name: "ndjson",
     about: "one JSON record per line: captures, flows, findings, the summary last",
     lists_flows: true,
+    streams: true,
     write,
 };
 
@@ -31,6 +32,60 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         write_finding(finding, out)?;
     }
     write_summary(report, out)
+}
+
+/// Writes each record when it becomes known. [`finish`](Stream::finish) writes the rest: captures
+/// and the summary.
+pub struct Stream<'a> {
+    out: &'a mut dyn Write,
+    /// Somebody waits at the other end: nothing stays in a buffer.
+    prompt: bool,
+    error: Option<io::Error>,
+}
+
+impl<'a> Stream<'a> {
+    /// Writes to `out`; with `prompt` each record at once, not when a buffer is full.
+    pub fn new(out: &'a mut dyn Write, prompt: bool) -> Stream<'a> {
+        Stream { out, prompt, error: None }
+    }
+
+    /// Whether writing still makes sense.
+    pub fn is_open(&self) -> bool {
+        self.error.is_none()
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if self.error.is_some() {
+            return;
+        }
+        let written = write(self.out);
+        let written = if self.prompt { written.and_then(|()| self.out.flush()) } else { written };
+        self.error = written.err();
+    }
+
+    /// Writes a flow, once it is finished.
+    pub fn flow(&mut self, flow: &flow::Flow, tunnels: &[String]) {
+        self.write(|out| write_flow(flow, tunnels, out));
+    }
+
+    /// Writes an exchange with the id of its flow.
+    pub fn exchange(&mut self, flow: u64, exchange: &http::Exchange) {
+        self.write(|out| write_exchange(&(flow, exchange.clone()), out));
+    }
+
+    /// Writes a finding.
+    pub fn finding(&mut self, finding: &cause::Finding) {
+        self.write(|out| write_finding(finding, out));
+    }
+
+    /// Writes what is known only at the end. The first error of all is given here.
+    pub fn finish(mut self, report: &Report) -> io::Result<()> {
+        for capture in &report.captures {
+            self.write(|out| write_capture(capture, out));
+        }
+        self.write(|out| write_summary(report, out));
+        self.error.map_or(Ok(()), Err)
+    }
 }
 
 /// Writes a capture file, once it has been read.

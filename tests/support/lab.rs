@@ -54,7 +54,7 @@ fn collect(folder: &Path, found: &mut Vec<Run>) {
 pub fn analyse(capture: &Path) -> Report {
     let settings =
         why502::run::Settings { flows: true, exchanges: true, ..why502::run::Settings::default() };
-    why502::run::analyse(&[capture.to_owned()], &settings, &mut |_, _| {})
+    why502::run::analyse(&[capture.to_owned()], &settings, &mut why502::run::Patient)
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -20,6 +20,7 @@ pub(super) const FORMAT: Format = Format {
     name: "text",
     about: "for people: the answer, the causes, the proof, the fix",
     lists_flows: false,
+    streams: false,
     write,
 };
 
