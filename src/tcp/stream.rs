@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 /// Pairs of addresses and ports remembered per capture file. Past it the pair met first is
 /// forgotten, and a late packet of it would be numbered differently from Wireshark.
-pub const PAIRS_MAX: usize = 1 << 20;
+pub const PAIRS_MAX: usize = 1 << 19;
 
 type Pair = (Endpoint, Endpoint);
 

@@ -11,8 +11,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
-/// Flows alive at once; past it the one idle longest among a few is judged and dropped.
-pub const FLOWS_MAX: usize = 1 << 20;
+/// Flows alive at once; past it the one idle longest among a few is judged and dropped. A flow takes
+/// up to 2 KiB, so that a flood of SYNs costs half a gigabyte.
+pub const FLOWS_MAX: usize = 1 << 18;
 
 /// How long a closed flow is kept for the packets that follow its end, nanoseconds.
 const LINGER: i64 = 10_000_000_000;
