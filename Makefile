@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test lab bench build-deps test-deps rust install
+.PHONY: demo test lab build-deps test-deps rust install
 
 DEMO := captures/demo/nginx-demo-lb.pcap
 LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
@@ -26,7 +26,7 @@ lab: test-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make lab needs root for its network namespaces: sudo make lab" >&2; exit 1; fi
 	rm -rf '$(LAB_OUT)'
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
-	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth -- --nocapture
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
 
 install: build-deps
 	cargo install --locked --path .
