@@ -14,7 +14,7 @@ LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 demo: build-deps
-	cargo build --release --locked
+	@cargo build --release --locked
 	echo
 	echo '$$ why502 $(DEMO)'
 	target/release/why502 --no-progress $(DEMO)
