@@ -48,6 +48,8 @@ pub struct Counts {
     pub evicted_flows: u64,
     /// Address pairs that stream numbering forgot.
     pub forgotten_pairs: u64,
+    /// What was not remembered of other flows to judge by.
+    pub forgotten_lessons: u64,
     /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
     pub judged_early: u64,
 }
@@ -108,6 +110,7 @@ impl Engine {
         Counts {
             evicted_flows: self.table.evicted,
             forgotten_pairs: self.table.forgotten_pairs,
+            forgotten_lessons: self.wider.forgotten(),
             ..self.counts
         }
     }
@@ -152,14 +155,11 @@ impl Engine {
                 if self.options.exchanges {
                     out.exchange(connection.flow.id, &exchange);
                 }
-                if exchange.state == State::Unknown {
-                    self.counts.unknown += 1;
+                let closed = connection.closed_by(Side::Client);
+                if !worth_a_look(&exchange, closed) {
                     continue;
                 }
-                if !suspicious(&exchange) && !connection.closed_by(Side::Client) {
-                    continue;
-                }
-                let waits = waits(&exchange) || connection.closed_by(Side::Client);
+                let waits = closed || waits(&exchange);
                 talk.suspects.retain(|earlier| !settled(earlier));
                 if waits && talk.suspects.len() < SUSPECTS_MAX {
                     talk.suspects.push(exchange);
@@ -225,25 +225,18 @@ impl Engine {
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
-        let flow = &mut connection.flow;
         let fresh = std::mem::take(&mut self.fresh);
         if self.options.exchanges {
-            fresh.iter().for_each(|exchange| out.exchange(flow.id, exchange));
+            fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
         }
         let mut cases = std::mem::take(&mut talk.suspects);
         let closed = connection.closed_by(Side::Client);
         let flow = &mut connection.flow;
-        for exchange in fresh.into_iter().filter(|fresh| closed || suspicious(fresh)) {
-            if exchange.state == State::Unknown {
-                self.counts.unknown += 1;
-            } else {
-                cases.push(exchange);
-            }
-        }
+        cases.extend(fresh.into_iter().filter(|fresh| worth_a_look(fresh, closed)));
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
-        self.learn(flow, talk.longest_wait);
+        self.wider.learn(flow, talk.longest_wait);
         out.flow(flow);
         if flow.requests == 0 {
             self.weigh(flow, None, out);
@@ -251,14 +244,6 @@ impl Engine {
         for exchange in cases {
             self.weigh(flow, Some(exchange), out);
         }
-    }
-
-    /// What this flow tells about others.
-    fn learn(&mut self, flow: &Flow, longest_wait: i64) {
-        self.wider.learn_vantage(flow);
-        self.wider.learn_loss(flow);
-        self.wider.learn_wait(flow.client, longest_wait);
-        self.wider.learn_life(flow);
     }
 
     /// Judges a case now, or keeps it until all flows are known.
@@ -284,7 +269,10 @@ impl Engine {
         let case = Case { flow, exchange, wider: &self.wider };
         match judge(&case) {
             Some(finding) => out.finding(finding),
-            None => self.counts.unknown += u64::from(exchange.is_some_and(unfinished)),
+            None => {
+                let asked = exchange.filter(|exchange| exchange.request.is_some());
+                self.counts.unknown += u64::from(asked.is_some_and(unfinished));
+            }
         }
     }
 }
@@ -297,6 +285,12 @@ fn first_sender(segment: &Segment<'_>) -> Side {
     } else {
         Side::Client
     })
+}
+
+/// Whether its outcome is known and may be a failure. When the client has closed, whatever came
+/// since may have come too late.
+fn worth_a_look(exchange: &Exchange, client_closed: bool) -> bool {
+    exchange.state != State::Unknown && (client_closed || suspicious(exchange))
 }
 
 /// Not plainly answered.
@@ -368,19 +362,24 @@ impl Sink<'_> {
         let Sink { talk, fresh, counts, all, client_closed } = self;
         let Talk { conversation, longest_wait, client_gap, .. } = &mut **talk;
         let keep = |exchange: &Exchange| {
-            counts.exchanges += u64::from(exchange.request.is_some());
-            if *client_gap && mispaired(exchange) {
-                counts.unknown += 1;
-                return;
-            }
-            if let (Some(request), Some(response), false) =
+            let asked = u64::from(exchange.request.is_some());
+            counts.exchanges += asked;
+            let mispaired = *client_gap && mispaired(exchange);
+            if mispaired || exchange.state == State::Unknown {
+                counts.unknown += asked;
+            } else if let (Some(request), Some(response), false) =
                 (&exchange.request, &exchange.response, *client_closed)
             {
                 let wait = response.first.at.nanos_since(request.last.at);
                 *longest_wait = (*longest_wait).max(wait);
             }
-            if *all || *client_closed || suspicious(exchange) {
-                fresh.push(exchange.clone());
+            if *all || (!mispaired && worth_a_look(exchange, *client_closed)) {
+                let mut exchange = exchange.clone();
+                if mispaired {
+                    exchange.state = State::Unknown;
+                    exchange.blind_spots.add(BlindSpot::Gap);
+                }
+                fresh.push(exchange);
             }
         };
         (conversation, keep)

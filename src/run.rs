@@ -222,6 +222,7 @@ pub fn analyse(
         ("fragments dropped", decoded.datagrams_evicted),
         ("flows dropped", counts.evicted_flows),
         ("stream numbers uncertain", counts.forgotten_pairs),
+        ("connections not compared with others", counts.forgotten_lessons),
         ("verdicts without the rest of the capture", counts.judged_early),
     ] {
         if count > 0 {

@@ -168,6 +168,8 @@ proptest! {
                     ttl: 64,
                     ip_id: index as u16,
                     client_port: CLIENT.1,
+                    corrupt: flags & 0x40 != 0,
+                    from_server: false,
                 }
             })
             .collect();

@@ -6,6 +6,7 @@ mod support;
 
 use support::*;
 use why502::blind::BlindSpot;
+use why502::cause::Responsible;
 use why502::engine::Options;
 use why502::packet::Flags;
 use why502::tcp::Side::{Client, Server};
@@ -386,4 +387,116 @@ fn copies_of_a_packet_are_no_retransmissions() {
     let flow = &outcome.flows[0];
     assert_eq!(flow.half(Client).retransmissions + flow.half(Server).retransmissions, 0);
     assert!(flow.half(Client).duplicates > 0);
+}
+
+#[test]
+fn an_answer_after_the_load_balancer_gave_up_is_no_answer() {
+    let late = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+    let script = Script::open().ask(GET).wait(3 * SECOND - RTT).fin(Client).wait(SECOND);
+    let script = script.say(Server, late).bare_rst(Client);
+    both(script, "response-timeout", "possible");
+    // A client that only shut down its sending side takes the answer.
+    healthy(Script::open().ask(GET).fin(Client).wait(SECOND).answer(OK).fin(Server));
+}
+
+#[test]
+fn a_race_that_was_announced_is_the_load_balancer_s() {
+    let closing = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    for (answer, wait, side) in [
+        (closing, RTT, Responsible::LoadBalancer),
+        (OK, 1_500 * MS, Responsible::LoadBalancer),
+        (OK, RTT, Responsible::TargetApp),
+    ] {
+        let script = Script::open().ask(GET).answer(answer).wait(5 * SECOND).fin(Server);
+        let ack = script.packets.last().unwrap().ack;
+        let script = script.ack(Client).wait(wait).say(Client, GET).bare_rst(Server);
+        let outcome = script.run();
+        assert_eq!(outcome.verdicts(), [("keepalive-race", "certain")]);
+        assert_eq!(outcome.findings[0].responsible, side, "{answer} {wait} {ack}");
+    }
+}
+
+#[test]
+fn an_early_answer_that_ends_in_a_reset_may_be_lost() {
+    let head = "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n";
+    let script = Script::open().say(Client, head).say(Client, "all of i").wait(RTT).ack(Server);
+    let reset = script.clone().answer(OK).fin(Server).rst_ack(Server);
+    assert_eq!(reset.run().verdicts(), [("target-closed-during-request", "possible")]);
+    healthy(script.answer(OK).close(Server));
+}
+
+#[test]
+fn a_syn_ack_after_the_load_balancer_gave_up_is_a_time_out() {
+    let late = |wait| {
+        let script = Script::new().flags(Client, Flags::SYN).wait(wait);
+        script.flags(Server, Flags::SYN | Flags::ACK)
+    };
+    assert_eq!(late(SECOND).bare_rst(Client).run().causes(), ["connect-timeout"]);
+    // A probe of the port resets its own connection, and at once.
+    assert_eq!(late(SECOND).rst_ack(Client).run().verdicts(), []);
+    assert_eq!(late(RTT).bare_rst(Client).run().verdicts(), []);
+}
+
+/// A connection that the server closes after `idle` without anything outstanding.
+fn idles_out(port: u16, start: i64, idle: i64) -> Vec<Packet> {
+    Script::from_port(port).wait(start).handshake().exchange().wait(idle).close(Server).packets
+}
+
+#[test]
+fn a_reset_at_the_end_of_a_known_idle_time_is_the_race() {
+    let unread = Script::from_port(1003).handshake().exchange().wait(2 * SECOND - RTT);
+    let unread = unread.ask(GET).rst_ack(Server).packets;
+    assert_eq!(run(&unread).causes(), ["target-rst-no-response"]);
+    let idle = |port, start| idles_out(port, start, 2 * SECOND);
+    let known = merged(vec![unread, idle(1001, 0), idle(1002, SECOND)]);
+    assert_eq!(known.verdicts(), [("keepalive-race", "likely")]);
+}
+
+#[test]
+fn a_load_balancer_that_keeps_other_connections_did_not_cut_them_all() {
+    let cuts = || {
+        vec![
+            silent(1001, 0, 3_300 * MS),
+            silent(1002, SECOND, 2_300 * MS),
+            silent(1003, 2 * SECOND, 1_300 * MS),
+        ]
+    };
+    assert_eq!(merged(cuts()).causes(), ["lb-cut"; 3]);
+    let mut with_survivor = cuts();
+    with_survivor
+        .push(Script::from_port(1004).handshake().exchange().wait(9 * SECOND).exchange().packets);
+    assert!(!merged(with_survivor).causes().contains(&"lb-cut"));
+}
+
+#[test]
+fn a_damaged_packet_is_a_missing_one() {
+    let script = Script::open().exchange().exchange().exchange().ask(GET).answer(OK).close(Client);
+    let mut packets = script.packets;
+    let last = packets.iter().rposition(|packet| packet.payload == OK.as_bytes()).unwrap();
+    packets[last].payload = vec![b'x'; OK.len()];
+    assert_ne!(run(&packets).verdicts(), [], "believed, it is a failure");
+    packets[last].corrupt = true;
+    let outcome = run(&packets);
+    assert_eq!(outcome.verdicts(), []);
+    assert!(outcome.flows[0].blind_spots.has(BlindSpot::Gap));
+}
+
+#[test]
+fn a_proxy_s_5xx_may_not_be_its_own() {
+    let bad = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
+    let front = Script::open().ask(GET).answer(bad).close(Client).packets;
+    let mut packets = Script::from_port(SERVER.1).flags(Client, Flags::SYN).packets;
+    // The server's own address opens a connection to a third host.
+    packets[0].from_server = true;
+    packets.extend(front);
+    let outcome = run(&packets);
+    assert_eq!(outcome.verdicts(), [("target-own-5xx", "possible")]);
+    assert_eq!(outcome.findings[0].responsible, Responsible::Unknown);
+}
+
+#[test]
+fn a_client_that_asks_again_had_the_end_of_the_answer() {
+    let endless = "HTTP/1.1 200 OK\r\n\r\nno length";
+    let script = Script::open().ask(GET).answer(endless).exchange().exchange().close(Client);
+    healthy(script);
 }

@@ -34,7 +34,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
     }
     let mut confidence = weigh(&verdict, blind_spots, case);
     if confidence.is_none() {
-        // A connection that failed before a request is none for certain then.
+        // Of a connection without a request it leaves no finding at all.
         (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
         confidence = Some(verdict.confidence);
     }

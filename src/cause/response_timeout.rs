@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_load_balancer_that_waits_longer_elsewhere_has_no_such_timer() {
         let scene = Scene::asked().balancer_fin(ASKED + 30 * S, 30 * S).with(|scene| {
-            scene.wider.learn_wait(scene.flow.client, 90 * S);
+            scene.wider.learn(&scene.flow, 90 * S);
         });
         assert_eq!(scene.cause(), Some("client-abort"));
     }

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const HOSTS_MAX: usize = 1 << 16;
 /// Cut exchanges remembered per load balancer.
 const CUTS_MAX: usize = 4096;
-/// Closes remembered per load balancer.
+/// Closes remembered per load balancer, and connections per pair of hosts.
 const CLOSES_MAX: usize = 1 << 16;
+/// All of these together, so that memory does not grow with the number of hosts.
+const SAMPLES_MAX: usize = 1 << 20;
 
 /// A client close while a request was outstanding.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +33,8 @@ pub struct Wider {
     cuts: BTreeMap<u128, Vec<Cut>>,
     /// Closes of idle connections by the client.
     closes: BTreeMap<u128, Vec<Timestamp>>,
-    /// First and last packet of the client's connections to each server.
+    /// First and last packet of the client's connections to each server; once sealed, in the order
+    /// of the first, with the latest last packet so far.
     spans: BTreeMap<(u128, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
@@ -42,6 +45,12 @@ pub struct Wider {
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
+    /// Samples held in the lists above.
+    samples: usize,
+    /// What was not remembered because of a bound.
+    forgotten: u64,
+    /// Everything is known and in order.
+    sealed: bool,
     /// The latest capture time.
     now: Timestamp,
     /// Longest silence that a client sat out until bytes came, by client address, nanoseconds.
@@ -59,8 +68,33 @@ impl Wider {
         self.now = self.now.max(now);
     }
 
+    /// What was not remembered to stay within a bound.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Learns from a flow that is over; `wait` is the longest time, nanoseconds, after which its
+    /// client still got an answer.
+    pub fn learn(&mut self, flow: &Flow, wait: i64) {
+        self.flows += 1;
+        self.flows_with_gaps += u64::from(flow.blind_spots.has(BlindSpot::Gap));
+        if let Some(longest) = place(&mut self.longest_wait, flow.client.ip) {
+            *longest = (*longest).max(wait);
+        }
+        for side in [Side::Client, Side::Server] {
+            let ttl = flow.half(side).ttl;
+            if ttl != 0
+                && let Some(known) = place(&mut self.ttl, flow.endpoint(side).ip)
+            {
+                *known = ttl;
+            }
+        }
+        self.learn_vantage(flow);
+        self.learn_life(flow);
+    }
+
     /// Votes for the ends of a flow whose vantage is known.
-    pub fn learn_vantage(&mut self, flow: &Flow) {
+    fn learn_vantage(&mut self, flow: &Flow) {
         let (client, server) = match flow.vantage {
             Vantage::Client => (1, -1),
             Vantage::Server => (-1, 1),
@@ -87,18 +121,6 @@ impl Wider {
         self.ttl.get(&host.ip).copied()
     }
 
-    /// Whether packets of this flow are missing from the capture.
-    pub fn learn_loss(&mut self, flow: &Flow) {
-        self.flows += 1;
-        for side in [Side::Client, Side::Server] {
-            let (ip, ttl) = (flow.endpoint(side).ip, flow.half(side).ttl);
-            if ttl != 0 && self.ttl.len() < HOSTS_MAX {
-                self.ttl.insert(ip, ttl);
-            }
-        }
-        self.flows_with_gaps += u64::from(flow.blind_spots.has(BlindSpot::Gap));
-    }
-
     /// The capture misses packets so often that the absence of an answer may be its own fault.
     pub fn lossy(&self) -> bool {
         /// One flow in so many with a gap: rarer ones hardly hit the few packets of a handshake.
@@ -114,8 +136,7 @@ impl Wider {
     }
 
     fn vote(&mut self, ip: u128, weight: i32) {
-        if self.local.len() < HOSTS_MAX || self.local.contains_key(&ip) {
-            let score = self.local.entry(ip).or_default();
+        if let Some(score) = place(&mut self.local, ip) {
             *score = score.saturating_add(weight);
         }
     }
@@ -136,23 +157,19 @@ impl Wider {
     /// The client closed while a request was outstanding, after `silence` nanoseconds without a
     /// byte.
     pub fn learn_cut(&mut self, client: Endpoint, silence: i64, at: Timestamp) {
-        let cuts = self.cuts.entry(client.ip).or_default();
-        if cuts.len() < CUTS_MAX {
-            cuts.push(Cut { silence, at });
-        }
+        let cut = Cut { silence, at };
+        let kept = sample(&mut self.cuts, client.ip, cut, CUTS_MAX, &mut self.samples);
+        self.forgotten += u64::from(!kept);
     }
 
     /// A flow from its first to its last packet, and who closed it after which idle time.
-    pub fn learn_life(&mut self, flow: &Flow) {
+    fn learn_life(&mut self, flow: &Flow) {
         /// Silence from which a connection was idle rather than between two packets, nanoseconds.
         const IDLE: i64 = 500_000_000;
         let key = (flow.client.ip, flow.server);
-        if self.spans.len() < HOSTS_MAX || self.spans.contains_key(&key) {
-            let spans = self.spans.entry(key).or_default();
-            if spans.len() < CLOSES_MAX {
-                spans.push((flow.first.at, flow.last.at));
-            }
-        }
+        let span = (flow.first.at, flow.last.at);
+        let mut kept = sample(&mut self.spans, key, span, CLOSES_MAX, &mut self.samples);
+        self.forgotten += u64::from(!kept);
         let (Some(close), Some(by)) = (flow.endings.first(), flow.ended_by) else { return };
         // Its timer began when it had sent its last answer, whatever crossed its close since.
         let Some(quiet) = flow.half(Side::Server).last_data else { return };
@@ -161,18 +178,17 @@ impl Wider {
             return;
         }
         let outstanding = flow.requests > flow.responses;
-        if by == Side::Client && !outstanding && self.closes.len() < HOSTS_MAX {
-            let closes = self.closes.entry(flow.client.ip).or_default();
-            if closes.len() < CLOSES_MAX {
-                closes.push(close.mark.at);
+        kept = match by {
+            Side::Client if outstanding => true,
+            Side::Client => {
+                let (at, ip) = (close.mark.at, flow.client.ip);
+                sample(&mut self.closes, ip, at, CLOSES_MAX, &mut self.samples)
             }
-        }
-        if by == Side::Server && self.idle_closes.len() < HOSTS_MAX {
-            let idles = self.idle_closes.entry(flow.server).or_default();
-            if idles.len() < CUTS_MAX {
-                idles.push(idle);
+            Side::Server => {
+                sample(&mut self.idle_closes, flow.server, idle, CUTS_MAX, &mut self.samples)
             }
-        }
+        };
+        self.forgotten += u64::from(!kept);
     }
 
     /// Whether this server has closed at least two other connections after the same idle time.
@@ -184,28 +200,28 @@ impl Wider {
     }
 
     /// Whether a connection of this client to this server was open before `at` and went on after
-    /// it, so that the client did not close all of them then.
+    /// it, so that the client did not close all of them then; true while that is not known.
     pub fn went_on(&self, client: Endpoint, server: Endpoint, at: Timestamp) -> bool {
         /// Packets this close to `at` are part of the same closing, nanoseconds.
         const AROUND: i64 = 500_000_000;
-        self.spans.get(&(client.ip, server)).is_some_and(|spans| {
-            spans.iter().any(|(first, last)| {
-                at.nanos_since(*first) > AROUND && last.nanos_since(at) > AROUND
-            })
-        })
+        let Some(spans) = self.spans.get(&(client.ip, server)) else { return !self.sealed };
+        let earlier = spans.partition_point(|(first, _)| at.nanos_since(*first) > AROUND);
+        let latest = spans[..earlier].last();
+        !self.sealed || latest.is_some_and(|(_, last)| last.nanos_since(at) > AROUND)
     }
 
     /// All flows are known: puts in order what was learned as they ended.
     pub fn seal(&mut self) {
         self.closes.values_mut().for_each(|closes| closes.sort_unstable());
-    }
-
-    /// The client waited this long, nanoseconds, and got its answer.
-    pub fn learn_wait(&mut self, client: Endpoint, wait: i64) {
-        if self.longest_wait.len() < HOSTS_MAX || self.longest_wait.contains_key(&client.ip) {
-            let longest = self.longest_wait.entry(client.ip).or_default();
-            *longest = (*longest).max(wait);
+        for spans in self.spans.values_mut() {
+            spans.sort_unstable();
+            let mut latest = Timestamp(i64::MIN);
+            for (_, last) in spans {
+                latest = latest.max(*last);
+                *last = latest;
+            }
         }
+        self.sealed = true;
     }
 
     /// How many cuts of this client came after the same silence, this one included; 1 when so many
@@ -236,7 +252,6 @@ impl Wider {
     pub fn closed_together(&self, client: Endpoint, at: Timestamp, window: i64) -> (usize, usize) {
         let near = |other: Timestamp| other.nanos_since(at).abs() <= window;
         let closes = self.closes.get(&client.ip).map_or(0, |closes| {
-            // In order as far as flows end in order: look around the place where `at` would be.
             let from = closes.partition_point(|other| other.0 < at.0.saturating_sub(window));
             closes[from..].iter().take_while(|other| near(**other)).count()
         });
@@ -246,4 +261,30 @@ impl Wider {
             .map_or(0, |cuts| cuts.iter().filter(|cut| near(cut.at)).count());
         (closes, cuts)
     }
+}
+
+/// The place of `key`, unless that were one host too many.
+fn place<V: Default>(map: &mut BTreeMap<u128, V>, key: u128) -> Option<&mut V> {
+    (map.len() < HOSTS_MAX || map.contains_key(&key)).then(|| map.entry(key).or_default())
+}
+
+/// Adds to the samples of `key` while `most` of it and all [`SAMPLES_MAX`] are not reached; says
+/// whether it did.
+fn sample<K: Ord, V>(
+    map: &mut BTreeMap<K, Vec<V>>,
+    key: K,
+    value: V,
+    most: usize,
+    samples: &mut usize,
+) -> bool {
+    if *samples >= SAMPLES_MAX {
+        return false;
+    }
+    let list = map.entry(key).or_default();
+    let room = list.len() < most;
+    if room {
+        list.push(value);
+        *samples += 1;
+    }
+    room
 }

@@ -45,6 +45,9 @@ pub struct Packet {
     pub ttl: u8,
     pub ip_id: u16,
     pub client_port: u16,
+    pub corrupt: bool,
+    /// Sent by the server's address to a third host.
+    pub from_server: bool,
 }
 
 /// Writes packets as two well-behaved TCPs would send them.
@@ -96,6 +99,8 @@ impl Script {
             ttl: 64,
             ip_id: self.ids[side as usize],
             client_port: self.port,
+            corrupt: false,
+            from_server: false,
         });
         let control = u32::from(flags & Flags::SYN != 0) + u32::from(flags & Flags::FIN != 0);
         let next = &mut self.next[side as usize];
@@ -241,8 +246,16 @@ pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) 
         engine.segment(
             &Segment {
                 mark,
-                src: endpoint(packet.side, packet.client_port),
-                dst: endpoint(!packet.side, packet.client_port),
+                src: if packet.from_server {
+                    endpoint(Server, 0)
+                } else {
+                    endpoint(packet.side, packet.client_port)
+                },
+                dst: if packet.from_server {
+                    Endpoint::v4([10, 0, 0, 3], 80)
+                } else {
+                    endpoint(!packet.side, packet.client_port)
+                },
                 tunnel: TunnelId::default(),
                 seq: packet.seq,
                 ack: packet.ack,
@@ -254,7 +267,7 @@ pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) 
                 ttl: packet.ttl,
                 ip_id: Some(packet.ip_id),
                 direction: why502::capture::Direction::Unknown,
-                corrupt: false,
+                corrupt: packet.corrupt,
             },
             &mut outcome,
         );
