@@ -165,8 +165,8 @@ impl Connection {
         if !track.solid {
             track.base = Some(Base::after_syn(segment.seq));
             track.solid = true;
-            track.scale = segment.options.window_scale.unwrap_or(0).min(14);
         }
+        track.scale = segment.options.window_scale.unwrap_or(0).min(14);
         let opening = &mut self.flow.opening;
         if segment.flags.ack() {
             opening.syn_ack.get_or_insert(segment.mark);
