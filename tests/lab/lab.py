@@ -21,6 +21,7 @@ import time
 
 import checks  # noqa: F401  (registers its scenarios)
 import connecting  # noqa: F401  (registers its scenarios)
+import health  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES

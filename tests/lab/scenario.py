@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import truth
+import wire
 from client import Client
 from proxies import CLIENT_ADDRESS, PROXIES, Verdict
 from world import LB, PORT, TARGET, LabError, World
@@ -32,6 +33,8 @@ class Scenario:
         self.proxy_options = options.pop("proxy", {})
         self.port_range = options.pop("port_range", None)
         self.delay = options.pop("delay", 0.025)
+        self.more = options.pop("more", ())
+        self.capture = options.pop("capture", None)
         if options:
             raise TypeError(f"unknown scenario options {options}")
 
@@ -53,6 +56,7 @@ class Lab:
         self.records = []
         self.own_ports = None
         self.checks = []
+        self.probers, self.bystanders, self.outages, self.notes = [], [], [], {}
 
     def client(self, timeout=15.0):
         """A new client connection to the proxy (or to the backend, without one)."""
@@ -148,7 +152,7 @@ def judge(lab, plan):
         requests.append(row)
     if not plan.healthy and missed and all(missed):
         problems.append("no request met the fault")
-    if not plan.healthy and not lab.checks and not any(entry["fault"] for entry in lab.records):
+    if not plan.healthy and not lab.checks and not lab.probers and not any(entry["fault"] for entry in lab.records):
         problems.append("the scenario injected no fault")
     return requests, list(connections.values()), problems
 
@@ -156,7 +160,7 @@ def judge(lab, plan):
 def play(plan, proxy_name, folder):
     """Run one scenario with one proxy; write captures and truth; raise LabError if it did not work."""
     os.makedirs(folder, exist_ok=True)
-    world = World(plan.name, proxy_name, folder, plan.delay, list(plan.backend))
+    world = World(plan.name, proxy_name, folder, plan.delay, list(plan.backend), plan.more, plan.capture)
     proxy = PROXIES[proxy_name](world, **plan.proxy_options)
     try:
         proxy.start()
@@ -178,6 +182,11 @@ def play(plan, proxy_name, folder):
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
               "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
               "requests": requests, "connections": connections, "checks": lab.checks}
+    if lab.probers or lab.bystanders:
+        flights = {side: wire.read(f"{folder}/{side}.pcap") for side in ("lb", "target")}
+        result["probers"] = [group.truth(flights, problems) for group in lab.probers]
+        result["bystanders"], result["outages"] = lab.bystanders, lab.outages
+    result |= lab.notes
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
