@@ -19,10 +19,13 @@ import subprocess
 import sys
 import time
 
+import absence  # noqa: F401  (registers its scenarios)
+import bystanders  # noqa: F401  (registers its scenarios)
 import checks  # noqa: F401  (registers its scenarios)
 import connecting  # noqa: F401  (registers its scenarios)
 import health  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
+import real  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES
 from scenario import SCENARIOS, play
@@ -85,7 +88,7 @@ def chosen(args):
     if only and only - SCENARIOS.keys():
         sys.exit(f"unknown scenario: {', '.join(sorted(only - SCENARIOS.keys()))}")
     wanted = set(args.proxy.split(",")) if args.proxy else {"nginx", "haproxy", "direct"} | (
-        set() if args.quick else {"apache"})
+        set() if args.quick else {"apache", "envoy"})
     pairs = []
     for plan in SCENARIOS.values():
         if only and plan.name not in only or args.quick and not plan.quick:

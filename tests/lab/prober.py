@@ -102,6 +102,8 @@ class Health:
 class Prober:
     """One node: it checks one target until it is stopped."""
 
+    late = None  # seconds from the logged start to the first packet, if a program has to be started first
+
     def __init__(self, settings, node, server, first=0.0):
         self.settings, self.node, self.server, self.first = settings, node, server, first
         self.checks, self.transitions = [], []

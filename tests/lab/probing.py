@@ -8,6 +8,8 @@ from world import LB, PORT, TARGET, LabError
 
 # How far a prober's clock reading may be from the packet that it sent then, in seconds
 SLACK = 0.08
+# Longest time that a check takes whose prober tells only its end, in seconds; less than the pause between two
+LONGEST = 0.45
 # Outcome of a check while the target is out in this way: of an HTTP check, and of one that only connects
 OUTAGES = {
     "refused": ("hc-refused", "hc-refused"),
@@ -74,6 +76,7 @@ class Group:
             label = NO_DATA if outcome == "hc-pass" and self.settings["protocol"] == "tcp" else outcome
             label = "hc-probe-no-data" if self.settings["protocol"] == "none" else label
             row["outcome"] = {side: label if self.seen(row, flights[side]) else None for side in ("lb", "target")}
+        for row in rows:
             if row["source"]["port"] is None:
                 problems.append(f"a check of {self.ids} has no packets: {row['log']}")
         common = {"prober": self.ids, "server": {"ip": self.server[0], "port": self.server[1]},
@@ -89,9 +92,18 @@ class Group:
         request, is the one next to the logged start."""
         if row["source"]["port"] is not None:
             return
-        near = [flight for flight in flights if flight.source == row["node"]
-                and (flight.target, flight.dport) == self.server and abs(flight.time - row["time"]) < SLACK
-                and (flight.opens() or flight.payload)]
+        ours = [flight for flight in flights if flight.source == row["node"]
+                and (flight.target, flight.dport) == self.server and (flight.opens() or flight.payload)]
+        if row["latency_s"] is None:  # only the end is known: the first packet of the time before it is the start
+            near = [flight for flight in ours if row["end"] - LONGEST < flight.time < row["end"]]
+            if near:
+                row["time"], row["source"]["port"] = near[0].time, near[0].sport
+            return
+        late = self.probers[0].late
+        if late:
+            near = [flight for flight in ours if flight.opens() and -0.001 < flight.time - row["time"] < late][:1]
+        else:
+            near = [flight for flight in ours if abs(flight.time - row["time"]) < SLACK]
         if near:
             row["source"]["port"] = min(near, key=lambda flight: abs(flight.time - row["time"])).sport
 
@@ -143,10 +155,13 @@ def outage(lab, name):
     """The target is out in this way."""
     BEGIN.get(name, lambda world: world.backend.tell("mode " + name))(lab.world)
     begin = time.time()
+    lab.spoils = OUTAGES[name][0]
     yield
     end = time.time()
     END.get(name, lambda world: world.backend.tell("mode ok"))(lab.world)
     lab.outages.append({"what": name, "begin": begin, "end": end})
+    time.sleep(SLACK)  # results that were on their way
+    lab.spoils = None
 
 
 def play(lab, names, out=2.3, well=2.3):

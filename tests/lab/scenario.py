@@ -57,6 +57,7 @@ class Lab:
         self.own_ports = None
         self.checks = []
         self.probers, self.bystanders, self.outages, self.notes = [], [], [], {}
+        self.spoils = None  # the outcome that the outage of this moment should have
 
     def client(self, timeout=15.0):
         """A new client connection to the proxy (or to the backend, without one)."""
@@ -113,7 +114,7 @@ def versions():
     """The versions of everything that had a part in a capture."""
     found = {"kernel": platform.release(), "python": platform.python_version()}
     for name, command in (("nginx", ["nginx", "-v"]), ("haproxy", ["haproxy", "-v"]), ("apache", ["apache2", "-v"]),
-                          ("tcpdump", ["tcpdump", "--version"])):
+                          ("envoy", ["envoy", "--version"]), ("tcpdump", ["tcpdump", "--version"])):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
             match = re.search(r"\d+\.\d+[.\w+~-]*", done.stdout + done.stderr)
