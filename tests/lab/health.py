@@ -94,7 +94,7 @@ def nlb_https_stall(lab):
 def kubelet(lab):
     """A kubelet's readiness probe: one pass makes ready, three failures in a row make unready."""
     fleet(lab, ["kubelet"], Settings("kubelet", path="/healthz", matcher="200-399", healthy=1, unhealthy=3))
-    play(lab, ["app-503", "hung", "refused"])
+    play(lab, ["app-503", "hung", "refused"], 2.3, 1.5)
 
 
 @scenario("alb-real-time", more=NODES[1:2], **DIRECT)
@@ -131,7 +131,7 @@ def alb_never_healthy(lab):
     play(lab, [], well=3.0)
 
 
-def visitors(lab, seconds, nodes, fault=None, pause=0.08):
+def visitors(lab, seconds, nodes, fault=None, pause=0.16):
     """Users whose requests come through the nodes on kept connections, as an ALB forwards them; when one fails,
     a new connection is opened, as an ALB would."""
     end, number, clients = time.monotonic() + seconds, 0, {}

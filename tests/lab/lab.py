@@ -26,6 +26,7 @@ import connecting  # noqa: F401  (registers its scenarios)
 import health  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
 import real  # noqa: F401  (registers its scenarios)
+import record  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES
 from scenario import SCENARIOS, play

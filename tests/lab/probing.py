@@ -27,8 +27,6 @@ OUTAGES = {
     "bad-status": ("hc-malformed", "hc-pass"),
     "sluggish": ("hc-pass", "hc-pass"),
 }
-# A handshake without data is all that a TCP check shows; both words are right for it.
-NO_DATA = ["hc-pass", "hc-probe-no-data"]
 
 
 class Group:
@@ -56,7 +54,10 @@ class Group:
 
     def verify(self, name, begin, end):
         """Whether the checks made while the target was out fit the outage; what is wrong, in words."""
-        wanted = OUTAGES[name][1 if self.settings["protocol"] in ("tcp", "none") else 0]
+        protocol = self.settings["protocol"]
+        wanted = OUTAGES[name][1 if protocol in ("tcp", "tls") else 0]
+        if name == "hung" and protocol in ("tls", "https"):
+            wanted = "hc-tls-timeout"
         if name == "redirect" and self.settings["matcher"] and "399" in self.settings["matcher"]:
             wanted = "hc-pass"
         inside = [row for row in self.rows() if begin + SLACK < row["time"] and row["end"] < end - SLACK]
@@ -73,8 +74,7 @@ class Group:
                 self.place(row, flights[side])
         for row in rows:
             outcome = row["outcome"]
-            label = NO_DATA if outcome == "hc-pass" and self.settings["protocol"] == "tcp" else outcome
-            label = "hc-probe-no-data" if self.settings["protocol"] == "none" else label
+            label = "hc-probe-no-data" if self.settings["protocol"] == "none" else outcome
             row["outcome"] = {side: label if self.seen(row, flights[side]) else None for side in ("lb", "target")}
         for row in rows:
             if row["source"]["port"] is None:
@@ -164,7 +164,7 @@ def outage(lab, name):
     lab.spoils = None
 
 
-def play(lab, names, out=2.3, well=2.3):
+def play(lab, names, out=1.8, well=2.0):
     """Let the groups of `lab` check a target that is out in several ways, one after the other."""
     for group in lab.probers:
         group.start()

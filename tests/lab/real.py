@@ -8,14 +8,14 @@ from watching import EnvoyWatch, HAProxyWatch, watch
 RISE_FALL = "disabled check inter 500ms rise 3 fall 2"
 
 
-def haproxy(name, location, outages, protocol="http", path="/", description="", **options):
+def haproxy(name, location, outages, protocol="http", path="/", description="", more="", ids=("haproxy",), **options):
     """A scenario with HAProxy's checks; after the outages it has to fit what HAProxy says of each check."""
     def run(lab):
-        watch(lab, ["haproxy"], Settings("haproxy", protocol, path, timeout=0.3, matcher="200-399"), HAProxyWatch)
-        play(lab, outages)
+        watch(lab, list(ids), Settings("haproxy", protocol, path, timeout=0.3, matcher="200-399"), HAProxyWatch)
+        play(lab, outages, 2.3, 2.3)
 
     run.__doc__ = description
-    scenario(name, proxies=("haproxy",), proxy={"check": RISE_FALL, "connect": 0.3, "location":
+    scenario(name, proxies=("haproxy",), proxy={"check": RISE_FALL + more, "connect": 0.3, "location":
              location + "\n    timeout check 300ms\n    option log-health-checks"}, **options)(run)
 
 
@@ -28,6 +28,9 @@ haproxy("haproxy-get", "option httpchk\n    http-check send meth GET uri /health
         description="HAProxy's check with path, Host and a header of its own, in HTTP/1.1.")
 haproxy("haproxy-send-state", "option httpchk GET /health\n    http-check send-state", ["clogged", "hung", "sluggish"],
         path="/health", description="HAProxy's check that tells the server its state.")
+
+haproxy("haproxy-check-ssl", "", ["refused", "hung"], "tls", more=" check-ssl verify none", ids=("tls",),
+        backend=("--tls", "serve"), description="HAProxy's TLS checks: a handshake, then a reset.")
 
 ENVOY_CHECK = """timeout: 0.3s
       interval: 0.5s
@@ -42,4 +45,4 @@ ENVOY_CHECK = """timeout: 0.3s
 def envoy_http(lab):
     """Envoy's HTTP checks, all on one connection as long as it lasts."""
     watch(lab, ["envoy"], Settings("envoy"), EnvoyWatch)
-    play(lab, ["app-503", "slow", "read-rst"])
+    play(lab, ["app-503", "slow", "read-rst"], 2.3, 2.3)

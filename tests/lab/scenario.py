@@ -114,7 +114,8 @@ def versions():
     """The versions of everything that had a part in a capture."""
     found = {"kernel": platform.release(), "python": platform.python_version()}
     for name, command in (("nginx", ["nginx", "-v"]), ("haproxy", ["haproxy", "-v"]), ("apache", ["apache2", "-v"]),
-                          ("envoy", ["envoy", "--version"]), ("tcpdump", ["tcpdump", "--version"])):
+                          ("envoy", ["envoy", "--version"]), ("curl", ["curl", "--version"]),
+                          ("wget", ["wget", "--version"]), ("tcpdump", ["tcpdump", "--version"])):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
             match = re.search(r"\d+\.\d+[.\w+~-]*", done.stdout + done.stderr)
@@ -158,6 +159,21 @@ def judge(lab, plan):
     return requests, list(connections.values()), problems
 
 
+def written(value, deep=1):
+    """JSON for people: containers of containers over several lines, all else on one line each."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(value, (dict, list)) or len(json.dumps(value)) < 100 and deep > 1:
+        return json.dumps(value)
+    flat = not any(isinstance(item, (dict, list)) and len(item) > 2 for item in inner)
+    if flat and deep > 1:
+        return json.dumps(value)
+    pad = "\n" + " " * deep
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(key)}: {written(item, deep + 1)}" for key, item in value.items()]
+        return "{" + pad + ("," + pad).join(rows) + pad[:-1] + "}"
+    return "[" + pad + ("," + pad).join(written(item, deep + 1) for item in value) + pad[:-1] + "]"
+
+
 def play(plan, proxy_name, folder):
     """Run one scenario with one proxy; write captures and truth; raise LabError if it did not work."""
     os.makedirs(folder, exist_ok=True)
@@ -189,8 +205,7 @@ def play(plan, proxy_name, folder):
         result["bystanders"], result["outages"] = lab.bystanders, lab.outages
     result |= lab.notes
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
+        file.write(written(result) + "\n")
     if problems:
         raise LabError("; ".join(problems))
     return counters

@@ -66,11 +66,13 @@ class HAProxyWatch(Watched):
         """Ask again and again; a check that is no longer in progress has a result."""
         self.lab.proxy.admin("enable server back/t1")
         busy = False
-        while not self.over.wait(POLL):
+        while busy or not self.over.wait(POLL):
+            time.sleep(POLL if busy else 0)
             row = self.row()
             was_busy, busy = busy, row["check_status"].startswith("*")
             if was_busy and not busy:
                 self.result(row)
+        self.lab.proxy.admin("disable health back/t1")
 
     def result(self, row):
         """One finished check."""
