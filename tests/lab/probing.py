@@ -63,7 +63,7 @@ class Group:
         inside = [row for row in self.rows() if begin + SLACK < row["time"] and row["end"] < end - SLACK]
         if not inside:
             return f"no check of {self.ids} during {name}"
-        found = sorted({row["outcome"] for row in inside if row["outcome"] != wanted})
+        found = sorted({str(row["outcome"]) for row in inside if row["outcome"] != wanted})
         return f"{self.ids} logged {found} during {name}" if found else None
 
     def truth(self, flights, problems):

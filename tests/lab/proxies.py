@@ -235,8 +235,13 @@ class HAProxy(Proxy):
 
     def admin(self, command):
         """Give a command on the admin socket."""
+        path = f"{self.folder}/admin.sock"
+        for _ in range(100):  # it takes its name a moment after the ports are open
+            if os.path.exists(path):
+                break
+            time.sleep(0.01)
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(f"{self.folder}/admin.sock")
+            sock.connect(path)
             sock.sendall(command.encode() + b"\n")
             return sock.recv(65536).decode()
 

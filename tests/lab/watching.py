@@ -13,9 +13,10 @@ from probing import Group
 from world import LB, PORT, TARGET
 
 POLL = 0.01
-# HAProxy's check status -> outcome.  L7RSP is an answer that ended early, or one that is no HTTP.
+# HAProxy's check status -> outcome.  L7RSP is an answer that ended early, or one that is no HTTP; L6RSP may be an end
+# before the ClientHello.
 HAPROXY = {"L4OK": "hc-pass", "L6OK": "hc-pass", "L7OK": "hc-pass", "L4CON": "hc-refused",
-           "L4TOUT": "hc-connect-timeout", "L6TOUT": "hc-tls-timeout", "L6RSP": "hc-tls-failed",
+           "L4TOUT": "hc-connect-timeout", "L6TOUT": "hc-tls-timeout", "L6RSP": ["hc-tls-failed", "hc-closed"],
            "L7TOUT": "hc-timeout", "L7STS": "hc-status-mismatch", "L7RSP": "hc-closed", "SOCKERR": "hc-closed"}
 
 
