@@ -43,7 +43,7 @@ SHIPPED = {
                 "healthy-tcp-check", "healthy-http-check", "healthy-check-reset", "healthy-lossy", "healthy-direct",
                 "healthy-preconnect", "healthy-tuple-reuse", "healthy-tls"],
     "probers": ["alb-answers", "alb-endings", "alb-silence", "alb-real-time", "alb-with-users", "alb-one-zone",
-                "alb-flapping", "alb-never-healthy", "nlb-http", "nlb-tcp", "nlb-tcp-reset", "nlb-tls-listener",
+                "alb-never-healthy", "nlb-http", "nlb-tcp", "nlb-tcp-reset", "nlb-tls-listener",
                 "nlb-https", "nlb-https-tls13-only", "nlb-https-stall", "kubelet", "haproxy-tcp", "haproxy-options",
                 "haproxy-get", "haproxy-send-state", "haproxy-check-ssl", "envoy-http", "container"],
     "absent-checks": ["no-egress", "no-egress-others", "no-ingress", "other-port", "checks-stop"],
