@@ -52,6 +52,12 @@ def bystander(lab, what, source, port=PORT):
     lab.bystanders.append({"what": what, "sources": [source], "server": {"ip": TARGET, "port": port} if port else None})
 
 
+def refused(lab, count):
+    """Take down that so many connections were refused: that they failed is true, whoever made them."""
+    cause = {"lb": "connect-refused", "target": "connect-refused"}
+    lab.connections.append({"cause": cause, "count": count, "requests": []})
+
+
 def visit(lab, dice):
     """A browser opens connections ahead, loads a page over some of them, asks before a cross-origin request, and
     closes them at times of its own; some it never used."""
@@ -89,6 +95,7 @@ def browsers(lab):
 def port_scan(lab):
     """A scan of many ports by connect, and questions to find out what answers on the open one."""
     bystander(lab, "scan", STRANGER, None)
+    refused(lab, 2 * (len(SCANNED) - 1))
     for ports, hard in ((SCANNED, False), (SCANNED, True)):
         for port in ports:
             with contextlib.suppress(OSError), socket.socket() as sock:
@@ -156,4 +163,5 @@ def pollers(lab):
     bystander(lab, "page", OFFICE)
     bystander(lab, "metrics", "192.0.2.91")
     bystander(lab, "reconnect", "192.0.2.92", 5044)
+    refused(lab, 13)
     together([lambda: cron(lab), lambda: page_that_polls(lab), lambda: prometheus(lab), lambda: shipper(lab)])

@@ -57,6 +57,7 @@ class Lab:
         self.own_ports = None
         self.checks = []
         self.probers, self.bystanders, self.outages, self.notes = [], [], [], {}
+        self.connections = []
         self.spoils = None  # the outcome that the outage of this moment should have
 
     def client(self, timeout=15.0):
@@ -198,7 +199,7 @@ def play(plan, proxy_name, folder):
             row.setdefault("visible", {})[side] = row["id"].encode() in packets
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
               "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
-              "requests": requests, "connections": connections, "checks": lab.checks}
+              "requests": requests, "connections": connections + lab.connections, "checks": lab.checks}
     if lab.probers or lab.bystanders:
         flights = {side: wire.read(f"{folder}/{side}.pcap") for side in ("lb", "target")}
         result["probers"] = [group.truth(flights, problems) for group in lab.probers]
