@@ -100,7 +100,8 @@ fn judge_run(run: &Run, vantage: &str, capture: &Path, score: &mut Score) {
         score.judge(&format!("{name} {target}"), &right, found);
     }
     // Health checks fail on purpose there, and are no requests of the truth; tests/health.rs judges them.
-    let some = |field| run.truth[field].as_array().is_some_and(|items: &Vec<Value>| !items.is_empty());
+    let some =
+        |field| run.truth[field].as_array().is_some_and(|items: &Vec<Value>| !items.is_empty());
     if some("checks") || some("probers") {
         return;
     }
