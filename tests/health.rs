@@ -11,7 +11,7 @@ mod support;
 
 use serde_json::Value;
 use std::path::PathBuf;
-use support::health::{Score, configuration, items, judge, report, seconds};
+use support::health::{configuration, items, judge_all, report, seconds};
 use support::lab::{Run, runs, shipped};
 
 fn all_runs() -> Vec<Run> {
@@ -25,34 +25,7 @@ fn named(scenario: &str) -> Run {
 /// Every check, every change of state, every bystander, at both vantages.
 #[test]
 fn checks_and_states_agree_with_the_probers_logs() {
-    let runs: Vec<Run> = all_runs()
-        .into_iter()
-        .filter(|run| {
-            !items(&run.truth["probers"]).is_empty() || !items(&run.truth["bystanders"]).is_empty()
-        })
-        .collect();
-    assert!(!runs.is_empty(), "no truth of health checks");
-    let mut scores = [("lb", Score::default()), ("target", Score::default())];
-    for run in &runs {
-        for ((vantage, score), capture) in scores.iter_mut().zip([&run.lb, &run.target]) {
-            score.add(judge(run, vantage, capture));
-        }
-    }
-    for (vantage, score) in &scores {
-        score.print(vantage);
-    }
-    for (vantage, score) in &scores {
-        assert!(
-            score.complaints.is_empty(),
-            "{} complaints at the {vantage}",
-            score.complaints.len()
-        );
-        assert!(score.checks > 0 && score.right == score.checks, "checks at the {vantage}");
-        assert!(
-            score.transitions > 0 && score.at_the_check == score.transitions,
-            "states at the {vantage}"
-        );
-    }
+    judge_all(&all_runs());
 }
 
 /// Captures of HAProxy whose truth has only phases: the outcomes follow each other as the phases do.

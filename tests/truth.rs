@@ -204,7 +204,10 @@ fn a_fresh_lab_agrees() {
         Err(error) => Some(format!("python3: {error}")),
     };
     match why_not {
-        None => judge(folder.path()),
+        None => {
+            judge(folder.path());
+            support::health::judge_all(&runs(folder.path()));
+        }
         Some(words) => {
             let required = std::env::var_os("WHY502_SKIP").is_some_and(|skip| skip == "never");
             assert!(!required, "{words}");

@@ -118,8 +118,33 @@ pub fn seconds(value: &Value) -> f64 {
     days * 86_400.0 + number(11, 13) * 3_600.0 + number(14, 16) * 60.0 + number(17, 29)
 }
 
+/// Compares every check, every change of state and every bystander of these runs with the truth, at
+/// both vantages.
+pub fn judge_all(runs: &[Run]) {
+    let some = |run: &&Run, field: &str| !items(&run.truth[field]).is_empty();
+    let runs: Vec<&Run> =
+        runs.iter().filter(|run| some(run, "probers") || some(run, "bystanders")).collect();
+    assert!(!runs.is_empty(), "no truth of health checks");
+    let mut scores = [("lb", Score::default()), ("target", Score::default())];
+    for run in &runs {
+        for ((vantage, score), capture) in scores.iter_mut().zip([&run.lb, &run.target]) {
+            score.add(judge(run, vantage, capture));
+        }
+    }
+    for (vantage, score) in &scores {
+        score.print(vantage);
+    }
+    for (vantage, score) in &scores {
+        let wrong = score.complaints.len();
+        assert_eq!(wrong, 0, "complaints at the {vantage}");
+        assert!(score.checks > 0 && score.right == score.checks, "checks at the {vantage}");
+        let states = (score.transitions, score.at_the_check);
+        assert!(states.0 > 0 && states.0 == states.1, "states at the {vantage}");
+    }
+}
+
 /// Compares what the program says of one capture with the truth.
-pub fn judge(run: &Run, vantage: &str, capture: &Path) -> Score {
+fn judge(run: &Run, vantage: &str, capture: &Path) -> Score {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("why502.toml");
     std::fs::write(&config, configuration(&run.truth)).unwrap();
