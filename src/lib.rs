@@ -58,6 +58,7 @@ pub mod flow;
 pub mod http;
 pub mod packet;
 pub mod pattern;
+pub mod probe;
 pub mod report;
 pub mod run;
 pub mod tcp;

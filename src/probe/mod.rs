@@ -1,0 +1,20 @@
+//! Which traffic is health checks, and whose.
+//!
+//! ```text
+//! tap         flows and exchanges in, candidate checks (Sighting) out; runs inside the engine
+//! recognise   candidates in, recognised checks (Recognised) out; holds what is not decided yet
+//! catalogue   the known probers, from data files
+//! ```
+
+mod facts;
+mod prober;
+mod sighting;
+mod verdict;
+
+pub use facts::{
+    HeaderCase, NAMES_MAX, ProxyCommand, ProxyHeader, RequestFacts, ResponseFacts, TlsOpening,
+    VALUE_KEPT,
+};
+pub use prober::{Basis, Class, Close, Defaults, Keeps, Prober, Timer};
+pub use sighting::{ANSWER_KEPT, Marks, OPENING_KEPT, Scope, Shape, Sighting};
+pub use verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
