@@ -23,10 +23,12 @@ use crate::blind::BlindSpot;
 use crate::capture::CaptureInfo;
 use crate::cause::Finding;
 use crate::flow::Flow;
+use crate::health::Health;
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 pub use json::{RECORD_SCHEMA, REPORT_SCHEMA, SCHEMA};
 
@@ -81,6 +83,11 @@ pub struct Report {
     pub patterns: Vec<Pattern>,
     /// What was odd about the input as a whole, for people.
     pub warnings: Vec<String>,
+    /// Targets and their health checks.
+    pub health: Health,
+    /// Whose health checks flows carry, by the flow's id; collected only for formats that print
+    /// flows.
+    pub probes: BTreeMap<u64, Arc<str>>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
 }
@@ -98,6 +105,8 @@ pub struct Summary {
     pub failed_requests: u64,
     /// Connections that failed before any request.
     pub failed_connections: u64,
+    /// Health checks that failed with a finding.
+    pub failed_checks: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown_requests: u64,
     /// Findings by cause id.
