@@ -1,7 +1,9 @@
 //! What a candidate check said and was told: heads, TLS records and PROXY headers as plain facts.
 
+use super::evidence::EvidenceSet;
 use crate::http::{Fault, Framing};
 use crate::packet::Endpoint;
+use std::sync::Arc;
 
 /// Header values are kept up to this many bytes; the longest User-Agent of a known prober has 140.
 pub const VALUE_KEPT: usize = 512;
@@ -41,6 +43,12 @@ pub struct RequestFacts {
     pub whole: bool,
     /// Hash of the head's bytes: the same for requests that are the same byte for byte.
     pub digest: u64,
+    /// What in the head speaks for a check and against one.
+    pub(super) signs: EvidenceSet,
+    /// Conditions of fingerprints on the User-Agent that hold.
+    pub(super) agent_rules: Arc<[u16]>,
+    /// The User-Agent names a known prober.
+    pub(super) named: bool,
 }
 
 impl RequestFacts {

@@ -6,15 +6,28 @@
 //! catalogue   the known probers, from data files
 //! ```
 
+mod catalogue;
+mod evidence;
 mod facts;
+mod file;
+mod head;
+mod opening;
+mod pattern;
+mod period;
 mod prober;
 mod sighting;
+mod tap;
 mod verdict;
 
+pub use catalogue::Catalogue;
+pub use evidence::{Evidence, EvidenceSet};
 pub use facts::{
     HeaderCase, NAMES_MAX, ProxyCommand, ProxyHeader, RequestFacts, ResponseFacts, TlsOpening,
     VALUE_KEPT,
 };
+pub use file::FileError;
 pub use prober::{Basis, Class, Close, Defaults, Keeps, Prober, Timer};
 pub use sighting::{ANSWER_KEPT, Marks, OPENING_KEPT, Scope, Shape, Sighting};
+pub use tap::Habit;
+pub(crate) use tap::{Sightings, Tap, Watch};
 pub use verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};

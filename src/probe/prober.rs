@@ -21,10 +21,16 @@ pub struct Prober {
     pub external: bool,
     /// It looks like a check and is none.
     pub veto: bool,
+    /// It is a program for any purpose, which says nothing of whose check it is.
+    pub tool: bool,
     /// How it looks, and what to know of it.
-    pub note: Box<str>,
+    pub looks: Box<str>,
     /// Where that is known from.
     pub sources: Box<[Box<str>]>,
+    /// A request of it, where it sends one.
+    pub example: Option<Box<str>>,
+    /// Networks that its checks come from; from elsewhere its source is unexpected.
+    pub(super) from: Box<[usize]>,
 }
 
 /// What a prober does unless it is told otherwise; `None` where it has no default or none is known.

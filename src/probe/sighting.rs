@@ -11,6 +11,7 @@ use crate::http::{Protocol, State};
 use crate::packet::{Endpoint, IcmpError, TunnelId};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// One candidate check.
@@ -123,7 +124,8 @@ pub struct Marks {
 
 /// What a connection looks like at the level of TCP. Letters as in the rules of fingerprints:
 /// what the client (C) and the server (S) sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// The capture does not show the handshake, or shows one direction only.
     #[default]
