@@ -7,8 +7,8 @@ use super::outcome::Outcome;
 use super::settings::{Origin, Protocol, Settings};
 use super::vendor::SECOND;
 use crate::blind::{BlindSpot, BlindSpots};
-use crate::cause::Confidence;
-use crate::flow::EndingKind;
+use crate::cause::{Confidence, What};
+use crate::flow::{Ending, EndingKind};
 use crate::http;
 use crate::probe::{Close, Prober, ResponseFacts, Shape, Sighting};
 use crate::report::words;
@@ -24,6 +24,8 @@ pub struct Judged {
     pub confidence: Confidence,
     /// The frame that decided it.
     pub decisive: Mark,
+    /// What that frame is.
+    pub what: What,
     /// What else is to say, a sentence without its full stop; empty when there is nothing.
     pub note: String,
 }
@@ -93,7 +95,7 @@ impl Context<'_> {
         if let Some(icmp) = &check.icmp {
             // Linux ends connect() at once on any such error while it waits for SYN-ACK.
             let note = format!("an ICMP error of {} answered the SYN", icmp.reporter);
-            return sure(Outcome::Refused, icmp.mark, &note);
+            return Judged { what: What::Icmp, ..sure(Outcome::Refused, icmp.mark, &note) };
         }
         let waited = self.until.nanos_since(check.began());
         if waited < self.patience() {
@@ -140,7 +142,7 @@ impl Context<'_> {
         };
         match self.connect_time_over(check) {
             Some(judged) => judged,
-            None => sure(Outcome::Pass, accepted, note),
+            None => Judged { what: What::SynAck, ..sure(Outcome::Pass, accepted, note) },
         }
     }
 
@@ -185,6 +187,7 @@ impl Context<'_> {
                 if let (true, Some(end)) = (reset, check.ending(Side::Server)) {
                     return Judged {
                         confidence: Confidence::Possible,
+                        what: What::Rst,
                         ..sure(Outcome::Closed, end.mark, "the target reset the TLS connection")
                     };
                 }
@@ -259,7 +262,8 @@ impl Context<'_> {
     fn inside_the_head(&self, check: &Sighting, first: Mark) -> Judged {
         match (check.closed_by, check.ending(Side::Server)) {
             (Some(Side::Server), Some(end)) => {
-                sure(Outcome::Closed, end.mark, "closed inside the response header")
+                let note = "closed inside the response header";
+                Judged { what: closing(end), ..sure(Outcome::Closed, end.mark, note) }
             }
             _ => match check.given_up_after() {
                 Some(after) => {
@@ -281,8 +285,8 @@ impl Context<'_> {
             Some(Side::Server) if !content_with_status => {
                 let end = check.ending(Side::Server)?;
                 let note = "closed inside the body; a prober that wants the status only passes it";
-                let confidence = Confidence::Possible;
-                Some(Judged { confidence, ..sure(Outcome::Closed, end.mark, note) })
+                let (confidence, what) = (Confidence::Possible, closing(end));
+                Some(Judged { confidence, what, ..sure(Outcome::Closed, end.mark, note) })
             }
             Some(Side::Client) => {
                 let end = check.ending(Side::Client)?;
@@ -373,7 +377,8 @@ impl Context<'_> {
             && let Some(end) = check.ending(Side::Server)
         {
             let how = if end.kind == EndingKind::Rst { "RST" } else { "FIN" };
-            return sure(closed, end.mark, &format!("{how} instead of an answer to the {asked}"));
+            let note = format!("{how} instead of an answer to the {asked}");
+            return Judged { what: closing(end), ..sure(closed, end.mark, &note) };
         }
         if let (Some(Side::Client), Some(end)) = (check.closed_by, client) {
             let after = end.mark.at.nanos_since(check.began());
@@ -429,12 +434,30 @@ fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
         outcome: Some(outcome),
         confidence: Confidence::Certain,
         decisive,
+        what: match outcome {
+            Outcome::Pass | Outcome::StatusMismatch | Outcome::GrpcMismatch => What::Response,
+            Outcome::BodyMismatch | Outcome::Malformed => What::Response,
+            Outcome::Refused => What::Rst,
+            Outcome::ProbeNoData => What::SynAck,
+            Outcome::TlsFailed => What::TlsAlert,
+            Outcome::Closed => What::Fin,
+            Outcome::ConnectTimeout | Outcome::TlsTimeout | Outcome::Timeout => What::Silence,
+        },
         note: note.to_owned(),
     }
 }
 
+/// What ended a connection.
+fn closing(end: &Ending) -> What {
+    match end.kind {
+        EndingKind::Fin => What::Fin,
+        EndingKind::Rst => What::Rst,
+    }
+}
+
 fn unknown(decisive: Mark, note: &str) -> Judged {
-    Judged { outcome: None, confidence: Confidence::Possible, decisive, note: note.to_owned() }
+    let (confidence, what) = (Confidence::Possible, What::Silence);
+    Judged { outcome: None, confidence, decisive, what, note: note.to_owned() }
 }
 
 fn near(nanos: i64, timeout: i64) -> bool {

@@ -13,6 +13,7 @@
 mod absence;
 mod advice;
 pub mod config;
+mod flags;
 pub mod judge;
 pub mod matcher;
 pub mod outcome;
@@ -29,10 +30,11 @@ mod triage;
 pub mod vendor;
 mod watch;
 
+pub use flags::HealthFlags;
 pub use outcome::{Effect, Outcome};
 pub use settings::{Origin, Protocol, RawGroup, Setting, SettingError, Settings, TargetGroup};
 pub use state::{Change, State};
 pub use target::{
     Absence, Answer, Check, Entry, Health, Node, Note, Point, ProberHealth, Target, Users,
 };
-pub use watch::{Events, Setup, Silent, Watch};
+pub use watch::{Events, Setup, Silent, Told, Watch};

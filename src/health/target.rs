@@ -4,7 +4,7 @@ use super::outcome::Outcome;
 use super::settings::Settings;
 use super::state::{Change, State};
 use crate::blind::BlindSpots;
-use crate::cause::Confidence;
+use crate::cause::{Confidence, What};
 use crate::flow::Vantage;
 use crate::packet::Endpoint;
 use crate::probe::{RequestFacts, Verdict};
@@ -30,12 +30,16 @@ pub struct Check {
     pub began: Timestamp,
     /// Who checked.
     pub source: Endpoint,
+    /// Who was checked.
+    pub target: Endpoint,
     /// What it found out; `None`: the capture does not show it.
     pub outcome: Option<Outcome>,
     /// How sure the outcome is.
     pub confidence: Confidence,
     /// The frame that decided it.
     pub decisive: Mark,
+    /// What that frame is.
+    pub what: What,
     /// What else is to say.
     pub note: String,
     /// Status of the answer.

@@ -3,7 +3,7 @@
 use super::outcome::Outcome;
 use super::target::Check;
 use crate::blind::BlindSpots;
-use crate::cause::Confidence;
+use crate::cause::{Confidence, What};
 use crate::flow::Vantage;
 use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
@@ -27,9 +27,11 @@ pub(super) fn check(second: i64, node: u8, letter: char) -> Check {
         frame: mark(at),
         began: Timestamp(at),
         source: Endpoint::v4([10, 0, 1, node], 40_000 + second as u16),
+        target: Endpoint::v4([10, 0, 2, 9], 8080),
         outcome: Outcome::ALL.into_iter().find(|outcome| outcome.letter() == letter),
         confidence: Confidence::Certain,
         decisive: mark(at),
+        what: What::Response,
         note: String::new(),
         status: None,
         latency: None,

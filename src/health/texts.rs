@@ -1,7 +1,17 @@
 //! The outcomes of health checks for people: the same form as root causes, so that
 //! `why502 explain` prints them.
 
-use crate::cause::{Cause, Responsible};
+use crate::cause::{ALL, Cause, Responsible};
+use std::sync::LazyLock;
+
+/// Everything that `why502 explain` knows: root causes, then outcomes.
+pub static EXPLAINED: LazyLock<Vec<&'static Cause>> =
+    LazyLock::new(|| ALL.iter().copied().chain(CAUSES).collect());
+
+/// The root cause or outcome with this id.
+pub fn by_id(id: &str) -> Option<&'static Cause> {
+    EXPLAINED.iter().copied().find(|cause| cause.id == id)
+}
 
 /// Every outcome's text, in the order of [`super::outcome::Outcome::ALL`].
 pub static CAUSES: [&Cause; 12] = [

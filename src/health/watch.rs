@@ -43,6 +43,23 @@ pub trait Events {
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry);
 }
 
+/// A check that counts as one, to find what else is known of its connection.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// [`crate::flow::Flow::id`].
+    pub flow: u64,
+    /// Position of its request on the connection.
+    pub ordinal: u32,
+    /// The connection carries nothing else.
+    pub alone: bool,
+    /// What it found out.
+    pub outcome: Option<Outcome>,
+    /// Whose it is.
+    pub prober: Arc<str>,
+    /// It came through a proxy, like a user's request.
+    pub relayed: bool,
+}
+
 /// Wants to know nothing before the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
@@ -111,26 +128,30 @@ impl Watch {
         self.traffic.flow(flow);
     }
 
-    /// A check was recognised. Gives the outcome that it had, when it counts as one.
-    pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Option<Outcome> {
+    /// A check was recognised. Gives those that count as checks from now on: itself, and earlier
+    /// ones of its kind when it is the one that makes them likely.
+    pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Vec<Told> {
         let Recognised { sighting, checker: id, verdict, .. } = recognised;
         let server = sighting.target;
         if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {
             *self.bounds.entry("targets not told apart").or_default() += 1;
-            return None;
+            return Vec::new();
         }
         let since = self.since.unwrap_or_default();
         let until = self.until;
         let checkers = self.targets.entry(server).or_default();
         if checkers.len() >= CHECKERS_MAX && !checkers.contains_key(&id) {
             *self.bounds.entry("kinds of check not told apart").or_default() += 1;
-            return None;
+            return Vec::new();
         }
         let groups = &self.groups;
         let checker = checkers
             .entry(id)
             .or_insert_with(|| Checker::new(groups, server, Arc::clone(&verdict)));
-        checker.verdict = verdict;
+        let rank = |verdict: &Verdict| (verdict.confidence, verdict.decibans);
+        if rank(&verdict) > rank(&checker.verdict) {
+            checker.verdict = verdict;
+        }
         checker.learn(groups, &sighting);
         let context = Context {
             settings: &checker.settings,
@@ -139,7 +160,6 @@ impl Watch {
             talks: false,
         };
         let judged = context.judge(&sighting);
-        let outcome = judged.outcome;
         let check = facts(&sighting, judged);
         let limits = Thresholds::of(&checker.settings);
         let interval = checker.settings.interval.as_ref().map(|value| value.value);
@@ -151,10 +171,9 @@ impl Watch {
             self.listed -= 1;
         }
         if checker.verdict.confidence < Confidence::Likely {
-            return None;
+            return Vec::new();
         }
-        checker.tell(server, &check, events);
-        outcome
+        checker.tell(server, check, events)
     }
 
     /// The captures are read. `findings` are those of all connections; a finding of a check may
@@ -375,9 +394,11 @@ fn facts(sighting: &Sighting, judged: super::judge::Judged) -> Check {
         frame: sighting.frame(),
         began: sighting.began(),
         source: sighting.source,
+        target: sighting.target,
         outcome: judged.outcome,
         confidence: judged.confidence,
         decisive: judged.decisive,
+        what: judged.what,
         note: judged.note,
         status: sighting.status(),
         latency: match sighting.request {
@@ -493,18 +514,28 @@ impl Checker {
         self.verdict.prober_id().unwrap_or("unknown")
     }
 
-    fn tell(&mut self, server: Endpoint, check: &Check, events: &mut dyn Events) {
-        if self.told {
-            events.check(server, self.id(), check);
-        } else {
-            for check in self.series.checks() {
-                events.check(server, self.id(), check);
+    fn tell(&mut self, server: Endpoint, check: Check, events: &mut dyn Events) -> Vec<Told> {
+        let prober: Arc<str> = self.id().into();
+        let relayed = self.verdict.relayed;
+        let mut tell = |check: &Check| {
+            events.check(server, &prober, check);
+            Told {
+                flow: check.flow,
+                ordinal: check.ordinal,
+                alone: check.alone,
+                outcome: check.outcome,
+                prober: Arc::clone(&prober),
+                relayed,
             }
-            self.told = true;
-        }
+        };
+        let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
+            vec![tell(&check)]
+        } else {
+            self.series.checks().iter().map(&mut tell).collect()
+        };
         let changes = &self.series.progress().changes;
         if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {
-            return;
+            return told;
         }
         for change in changes {
             let same =
@@ -514,6 +545,7 @@ impl Checker {
             }
         }
         self.told_changes.clone_from(changes);
+        told
     }
 
     fn into_health(self) -> ProberHealth {

@@ -21,7 +21,7 @@ pub mod words;
 
 use crate::blind::BlindSpot;
 use crate::capture::CaptureInfo;
-use crate::cause::Finding;
+use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
 use crate::health::Health;
 use crate::http::Exchange;
@@ -119,6 +119,35 @@ pub struct Summary {
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
+}
+
+impl Summary {
+    /// Counts a finding.
+    pub fn count(&mut self, finding: &Finding) {
+        *self.by_cause.entry(finding.cause.id).or_default() += 1;
+        *self.failures(finding, finding.kind) += 1;
+    }
+
+    /// Takes back what was counted of a finding when it was of `kind`.
+    pub fn uncount(&mut self, finding: &Finding, kind: Kind) {
+        let id = finding.cause.id;
+        if let Some(count) = self.by_cause.get_mut(id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_cause.remove(id);
+            }
+        }
+        let count = self.failures(finding, kind);
+        *count = count.saturating_sub(1);
+    }
+
+    fn failures(&mut self, finding: &Finding, kind: Kind) -> &mut u64 {
+        match (kind, &finding.exchange) {
+            (Kind::HealthCheck, _) => &mut self.failed_checks,
+            (_, Some(_)) => &mut self.failed_requests,
+            (_, None) => &mut self.failed_connections,
+        }
+    }
 }
 
 /// Something that findings of one cause have in common.

@@ -326,9 +326,13 @@ impl<'a> Document<'a> {
             warnings: &report.warnings,
             patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
             findings: List(&report.findings, |_, finding| Finding::new(finding), report),
-            flows: List(&report.flows, |report, flow| {
-                Flow::new(flow, &report.tunnels, report.probes.get(&flow.id).map(|id| &**id))
-            }, report),
+            flows: List(
+                &report.flows,
+                |report, flow| {
+                    Flow::new(flow, &report.tunnels, report.probes.get(&flow.id).map(|id| &**id))
+                },
+                report,
+            ),
             exchanges: all
                 .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
             targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
