@@ -39,6 +39,9 @@ pub struct Context<'a> {
     pub prober: Option<&'a Prober>,
     /// Time of the newest packet.
     pub until: Timestamp,
+    /// Nanoseconds between its checks, where they are regular: with the next one it has given the
+    /// last one up.
+    pub period: Option<i64>,
     /// The same prober also sends checks with data to this target.
     pub talks: bool,
 }
@@ -87,7 +90,8 @@ impl Context<'_> {
 
     fn refused(&self, check: &Sighting) -> Judged {
         let rst = check.ending(Side::Server).map_or(check.marks.last, |ending| ending.mark);
-        sure(Outcome::Refused, rst, "")
+        let after = rst.at.nanos_since(check.marks.last_syn.unwrap_or(check.marks.first).at);
+        sure(Outcome::Refused, rst, &format!("RST {} after SYN", s(after)))
     }
 
     fn unanswered(&self, check: &Sighting) -> Judged {
@@ -110,7 +114,8 @@ impl Context<'_> {
 
     /// How long to wait before silence is one.
     fn patience(&self) -> i64 {
-        self.settings.timeout.as_ref().map_or(PATIENCE, |timeout| timeout.value)
+        let timeout = self.settings.timeout.as_ref().map_or(PATIENCE, |timeout| timeout.value);
+        self.period.map_or(timeout, |period| timeout.min(period))
     }
 
     fn speaks(&self) -> Option<Protocol> {

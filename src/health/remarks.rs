@@ -3,7 +3,7 @@
 use super::advice;
 use super::outcome::{Effect, Outcome};
 use super::settings::time;
-use super::state::State;
+use super::state::{ASSUMED, State};
 use super::target::{Check, Entry, Note, ProberHealth, Target, Users};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::SECOND;
@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 /// Changes between healthy and unhealthy from which a target flaps.
 const FLAPPING: usize = 3;
-/// Changes between passed and failed checks from which results flap although no threshold is met.
-const RESTLESS: usize = 4;
+/// Short runs of failed checks from which they are pointed out although no threshold is met.
+const RESTLESS: usize = 3;
 /// Silent intervals inside a series that are pointed out.
 const PAUSE: f64 = 3.5;
 /// Requests that were under way when a target became unhealthy get this long to end, where the
@@ -244,31 +244,32 @@ fn flapping(target: &Target) -> Option<Note> {
             mark: decided.last().map(|entry| entry.mark),
         });
     }
-    for prober in target.deciding() {
-        let effects: Vec<(Effect, &Check)> = prober
-            .checks
-            .iter()
-            .filter_map(|check| Some((check.outcome?.effect(), check)))
-            .filter(|(effect, _)| *effect != Effect::None)
-            .collect();
-        let changes = effects.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
-        let failed = effects.iter().filter(|(effect, _)| *effect == Effect::Fail).count();
-        if changes >= RESTLESS && failed * 5 >= effects.len() {
-            return Some(Note {
-                id: "restless",
-                text: format!(
-                    "passed and failed checks alternate ({failed} of {} failed, {changes} changes), mostly too few in \
-                     a row to change the state: users meet the same failures",
-                    effects.len()
-                ),
-                mark: effects
-                    .iter()
-                    .find(|(effect, _)| *effect == Effect::Fail)
-                    .map(|(_, check)| check.decisive),
-            });
-        }
-    }
-    None
+    target.deciding().find_map(restless)
+}
+
+/// Failed checks that are too few in a row, again and again.
+fn restless(prober: &ProberHealth) -> Option<Note> {
+    let threshold = prober.settings.unhealthy.as_ref().map_or(ASSUMED, |setting| setting.value);
+    let effects: Vec<(Effect, &Check)> = prober
+        .checks
+        .iter()
+        .filter_map(|check| Some((check.outcome?.effect(), check)))
+        .filter(|(effect, _)| *effect != Effect::None)
+        .collect();
+    let runs: Vec<&[(Effect, &Check)]> = effects.chunk_by(|a, b| a.0 == b.0).collect();
+    let short = |run: &&&[(Effect, &Check)]| {
+        run[0].0 == Effect::Fail && run.len() < threshold as usize * prober.nodes.len().max(1)
+    };
+    let count = runs.iter().filter(short).count();
+    let first = runs.iter().find(short)?;
+    (count >= RESTLESS).then(|| Note {
+        id: "restless",
+        text: format!(
+            "checks failed {count} times without enough failures in a row to change the state: users meet the same \
+             failures"
+        ),
+        mark: Some(first[0].1.decisive),
+    })
 }
 
 /// A target that has not passed a single check.

@@ -54,6 +54,10 @@ pub struct Told {
     pub alone: bool,
     /// What it found out.
     pub outcome: Option<Outcome>,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What is to say of it.
+    pub note: String,
     /// Whose it is.
     pub prober: Arc<str>,
     /// It came through a proxy, like a user's request.
@@ -157,6 +161,7 @@ impl Watch {
             settings: &checker.settings,
             prober: checker.verdict.prober.as_deref(),
             until,
+            period: checker.verdict.period.map(|seconds| (seconds * SECOND as f64) as i64),
             talks: false,
         };
         let judged = context.judge(&sighting);
@@ -234,12 +239,21 @@ impl Watch {
         let (mut sure, unsure): (Vec<Checker>, Vec<Checker>) = checkers
             .into_values()
             .partition(|checker| checker.verdict.confidence >= Confidence::Likely);
-        health.possible += unsure.iter().map(|checker| checker.series.total).sum::<u64>();
         let talkers: BTreeSet<u128> = sure
             .iter()
             .filter(|checker| checker.speaks() && checker.tests_connections())
             .flat_map(|checker| checker.series.progress().nodes.keys().copied())
             .collect();
+        for checker in unsure {
+            // Who checks with data and also connects without tests connections.
+            let tests = checker.seen.protocol == Some(Protocol::Tcp)
+                && checker.series.progress().nodes.keys().all(|source| talkers.contains(source));
+            if tests {
+                sure.push(checker);
+            } else {
+                health.possible += checker.series.total;
+            }
+        }
         for checker in &mut sure {
             let mut bound = |name: &'static str, count: u64| {
                 if count > 0 {
@@ -524,6 +538,8 @@ impl Checker {
                 ordinal: check.ordinal,
                 alone: check.alone,
                 outcome: check.outcome,
+                confidence: check.confidence,
+                note: check.note.clone(),
                 prober: Arc::clone(&prober),
                 relayed,
             }

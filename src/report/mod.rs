@@ -125,11 +125,11 @@ impl Summary {
     /// Counts a finding.
     pub fn count(&mut self, finding: &Finding) {
         *self.by_cause.entry(finding.cause.id).or_default() += 1;
-        *self.failures(finding, finding.kind) += 1;
+        *self.failures(finding) += 1;
     }
 
-    /// Takes back what was counted of a finding when it was of `kind`.
-    pub fn uncount(&mut self, finding: &Finding, kind: Kind) {
+    /// Takes back what was counted of a finding.
+    pub fn uncount(&mut self, finding: &Finding) {
         let id = finding.cause.id;
         if let Some(count) = self.by_cause.get_mut(id) {
             *count = count.saturating_sub(1);
@@ -137,12 +137,12 @@ impl Summary {
                 self.by_cause.remove(id);
             }
         }
-        let count = self.failures(finding, kind);
+        let count = self.failures(finding);
         *count = count.saturating_sub(1);
     }
 
-    fn failures(&mut self, finding: &Finding, kind: Kind) -> &mut u64 {
-        match (kind, &finding.exchange) {
+    fn failures(&mut self, finding: &Finding) -> &mut u64 {
+        match (finding.kind, &finding.exchange) {
             (Kind::HealthCheck, _) => &mut self.failed_checks,
             (_, Some(_)) => &mut self.failed_requests,
             (_, None) => &mut self.failed_connections,

@@ -2,7 +2,7 @@
 //! their targets, and which findings are theirs.
 
 use super::{FINDINGS_MAX, Listener, Settings};
-use crate::cause::{Evidence, Finding, Kind, Responsible, What};
+use crate::cause::{self, Confidence, Evidence, Finding, Kind, Responsible, What};
 use crate::flow::Flow;
 use crate::health::{Check, Effect, Entry, Events, Outcome, Watch};
 use crate::http::{Exchange, Request, Response};
@@ -20,6 +20,10 @@ const CHECKS_MAX: usize = 1 << 17;
 /// The whole connection, in place of a request's position on it.
 const ALONE: u32 = u32::MAX;
 
+/// Causes that leave open whether the load balancer's own timer or its client ended the wait. A
+/// check has no client: it was the timer.
+const UNSURE_WHO: [&str; 3] = ["client-abort", "lb-cut", "inconclusive"];
+
 /// The checks of a run.
 pub(super) struct Checks {
     recogniser: Recogniser,
@@ -29,12 +33,19 @@ pub(super) struct Checks {
 
 /// Which connections and exchanges are checks.
 struct Known {
-    /// Outcomes by flow and position of the request on it.
-    outcomes: HashMap<(u64, u32), Option<Outcome>>,
+    /// By flow and position of the request on it.
+    outcomes: HashMap<(u64, u32), Found>,
     /// Checks that are not among them.
     lost: u64,
     /// Collect whose checks flows carry.
     probes: bool,
+}
+
+/// What a check found out.
+struct Found {
+    outcome: Option<Outcome>,
+    confidence: Confidence,
+    note: Box<str>,
 }
 
 /// Passes on what health has to tell.
@@ -67,7 +78,9 @@ impl Known {
             }
             if self.outcomes.len() < CHECKS_MAX {
                 let ordinal = if told.alone { ALONE } else { told.ordinal };
-                self.outcomes.insert((told.flow, ordinal), told.outcome);
+                let (outcome, confidence) = (told.outcome, told.confidence);
+                let found = Found { outcome, confidence, note: told.note.into() };
+                self.outcomes.insert((told.flow, ordinal), found);
             } else {
                 self.lost += 1;
             }
@@ -113,11 +126,21 @@ impl Checks {
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         let outcomes = &self.known.outcomes;
         let alone = outcomes.get(&(finding.flow, ALONE));
-        let Some(outcome) = alone.or_else(|| outcomes.get(&(finding.flow, ordinal))) else {
+        let Some(found) = alone.or_else(|| outcomes.get(&(finding.flow, ordinal))) else {
             return true;
         };
         finding.kind = Kind::HealthCheck;
-        outcome.is_none_or(|outcome| outcome.effect() == Effect::Fail)
+        let Some(outcome) = found.outcome else { return true };
+        if outcome == Outcome::Timeout
+            && UNSURE_WHO.contains(&finding.cause.id)
+            && let Some(cause) = cause::by_id("response-timeout")
+        {
+            finding.cause = cause;
+            finding.responsible = cause.responsible;
+            finding.confidence = found.confidence;
+            finding.summary = found.note.to_string();
+        }
+        outcome.effect() == Effect::Fail
     }
 
     /// The captures are read: settles what is left and gives out the health of targets.
@@ -126,12 +149,9 @@ impl Checks {
         recogniser.finish(&mut |check| known.take(watch, check, report, listener));
         let mut findings = std::mem::take(&mut report.findings);
         findings.retain_mut(|finding| {
-            let before = finding.kind;
+            report.summary.uncount(finding);
             let keep = self.settle(finding);
-            if before != finding.kind || !keep {
-                report.summary.uncount(finding, before);
-            }
-            if keep && before != finding.kind {
+            if keep {
                 report.summary.count(finding);
             }
             keep
