@@ -12,7 +12,7 @@ macro_rules! evidence {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         #[repr(u8)]
-        pub enum Evidence { $($(#[$doc])* $variant,)+ }
+        pub enum Evidence { $(#[doc = $words] #[doc = ""] $(#[$doc])* $variant,)+ }
 
         impl Evidence {
             /// Every piece of evidence.
@@ -147,6 +147,11 @@ impl EvidenceSet {
     /// Adds `evidence` if it `holds`.
     pub(super) fn set(&mut self, evidence: Evidence, holds: bool) {
         self.0 |= u64::from(holds) << evidence as u8;
+    }
+
+    /// Takes `evidence` out.
+    pub(super) fn unset(&mut self, evidence: Evidence) {
+        self.0 &= !(1 << evidence as u8);
     }
 
     /// Whether `evidence` is among it.

@@ -6,17 +6,25 @@
 //! catalogue   the known probers, from data files
 //! ```
 
+#[cfg(test)]
+mod cases;
 mod catalogue;
 mod evidence;
 mod facts;
 mod file;
+mod group;
 mod head;
 mod opening;
 mod pattern;
 mod period;
 mod prober;
+mod recognise;
+mod rule;
 mod sighting;
+mod source;
 mod tap;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use catalogue::Catalogue;
@@ -27,6 +35,7 @@ pub use facts::{
 };
 pub use file::FileError;
 pub use prober::{Basis, Class, Close, Defaults, Keeps, Prober, Timer};
+pub use recognise::{Recogniser, Unweighed};
 pub use sighting::{ANSWER_KEPT, Marks, OPENING_KEPT, Scope, Shape, Sighting};
 pub use tap::Habit;
 pub(crate) use tap::{Sightings, Tap, Watch};
