@@ -6,6 +6,7 @@
 use super::outcome::Outcome;
 use super::state::{Change, Machine, Result, State, Thresholds, Whole};
 use super::target::Check;
+use crate::flow::Vantage;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -48,10 +49,21 @@ pub(super) struct NodeProgress {
     gaps: VecDeque<i64>,
 }
 
+/// Usual intervals without a check after which the state is not known any more: two thresholds of
+/// failures may have gone by unseen.
+const PAUSE: f64 = 2.5;
 /// Intervals between checks that are kept to tell the usual one.
 const GAPS_MAX: usize = 31;
 
 impl NodeProgress {
+    fn change(&mut self, change: &Change, lost: &mut u64) {
+        if self.changes.len() < CHANGES_MAX {
+            self.changes.push(change.clone());
+        } else {
+            *lost += 1;
+        }
+    }
+
     /// Usual nanoseconds between two checks: the median, once there are two intervals.
     pub(super) fn interval(&self) -> Option<i64> {
         let mut gaps: Vec<i64> = self.gaps.iter().copied().collect();
@@ -76,11 +88,17 @@ impl Progress {
             last: check.began,
             gaps: VecDeque::new(),
         });
+        let mut missed = None;
         if node.checks > 0 {
+            let gap = check.began.nanos_since(node.last);
+            // At the prober a pause is its own; elsewhere checks may have been lost on the way.
+            let lost = check.vantage != Vantage::Client
+                && node.interval().is_some_and(|usual| gap as f64 > usual as f64 * PAUSE);
+            missed = if lost { node.machine.forget(check.frame) } else { None };
             if node.gaps.len() == GAPS_MAX {
                 node.gaps.pop_front();
             }
-            node.gaps.push_back(check.began.nanos_since(node.last));
+            node.gaps.push_back(gap);
         }
         node.last = check.began;
         node.checks += 1;
@@ -94,6 +112,10 @@ impl Progress {
         if node.checks == 1 {
             node.changes.push(opening.clone());
         }
+        if let Some(change) = missed {
+            node.change(&change, &mut self.changes_lost);
+            self.look(&change);
+        }
         if !began {
             self.look(&opening);
             if self.changes.is_empty() {
@@ -104,11 +126,7 @@ impl Progress {
             Result { outcome: check.outcome, confidence: check.confidence, mark: check.decisive };
         let node = self.nodes.get_mut(&check.source.ip).expect("inserted above");
         if let Some(change) = node.machine.feed(&result) {
-            if node.changes.len() < CHANGES_MAX {
-                node.changes.push(change.clone());
-            } else {
-                self.changes_lost += 1;
-            }
+            node.change(&change, &mut self.changes_lost);
             self.look(&change);
         }
     }
@@ -290,6 +308,22 @@ mod tests {
         assert_eq!(series.by_outcome[&Outcome::Refused], 2);
         series.add(check(5, 1, '+'), RULES, |_| true);
         assert_eq!(series.disordered, 1);
+    }
+
+    #[test]
+    fn a_long_pause_makes_the_state_unknown_unless_it_is_the_probers_own() {
+        let at = [10, 20, 30, 70, 80];
+        let mut seen = Vec::new();
+        for vantage in [Vantage::Unknown, Vantage::Client] {
+            let mut series = Series::default();
+            for second in at {
+                let check = Check { vantage, ..check(second, 1, '+') };
+                series.add(check, RULES, |_| false);
+            }
+            seen.push(states(&series));
+        }
+        let paused = [(10, "unknown"), (20, "healthy"), (70, "unknown"), (80, "healthy")];
+        assert_eq!(seen, [paused.to_vec(), paused[..2].to_vec()]);
     }
 
     #[test]

@@ -165,6 +165,17 @@ impl Machine {
         (self.passes, self.failures)
     }
 
+    /// Checks were missing for so long that it may have changed: its state is not known any more.
+    pub fn forget(&mut self, mark: Mark) -> Option<Change> {
+        (self.passes, self.failures) = (0, 0);
+        if !self.state.is_decided() {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.state, State::Unknown);
+        let confidence = Confidence::Likely;
+        Some(Change { mark, from, state: State::Unknown, outcome: None, confidence })
+    }
+
     /// Takes in the next result.
     pub fn feed(&mut self, result: &Result) -> Option<Change> {
         let outcome = match result.outcome {
@@ -323,6 +334,16 @@ mod tests {
         changes(&mut machine, "+?RR");
         let back = results("+++").iter().find_map(|result| machine.feed(result)).unwrap();
         assert_eq!(back.confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn after_a_pause_the_state_is_not_known() {
+        let mut machine = Machine::new(AWS, true);
+        changes(&mut machine, "++");
+        let forgotten = machine.forget(Mark::default()).unwrap();
+        assert_eq!((forgotten.from, forgotten.state), (State::Healthy, State::Unknown));
+        assert_eq!(changes(&mut machine, "+++"), [(3, "healthy")], "by the threshold, not by one");
+        assert_eq!(Machine::new(AWS, true).forget(Mark::default()), None);
     }
 
     #[test]

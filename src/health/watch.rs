@@ -472,7 +472,8 @@ impl Checker {
     /// Whether its load balancer also tests connections without data.
     fn tests_connections(&self) -> bool {
         let prober = self.verdict.prober_id().and_then(vendor::of_prober);
-        self.settings.vendor.or(prober).is_none_or(|vendor| matches!(vendor.id, "nlb" | "clb"))
+        let vendor = self.settings.vendor.or(prober);
+        balances(&self.verdict) && vendor.is_none_or(|vendor| matches!(vendor.id, "nlb" | "clb"))
     }
 
     /// Learns what the check shows of the settings.

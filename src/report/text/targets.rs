@@ -330,7 +330,7 @@ fn timeline(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<(
         if entries.len() > STATES_MAX && n >= head && n < entries.len() - head {
             continue;
         }
-        page.field(label, &state(entry, target, several, names))?;
+        page.field(label, &state(entry, target, n == 0, several, names))?;
         label = "";
     }
     let undecided = entries.len() == 1 && entries[0].state == State::Unknown;
@@ -362,7 +362,7 @@ fn leaning(target: &Target) -> Option<String> {
     }
 }
 
-fn state(entry: &Entry, target: &Target, several: bool, names: &Names) -> String {
+fn state(entry: &Entry, target: &Target, first: bool, several: bool, names: &Names) -> String {
     let reason = entry.reason.map_or(String::new(), |reason| format!(", {reason}"));
     let sure = match entry.confidence {
         Confidence::Certain => String::new(),
@@ -374,7 +374,8 @@ fn state(entry: &Entry, target: &Target, several: bool, names: &Names) -> String
     };
     let note = if entry.note.is_empty() { String::new() } else { format!(": {}", entry.note) };
     let state = match entry.state {
-        State::Unknown => "not known at first",
+        State::Unknown if first => "not known at first",
+        State::Unknown => "not known any more: checks were missing before",
         state => state.id(),
     };
     let (time, frame) = (words::time(entry.mark.at), names.frame(entry.mark.frame));
