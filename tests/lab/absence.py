@@ -87,7 +87,7 @@ class Command(Prober):
                               check=False)
         outcome = self.codes[done.returncode] or self.lab.spoils or "hc-refused"
         code = done.stdout.strip()
-        self.note(began, time.monotonic() - clock, ("127.0.0.1", None), outcome, int(code) if code.isdigit() else None)
+        self.note(began, time.monotonic() - clock, ("127.0.0.1", None), outcome, int(code) if code.isdigit() and int(code) else None)
         self.checks[-1]["log"] = f"{self.name}: exit code {done.returncode}"
 
 
