@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test lab build-deps test-deps rust install
+.PHONY: demo test lab build-deps test-deps lab-deps rust install
 
 DEMO := captures/demo/nginx-demo-lb.pcap
 LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
@@ -22,11 +22,12 @@ demo: build-deps
 test: test-deps
 	cargo test --locked --no-fail-fast
 
-lab: test-deps
+lab: lab-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make lab needs root for its network namespaces: sudo make lab" >&2; exit 1; fi
 	rm -rf '$(LAB_OUT)'
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health logs -- --nocapture
 
 install: build-deps
 	cargo install --locked --path .
@@ -66,3 +67,6 @@ build-deps: rust
 
 test-deps: build-deps
 	@$(call install_missing,tshark:tshark tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables sysctl:procps openssl:openssl python3:python3)
+
+lab-deps: test-deps
+	@$(call install_missing,apache2:apache2-bin curl:curl wget:wget nc:netcat-openbsd)

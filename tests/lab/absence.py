@@ -3,6 +3,7 @@
 import subprocess
 import time
 
+from bystanders import Caller
 from health import ALB, DIRECT, visitors
 from probing import Group, fleet, play
 from prober import Prober, Settings
@@ -15,6 +16,13 @@ ONLY_THE_BALANCER = {"lb": f"(tcp or icmp) and (host {NODES[0]} or host {NODES[1
 def expect(lab, balancer, target):
     """What a search for the expected target should find out in each capture."""
     lab.notes["expect"] = {"target": f"{TARGET}:{PORT}", "found": {"lb": balancer, "target": target}}
+
+
+def ask(path):
+    """A colleague's curl from the office."""
+    caller = Caller(OFFICE)
+    caller.ask("GET", path, "User-Agent: curl/7.88.1", "Accept: */*")
+    caller.close()
 
 
 def no_egress(lab):
@@ -42,8 +50,7 @@ def no_egress_others(lab):
     group = fleet(lab, ALB, Settings("alb"), NODES[:2]).start()
     for pause in (0.7, 2.4, 0.3, 3.1, 0.9):
         time.sleep(pause)
-        subprocess.run(["curl", "-s", "-o", "/dev/null", "--interface", OFFICE, f"http://{TARGET}:{PORT}/health"],
-                       check=True, timeout=5)
+        ask("/health")
     group.stop()
 
 
@@ -56,8 +63,7 @@ def no_ingress(lab):
     group = fleet(lab, ALB, Settings("alb"), NODES[:2]).start()
     for pause in (0.9, 1.7, 0.4):
         time.sleep(pause)
-        subprocess.run(["curl", "-s", "-o", "/dev/null", "--interface", OFFICE, f"http://{TARGET}:{PORT}/"],
-                       check=True, timeout=5)
+        ask("/")
     group.stop()
 
 
@@ -87,7 +93,8 @@ class Command(Prober):
                               check=False)
         outcome = self.codes[done.returncode] or self.lab.spoils or "hc-refused"
         code = done.stdout.strip()
-        self.note(began, time.monotonic() - clock, ("127.0.0.1", None), outcome, int(code) if code.isdigit() and int(code) else None)
+        status = int(code) if code.isdigit() and int(code) else None
+        self.note(began, time.monotonic() - clock, ("127.0.0.1", None), outcome, status)
         self.checks[-1]["log"] = f"{self.name}: exit code {done.returncode}"
 
 
@@ -99,7 +106,7 @@ WGET = (["wget", "--spider", "-q", "-t", "1", "-T", "0.3", URL],
 NC = (["nc", "-z", "-w", "1", "127.0.0.1", str(PORT)], {0: "hc-pass", 1: "hc-refused"})
 
 
-@scenario("container", more=NODES[1:2], capture={"interface": "any"}, **DIRECT)
+@scenario("container", needs=("curl", "wget", "nc"), more=NODES[1:2], capture={"interface": "any"}, **DIRECT)
 def container(lab):
     """Checks from inside the target's host, by curl, wget and nc over its loopback, beside those of ALB nodes; the
     target's capture is of all interfaces."""

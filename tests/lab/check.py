@@ -15,7 +15,8 @@ import sys
 import check_probers
 
 FIELDS = ["frame.number", "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "tcp.srcport", "tcp.dstport",
-          "ip.ttl", "tcp.flags", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type", "tcp.payload"]
+          "ip.ttl", "tcp.flags", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type",
+          "tcp.payload"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 HELLO, ALERT = b"\x16", b"\x15"
 

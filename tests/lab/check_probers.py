@@ -52,7 +52,8 @@ def check(truth, side, path, segments):
             if outcome is None:
                 if found.sent:
                     wrong.append(f"{where}: packets, but no outcome")
-            elif not any(found.fits(one, row["status"]) for one in (outcome if isinstance(outcome, list) else [outcome])):
+            elif not any(found.fits(one, row["status"])
+                         for one in (outcome if isinstance(outcome, list) else [outcome])):
                 wrong.append(f"{where}: does not look like {outcome}: {row['log']}")
     nodes = {node for group in truth.get("probers", []) for node in group["nodes"]}
     if not truth["requests"] and not truth["connections"]:

@@ -89,7 +89,7 @@ def chosen(args):
     if only and only - SCENARIOS.keys():
         sys.exit(f"unknown scenario: {', '.join(sorted(only - SCENARIOS.keys()))}")
     wanted = set(args.proxy.split(",")) if args.proxy else {"nginx", "haproxy", "direct"} | (
-        set() if args.quick else {"apache", "envoy"})
+        set() if args.quick else {"apache"} | ({"envoy"} if shutil.which("envoy") else set()))
     pairs = []
     for plan in SCENARIOS.values():
         if only and plan.name not in only or args.quick and not plan.quick:
@@ -137,6 +137,8 @@ def main():
     pairs = chosen(args)
     lacks = missing() + [f"the server {name} ({PROXIES[name].binary}); choose others with --proxy"
                          for name in sorted({proxy for _, proxy in pairs}) if not shutil.which(PROXIES[name].binary)]
+    needed = {tool for name, _ in pairs for tool in SCENARIOS[name].needs}
+    lacks += [f"the program {tool}" for tool in sorted(needed) if not shutil.which(tool)]
     if lacks:
         print("the lab cannot run here; it lacks:\n  " + "\n  ".join(lacks), file=sys.stderr)
         return 2

@@ -108,6 +108,7 @@ class Prober:
         self.settings, self.node, self.server, self.first = settings, node, server, first
         self.checks, self.transitions = [], []
         self.health = Health(settings)
+        self.deadline = 0.0  # when the newest check is or was given up, on the monotonic clock
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.context = None
@@ -137,12 +138,13 @@ class Prober:
     def check(self):
         """Make one check and take down what it came to."""
         began, clock = time.time(), time.monotonic()
+        self.deadline = clock + self.settings.timeout
         sock = socket.socket()
         try:
             sock.bind((self.node, 0))
             source, status, outcome = sock.getsockname(), None, "hc-pass"
             try:
-                status = self.probe(sock, clock + self.settings.timeout)
+                status = self.probe(sock, self.deadline)
             except Failed as failure:
                 outcome, *rest = failure.args
                 status = rest[0] if rest else None

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 
+from bystanders import Caller
 from client import Client, together
 from health import ALB, DIRECT
 from probing import fleet
@@ -65,7 +66,7 @@ def visit(lab, node, offset):
     client.close()
 
 
-@scenario("nginx-record", more=(NODES[1], OFFICE), **DIRECT)
+@scenario("nginx-record", needs=("nginx",), more=(NODES[1], OFFICE), **DIRECT)
 def nginx_record(lab):
     """nginx as the target logs of each request what its own variables say: checks of ALB nodes, requests of users
     which the nodes forward on kept connections, and a colleague's curl."""
@@ -81,8 +82,9 @@ def nginx_record(lab):
         group = fleet(lab, ALB, Settings("alb", port=FRONT, interval=1.0), NODES[:2], (TARGET, FRONT)).start()
         for offset in (0, 6):
             together([lambda node=node: visit(lab, node, offset) for node in NODES[:2]])
-        subprocess.run(["curl", "-s", "-o", "/dev/null", "--interface", OFFICE, f"http://{TARGET}:{FRONT}/health"],
-                       check=True, timeout=5)
+        caller = Caller(OFFICE, FRONT)
+        caller.ask("GET", "/health", "User-Agent: curl/7.88.1", "Accept: */*", host=f"{TARGET}:{FRONT}")
+        caller.close()
         time.sleep(1.0)
         group.stop()
         time.sleep(0.3)

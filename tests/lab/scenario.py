@@ -34,6 +34,7 @@ class Scenario:
         self.port_range = options.pop("port_range", None)
         self.delay = options.pop("delay", 0.025)
         self.more = options.pop("more", ())
+        self.needs = options.pop("needs", ())
         self.capture = options.pop("capture", None)
         if options:
             raise TypeError(f"unknown scenario options {options}")

@@ -1,7 +1,8 @@
 """Real health checkers, and how their own word on each check is got.
 
 HAProxy logs a check only when it changes something, so its statistics are read all the time: each time a check
-stops to be in progress there is one more result.  Its server is in maintenance until we watch.  Envoy writes an event for each check.
+stops to be in progress there is one more result.  Its server is in maintenance until we watch.  Envoy writes an
+event for each check.
 """
 
 import datetime
@@ -23,7 +24,7 @@ HAPROXY = {"L4OK": "hc-pass", "L6OK": "hc-pass", "L7OK": "hc-pass", "L4CON": "hc
 class Watched:
     """What probers have in common whose checks somebody else makes: one node, results as they come."""
 
-    late = None
+    late, deadline = None, 0.0
 
     def __init__(self):
         self.node, self.checks, self.transitions = LB, [], []
