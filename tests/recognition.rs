@@ -7,10 +7,11 @@
 
 mod support;
 
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use support::lab::{runs, shipped};
+use support::lab::{Run, runs, shipped};
 use support::say;
 use why502::capture::Timeline;
 use why502::cause::{Confidence, Finding};
@@ -124,6 +125,58 @@ fn haproxys_checks_are_recognised_and_users_requests_are_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Every check that a truth file lists has been recognised, and nothing else.
+fn judge(run: &Run, vantage: &str, capture: &Path) -> Vec<String> {
+    let checks = recognise(capture);
+    let mut wrong = Vec::new();
+    let mut listed = BTreeSet::new();
+    for prober in run.truth["probers"].as_array().unwrap() {
+        let ids: Vec<&str> =
+            prober["prober"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let (mut missed, mut unsure, mut misnamed, mut of) = (0, 0, 0, 0);
+        for check in prober["checks"].as_array().unwrap() {
+            let port = check["source"]["port"].as_u64();
+            let Some(port) = port.filter(|_| !check["outcome"][vantage].is_null()) else {
+                continue;
+            };
+            let ip = check["source"]["ip"].as_str().unwrap();
+            let source = (ip.to_owned(), port as u16);
+            let at = check["time"].as_f64().unwrap();
+            let found = checks.found.iter().find(|one| {
+                let socket = one.sighting.source.socket();
+                let began = one.sighting.began().0 as f64 / 1e9;
+                (socket.ip().to_string(), socket.port()) == source && (began - at).abs() < 5.0
+            });
+            of += 1;
+            listed.insert(source);
+            match found {
+                None => missed += 1,
+                Some(one) => {
+                    unsure += u64::from(one.verdict.confidence == Confidence::Possible);
+                    let id = one.verdict.prober_id().unwrap_or("tcp");
+                    let unnamed = one.verdict.prober.is_none();
+                    misnamed += u64::from(!ids.contains(&id) && !(unnamed && ids == ["tls"]));
+                }
+            }
+        }
+        if missed + unsure + misnamed > 0 {
+            wrong.push(format!(
+                "{} {vantage}: {ids:?} {missed} missed, {unsure} unsure, {misnamed} misnamed of {of}",
+                run.name
+            ));
+        }
+    }
+    let keepalive = |one: &&Recognised| one.sighting.ordinal <= 1;
+    for one in checks.found.iter().filter(keepalive) {
+        let socket = one.sighting.source.socket();
+        let known = listed.contains(&(socket.ip().to_string(), socket.port()));
+        if !known && one.verdict.confidence > Confidence::Possible {
+            wrong.push(format!("{} {vantage}: {socket} {}", run.name, one.verdict.confidence.id()));
+        }
+    }
+    wrong
+}
+
 #[test]
 fn what_other_captures_hold_is_shown() {
     let Some(folder) = std::env::var_os("WHY502_CAPTURES") else { return };
@@ -134,6 +187,15 @@ fn what_other_captures_hold_is_shown() {
         say(&format!("{}: {} flows\n", capture.display(), checks.flows.len()));
         for line in table(&checks.found) {
             say(&format!("    {line}\n"));
+        }
+    }
+    for run in runs(Path::new(&folder)) {
+        if run.truth["probers"].is_array() {
+            for (vantage, capture) in [("lb", &run.lb), ("target", &run.target)] {
+                judge(&run, vantage, capture)
+                    .iter()
+                    .for_each(|line| say(&format!("WRONG {line}\n")));
+            }
         }
     }
 }

@@ -73,6 +73,8 @@ evidence! {
     TargetSweep = "target-sweep", 8, "the same from this source at other targets";
     /// Three sources and more.
     Fleet = "fleet", 8, "the same from other sources";
+    /// Connections without data beside checks, such as an NLB's TLS listener makes.
+    KnownChecker = "known-checker", 18, "from a source that checks this target";
     /// Connection attempts that fail in a strict rhythm.
     RefusedPeriodic = "refused-periodic", 6, "attempts that fail in a regular rhythm";
     /// x-envoy-upstream-healthchecked-cluster.

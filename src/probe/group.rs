@@ -27,6 +27,8 @@ const POSSIBLE_ONLY: i32 = LIKELY - 1;
 const LIKELY_ONLY: i32 = CERTAIN - 1;
 /// Times a check took that are remembered.
 const DURATIONS: usize = 16;
+/// Bytes by which signatures of one key differ in length.
+const SIGNATURE: u64 = 8;
 /// Same requests and connections that say something.
 const FIVE: u32 = 5;
 
@@ -45,6 +47,8 @@ pub(super) struct Around {
     pub(super) sources: usize,
     /// Ports of its target's host that refused its source.
     pub(super) refused: usize,
+    /// Its source checks this target in other ways, too.
+    pub(super) checks: bool,
 }
 
 /// Where a group stands.
@@ -148,7 +152,7 @@ impl Group {
         self.same_request += u32::from(digest == self.digest);
         self.same_answer += u32::from(match sighting.on() {
             On::Http => (answer.0, answer.1) == (self.answer.0, self.answer.1),
-            _ => answer.2 == self.answer.2,
+            _ => answer.2[1].abs_diff(self.answer.2[1]) <= SIGNATURE,
         });
         self.kept += u32::from(sighting.scope == Scope::Exchange);
         for evidence in sighting.evidence().iter() {
@@ -179,9 +183,15 @@ impl Group {
         }
     }
 
-    /// What it amounts to.
-    pub(super) fn judge(&self, catalogue: &Catalogue, source: u128, around: Around) -> Judgement {
-        let (mut evidence, period) = self.gather(around);
+    /// What it amounts to. `failed` are the times of failed attempts that may belong to it.
+    pub(super) fn judge(
+        &self,
+        catalogue: &Catalogue,
+        source: u128,
+        around: Around,
+        failed: &[i64],
+    ) -> Judgement {
+        let (mut evidence, period) = self.gather(around, failed);
         let holds = |number: &&u16| {
             let rule = &catalogue.rules[usize::from(**number)];
             let ends = |ends: &Ends| 2 * u32::from(self.ends[*ends as usize]) > self.members;
@@ -240,7 +250,7 @@ impl Group {
     }
 
     /// What most members have, and what only a group can have.
-    fn gather(&self, around: Around) -> (EvidenceSet, Option<f64>) {
+    fn gather(&self, around: Around, failed: &[i64]) -> (EvidenceSet, Option<f64>) {
         let mut found = EvidenceSet::default();
         let looked_at = self.members.min(ARRIVALS_MAX as u32);
         for evidence in Evidence::ALL {
@@ -262,6 +272,11 @@ impl Group {
         found.set(Evidence::TargetSweep, around.targets >= 3);
         found.set(Evidence::Fleet, around.sources >= 3 && !around.users);
         found.set(Evidence::PortSweep, around.refused >= 5);
+        let bare = self.on == Some(On::Bare) && !self.attempts;
+        found.set(
+            Evidence::KnownChecker,
+            bare && around.checks && found.has(Evidence::ClosedAtOnce),
+        );
         if let Some(wait) = median(self.waits.clone())
             && wait >= 1.0
             && self.waits.len() >= GROUP as usize
@@ -272,7 +287,11 @@ impl Group {
             found.unset(Evidence::IdleBeforeClose);
         }
         let took = median(self.durations.clone()).unwrap_or_default();
-        let rhythm = rhythm(&self.arrivals, took);
+        let rhythm = rhythm(&self.arrivals, took).or_else(|| {
+            let mut all = [&self.arrivals, failed].concat();
+            all.sort_unstable();
+            rhythm(&all, took).filter(|_| !failed.is_empty())
+        });
         if let Some(rhythm) = rhythm {
             found.set(Evidence::Periodic, true);
             found.set(Evidence::PeriodicLong, rhythm.strength >= Strength::Moderate);

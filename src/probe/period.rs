@@ -23,8 +23,8 @@ const LAG_FITTING: f64 = 0.85;
 /// Shortest and longest period of a check, seconds.
 const PERIODS: std::ops::RangeInclusive<f64> = 0.2..=900.0;
 /// Periods that people configure, seconds.
-const ROUND: [f64; 14] =
-    [1.0, 2.0, 3.0, 5.0, 6.0, 9.0, 10.0, 15.0, 20.0, 30.0, 35.0, 60.0, 120.0, 300.0];
+const ROUND: [f64; 15] =
+    [0.5, 1.0, 2.0, 3.0, 5.0, 6.0, 9.0, 10.0, 15.0, 20.0, 30.0, 35.0, 60.0, 120.0, 300.0];
 /// What a round period may be off, as a share of it.
 const ROUND_WITHIN: f64 = 0.02;
 

@@ -43,6 +43,9 @@ struct Key {
     asked: u64,
 }
 
+/// [`Key::on`] of failed attempts, of which nothing else is known.
+const ATTEMPTS: u8 = 4;
+
 /// One source and one target.
 type Pair = (TunnelId, u128, Endpoint);
 
@@ -121,9 +124,11 @@ impl Recogniser {
             if sighting.shape == Shape::Refused {
                 self.refused.add(host, u64::from(sighting.target.port));
             }
-            if let Some(key) = self.host_of(&sighting) {
-                return self.adopt(&key, sighting, out);
-            }
+        }
+        if (attempt || is_stalled(&sighting))
+            && let Some(key) = self.host_of(&sighting)
+        {
+            return self.adopt(&key, sighting, out);
         }
         let (key, checker, asks) = self.key(&sighting, attempt);
         if !self.groups.contains_key(&key) && !self.open_group(key, checker, asks, attempt, out) {
@@ -187,7 +192,7 @@ impl Recogniser {
                 let asked = hash((start, proxied));
                 (3, asked, asked, 0)
             }
-            _ if attempt => (4, 0, 0, 0),
+            _ if attempt => (ATTEMPTS, 0, 0, 0),
             // Whether FIN or RST ends it is chance.
             _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => (5, 0, 0, 0),
             _ => (6, sighting.shape as u64, sighting.shape as u64, 0),
@@ -239,13 +244,19 @@ impl Recogniser {
             targets: self.targets.count(group.asks.1),
             sources: self.sources.count(checker),
             refused: self.refused.count(hash((key.source, key.target.ip, "refused"))),
+            checks: self.pairs.contains_key(&(key.tunnel, key.source, key.target)),
         }
     }
 
     fn judge(&self, key: &Key, sighting: &Sighting) -> Option<Judgement> {
         let group = self.groups.get(key)?;
         let around = self.around(key, group, sighting);
-        Some(group.judge(&self.catalogue, key.source, around))
+        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
+        let failed: Vec<i64> = attempts
+            .filter(|attempts| !attempts.held.is_empty() && !group.attempts)
+            .map(|attempts| attempts.held.iter().map(|held| held.began().0).collect())
+            .unwrap_or_default();
+        Some(group.judge(&self.catalogue, key.source, around, &failed))
     }
 
     /// A group that is given out has grown: its verdict may be better now.
@@ -310,7 +321,7 @@ impl Recogniser {
     fn settle(&mut self, key: Key, out: &mut impl FnMut(Recognised)) {
         let pair = (key.tunnel, key.source, key.target);
         self.pairs.entry(pair).or_default().push(key);
-        let attempts = Key { on: 4, asked: 0, ..key };
+        let attempts = Key { on: ATTEMPTS, asked: 0, ..key };
         let Some(group) = self.groups.get_mut(&attempts) else { return };
         let held = std::mem::take(&mut group.held);
         self.held -= held.len();
@@ -347,7 +358,7 @@ impl Recogniser {
     fn is_crowded(&self, key: &Key, at: i64) -> bool {
         let group = self.groups.get(key);
         let period = group.and_then(|group| group.verdict.as_ref()?.period).unwrap_or(0.0);
-        let attempts = self.groups.get(&Key { on: 4, asked: 0, ..*key });
+        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
         attempts.is_some_and(|attempts| {
             let near = |other: &&Sighting| {
                 let apart = other.began().0.abs_diff(at) as f64 / 1e9;
@@ -414,7 +425,12 @@ impl Recogniser {
 
 /// A connection attempt that failed.
 fn is_attempt(sighting: &Sighting) -> bool {
-    matches!(sighting.shape, Shape::Refused | Shape::Unanswered)
+    matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
+}
+
+/// A TLS handshake that got no answer.
+fn is_stalled(sighting: &Sighting) -> bool {
+    sighting.on() == On::Tls && sighting.payload[1] == 0
 }
 
 fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {
