@@ -96,7 +96,7 @@ pub struct Input {
     /// lb-type = "alb"
     /// targets = ["10.0.2.9:8080"]
     /// interval = 10
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, verbatim_doc_comment, hide_short_help = true)]
     pub config: Option<PathBuf>,
     /// UDP ports that carry VXLAN, besides 4789
     #[arg(long, value_name = "PORT", value_delimiter = ',')]

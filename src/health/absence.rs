@@ -16,6 +16,11 @@ pub(super) const SILENT: f64 = 3.0;
 /// Interval where neither the user, the vendor nor the packets say one: that of AWS.
 pub(super) const USUAL_INTERVAL: i64 = 30 * SECOND;
 
+/// Attempts to connect without answer from which they are no accident.
+const ATTEMPTS: u64 = 2;
+/// Sources that a text names.
+const SOURCES_MAX: usize = 4;
+
 /// What is known of an expected target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
@@ -72,10 +77,16 @@ impl Expected<'_> {
         if self.span.is_none() {
             return Absence {
                 id: "nothing-captured",
-                text: format!("the capture is empty, so that it shows no check of {at} either"),
-                steps: vec![
-                    "Capture again, without a filter, on the interface that has the target's address".into(),
-                ],
+                text: format!(
+                    "no health check of {at} arrived, nor anything else: the capture is empty"
+                ),
+                steps: [
+                    "Is this the right interface and filter? Capture without a filter: does anything arrive?"
+                        .to_owned(),
+                ]
+                .into_iter()
+                .chain(self.path(false))
+                .collect(),
                 mark: None,
             };
         }
@@ -178,30 +189,45 @@ impl Expected<'_> {
         all.filter(|seen| seen.opened == Opened::Accepted).max_by_key(|seen| seen.first.at).copied()
     }
 
+    /// Sources that get no answer at all, whatever others get.
     fn unanswered(&self, checked: Endpoint) -> Option<Absence> {
-        let (mut first, mut count) = (None, 0_u64);
+        let mut sources: BTreeMap<u128, (u64, bool)> = BTreeMap::new();
+        let (mut first, mut others) = (None, false);
         for seen in self.traffic.to(checked) {
+            let (unanswered, answered) = sources.entry(seen.client).or_default();
             match seen.opened {
-                Opened::Unanswered => {
-                    first = first.or(Some(*seen));
-                    count += 1;
-                }
-                Opened::Accepted | Opened::Refused => return None,
+                Opened::Unanswered => *unanswered += 1,
+                Opened::Accepted | Opened::Refused => *answered = true,
                 Opened::Unseen => {}
             }
+            others |= seen.opened == Opened::Accepted;
         }
-        let seen = first?;
+        sources.retain(|_, (unanswered, answered)| *unanswered > 0 && !*answered);
+        let count: u64 = sources.values().map(|(unanswered, _)| unanswered).sum();
+        for seen in self.traffic.to(checked).filter(|seen| sources.contains_key(&seen.client)) {
+            first = first.or(Some(*seen));
+        }
+        let seen = first.filter(|_| count >= ATTEMPTS)?;
+        let names: Vec<String> = sources
+            .keys()
+            .take(SOURCES_MAX)
+            .map(|ip| Endpoint { ip: *ip, port: 0 }.addr().to_string())
+            .collect();
+        let more = sources.len().saturating_sub(SOURCES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let from = format!(" of {}{more}", names.join(", "));
+        let but = if others { ", while those of others are accepted" } else { "" };
         let (at, port) = (checked.socket(), self.port);
         let attempts = words::plural(count, "connection attempt");
-        let (id, text, steps) = match seen.vantage {
+        let (id, text, steps) = match self.traffic.vantage(checked) {
             Vantage::Client => (
                 "syn-leaves-unanswered",
-                format!("{attempts} to {at} left the load balancer and nothing came back"),
+                format!("{attempts}{from} to {at} left the load balancer and nothing came back{but}"),
                 self.path(false),
             ),
             Vantage::Server => (
                 "syn-arrives-unanswered",
-                format!("{attempts} arrived at {at} and the host answered none"),
+                format!("{attempts}{from} arrived at {at} and the host answered none{but}"),
                 vec![
                     format!("Firewall of this host, incoming: nft list ruleset or iptables -L -n, TCP {port}"),
                     "Listen queue: ss -ltn (Recv-Q at its Send-Q) and nstat TcpExtListenDrops".into(),
@@ -212,7 +238,7 @@ impl Expected<'_> {
             _ => (
                 "syn-unanswered",
                 format!(
-                    "{attempts} to {at} got no answer; where the capture was taken is not known (--vantage lb or \
+                    "{attempts}{from} to {at} got no answer{but}; where the capture was taken is not known (--vantage lb or \
                      target tells)"
                 ),
                 self.path(false),
@@ -248,7 +274,7 @@ impl Expected<'_> {
             .filter(|port| **port != self.port)
             .map(ToString::to_string)
             .collect();
-        let first = ports.first()?;
+        let Some(first) = ports.first() else { return self.refused_beside(checked) };
         Some(Absence {
             id: "other-port",
             text: format!(
@@ -264,6 +290,38 @@ impl Expected<'_> {
                 "Is the target registered with the port that it serves?".into(),
             ],
             mark: None,
+        })
+    }
+
+    /// Attempts that another port of the same host refuses: checks of the wrong port look so.
+    fn refused_beside(&self, checked: Endpoint) -> Option<Absence> {
+        let mut ports: BTreeMap<u16, (u64, bool, Option<Seen>)> = BTreeMap::new();
+        for (port, seen) in self.traffic.beside(checked) {
+            let (refused, accepted, first) = ports.entry(port).or_default();
+            *refused += u64::from(seen.opened == Opened::Refused);
+            *accepted |= seen.opened == Opened::Accepted;
+            *first = first.or(Some(*seen));
+        }
+        let (port, (count, _, first)) = ports
+            .into_iter()
+            .filter(|(_, (refused, accepted, _))| *refused > ATTEMPTS && !accepted)
+            .max_by_key(|(_, (refused, ..))| *refused)?;
+        Some(Absence {
+            id: "other-port-refused",
+            text: format!(
+                "no health check arrived at {}; {} to port {port} of the same host were refused",
+                checked.socket(),
+                words::plural(count, "connection attempt")
+            ),
+            steps: vec![
+                format!(
+                    "Are these the checks? Then the check's port is {port}, where nothing listens"
+                ),
+                format!(
+                    "Set the check's port to the program's, or let the program listen on {port}"
+                ),
+            ],
+            mark: first.map(|seen| seen.first),
         })
     }
 

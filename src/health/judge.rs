@@ -54,6 +54,8 @@ const NEAR: f64 = 0.1;
 /// A peer is given this long to answer before its silence at the end of a capture says anything,
 /// when no time-out is known.
 const PATIENCE: i64 = 3 * SECOND;
+/// A SYN-ACK later than this answers a repeated SYN, the first was lost (RFC 6298, 2.1).
+const LATE: i64 = SECOND * 9 / 10;
 /// Statuses that probers accept of which nothing is known; most of them do.
 const USUAL: (u16, u16) = (200, 399);
 
@@ -126,6 +128,13 @@ impl Context<'_> {
     fn connect(&self, check: &Sighting) -> Judged {
         let marks = &check.marks;
         let accepted = marks.syn_ack.unwrap_or(marks.first);
+        if check.shape == Shape::HalfOpen
+            && let Some(took) =
+                check.connect_time().filter(|took| *took > self.patience().min(LATE))
+        {
+            let note = format!("the SYN-ACK came after {}, when the prober had given up", s(took));
+            return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), &note);
+        }
         let given = self.settings.protocol.as_ref().is_some_and(|protocol| {
             protocol.origin == Origin::Given && protocol.value != Protocol::Tcp
         });
@@ -476,4 +485,177 @@ fn s(nanos: i64) -> String {
 /// Blind spots that say why an outcome is not known.
 pub fn hides(spots: BlindSpots) -> Option<&'static str> {
     spots.iter().next().map(BlindSpot::meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{Defaults, Estimates, RawGroup, Settings};
+    use super::super::testing::{MS, attempt, closed, mark, sighting, silent};
+    use super::*;
+    use crate::http::{Fault, FaultKind};
+    use crate::probe::{ProxyCommand, ProxyHeader, TlsOpening};
+    use crate::tcp::Side::{Client, Server};
+
+    fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
+        let raw = |key: &str| {
+            let (_, text) = given.iter().find(|(name, _)| *name == key)?;
+            let place = super::super::settings::Place::Flag("--hc");
+            Some(super::super::settings::Raw { text: (*text).to_owned(), place })
+        };
+        let (timeout, matcher, protocol) = (raw("timeout"), raw("matcher"), raw("protocol"));
+        let group = RawGroup { timeout, matcher, protocol, ..RawGroup::default() }.check().unwrap();
+        Settings::new(Some(&group), prober, &Defaults::default(), &Estimates::default())
+    }
+
+    fn judge_as(check: &Sighting, settings: &Settings) -> Judged {
+        let until = Timestamp(1_000 * SECOND);
+        Context { settings, prober: None, until, period: None, talks: false }.judge(check)
+    }
+
+    /// Id and confidence of the outcome, as an Application Load Balancer without known settings.
+    fn alb(check: &Sighting) -> (&'static str, &'static str) {
+        let judged = judge_as(check, &settings("aws-alb", &[]));
+        (judged.outcome.map_or("none", Outcome::id), judged.confidence.id())
+    }
+
+    #[test]
+    fn an_answer_passes_or_not_by_the_matcher() {
+        assert_eq!(alb(&sighting(1, 200)), ("hc-pass", "certain"));
+        assert_eq!(alb(&sighting(1, 404)), ("hc-status-mismatch", "likely"), "may be set to pass");
+        assert_eq!(alb(&sighting(1, 503)), ("hc-status-mismatch", "certain"), "may not");
+        let given = settings("aws-alb", &[("matcher", "200,404")]);
+        let judged = judge_as(&sighting(1, 404), &given);
+        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Certain));
+        let judged = judge_as(&sighting(1, 302), &settings("", &[]));
+        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Likely));
+        let mut redirect = sighting(1, 302);
+        redirect.response.as_mut().unwrap().location = Some("/login".into());
+        let judged = judge_as(&redirect, &settings("aws-alb", &[]));
+        assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
+    }
+
+    #[test]
+    fn connections_that_fail_are_told_apart() {
+        assert_eq!(alb(&attempt(1, Shape::Refused)), ("hc-refused", "certain"));
+        assert_eq!(alb(&attempt(1, Shape::Unanswered)), ("hc-connect-timeout", "certain"));
+        let mut late = attempt(1, Shape::HalfOpen);
+        late.marks.syn_ack = Some(mark(SECOND + 1_100 * MS));
+        assert_eq!(alb(&late).0, "hc-connect-timeout", "the repeated SYN was answered too late");
+        assert_eq!(alb(&attempt(1, Shape::HalfOpen)).0, "hc-pass");
+        let settings = settings("aws-alb", &[]);
+        let until = Timestamp(SECOND + 300 * MS);
+        let context =
+            Context { settings: &settings, prober: None, until, period: None, talks: false };
+        let judged = context.judge(&attempt(1, Shape::Unanswered));
+        assert_eq!(judged.outcome, None, "the capture ends 300 ms after the SYN");
+        let given_up = Context { period: Some(200 * MS), ..context };
+        let judged = given_up.judge(&attempt(1, Shape::Unanswered));
+        assert_eq!(judged.outcome, Some(Outcome::ConnectTimeout), "the next check is due");
+    }
+
+    #[test]
+    fn a_close_by_the_target_and_one_by_the_prober_differ() {
+        use EndingKind::{Fin, Rst};
+        let check = |side, kind, ms| alb(&asked(closed(silent(1), side, kind, ms)));
+        assert_eq!(check(Server, Rst, 20), ("hc-closed", "certain"));
+        assert_eq!(check(Server, Fin, 20), ("hc-closed", "certain"));
+        assert_eq!(check(Client, Fin, 5_000), ("hc-timeout", "certain"));
+        assert_eq!(check(Client, Rst, 5_000), ("hc-timeout", "certain"));
+        assert_eq!(alb(&asked(silent(1))), ("hc-timeout", "likely"), "nobody closed");
+    }
+
+    /// With a request, as that of an answered check.
+    fn asked(mut check: Sighting) -> Sighting {
+        check.request = sighting(1, 200).request;
+        check
+    }
+
+    #[test]
+    fn an_answer_after_the_prober_gave_up_is_too_late() {
+        let mut late = closed(sighting(1, 200), Client, EndingKind::Fin, 1_000);
+        late.marks.response_first = Some(mark(SECOND + 1_500 * MS));
+        let judged = judge_as(&late, &settings("aws-alb", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::Timeout));
+        assert!(judged.note.contains("gave up after 1.00 s; the answer came 1.50 s"), "{judged:?}");
+        let half = closed(sighting(1, 200), Client, EndingKind::Fin, 3);
+        assert_eq!(alb(&half), ("hc-pass", "certain"), "it only says that it asks no more");
+        let slow = settings("aws-alb", &[("timeout", "5ms")]);
+        assert_eq!(judge_as(&sighting(1, 200), &slow).outcome, Some(Outcome::Timeout));
+    }
+
+    #[test]
+    fn a_prober_that_resets_after_the_status_line_is_content() {
+        let mut cut = closed(sighting(1, 200), Client, EndingKind::Rst, 14);
+        cut.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&cut), ("hc-pass", "certain"));
+        let mut crashed = closed(sighting(1, 200), Server, EndingKind::Rst, 14);
+        crashed.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&crashed), ("hc-closed", "possible"));
+        let mut stalled = closed(sighting(1, 200), Client, EndingKind::Fin, 5_000);
+        stalled.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&stalled), ("hc-timeout", "likely"), "at the default time-out of 5 s");
+    }
+
+    #[test]
+    fn bytes_that_are_no_http_are_malformed() {
+        let mut wrong = sighting(1, 200);
+        let response = wrong.response.as_mut().unwrap();
+        response.status = None;
+        response.fault = Some(Fault {
+            mark: mark(SECOND + 12 * MS),
+            offset: 0,
+            kind: FaultKind::NotHttp,
+            sample: "SSH-2.0".into(),
+        });
+        assert_eq!(alb(&wrong), ("hc-malformed", "certain"));
+    }
+
+    #[test]
+    fn a_connection_without_data_is_a_tcp_check_or_a_test() {
+        let fin = closed(attempt(1, Shape::ConnectFin), Client, EndingKind::Fin, 2);
+        let tcp = settings("aws-nlb", &[]);
+        assert_eq!(judge_as(&fin, &tcp).outcome, Some(Outcome::Pass));
+        let http = settings("aws-nlb", &[("protocol", "http")]);
+        assert_eq!(judge_as(&fin, &http).outcome, Some(Outcome::ProbeNoData));
+        let reset = closed(attempt(1, Shape::HandshakeReset), Client, EndingKind::Rst, 2);
+        let judged = judge_as(&reset, &settings("haproxy", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::Pass));
+        assert!(judged.note.contains("never saw"), "{judged:?}");
+        let mut local = closed(attempt(1, Shape::Data), Client, EndingKind::Fin, 2);
+        local.proxy = Some(ProxyHeader { version: 2, command: ProxyCommand::Local });
+        assert_eq!(judge_as(&local, &tcp).outcome, Some(Outcome::Pass));
+    }
+
+    #[test]
+    fn tls_is_judged_by_its_first_answer() {
+        let hello = |answer: Option<u8>, alert| {
+            let mut check = silent(1);
+            check.protocol = http::Protocol::Tls;
+            check.marks.response_first = answer.map(|_| mark(SECOND + 4 * MS));
+            let opening =
+                TlsOpening { hello: true, answer_type: answer, alert, ..TlsOpening::default() };
+            check.tls = Some(Box::new(opening));
+            check
+        };
+        let alert = hello(Some(21), Some((2, 70)));
+        let judged = judge_as(&alert, &settings("aws-nlb", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::TlsFailed));
+        assert!(judged.note.contains("protocol_version"), "{judged:?}");
+        assert_eq!(alb(&hello(Some(22), None)), ("hc-pass", "possible"), "the rest is encrypted");
+        let gone = closed(hello(None, None), Client, EndingKind::Fin, 5_000);
+        assert_eq!(alb(&gone), ("hc-tls-timeout", "certain"));
+        let broken = closed(hello(None, None), Server, EndingKind::Rst, 5);
+        assert_eq!(alb(&broken), ("hc-tls-failed", "certain"));
+    }
+
+    #[test]
+    fn blind_spots_lower_the_confidence_or_hide_the_outcome() {
+        let mut gap = sighting(1, 503);
+        gap.blind_spots.add(BlindSpot::Gap);
+        assert_eq!(alb(&gap), ("hc-status-mismatch", "likely"));
+        let mut hidden = sighting(1, 503);
+        hidden.state = http::State::Unknown;
+        assert_eq!(alb(&hidden).0, "none");
+        assert_eq!(alb(&attempt(1, Shape::Unseen)).0, "none");
+    }
 }

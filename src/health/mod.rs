@@ -23,7 +23,7 @@ pub mod settings;
 pub mod state;
 mod target;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod texts;
 mod traffic;
 mod triage;

@@ -3,6 +3,7 @@
 use super::outcome::Outcome;
 use super::settings::Settings;
 use super::state::{Change, State};
+use super::traffic::Seen;
 use crate::blind::BlindSpots;
 use crate::cause::{Confidence, What};
 use crate::flow::Vantage;
@@ -85,6 +86,48 @@ pub struct Check {
     pub vantage: Vantage,
     /// What could hide another truth.
     pub blind_spots: BlindSpots,
+}
+
+impl Check {
+    /// A connection without data as a connection test.
+    pub(super) fn test(seen: &Seen, target: Endpoint) -> Check {
+        Check {
+            flow: seen.flow,
+            stream: seen.stream,
+            ordinal: 0,
+            alone: true,
+            frame: seen.first,
+            began: seen.first.at,
+            source: Endpoint { ip: seen.client, port: seen.port },
+            target,
+            outcome: Some(Outcome::ProbeNoData),
+            confidence: Confidence::Likely,
+            decisive: seen.answer.unwrap_or(seen.first),
+            what: What::SynAck,
+            note: "a connection without data".to_owned(),
+            status: None,
+            latency: seen.answer.map(|mark| mark.at.nanos_since(seen.first.at)),
+            duration: None,
+            gave_up_after: None,
+            connect: seen.answer.map(|mark| mark.at.nanos_since(seen.first.at)),
+            request: None,
+            request_len: 0,
+            body: None,
+            sent: None,
+            location: None,
+            server: None,
+            content_type: None,
+            answered: 0,
+            accepted: seen.answer,
+            syn: Some(seen.first),
+            tls: false,
+            left_open: None,
+            rtt: None,
+            rtt_variation: None,
+            vantage: seen.vantage,
+            blind_spots: BlindSpots::NONE,
+        }
+    }
 }
 
 /// An entry of a timeline: the state from that frame on.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) const SERVERS_MAX: usize = 8192;
 /// Connections remembered per server, the newest.
 pub(super) const CONNECTIONS_MAX: usize = 2048;
-/// Connections remembered of all servers: with 88 bytes each less than 6 MB.
+/// Connections remembered of all servers: with 104 bytes each less than 7 MB.
 pub(super) const ALL_MAX: usize = 1 << 16;
 
 /// How an attempt to connect ended.
@@ -31,14 +31,20 @@ pub(super) enum Opened {
 pub(super) struct Seen {
     /// [`Flow::id`].
     pub(super) flow: u64,
+    /// Wireshark's stream number.
+    pub(super) stream: Option<u32>,
     /// Address of the side that opened it.
     pub(super) client: u128,
+    /// Its port.
+    pub(super) port: u16,
     /// First packet.
     pub(super) first: Mark,
     /// Last packet.
     pub(super) last: Mark,
     /// Last data of the client.
     pub(super) asked: Option<Mark>,
+    /// The client sent data.
+    pub(super) spoke: bool,
     /// First packet of the server.
     pub(super) answer: Option<Mark>,
     /// Requests on it.
@@ -85,10 +91,13 @@ impl Seen {
         };
         Seen {
             flow: flow.id,
+            stream: flow.stream,
             client: flow.client.ip,
+            port: flow.client.port,
             first: flow.first,
             last: flow.last,
             asked: flow.half(Side::Client).last_data,
+            spoke: flow.half(Side::Client).sent > 0,
             answer: server.first,
             requests: flow.requests,
             responses: flow.responses,
@@ -138,6 +147,12 @@ impl Traffic {
         self.servers.iter().flat_map(move |(at, server)| {
             server.seen.iter().filter(move |seen| seen.client == ip).map(|seen| (*at, seen))
         })
+    }
+
+    /// Where the capture was taken, as far as any connection to `server` tells.
+    pub(super) fn vantage(&self, server: Endpoint) -> Vantage {
+        let mut known = self.to(server).map(|seen| seen.vantage);
+        known.find(|vantage| *vantage != Vantage::Unknown).unwrap_or_default()
     }
 
     /// Whether any packet of the host of `server` is in a connection that is remembered.

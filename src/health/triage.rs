@@ -26,8 +26,8 @@ pub(super) fn triage(target: &Target, port: u16, traffic: &Traffic) -> Vec<Point
         .max_by_key(|check| check.began);
     let checked = Endpoint { port, ..target.server };
     let seen = traffic.to(checked).max_by_key(|seen| seen.first.at);
-    let vantage = last.map(|check| check.vantage).or(seen.map(|seen| seen.vantage));
-    let scene = Scene { target, last, seen, port, vantage: vantage.unwrap_or_default() };
+    let vantage = last.map_or_else(|| traffic.vantage(checked), |check| check.vantage);
+    let scene = Scene { target, last, seen, port, vantage };
     vec![scene.app(traffic), scene.port(), scene.path(), scene.ingress(), scene.egress()]
 }
 
@@ -42,6 +42,10 @@ fn unseen(why: &str) -> Found {
 }
 
 impl Scene<'_> {
+    fn unanswered(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.opened == Opened::Unanswered)
+    }
+
     fn outcome(&self) -> Option<Outcome> {
         self.last.and_then(|check| check.outcome)
     }
@@ -112,6 +116,11 @@ impl Scene<'_> {
                 Answer::Unseen,
                 "the SYN is not answered, neither by an acceptance nor by a refusal".into(),
                 Some(check.decisive),
+            ),
+            (_, _, Some(seen)) if seen.opened == Opened::Unanswered => (
+                Answer::Unseen,
+                "the SYN is not answered, neither by an acceptance nor by a refusal".into(),
+                Some(seen.first),
             ),
             _ => unseen("no SYN to it is in the capture"),
         };
@@ -214,6 +223,16 @@ impl Scene<'_> {
                 Some(check.frame),
             ),
             (Some(check), _) => (Answer::Yes, "its checks come through".into(), Some(check.frame)),
+            (None, Vantage::Server) if self.unanswered() => (
+                Answer::Unseen,
+                "SYNs arrive at this host; whether they are the load balancer's is not known".into(),
+                self.seen.map(|seen| seen.first),
+            ),
+            (None, _) if self.unanswered() => (
+                Answer::Unseen,
+                "SYNs without answer are all there is; a capture at the target tells whether they leave".into(),
+                self.seen.map(|seen| seen.first),
+            ),
             (None, _) => unseen("no check is in the capture: this is the first thing to look at"),
         };
         point("lb-egress", "Load balancer egress open?", found)

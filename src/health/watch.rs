@@ -10,7 +10,7 @@ use super::series::Series;
 use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
 use super::state::{Change, State, Thresholds};
 use super::target::{Check, Entry, Health, Node, ProberHealth, Target, Users};
-use super::traffic::Traffic;
+use super::traffic::{Opened, Traffic};
 use super::vendor::{self, SECOND};
 use super::{series, triage};
 use crate::cause::{Confidence, Finding};
@@ -189,7 +189,8 @@ impl Watch {
         let mut flows: BTreeSet<u64> = BTreeSet::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
         for (server, checkers) in std::mem::take(&mut self.targets) {
-            let checkers = self.settle(checkers, &mut health);
+            let mut checkers = self.settle(checkers, &mut health);
+            self.add_tests(server, &mut checkers);
             if checkers.is_empty() {
                 continue;
             }
@@ -278,6 +279,33 @@ impl Watch {
             checker.series.replay(limits, first);
         }
         sure
+    }
+
+    /// Connections without data from where a load balancer checks that is known to test
+    /// connections so.
+    fn add_tests(&self, server: Endpoint, checkers: &mut [Checker]) {
+        let known: BTreeSet<u64> = checkers
+            .iter()
+            .flat_map(|checker| checker.series.checks().iter().map(|check| check.flow))
+            .collect();
+        let Some(checker) = checkers.iter_mut().find(|checker| {
+            checker.speaks() && checker.settings.vendor.is_some() && checker.tests_connections()
+        }) else {
+            return;
+        };
+        let limits = Thresholds::of(&checker.settings);
+        let interval = checker.settings.interval.as_ref().map(|value| value.value);
+        let first = fresh(self.since.unwrap_or_default(), interval);
+        for seen in self.traffic.to(server) {
+            let quiet = seen.opened == Opened::Accepted && !seen.spoke && seen.requests == 0;
+            let ours = checker.series.progress().nodes.contains_key(&seen.client);
+            if quiet && ours && !known.contains(&seen.flow) {
+                checker.series.add(Check::test(seen, server), limits, first);
+                if checker.series.checks().len() > series::CHECKS_MAX {
+                    checker.series.fold(limits, first);
+                }
+            }
+        }
     }
 
     /// Where the target of these checks gets its traffic, and its group.
