@@ -55,6 +55,7 @@ pub mod cause;
 pub mod cli;
 pub mod engine;
 pub mod flow;
+pub mod health;
 pub mod http;
 pub mod packet;
 pub mod pattern;
