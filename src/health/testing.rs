@@ -7,8 +7,8 @@ use crate::cause::{Confidence, What};
 use crate::flow::{Ending, EndingKind, Grade, Vantage};
 use crate::packet::Endpoint;
 use crate::probe::{
-    Catalogue, CheckerId, GroupId, Reason, Recognised, RequestFacts, ResponseFacts, Shape, Sighting,
-    Verdict,
+    Catalogue, CheckerId, GroupId, Reason, Recognised, RequestFacts, ResponseFacts, Shape,
+    Sighting, Verdict,
 };
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
