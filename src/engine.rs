@@ -176,6 +176,7 @@ impl Engine {
             fresh: &mut self.fresh,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            source: connection.flow.client.ip,
         };
         connection.on_segment(segment, &mut sink);
         if connection.flow.opening.ack == Some(segment.mark) {
@@ -250,6 +251,7 @@ impl Engine {
             fresh: &mut self.fresh,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            source: connection.flow.client.ip,
         };
         connection.finish(&mut sink);
         sink.finish();
@@ -396,6 +398,8 @@ struct Sink<'a> {
     fresh: &'a mut Vec<Exchange>,
     counts: &'a mut Counts,
     tap: Option<&'a mut Tap>,
+    /// Address of the client.
+    source: u128,
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
@@ -404,7 +408,7 @@ struct Sink<'a> {
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
     fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, counts, tap, all, client_closed } = self;
+        let Sink { talk, fresh, counts, tap, source, all, client_closed } = self;
         let Talk { conversation, longest_wait, client_gap, watch, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -412,7 +416,7 @@ impl Sink<'_> {
             counts.exchanges += asked;
             let mispaired = *client_gap && mispaired(exchange);
             if let Some(tap) = &mut tap {
-                tap.exchange(watch, exchange, mispaired);
+                tap.exchange(watch, *source, exchange, mispaired);
             }
             if mispaired || exchange.state == State::Unknown {
                 counts.unknown += asked;
