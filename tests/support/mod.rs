@@ -7,6 +7,7 @@ pub mod capture;
 pub mod contract;
 pub mod lab;
 pub mod random;
+pub mod wire;
 
 use why502::cause::Finding;
 use why502::engine::{Counts, Engine, Options, Output};
