@@ -99,6 +99,12 @@ pub struct Input {
     /// interval = 10
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, verbatim_doc_comment, hide_short_help = true)]
     pub config: Option<PathBuf>,
+    /// Recognise the health checkers of this file, too; can be repeated
+    ///
+    /// TOML; `why502 probers` lists those that are known without it. An entry with a known id
+    /// replaces that one.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    pub probers: Vec<PathBuf>,
     /// UDP ports that carry VXLAN, besides 4789
     #[arg(long, value_name = "PORT", value_delimiter = ',', hide_short_help = true)]
     pub vxlan_port: Vec<u16>,
@@ -160,6 +166,15 @@ pub enum Command {
         #[arg(value_name = "CAUSE", hide_possible_values = true)]
         cause: Option<String>,
     },
+    /// The health checkers that are recognised: how each looks, and what it does by default
+    Probers {
+        /// Read those of this file, too; can be repeated
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        probers: Vec<PathBuf>,
+        /// Form of the list
+        #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+        format: ListFormat,
+    },
     /// Print completions for a shell
     ///
     /// For example: why502 completions bash > ~/.local/share/bash-completion/completions/why502
@@ -177,6 +192,14 @@ pub enum Command {
         #[arg(value_enum, default_value = "json")]
         format: SchemaChoice,
     },
+}
+
+/// Formats of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ListFormat {
+    Text,
+    Json,
 }
 
 /// Formats that have a schema.
@@ -423,6 +446,18 @@ mod tests {
             assert!(text.contains("keepalive-rase") && text.contains("'keepalive-race'"), "{text}");
         }
         assert_eq!(parsed("--cause KEEPALIVE_RACE a").unwrap().selection.cause, ["keepalive-race"]);
+    }
+
+    #[test]
+    fn files_of_probers_can_be_given_to_a_run_and_to_the_list() {
+        let cli = parsed("--probers a.toml --probers b.toml c.pcap").unwrap();
+        assert_eq!(cli.input.probers, ["a.toml", "b.toml"].map(PathBuf::from));
+        let Some(Command::Probers { probers, format }) =
+            parsed("probers --probers a.toml --format json").unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!((probers, format), (vec![PathBuf::from("a.toml")], ListFormat::Json));
     }
 
     #[test]
