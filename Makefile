@@ -27,7 +27,7 @@ lab: lab-deps
 	rm -rf '$(LAB_OUT)'
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
-	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health logs -- --nocapture
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health_truth logs -- --nocapture
 
 install: build-deps
 	cargo install --locked --path .

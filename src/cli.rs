@@ -18,6 +18,7 @@ Examples:
   tcpdump -i eth0 -s 0 -w - | why502 -      from standard input, until it ends
   why502 -f 'host 10.0.2.9' lb.pcapng.gz    only what a libpcap filter lets through
   why502 --cause keepalive-race a.pcap      only this cause
+  why502 --lb-type alb --expect-target 10.0.2.9:8080 a.pcap   is it checked, and healthy?
   why502 --format json a.pcap | jq '.findings[].cause'
   why502 explain keepalive-race             what it means and how to fix it
   why502 ./explain                          a capture that is called like a command
@@ -105,7 +106,7 @@ pub struct Input {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub probers: Vec<PathBuf>,
     /// UDP ports that carry VXLAN, besides 4789
-    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', hide_short_help = true)]
     pub vxlan_port: Vec<u16>,
 }
 
@@ -143,13 +144,13 @@ pub struct Output {
     )]
     pub color: ColorChoice,
     /// Write ASCII only, as without a UTF-8 locale
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub ascii: bool,
     /// Show no progress and no warnings on standard error
     #[arg(short, long)]
     pub quiet: bool,
     /// Show no progress; without a terminal there is none anyway
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_progress: bool,
     /// Exit with 1 when there are findings
     #[arg(long)]
