@@ -89,7 +89,7 @@ fn checks_that_never_arrive_are_missed() {
                 "nothing-arrives" => &["no-check-arrived", "nothing-captured"],
                 "unanswered" if vantage == "lb" => &["syn-leaves-unanswered"],
                 "unanswered" => &["syn-arrives-unanswered"],
-                "other-port" => &["other-port"],
+                "other-port" => &["other-port", "other-port-refused"],
                 other => panic!("unknown word {other}"),
             };
             if !right.contains(&found.as_str()) {

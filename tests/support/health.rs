@@ -80,14 +80,12 @@ pub fn configuration(truth: &Value) -> String {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     for group in items(&truth["probers"]) {
         let settings = &group["settings"];
-        if settings["protocol"] == "none" {
-            continue;
+        if settings["protocol"] == "none" || settings["lb_type"] == "container" {
+            continue; // connection tests and checks inside a host are no target group's
         }
         let server = format!("{}:{}", word(&group["server"]["ip"]), group["server"]["port"]);
         let mut text = format!("[[target-group]]\ntargets = [\"{server}\"]\n");
-        if settings["lb_type"] != "container" {
-            let _ = writeln!(text, "lb-type = {}", settings["lb_type"]);
-        }
+        let _ = writeln!(text, "lb-type = {}", settings["lb_type"]);
         for name in ["healthy", "unhealthy", "matcher"] {
             if !settings[name].is_null() {
                 let _ = writeln!(text, "{name} = {}", settings[name]);
