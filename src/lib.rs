@@ -19,6 +19,7 @@
 //! | [`http`] | heads, body lengths, pairing, what is outstanding | sequence numbers, causes |
 //! | [`flow`] | the facts of one flow | how they were collected |
 //! | [`blind`] | the names of what could not be seen | everything else |
+//! | [`probe`] | candidate checks, known probers (`probers.toml`), which traffic is health checks and whose | what the checks found out |
 //! | [`cause`] | root causes: text and rule, one file each; what other flows tell | packets, formatting |
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`pattern`] | what findings have in common | how they were found |
@@ -44,6 +45,8 @@
 //!
 //! - A root cause: its file in `src/cause/` (text, rule and tests) and its entry in [`cause::ALL`].
 //!   The first rule in the list that fits decides.
+//! - A prober: its entry in `src/probe/probers.toml`, with an example request; no code. What else
+//!   speaks for a check or against one: `src/probe/evidence.rs`.
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
