@@ -16,6 +16,11 @@ impl Timestamp {
     pub fn nanos_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The time `nanos` later.
+    pub fn after(self, nanos: i64) -> Timestamp {
+        Timestamp(self.0.saturating_add(nanos))
+    }
 }
 
 impl fmt::Display for Timestamp {

@@ -50,6 +50,9 @@ pub struct Entry<T> {
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Option<Box<Entry<T>>>>,
+    /// When to look at each slot next: side by side in memory, so that passing a slot by costs
+    /// nothing.
+    due: Vec<Timestamp>,
     free: Vec<u32>,
     index: HashMap<Key, u32, RandomState>,
     streams: BTreeMap<u32, Streams>,
@@ -78,6 +81,7 @@ impl<T> Table<T> {
     pub fn new(limit: usize) -> Table<T> {
         Table {
             slots: Vec::new(),
+            due: Vec::new(),
             free: Vec::new(),
             index: HashMap::default(),
             streams: BTreeMap::new(),
@@ -185,13 +189,16 @@ impl<T> Table<T> {
         let connection = Connection::new(self.next_id, segment, side);
         self.next_id += 1;
         let entry = Some(Box::new(Entry { connection, attached }));
+        let due = segment.mark.at.after(LINGER);
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
+                self.due[slot as usize] = due;
                 slot
             }
             None => {
                 self.slots.push(entry);
+                self.due.push(due);
                 (self.slots.len() - 1) as u32
             }
         };
@@ -207,22 +214,28 @@ impl<T> Table<T> {
         Some(entry)
     }
 
-    /// Looks at one slot a segment, so that age costs the same whatever the number of flows.
+    /// Looks at one slot a segment, so that age costs the same whatever the number of flows. A
+    /// flow that is not over is left alone for [`LINGER`], the shortest patience.
     fn sweep(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
-        if self.slots.is_empty() {
+        self.hand += 1;
+        if self.hand >= self.due.len() {
+            self.hand = 0;
+        }
+        if now < *self.due.get(self.hand)? {
             return None;
         }
-        self.hand = (self.hand + 1) % self.slots.len();
+        self.due[self.hand] = now.after(LINGER);
         let connection = &self.slots[self.hand].as_ref()?.connection;
-        (now.nanos_since(connection.flow.last.at) > patience(connection))
-            .then(|| self.remove(self.hand as u32))
-            .flatten()
-            .map(|mut entry| {
-                if entry.connection.flow.ended == Ended::CaptureEnd {
-                    entry.connection.flow.ended = Ended::Timeout;
-                }
-                entry
-            })
+        let over = connection.flow.last.at.after(patience(connection));
+        if now <= over {
+            self.due[self.hand] = over.min(now.after(LINGER));
+            return None;
+        }
+        let mut entry = self.remove(self.hand as u32)?;
+        if entry.connection.flow.ended == Ended::CaptureEnd {
+            entry.connection.flow.ended = Ended::Timeout;
+        }
+        Some(entry)
     }
 
     fn evict(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
