@@ -8,8 +8,9 @@ use crate::flow::Ended;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 /// Flows alive at once; past it the one idle longest among a few is judged and dropped. A flow takes
 /// up to 2 KiB, so that a flood of SYNs costs half a gigabyte.
@@ -54,7 +55,9 @@ pub struct Table<T> {
     /// nothing.
     due: Vec<Timestamp>,
     free: Vec<u32>,
-    index: HashMap<Key, u32, RandomState>,
+    /// The slot of each key; the key itself is in the slot.
+    index: HashTable<u32>,
+    hasher: RandomState,
     streams: BTreeMap<u32, Streams>,
     hand: usize,
     next_id: u64,
@@ -83,7 +86,8 @@ impl<T> Table<T> {
             slots: Vec::new(),
             due: Vec::new(),
             free: Vec::new(),
-            index: HashMap::default(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
             streams: BTreeMap::new(),
             hand: 0,
             next_id: 0,
@@ -109,7 +113,8 @@ impl<T> Table<T> {
         let now = segment.mark.at;
         let aged = self.sweep(now);
         let key = key(segment.src, segment.dst, segment.tunnel);
-        let mut found = self.index.get(&key).copied();
+        let hash = self.hasher.hash_one(key);
+        let mut found = self.find(hash, key);
         let mut replaced = None;
         if let Some(slot) = found
             && self.begins_anew(slot, segment)
@@ -124,7 +129,7 @@ impl<T> Table<T> {
                 if replaced.is_none() && self.index.len() >= self.limit {
                     replaced = self.evict(now);
                 }
-                self.open(key, segment, sender, attach())
+                self.open(hash, segment, sender, attach())
             }
         };
         let file = segment.mark.frame.file();
@@ -147,8 +152,16 @@ impl<T> Table<T> {
         if error.quoted_tcp >= FIXED {
             self.streams_of(error.mark.frame.file()).quoted(error.src, error.dst);
         }
-        let slot = *self.index.get(&key(error.src, error.dst, error.tunnel))?;
+        let key = key(error.src, error.dst, error.tunnel);
+        let slot = self.find(self.hasher.hash_one(key), key)?;
         self.slots[slot as usize].as_deref_mut()
+    }
+
+    fn find(&self, hash: u64, key: Key) -> Option<u32> {
+        let same = |slot: &u32| {
+            self.slots[*slot as usize].as_deref().is_some_and(|entry| key_of(entry) == key)
+        };
+        self.index.find(hash, same).copied()
     }
 
     /// The stream numbers of a capture file.
@@ -176,7 +189,7 @@ impl<T> Table<T> {
 
     fn open(
         &mut self,
-        key: Key,
+        hash: u64,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
         attached: T,
@@ -202,14 +215,17 @@ impl<T> Table<T> {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.index.insert(key, slot);
+        let rehash = |slot: &u32| rehash(&self.hasher, &self.slots, *slot);
+        self.index.insert_unique(hash, slot, rehash);
         slot
     }
 
     fn remove(&mut self, slot: u32) -> Option<Box<Entry<T>>> {
         let entry = self.slots[slot as usize].take()?;
-        let flow = &entry.connection.flow;
-        self.index.remove(&key(flow.client, flow.server, flow.tunnel));
+        let hash = self.hasher.hash_one(key_of(&entry));
+        if let Ok(found) = self.index.find_entry(hash, |known| *known == slot) {
+            found.remove();
+        }
         self.free.push(slot);
         Some(entry)
     }
@@ -263,6 +279,16 @@ impl<T> Table<T> {
         entries.sort_unstable_by_key(|entry| entry.connection.flow.id);
         entries.into_iter()
     }
+}
+
+fn key_of<T>(entry: &Entry<T>) -> Key {
+    let flow = &entry.connection.flow;
+    key(flow.client, flow.server, flow.tunnel)
+}
+
+/// The hash of the key in a slot that is in use.
+fn rehash<T>(hasher: &RandomState, slots: &[Option<Box<Entry<T>>>], slot: u32) -> u64 {
+    slots[slot as usize].as_deref().map_or(0, |entry| hasher.hash_one(key_of(entry)))
 }
 
 /// How long a connection in its present state may be silent, nanoseconds.
