@@ -8,7 +8,7 @@ use crate::blind::BlindSpot;
 use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
-use crate::http::{Conversation, Exchange, State, likely_side};
+use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::packet::{IcmpError, Segment};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
 use crate::time::Mark;
@@ -64,6 +64,7 @@ pub struct Engine {
     counts: Counts,
     /// Reused between segments.
     fresh: Vec<Exchange>,
+    pool: Pool,
 }
 
 /// What the engine attaches to a connection.
@@ -97,6 +98,7 @@ impl Engine {
             deferred: Vec::new(),
             counts: Counts::default(),
             fresh: Vec::new(),
+            pool: Pool::default(),
         }
     }
 
@@ -140,9 +142,12 @@ impl Engine {
             all: self.options.exchanges,
             talk,
             fresh: &mut self.fresh,
+            pool: &mut self.pool,
             counts: &mut self.counts,
         };
         connection.on_segment(segment, &mut sink);
+        let received = connection.flow.half(Side::Server).acked;
+        talk.conversation.received(received, &mut self.pool);
         if connection.flow.opening.ack == Some(segment.mark) {
             talk.conversation.opening(segment.mark);
         }
@@ -208,6 +213,7 @@ impl Engine {
             all: self.options.exchanges,
             talk: &mut talk,
             fresh: &mut self.fresh,
+            pool: &mut self.pool,
             counts: &mut self.counts,
         };
         connection.finish(&mut sink);
@@ -350,6 +356,7 @@ fn settled(exchange: &Exchange) -> bool {
 struct Sink<'a> {
     talk: &'a mut Talk,
     fresh: &'a mut Vec<Exchange>,
+    pool: &'a mut Pool,
     counts: &'a mut Counts,
     all: bool,
     /// Whatever is answered from now on may come too late.
@@ -358,8 +365,8 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
-    fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, counts, all, client_closed } = self;
+    fn parts(&mut self) -> (&mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
+        let Sink { talk, fresh, pool, counts, all, client_closed } = self;
         let Talk { conversation, longest_wait, client_gap, .. } = &mut **talk;
         let keep = |exchange: &Exchange| {
             let asked = u64::from(exchange.request.is_some());
@@ -382,29 +389,40 @@ impl Sink<'_> {
                 fresh.push(exchange);
             }
         };
-        (conversation, keep)
+        (conversation, pool, keep)
     }
 
     fn finish(&mut self) {
-        let (conversation, mut keep) = self.parts();
-        conversation.finish(&mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.finish(pool, &mut keep);
     }
 }
 
 impl StreamSink for Sink<'_> {
     fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
-        let (conversation, mut keep) = self.parts();
-        conversation.data(side, at, bytes, &mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.data(side, at, bytes, pool, &mut keep);
     }
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
         self.talk.client_gap |= side == Side::Client && why == BlindSpot::Gap;
-        let (conversation, mut keep) = self.parts();
-        conversation.gap(side, at, len, why, &mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.gap(side, at, len, why, pool, &mut keep);
     }
 
     fn ended(&mut self, side: Side, _: Mark) {
-        let (conversation, mut keep) = self.parts();
-        conversation.ended(side, &mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.ended(side, pool, &mut keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_is_small() {
+        let size = size_of::<Entry<Talk>>();
+        assert!(size <= 1384, "{size}");
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Window {
     offset: u64,
     ended: bool,
     trouble: Option<String>,
+    /// Whether a thread of its own has been asked for.
+    asked: bool,
 }
 
 /// Where the bytes come from.
@@ -53,6 +55,7 @@ impl Window {
             offset: 0,
             ended: false,
             trouble: None,
+            asked: false,
         }
     }
 
@@ -109,7 +112,8 @@ impl Window {
             return false;
         }
         // A source that is longer than one large buffer is worth a thread.
-        if self.offset >= WINDOW as u64 && self.bytes.len() >= WINDOW {
+        if !self.asked && self.offset >= WINDOW as u64 && self.bytes.len() >= WINDOW {
+            self.asked = true;
             self.read_ahead();
         }
         while self.end - self.start < want && !self.ended {

@@ -10,6 +10,8 @@ use crate::tcp::At;
 pub(super) struct Pending {
     pub(super) exchange: Exchange,
     pub(super) method: Method,
+    /// Where the head of the request ends in the client's stream, once it is complete.
+    pub(super) head_end: u64,
     /// `Expect: 100-continue`.
     pub(super) expects: bool,
     /// Bytes of the server that may belong to it were not seen or not understood.
