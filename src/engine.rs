@@ -11,7 +11,7 @@ use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::packet::{IcmpError, Segment};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
-use crate::time::Mark;
+use thin_vec::ThinVec;
 
 /// Exchanges of one flow that wait for its end; further ones are judged when they end.
 pub const SUSPECTS_MAX: usize = 64;
@@ -71,7 +71,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Talk {
     conversation: Conversation,
-    suspects: Vec<Exchange>,
+    suspects: ThinVec<Exchange>,
     longest_wait: i64,
     /// Bytes of the client are missing from the capture.
     client_gap: bool,
@@ -81,7 +81,7 @@ impl Talk {
     fn new(first: &Segment<'_>) -> Talk {
         Talk {
             conversation: Conversation::new(first.flags.syn().then_some(first.mark)),
-            suspects: Vec::new(),
+            suspects: ThinVec::new(),
             longest_wait: 0,
             client_gap: false,
         }
@@ -179,7 +179,7 @@ impl Engine {
             }
         }
         for entry in over.into_iter().flatten() {
-            self.conclude(*entry, out);
+            self.conclude(entry, out);
         }
     }
 
@@ -197,7 +197,7 @@ impl Engine {
     /// The capture is over: gives out everything that is left.
     pub fn finish(&mut self, out: &mut impl Output) {
         for entry in self.table.drain() {
-            self.conclude(*entry, out);
+            self.conclude(entry, out);
         }
         self.wider.seal();
         for (flow, exchange) in std::mem::take(&mut self.deferred) {
@@ -206,12 +206,12 @@ impl Engine {
     }
 
     /// A flow is over.
-    fn conclude(&mut self, entry: Entry<Talk>, out: &mut impl Output) {
-        let Entry { mut connection, attached: mut talk } = entry;
+    fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
+        let Entry { connection, attached: talk } = &mut *entry;
         let mut sink = Sink {
             client_closed: connection.closed_by(Side::Client),
             all: self.options.exchanges,
-            talk: &mut talk,
+            talk,
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
@@ -231,14 +231,15 @@ impl Engine {
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
-        let fresh = std::mem::take(&mut self.fresh);
+        let mut fresh = std::mem::take(&mut self.fresh);
         if self.options.exchanges {
             fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
         }
         let mut cases = std::mem::take(&mut talk.suspects);
         let closed = connection.closed_by(Side::Client);
         let flow = &mut connection.flow;
-        cases.extend(fresh.into_iter().filter(|fresh| worth_a_look(fresh, closed)));
+        cases.extend(fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
+        self.fresh = fresh;
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
@@ -250,6 +251,7 @@ impl Engine {
         for exchange in cases {
             self.weigh(flow, Some(exchange), out);
         }
+        self.table.recycle(entry);
     }
 
     /// Judges a case now, or keeps it until all flows are known.
@@ -410,7 +412,7 @@ impl StreamSink for Sink<'_> {
         conversation.gap(side, at, len, why, pool, &mut keep);
     }
 
-    fn ended(&mut self, side: Side, _: Mark) {
+    fn ended(&mut self, side: Side) {
         let (conversation, pool, mut keep) = self.parts();
         conversation.ended(side, pool, &mut keep);
     }
@@ -423,6 +425,6 @@ mod tests {
     #[test]
     fn a_flow_is_small() {
         let size = size_of::<Entry<Talk>>();
-        assert!(size <= 1384, "{size}");
+        assert!(size <= 856, "{size}");
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::read_ahead::{End, ReadAhead};
 
 /// Buffer of a file that is being read, unless one of its items is larger.
-pub(super) const WINDOW: usize = 1 << 20;
+pub(super) const WINDOW: usize = 256 << 10;
 
 /// Room before a piece that was read ahead, for the part of an item that the piece before it ended
 /// with. An item that is larger is copied together.

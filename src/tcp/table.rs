@@ -28,6 +28,8 @@ const HALF_CLOSED: i64 = 660_000_000_000;
 const OPEN: i64 = 7_200_000_000_000;
 /// Capture files whose streams are numbered at the same time; more than that hardly overlap.
 const FILES_MAX: usize = 16;
+/// Rooms of flows kept for the next ones: one flow ends where one begins.
+const SPARE_MAX: usize = 16;
 /// Slots looked at when one has to be freed.
 const EVICT_SAMPLE: usize = 16;
 
@@ -55,6 +57,9 @@ pub struct Table<T> {
     /// nothing.
     due: Vec<Timestamp>,
     free: Vec<u32>,
+    /// Room of flows that are over, for the next ones: the last one used is the one still in the
+    /// processor's cache.
+    spare: Vec<Box<Entry<T>>>,
     /// The slot of each key; the key itself is in the slot.
     index: HashTable<u32>,
     hasher: RandomState,
@@ -86,6 +91,7 @@ impl<T> Table<T> {
             slots: Vec::new(),
             due: Vec::new(),
             free: Vec::new(),
+            spare: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::default(),
             streams: BTreeMap::new(),
@@ -157,6 +163,13 @@ impl<T> Table<T> {
         self.slots[slot as usize].as_deref_mut()
     }
 
+    /// Takes back the room of a flow that is over and done with.
+    pub fn recycle(&mut self, entry: Box<Entry<T>>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(entry);
+        }
+    }
+
     fn find(&self, hash: u64, key: Key) -> Option<u32> {
         let same = |slot: &u32| {
             self.slots[*slot as usize].as_deref().is_some_and(|entry| key_of(entry) == key)
@@ -201,7 +214,14 @@ impl<T> Table<T> {
         };
         let connection = Connection::new(self.next_id, segment, side);
         self.next_id += 1;
-        let entry = Some(Box::new(Entry { connection, attached }));
+        let entry = Entry { connection, attached };
+        let entry = Some(match self.spare.pop() {
+            Some(mut room) => {
+                *room = entry;
+                room
+            }
+            None => Box::new(entry),
+        });
         let due = segment.mark.at.after(LINGER);
         let slot = match self.free.pop() {
             Some(slot) => {
