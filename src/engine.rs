@@ -18,6 +18,10 @@ pub const SUSPECTS_MAX: usize = 64;
 /// Cases that wait for the end of the capture; further ones are judged with what is known by then.
 pub const DEFERRED_MAX: usize = 1 << 15;
 
+/// Bytes of all flows together that wait for earlier bytes, for the rest of their head or for their
+/// response. Past it the flow that needs more gives up what it waits for.
+pub const BUFFERED_MAX: usize = 256 << 20;
+
 /// Receives results as soon as they are final.
 pub trait Output {
     /// A flow is over.
@@ -50,6 +54,8 @@ pub struct Counts {
     pub forgotten_pairs: u64,
     /// What was not remembered of other flows to judge by.
     pub forgotten_lessons: u64,
+    /// Flows that gave up what they waited for to stay within [`BUFFERED_MAX`].
+    pub released_flows: u64,
     /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
     pub judged_early: u64,
 }
@@ -62,6 +68,9 @@ pub struct Engine {
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
     counts: Counts,
+    /// Bytes that wait, see [`BUFFERED_MAX`].
+    buffered: usize,
+    buffered_max: usize,
     /// Reused between segments.
     fresh: Vec<Exchange>,
     pool: Pool,
@@ -75,6 +84,8 @@ struct Talk {
     longest_wait: i64,
     /// Bytes of the client are missing from the capture.
     client_gap: bool,
+    /// Its part of [`Engine::buffered`].
+    buffered: u32,
 }
 
 impl Talk {
@@ -84,6 +95,7 @@ impl Talk {
             suspects: ThinVec::new(),
             longest_wait: 0,
             client_gap: false,
+            buffered: 0,
         }
     }
 }
@@ -97,6 +109,8 @@ impl Engine {
             wider: Wider::default(),
             deferred: Vec::new(),
             counts: Counts::default(),
+            buffered: 0,
+            buffered_max: BUFFERED_MAX,
             fresh: Vec::new(),
             pool: Pool::default(),
         }
@@ -146,6 +160,16 @@ impl Engine {
             counts: &mut self.counts,
         };
         connection.on_segment(segment, &mut sink);
+        let buffered = connection.buffered() + sink.talk.conversation.buffered();
+        self.buffered = self.buffered + buffered - sink.talk.buffered as usize;
+        sink.talk.buffered = buffered as u32;
+        if self.buffered > self.buffered_max && buffered > 0 {
+            connection.release(&mut sink);
+            sink.release();
+            sink.talk.buffered = 0;
+            self.buffered -= buffered;
+            self.counts.released_flows += 1;
+        }
         let received = connection.flow.half(Side::Server).acked;
         talk.conversation.received(received, &mut self.pool);
         if connection.flow.opening.ack == Some(segment.mark) {
@@ -208,6 +232,7 @@ impl Engine {
     /// A flow is over.
     fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
         let Entry { connection, attached: talk } = &mut *entry;
+        self.buffered -= talk.buffered as usize;
         let mut sink = Sink {
             client_closed: connection.closed_by(Side::Client),
             all: self.options.exchanges,
@@ -394,6 +419,12 @@ impl Sink<'_> {
         (conversation, pool, keep)
     }
 
+    /// Gives up what the flow waits for.
+    fn release(&mut self) {
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.release(pool, &mut keep);
+    }
+
     fn finish(&mut self) {
         let (conversation, pool, mut keep) = self.parts();
         conversation.finish(pool, &mut keep);
@@ -421,10 +452,80 @@ impl StreamSink for Sink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::{Endpoint, Flags, TcpOptions, TunnelId};
+    use crate::time::{FrameId, Mark, Timestamp};
+
+    #[derive(Default)]
+    struct Flows(Vec<Flow>);
+
+    impl Output for Flows {
+        fn flow(&mut self, flow: &Flow) {
+            self.0.push(flow.clone());
+        }
+        fn exchange(&mut self, _: u64, _: &Exchange) {}
+        fn finding(&mut self, finding: Finding) {
+            panic!("{finding:?}");
+        }
+    }
+
+    /// A segment of the client of connection `port`.
+    fn says(port: u16, number: u64, seq: u32, flags: u8, payload: &[u8]) -> Segment<'_> {
+        Segment {
+            mark: Mark { frame: FrameId::new(0, number), at: Timestamp(number as i64 * 1000) },
+            src: Endpoint::v4([10, 0, 0, 1], port),
+            dst: Endpoint::v4([10, 0, 0, 2], 80),
+            tunnel: TunnelId(0),
+            seq,
+            ack: 0,
+            flags: Flags(flags),
+            window: 1000,
+            options: TcpOptions::default(),
+            payload,
+            payload_len: payload.len() as u32,
+            ttl: 64,
+            ip_id: None,
+            direction: Direction::Unknown,
+            corrupt: false,
+        }
+    }
 
     #[test]
     fn a_flow_is_small() {
         let size = size_of::<Entry<Talk>>();
         assert!(size <= 856, "{size}");
+    }
+
+    #[test]
+    fn what_waits_stays_within_its_bound_over_all_flows() {
+        let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+        engine.buffered_max = 100_000;
+        let mut number = 0;
+        let mut say = |port, seq, flags, payload: &[u8]| {
+            number += 1;
+            engine.segment(&says(port, number, seq, flags, payload), &mut out);
+            assert!(engine.buffered <= engine.buffered_max);
+        };
+        let endless = [b'a'; 1000];
+        for port in 1..=50 {
+            say(port, 0, Flags::SYN, b"");
+        }
+        for turn in 0..10 {
+            for port in 1..=50 {
+                if port % 2 == 0 {
+                    // Behind a hole.
+                    say(port, 2 + turn * 1000, Flags::ACK, &endless);
+                } else {
+                    // A request line without an end.
+                    let first = if turn == 0 { b"GET /".as_slice() } else { &endless };
+                    let at = turn.checked_sub(1).map_or(1, |turn| 6 + turn * 1000);
+                    say(port, at, Flags::ACK, first);
+                }
+            }
+        }
+        assert!(engine.counts().released_flows > 20);
+        engine.finish(&mut out);
+        assert_eq!(engine.buffered, 0);
+        let evicted = out.0.iter().filter(|flow| flow.blind_spots.has(BlindSpot::Evicted));
+        assert!(evicted.count() > 20);
     }
 }

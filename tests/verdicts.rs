@@ -385,7 +385,10 @@ fn copies_of_a_packet_are_no_retransmissions() {
     let outcome = run(&packets);
     assert_eq!(outcome.verdicts(), []);
     let flow = &outcome.flows[0];
-    assert_eq!(flow.half(Client).trouble().retransmissions + flow.half(Server).trouble().retransmissions, 0);
+    assert_eq!(
+        flow.half(Client).trouble().retransmissions + flow.half(Server).trouble().retransmissions,
+        0
+    );
     assert!(flow.half(Client).trouble().duplicates > 0);
 }
 

@@ -233,7 +233,8 @@ impl<'a> Case<'a> {
         /// Longer than this the client had paused, nanoseconds.
         const PAUSE: i64 = 500_000_000;
         let opening = &self.flow.opening;
-        let bound = opening.last_syn().zip(opening.asked).map(|(syn, asked)| asked.at.nanos_since(syn.at));
+        let bound =
+            opening.last_syn().zip(opening.asked).map(|(syn, asked)| asked.at.nanos_since(syn.at));
         opening.round_trip().or(bound.filter(|bound| *bound < PAUSE)).unwrap_or(0)
     }
 

@@ -258,6 +258,29 @@ impl Conversation {
         }
     }
 
+    /// Memory of what is incomplete: heads, and requests that wait.
+    pub(crate) fn buffered(&self) -> usize {
+        let lines =
+            [&self.client, &self.server].into_iter().filter_map(|reader| reader.draft.as_ref());
+        let lines: usize = lines.map(|draft| draft.carry.capacity()).sum();
+        // Requests of one connection are much alike.
+        let waiting = self.queue.front().map_or(0, |front| front.memory() * self.queue.len());
+        lines + waiting
+    }
+
+    /// Gives up what is incomplete, as if it had not been captured.
+    pub(crate) fn release(&mut self, pool: &mut Pool, give: &mut dyn FnMut(&Exchange)) {
+        if self.is_opaque() {
+            return;
+        }
+        self.early = None;
+        self.give_up_pairing(BlindSpot::Evicted, &mut Outlet { pool, give });
+        for reader in [&mut self.client, &mut self.server] {
+            reader.draft = None;
+            reader.phase = Phase::Lost(BlindSpot::Evicted);
+        }
+    }
+
     /// What the connection carries.
     pub fn protocol(&self) -> Protocol {
         self.protocol

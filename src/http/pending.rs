@@ -69,6 +69,15 @@ impl Pending {
         });
     }
 
+    /// Bytes that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let heads = [
+            self.exchange.request.as_ref().map(|request| request.head.capacity()),
+            self.exchange.response.as_ref().map(|response| response.head.capacity()),
+        ];
+        size_of::<Pending>() + heads.into_iter().flatten().sum::<usize>()
+    }
+
     /// Forgets the response. Keeps its buffer.
     pub(super) fn drop_response(&mut self) {
         if let Some(response) = self.exchange.response.take() {

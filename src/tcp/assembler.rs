@@ -47,9 +47,9 @@ impl Assembler {
 
     /// Whether a bound is reached, so that the next insertion must be preceded by giving up a gap.
     pub(crate) fn is_full(&self) -> bool {
-        self.0.as_ref().is_some_and(|store| {
-            store.held.len() >= HELD_SEGMENTS || store.bytes >= HELD_BYTES
-        })
+        self.0
+            .as_ref()
+            .is_some_and(|store| store.held.len() >= HELD_SEGMENTS || store.bytes >= HELD_BYTES)
     }
 
     /// Memory that the waiting bytes take.

@@ -301,6 +301,21 @@ impl Connection {
         self.end_if_complete(side, sink);
     }
 
+    /// Memory of the bytes that wait for earlier ones.
+    pub(crate) fn buffered(&self) -> usize {
+        self.tracks.iter().map(|track| track.held.memory()).sum()
+    }
+
+    /// Goes on without what is missing, so that no byte waits.
+    pub(crate) fn release(&mut self, sink: &mut impl StreamSink) {
+        self.flow.blind_spots.add(BlindSpot::Evicted);
+        for side in [Side::Client, Side::Server] {
+            while let Some(first) = self.tracks[side as usize].held.first() {
+                self.give_up(side, first, self.flow.last, sink);
+            }
+        }
+    }
+
     fn on_payload(
         &mut self,
         side: Side,
@@ -469,7 +484,8 @@ impl Connection {
         let Some((end, last)) = ended else { return half.acked };
         let peer = self.flow.half(!side).last;
         let lacks = half.acked <= track.next && peer.is_some_and(|at| at > last);
-        let dropped = half.trouble().retransmission.is_some_and(|repeated| repeated.offset >= half.acked);
+        let dropped =
+            half.trouble().retransmission.is_some_and(|repeated| repeated.offset >= half.acked);
         if lacks || dropped || !track.held.is_empty() { half.acked } else { half.acked.max(end) }
     }
 
