@@ -15,6 +15,7 @@ const LINE_KEPT: usize = 1024;
 
 /// Buffers that wait for the next message.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "they are lent as boxes, which must not be made anew")]
 pub struct Pool {
     pendings: Vec<Box<Pending>>,
     drafts: Vec<Box<Draft>>,
