@@ -81,6 +81,17 @@ impl Window {
         from..self.start
     }
 
+    /// Has the processor fetch the start of what is ahead while the frame before it is analysed:
+    /// frames with bodies lie too far apart for it to guess where the next one begins.
+    #[inline]
+    pub(super) fn warm(&self) {
+        /// Bytes fetched at a time, and how many of them hold the headers of a frame.
+        const LINE: usize = 64;
+        for line in 0..3 {
+            std::hint::black_box(self.bytes.get(self.start + line * LINE).copied());
+        }
+    }
+
     /// The bytes at a place that [`take`](Window::take) named.
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {

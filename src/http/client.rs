@@ -227,6 +227,10 @@ impl Conversation {
         while !over && pos < bytes.len() {
             let mut held = Vec::new();
             let draft = self.client.draft();
+            if let Some((length, _)) = draft.plain_header(&bytes[pos..]) {
+                pos += length;
+                continue;
+            }
             let Line::Whole { line, carried, length } = draft.line(&bytes[pos..], &mut held) else {
                 pos = bytes.len();
                 break;

@@ -7,6 +7,7 @@ use super::body::Body;
 use super::pending::Pending;
 use super::pool::{Draft, Outlet, Pool};
 use super::queue::Queue;
+use super::scan::Flaw;
 use super::{Exchange, HEAD_MAX, Protocol, State};
 use crate::blind::BlindSpot;
 use crate::tcp::{At, Side};
@@ -122,6 +123,20 @@ impl Draft {
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         Line::Whole { line, carried, length: end + 1 }
+    }
+
+    /// Takes a whole and legal header line from the start of `bytes`, see [`Scan::plain_header`].
+    ///
+    /// [`Scan::plain_header`]: super::scan::Scan::plain_header
+    #[inline]
+    pub(super) fn plain_header(&mut self, bytes: &[u8]) -> Option<(usize, Option<Flaw>)> {
+        if self.scan.lines == 0 || !self.carry.is_empty() {
+            return None;
+        }
+        let (length, flaw) = self.scan.plain_header(bytes)?;
+        self.scan.lines += 1;
+        self.scan.offset += length as u64;
+        Some((length, flaw))
     }
 
     /// Takes the room for the next line back.

@@ -85,6 +85,15 @@ impl Conversation {
         while !over && pos < bytes.len() {
             let mut held = Vec::new();
             let draft = self.server.draft();
+            if let Some((length, flaw)) = draft.plain_header(&bytes[pos..]) {
+                let offset = draft.scan.offset - length as u64;
+                if let Some(flaw) = flaw {
+                    let line = bytes[pos..pos + length].trim_ascii_end();
+                    self.flaw(at.mark, flaw, false, offset, line);
+                }
+                pos += length;
+                continue;
+            }
             let Line::Whole { line, carried, length } = draft.line(&bytes[pos..], &mut held) else {
                 pos = bytes.len();
                 break;
