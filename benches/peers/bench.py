@@ -59,9 +59,10 @@ def main():
                 say(f"Nothing but health checks, {size(capture)}",
                     speed.side_by_side(built, capture, count, directory, slow=False))
             case "compressed":
-                capture = captures["second"]
-                say(f"Compressed, {size(capture)} before",
-                    speed.compressed(built, capture, count, directory))
+                capture = directory / "copies.pcap"
+                built.multiply(4, captures["second"], capture)
+                say("Compressed", speed.compressed(built, capture, count, directory))
+                capture.unlink()
             case "file":
                 say("Growth with the file",
                     growth.with_the_file(built, captures["second"], directory))
@@ -102,7 +103,7 @@ def recorded(built, directory, size_name):
         print("recording nginx and wrk", file=sys.stderr)
         recorder.record(captures["traffic"], seconds, 64, 16)
         recorder.record(captures["second"], 1, 64, 16)
-        recorder.record(live, 3, 0, 48)
+        recorder.record(live, 3, 0, 48, timestamps=False)
     copies = -(-wanted // programs.packets(live))
     built.multiply(copies, live, captures["checks"])
     live.unlink()

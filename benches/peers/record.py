@@ -59,8 +59,6 @@ class Recorder:
             run("ip", "-n", self.name, "link", "set", "lo", "up")
             # Segments as they are on Ethernet.
             run("ip", "-n", self.name, "link", "set", "lo", "mtu", "1500", "gso_max_segs", "1")
-            # Without timestamps a health check has 80 bytes a packet.
-            run(*self.inside("sysctl", "-qw", "net.ipv4.tcp_timestamps=0"))
             run(*self.inside("sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000"))
             self.nginx = subprocess.Popen(
                 self.inside("nginx", "-p", str(self.directory), "-c", "nginx.conf"),
@@ -83,8 +81,10 @@ class Recorder:
     def inside(self, *command):
         return ["ip", "netns", "exec", self.name, *command]
 
-    def record(self, path, seconds, connections, checks):
-        """So many keep-alive connections, and so many that check health, for some seconds."""
+    def record(self, path, seconds, connections, checks, timestamps=True):
+        """So many keep-alive connections, and so many that check health, for some seconds. Without
+        TCP timestamps a packet of a health check has 80 bytes."""
+        run(*self.inside("sysctl", "-qw", f"net.ipv4.tcp_timestamps={int(timestamps)}"))
         log = self.directory / "tcpdump.log"
         with open(log, "w") as errors:
             dump = subprocess.Popen(

@@ -73,6 +73,7 @@ def tshark(capture, packets, count, directory):
 
 def compressed(built, capture, count, directory):
     """A table of what compressed input costs beside decompression alone."""
+    size = megabytes(capture.stat().st_size)
     rows = []
     for suffix, pack, unpack in [
         ("gz", ["gzip", "-6", "-c"], ["gunzip", "-c"]),
@@ -85,7 +86,7 @@ def compressed(built, capture, count, directory):
         commands = {only: [*unpack, str(path)], whole: built.analysis(path)}
         for label, cores in [(f"{len(ALL_CORES)} cores", ALL_CORES), ("1 core", ONE_CORE)]:
             took = measure.rounds(commands, count, cores)
-            rows.append([f"{suffix}, {label}", megabytes(path.stat().st_size),
+            rows.append([f"{suffix}, {label}", f"{size} in {megabytes(path.stat().st_size)}",
                          f"`{only}` {duration(took[only].median())}",
                          duration(took[whole].median()), times(took[whole].ratio(took[only]))])
         path.unlink()
