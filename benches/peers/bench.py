@@ -20,8 +20,10 @@ from record import Recorder
 
 # Bytes that must be free: all that lies there at once, twice.
 ROOM = {"full": 16 << 30, "quick": 2 << 30}
-# Seconds of recording, packets of the checks, and by what the floods are divided.
-AMOUNTS = {"full": (15, 4_200_000, 1), "quick": (2, 400_000, 20)}
+# Bytes of traffic, packets of the checks, and by what the floods are divided.
+AMOUNTS = {"full": (2_200_000_000, 4_200_000, 1), "quick": (300_000_000, 400_000, 20)}
+# Bytes of the recordings that are multiplied.
+UNIT, LIVE_CHECKS = 140_000_000, 40_000_000
 # Tables by name, in the order of the report.
 TABLES = ["traffic", "checks", "compressed", "file", "flows", "floods"]
 
@@ -60,12 +62,12 @@ def main():
                     speed.side_by_side(built, capture, count, directory, slow=False))
             case "compressed":
                 capture = directory / "copies.pcap"
-                built.multiply(4, captures["second"], capture)
+                built.multiply(4, captures["unit"], capture)
                 say("Compressed", speed.compressed(built, capture, count, directory))
                 capture.unlink()
             case "file":
                 say("Growth with the file",
-                    growth.with_the_file(built, captures["second"], directory))
+                    growth.with_the_file(built, captures["unit"], directory))
             case "flows":
                 say("Connections alive at once", growth.with_live_flows(built, directory, scale))
             case "floods":
@@ -91,9 +93,9 @@ def parse():
 
 def recorded(built, directory, size_name):
     """The captures that several tables use, made unless they are there."""
-    seconds, wanted, _ = AMOUNTS[size_name]
+    length, wanted, _ = AMOUNTS[size_name]
     captures = {name: directory / f"{size_name}-{name}.pcap"
-                for name in ("traffic", "second", "checks")}
+                for name in ("traffic", "unit", "checks")}
     if all(path.exists() for path in captures.values()):
         return captures
     if os.geteuid() != 0:
@@ -101,9 +103,9 @@ def recorded(built, directory, size_name):
     live = directory / "live-checks.pcap"
     with Recorder(directory) as recorder:
         print("recording nginx and wrk", file=sys.stderr)
-        recorder.record(captures["traffic"], seconds, 64, 16)
-        recorder.record(captures["second"], 1, 64, 16)
-        recorder.record(live, 3, 0, 48, timestamps=False)
+        recorder.record(captures["traffic"], length, 64, 16)
+        recorder.record(captures["unit"], UNIT, 64, 16)
+        recorder.record(live, LIVE_CHECKS, 0, 48, timestamps=False)
     copies = -(-wanted // programs.packets(live))
     built.multiply(copies, live, captures["checks"])
     live.unlink()

@@ -2,7 +2,7 @@
 
 import measure
 import programs
-from table import duration, megabytes, millions, table
+from table import duration, megabytes, millions, table, thousands
 
 HEAD = ["", "packets", "size", "time", "packets/s", "peak memory", "of it private"]
 
@@ -12,7 +12,7 @@ def row(built, name, capture, arguments=()):
     total = programs.packets(capture)
     took = min(measure.seconds(command)[0] for _ in range(2))
     used = measure.memory(command)
-    return [name, f"{total:,}".replace(",", " "), megabytes(capture.stat().st_size),
+    return [name, thousands(total), megabytes(capture.stat().st_size),
             duration(took), millions(total / took), megabytes(used.peak),
             megabytes(used.private)]
 
@@ -38,7 +38,7 @@ def with_live_flows(built, directory, scale):
         if flows == 0:
             before = measure.memory(built.analysis(path)).private
             continue
-        cells = row(built, f"{flows:,} flows".replace(",", " "), path)
+        cells = row(built, f"{thousands(flows)} flows", path)
         private = measure.memory(built.analysis(path)).private
         rows.append(cells + [f"{(private - before) / flows:.0f} B"])
         path.unlink()
@@ -64,6 +64,6 @@ def floods(built, directory, scale):
         for part in (amount // scale // 10, amount // scale):
             path = directory / "flood.pcap"
             built.make(scene, part, path)
-            rows.append(row(built, f"{part:,} {name}".replace(",", " "), path, arguments))
+            rows.append(row(built, f"{thousands(part)} {name}", path, arguments))
             path.unlink()
     return table(HEAD, rows)

@@ -70,7 +70,7 @@ def packets(capture):
 
 
 def tcptrace(capture):
-    return ["tcptrace", str(capture)]
+    return ["tcptrace", "-n", str(capture)]
 
 
 def tshark(capture):

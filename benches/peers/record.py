@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 PORT = 8080
 BODIES = 256
 BODY = 8192
+# Seconds after which a recording ends whatever its size.
+LONGEST = 180
 # Room for packets that tcpdump has not written yet, KiB.
 KERNEL_BUFFER = 524288
 
@@ -19,7 +22,7 @@ NGINX = f"""
 user root; daemon off; worker_processes 1; pid nginx.pid; error_log error.log;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; server_tokens off; keepalive_requests 1000000; default_type text/plain;
+  access_log off; server_tokens off; default_type text/plain;
   server {{
     listen 127.0.0.1:{PORT} backlog=4096; root html;
     location = /health {{ return 200 "ok"; }}
@@ -81,9 +84,9 @@ class Recorder:
     def inside(self, *command):
         return ["ip", "netns", "exec", self.name, *command]
 
-    def record(self, path, seconds, connections, checks, timestamps=True):
-        """So many keep-alive connections, and so many that check health, for some seconds. Without
-        TCP timestamps a packet of a health check has 80 bytes."""
+    def record(self, path, size, connections, checks, timestamps=True):
+        """So many keep-alive connections, and so many that check health, until the capture has
+        `size` bytes. Without TCP timestamps a packet of a health check has 80 bytes."""
         run(*self.inside("sysctl", "-qw", f"net.ipv4.tcp_timestamps={int(timestamps)}"))
         log = self.directory / "tcpdump.log"
         with open(log, "w") as errors:
@@ -93,22 +96,25 @@ class Recorder:
         time.sleep(1)
         url = f"http://127.0.0.1:{PORT}"
         users = [
-            self.wrk(seconds, number, script, url + path)
+            self.wrk(number, script, url + path)
             for number, script, path in
             [(connections, "keep-alive.lua", ""), (checks, "check.lua", "/health")] if number
         ]
+        while path.stat().st_size < size and all(user.poll() is None for user in users):
+            time.sleep(0.05)
         for user in users:
+            user.send_signal(signal.SIGINT)
             user.wait()
         time.sleep(2)
-        dump.send_signal(2)
+        dump.send_signal(signal.SIGINT)
         dump.wait()
         dropped = re.search(r"(\d+) packets? dropped by kernel", log.read_text())
         if not dropped or dropped[1] != "0":
             print(f"{path}: {log.read_text()}", file=sys.stderr)
 
-    def wrk(self, seconds, connections, script, url):
+    def wrk(self, connections, script, url):
         return subprocess.Popen(
-            self.inside("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s",
+            self.inside("wrk", "-t1", f"-c{connections}", f"-d{LONGEST}s", "-s",
                         str(self.directory / script), url), stdout=subprocess.DEVNULL)
 
 

@@ -8,25 +8,25 @@ from measure import ALL_CORES, ONE_CORE
 from programs import LOOP, WHY502
 from table import duration, megabytes, millions, table, times
 
-# Packets of the slice that tshark reads, for it takes minutes for the whole.
-SLICE = 100_000
-SLOW = "`tcptrace`"
-SLOWEST = "`tshark -2 -Y http`, time scaled from a slice"
+# Programs that would take minutes for the whole, and the packets of the slice that each reads. Both
+# slow down as a capture grows, so that scaling what the slice takes flatters them.
+SLOW = [
+    ("`tcptrace`, scaled", programs.tcptrace, 500_000),
+    ("`tshark -2 -Y http`, scaled", programs.tshark, 100_000),
+]
 
 
 def side_by_side(built, capture, count, directory, slow):
-    """A table for one capture; with `slow` also of programs that take long, on all cores only, as
-    they use no more than one."""
+    """A table for one capture; with `slow` also of the programs that take long, on all cores only,
+    as they use no more than one."""
     total = programs.packets(capture)
     readers = built.readers(capture)
     measure.rounds(readers, 1, ALL_CORES)  # Into the page cache.
     one = measure.rounds(readers, count, ONE_CORE)
-    if slow:
-        readers[SLOW] = programs.tcptrace(capture)
     many = measure.rounds(readers, count, ALL_CORES)
     used = {name: measure.memory(command) for name, command in readers.items()}
-    if slow:
-        many[SLOWEST], used[SLOWEST] = tshark(capture, total, count, directory)
+    for name, program, part in SLOW if slow else []:
+        many[name], used[name] = scaled(program, capture, total, part, count, directory)
     rows = [
         [name, *together(took, many[LOOP]), *alone(one.get(name), one[LOOP], total),
          duration(min(took.processor)), megabytes(used[name].peak), megabytes(used[name].private)]
@@ -39,7 +39,9 @@ def side_by_side(built, capture, count, directory, slow):
 
 
 def together(took, loop):
-    return [duration(took.median()), duration(took.fastest()), times(took.ratio(loop))]
+    best = took.fastest() / loop.fastest()
+    return [duration(took.median()), duration(took.fastest()),
+            f"{times(took.ratio(loop))} ({times(best)})"]
 
 
 def alone(took, loop, packets):
@@ -57,15 +59,14 @@ def against(name, many, one):
     return text + "\n"
 
 
-def tshark(capture, packets, count, directory):
-    """Times for a slice, scaled by the number of packets, and its memory for the slice."""
+def scaled(program, capture, packets, wanted, count, directory):
+    """Times for a slice, scaled by the number of packets, and memory for the slice."""
     part = directory / "slice.pcap"
-    subprocess.run(["editcap", "-r", "-F", "pcap", capture, part, f"1-{SLICE}"], check=True)
-    scale = packets / programs.packets(part)
-    command = programs.tshark(part)
+    subprocess.run(["editcap", "-r", "-F", "pcap", capture, part, f"1-{wanted}"], check=True)
+    command = program(part)
     took = measure.Times()
     for _ in range(count):
-        took.add(measure.seconds(command), scale)
+        took.add(measure.seconds(command), packets / min(packets, wanted))
     used = measure.memory(command)
     part.unlink()
     return took, used

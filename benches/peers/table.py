@@ -8,6 +8,11 @@ def table(head, rows):
     return "\n".join(lines) + "\n"
 
 
+def thousands(count):
+    """With a space between groups."""
+    return f"{count:,}".replace(",", " ")
+
+
 def duration(seconds):
     if seconds < 10:
         return f"{seconds:.2f} s"
@@ -23,7 +28,7 @@ def times(ratio):
 def megabytes(count):
     if count < 10_000_000:
         return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e6:,.0f} MB".replace(",", " ")
+    return thousands(round(count / 1e6)) + " MB"
 
 
 def millions(count):
