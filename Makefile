@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
 .PHONY: demo test lab bench instructions instructions-update install
-.PHONY: build-deps test-deps bench-deps instructions-deps rust
+.PHONY: build-deps test-deps lab-deps bench-deps instructions-deps rust
 
 DEMO := captures/demo/nginx-demo-lb.pcap
 BENCH_DIR ?= target/bench
@@ -28,11 +28,12 @@ demo: build-deps
 test: test-deps
 	cargo test --locked --no-fail-fast
 
-lab: test-deps
+lab: lab-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make lab needs root for its network namespaces: sudo make lab" >&2; exit 1; fi
 	rm -rf '$(LAB_OUT)'
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health logs -- --nocapture
 
 bench: bench-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make bench needs root for its network namespace: sudo make bench" >&2; exit 1; fi
@@ -88,3 +89,6 @@ bench-deps: build-deps
 
 instructions-deps: build-deps
 	@$(call install_missing,valgrind:valgrind python3:python3)
+
+lab-deps: test-deps
+	@$(call install_missing,apache2:apache2-bin curl:curl wget:wget nc:netcat-openbsd)

@@ -15,12 +15,11 @@ use why502::blind::BlindSpot;
 use why502::capture::{Frame, Timeline};
 use why502::cause::{Case, Wider, judge};
 use why502::flow::Flow;
-use why502::http::{Conversation, Exchange};
+use why502::http::{Conversation, Exchange, Pool};
 use why502::packet::{Decoder, DecoderOptions, Packet, Segment};
 use why502::report::{Style, format};
 use why502::run::{Patient, Settings, analyse};
 use why502::tcp::{At, FLOWS_MAX, Side, StreamSink, Table};
-use why502::time::Mark;
 
 /// Kinds of traffic, each about 10 MB or 100 000 packets.
 const SCENES: [&str; 4] = ["keep-alive", "checks", "syn-flood", "reordered"];
@@ -148,7 +147,7 @@ impl StreamSink for Record {
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
         self.tell(side, What::Gap(at, len, why));
     }
-    fn ended(&mut self, side: Side, _: Mark) {
+    fn ended(&mut self, side: Side) {
         self.tell(side, What::Ended);
     }
 }
@@ -169,8 +168,8 @@ impl StreamSink for Forget {
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
         black_box((side, at, len, why));
     }
-    fn ended(&mut self, side: Side, mark: Mark) {
-        black_box((side, mark));
+    fn ended(&mut self, side: Side) {
+        black_box(side);
     }
 }
 
@@ -216,15 +215,18 @@ fn http(bencher: Bencher<'_, '_>, scene: &str) {
     bencher.counter(packets).counter(bytes).bench(|| {
         let mut conversations: Vec<Conversation> =
             (0..input.flows).map(|_| Conversation::new(None)).collect();
+        let mut pool = Pool::default();
         for told in &input.streams {
             let conversation = &mut conversations[told.flow];
             let mut done = |exchange: &Exchange| _ = black_box(exchange.ordinal);
             match &told.what {
-                What::Data(at, bytes) => conversation.data(told.side, *at, bytes, &mut done),
-                What::Gap(at, len, why) => {
-                    conversation.gap(told.side, *at, *len, *why, &mut done);
+                What::Data(at, bytes) => {
+                    conversation.data(told.side, *at, bytes, &mut pool, &mut done)
                 }
-                What::Ended => conversation.ended(told.side, &mut done),
+                What::Gap(at, len, why) => {
+                    conversation.gap(told.side, *at, *len, *why, &mut pool, &mut done);
+                }
+                What::Ended => conversation.ended(told.side, &mut pool, &mut done),
             }
         }
         conversations.len()

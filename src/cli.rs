@@ -2,6 +2,7 @@
 
 use crate::cause::Cause;
 use crate::flow::Vantage;
+use crate::health::HealthFlags;
 use crate::report::{self, Format, explain};
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -48,6 +49,9 @@ pub struct Cli {
     /// What to read.
     #[command(flatten, next_help_heading = "Input")]
     pub input: Input,
+    /// What is known of health checks.
+    #[command(flatten, next_help_heading = "Health checks")]
+    pub health: HealthFlags,
     /// What to report.
     #[command(flatten, next_help_heading = "Selection")]
     pub selection: Selection,
@@ -84,6 +88,16 @@ pub struct Input {
         hide_default_value = true
     )]
     pub vantage: VantageChoice,
+    /// Read settings from this file: target groups and their health checks
+    ///
+    /// TOML, for example:
+    ///
+    /// [[target-group]]
+    /// lb-type = "alb"
+    /// targets = ["10.0.2.9:8080"]
+    /// interval = 10
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, verbatim_doc_comment, hide_short_help = true)]
+    pub config: Option<PathBuf>,
     /// UDP ports that carry VXLAN, besides 4789
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     pub vxlan_port: Vec<u16>,

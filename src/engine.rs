@@ -10,7 +10,9 @@ use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::packet::{IcmpError, Segment};
+use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
+use std::sync::Arc;
 use thin_vec::ThinVec;
 
 /// Exchanges of one flow that wait for its end; further ones are judged when they end.
@@ -30,6 +32,26 @@ pub trait Output {
     fn exchange(&mut self, flow: u64, exchange: &Exchange);
     /// Something failed.
     fn finding(&mut self, finding: Finding);
+    /// Something may be a health check; only with [`Engine::watch_probers`].
+    fn sighting(&mut self, sighting: Sighting) {
+        let _ = sighting;
+    }
+    /// What the client of `flow` uses to send; only with [`Engine::watch_probers`].
+    fn habit(&mut self, flow: &Flow, habit: Habit) {
+        let _ = (flow, habit);
+    }
+}
+
+/// Hands on what the tap finds.
+struct Found<'a, O>(&'a mut O);
+
+impl<O: Output> Sightings for Found<'_, O> {
+    fn sighting(&mut self, sighting: Sighting) {
+        self.0.sighting(sighting);
+    }
+    fn habit(&mut self, flow: &Flow, habit: Habit) {
+        self.0.habit(flow, habit);
+    }
 }
 
 /// What a user can set.
@@ -74,6 +96,8 @@ pub struct Engine {
     /// Reused between segments.
     fresh: Vec<Exchange>,
     pool: Pool,
+    /// Looks for health checks.
+    tap: Option<Tap>,
 }
 
 /// What the engine attaches to a connection.
@@ -86,6 +110,7 @@ struct Talk {
     client_gap: bool,
     /// Its part of [`Engine::buffered`].
     buffered: u32,
+    watch: Watch,
 }
 
 impl Talk {
@@ -96,6 +121,7 @@ impl Talk {
             longest_wait: 0,
             client_gap: false,
             buffered: 0,
+            watch: Watch::default(),
         }
     }
 }
@@ -113,7 +139,15 @@ impl Engine {
             buffered_max: BUFFERED_MAX,
             fresh: Vec::new(),
             pool: Pool::default(),
+            tap: None,
         }
+    }
+
+    /// Gives out what may be health checks, too: [`Output::sighting`].
+    #[must_use]
+    pub fn watch_probers(mut self, probers: Arc<Catalogue>) -> Engine {
+        self.tap = Some(Tap::new(probers));
+        self
     }
 
     /// Flows met so far.
@@ -158,6 +192,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            tap: self.tap.as_mut(),
         };
         connection.on_segment(segment, &mut sink);
         let buffered = connection.buffered() + sink.talk.conversation.buffered();
@@ -179,6 +214,11 @@ impl Engine {
             self.wider.learn_client(segment.src);
         }
         let over = turn.over;
+        if let Some(tap) = &mut self.tap
+            && tap.is_ready()
+        {
+            tap.give(&talk.watch, &connection.flow, &mut Found(out));
+        }
         if !self.fresh.is_empty() {
             for exchange in self.fresh.drain(..) {
                 if self.options.exchanges {
@@ -240,6 +280,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            tap: self.tap.as_mut(),
         };
         connection.finish(&mut sink);
         sink.finish();
@@ -270,6 +311,9 @@ impl Engine {
         }
         self.wider.learn(flow, talk.longest_wait);
         out.flow(flow);
+        if let Some(tap) = &mut self.tap {
+            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
+        }
         if flow.requests == 0 {
             self.weigh(flow, None, out);
         }
@@ -385,6 +429,7 @@ struct Sink<'a> {
     fresh: &'a mut Vec<Exchange>,
     pool: &'a mut Pool,
     counts: &'a mut Counts,
+    tap: Option<&'a mut Tap>,
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
@@ -393,12 +438,16 @@ struct Sink<'a> {
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
     fn parts(&mut self) -> (&mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, pool, counts, all, client_closed } = self;
-        let Talk { conversation, longest_wait, client_gap, .. } = &mut **talk;
-        let keep = |exchange: &Exchange| {
+        let Sink { talk, fresh, pool, counts, tap, all, client_closed } = self;
+        let Talk { conversation, longest_wait, client_gap, watch, .. } = &mut **talk;
+        let mut tap = tap.as_deref_mut();
+        let keep = move |exchange: &Exchange| {
             let asked = u64::from(exchange.request.is_some());
             counts.exchanges += asked;
             let mispaired = *client_gap && mispaired(exchange);
+            if let Some(tap) = &mut tap {
+                tap.exchange(watch, exchange, mispaired);
+            }
             if mispaired || exchange.state == State::Unknown {
                 counts.unknown += asked;
             } else if let (Some(request), Some(response), false) =
@@ -435,6 +484,13 @@ impl StreamSink for Sink<'_> {
     fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
         let (conversation, pool, mut keep) = self.parts();
         conversation.data(side, at, bytes, pool, &mut keep);
+        drop(keep);
+        if at.offset < OPENING_KEPT as u64
+            && let Some(tap) = &mut self.tap
+        {
+            let known = (self.talk.conversation.protocol(), self.talk.conversation.proxied());
+            tap.bytes(&mut self.talk.watch, side, at.offset, bytes, known);
+        }
     }
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {

@@ -96,6 +96,8 @@ pub struct Opening {
     pub ack: Option<Mark>,
     /// First segment of the client with payload.
     pub asked: Option<Mark>,
+    /// First segment of the server with payload.
+    pub answered: Option<Mark>,
     /// Number of SYN segments.
     pub syns: u16,
     /// Number of SYN-ACK segments.

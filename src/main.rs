@@ -1,14 +1,18 @@
 //! Arguments in, report out, exit code.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::process::ExitCode;
-use why502::cause::{self, Finding, by_id};
+use why502::cause::Finding;
 use why502::cli::{self, Cli, Command, SchemaChoice, locale_is_utf8};
 use why502::flow::Flow;
+use why502::health::texts::{EXPLAINED, by_id};
+use why502::health::{self, config};
 use why502::http::Exchange;
+use why502::packet::Endpoint;
 use why502::report::ndjson::Stream;
 use why502::report::output::Output;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Report, Style, explain};
@@ -20,7 +24,7 @@ const FINDINGS: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(env::args_os(), cause::ALL) {
+    let cli = match cli::parse(env::args_os(), &EXPLAINED) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; a closed pipe is no error.
@@ -43,12 +47,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let style = style(cli, true);
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
-        Command::Explain { cause: None } => explain::list(cause::ALL, &style, &mut out)?,
+        Command::Explain { cause: None } => explain::list(&EXPLAINED, &style, &mut out)?,
         Command::Explain { cause: Some(id) } => {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;
         }
-        Command::Completions { shell } => cli::completions(*shell, cause::ALL, &mut out)?,
-        Command::Man => cli::man(cause::ALL, &mut out)?,
+        Command::Completions { shell } => cli::completions(*shell, &EXPLAINED, &mut out)?,
+        Command::Man => cli::man(&EXPLAINED, &mut out)?,
         Command::Schema { format: SchemaChoice::Json } => {
             out.write_all(REPORT_SCHEMA.as_bytes())?
         }
@@ -62,7 +66,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
 
 fn report(cli: &Cli) -> Result<ExitCode> {
     let format = cli.output.format;
+    let health = cli.health.setup(&configuration(cli)?)?;
     let settings = Settings {
+        health,
+        probers: None,
         vantage: cli.input.vantage.given(),
         flows: format.lists_flows && !format.streams,
         exchanges: cli.selection.all,
@@ -113,6 +120,22 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 
+/// What `--config` says.
+fn configuration(cli: &Cli) -> Result<config::Config> {
+    let Some(path) = &cli.input.config else { return Ok(config::Config::default()) };
+    let name = path.display().to_string();
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(config::CONFIG_MAX + 1).read_to_string(&mut text))
+        .with_context(|| format!("{name}: cannot be read"))?;
+    ensure!(
+        text.len() as u64 <= config::CONFIG_MAX,
+        "{name}: longer than {} bytes",
+        config::CONFIG_MAX
+    );
+    Ok(config::parse(&text, &name)?)
+}
+
 /// Shows progress, and passes records on to a format that is written while captures are read.
 struct Watcher<'a> {
     bar: ProgressBar,
@@ -143,6 +166,18 @@ impl Listener for Watcher<'_> {
     fn finding(&mut self, finding: &Finding) {
         if let Some(stream) = &mut self.stream {
             stream.finding(finding);
+        }
+    }
+
+    fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
+        if let Some(stream) = &mut self.stream {
+            stream.check(server, prober, check);
+        }
+    }
+
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &health::Entry) {
+        if let Some(stream) = &mut self.stream {
+            stream.transition(server, prober, entry);
         }
     }
 }

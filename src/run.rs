@@ -1,18 +1,24 @@
 //! Wires the stages: captures, decoder, engine, report. The only module that knows them all.
 
+mod checks;
+
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureError, Filter, FilterError, Timeline};
 use crate::cause::{Confidence, Finding};
 use crate::engine::{Engine, Options, Output};
 use crate::flow::{Flow, Vantage};
+use crate::health::{Check, Entry, Setup};
 use crate::http::Exchange;
 use crate::packet::{Decoder, DecoderOptions, Endpoint, Packet, Skip};
 use crate::pattern::patterns;
+use crate::probe::{Catalogue, FileError, Habit, Sighting};
 use crate::report::Report;
 use crate::time::Timestamp;
+use checks::Checks;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Findings kept for the report; further ones are counted only.
 pub const FINDINGS_MAX: usize = 100_000;
@@ -42,6 +48,10 @@ pub struct Settings {
     pub filter: Option<String>,
     /// UDP ports of VXLAN beside 4789.
     pub vxlan_ports: Vec<u16>,
+    /// What is known of health checks.
+    pub health: Setup,
+    /// The known probers; `None`: those built in.
+    pub probers: Option<Arc<Catalogue>>,
 }
 
 /// Why a run gave no report.
@@ -53,6 +63,9 @@ pub enum RunError {
     /// The filter expression is none.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// The probers cannot be read.
+    #[error(transparent)]
+    Probers(#[from] FileError),
 }
 
 /// Is told what becomes known while captures are read.
@@ -70,9 +83,18 @@ pub trait Listener {
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
         let _ = (flow, exchange);
     }
-    /// Something failed.
+    /// Something failed. A health check that is recognised as one only later is told as an
+    /// ordinary failure.
     fn finding(&mut self, finding: &Finding) {
         let _ = finding;
+    }
+    /// The outcome of a health check of `server` is known.
+    fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
+        let _ = (server, prober, check);
+    }
+    /// The state of `server` has changed.
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
+        let _ = (server, prober, entry);
     }
 }
 
@@ -90,6 +112,7 @@ struct Collector<'a> {
     servers: BTreeSet<Endpoint>,
     /// File, stream and ordinal of findings, with their flow and time.
     found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
+    checks: Checks,
 }
 
 impl Output for Collector<'_> {
@@ -102,6 +125,7 @@ impl Output for Collector<'_> {
         }
         *self.report.summary.protocols.entry(flow.protocol).or_default() += 1;
         self.listener.flow(flow, &self.report.tunnels);
+        self.checks.flow(flow);
         if self.settings.flows {
             self.report.flows.push(flow.clone());
         }
@@ -114,8 +138,16 @@ impl Output for Collector<'_> {
         }
     }
 
-    fn finding(&mut self, finding: Finding) {
-        if self.seen_elsewhere(&finding) {
+    fn sighting(&mut self, sighting: Sighting) {
+        self.checks.sighting(sighting, &mut self.report, self.listener);
+    }
+
+    fn habit(&mut self, flow: &Flow, habit: Habit) {
+        self.checks.habit(flow, habit);
+    }
+
+    fn finding(&mut self, mut finding: Finding) {
+        if self.seen_elsewhere(&finding) || !self.checks.settle(&mut finding) {
             return;
         }
         let causes = &self.settings.causes;
@@ -124,12 +156,7 @@ impl Output for Collector<'_> {
         }
         self.listener.finding(&finding);
         let summary = &mut self.report.summary;
-        *summary.by_cause.entry(finding.cause.id).or_default() += 1;
-        if finding.exchange.is_some() {
-            summary.failed_requests += 1;
-        } else {
-            summary.failed_connections += 1;
-        }
+        summary.count(&finding);
         if self.report.findings.len() < FINDINGS_MAX {
             self.report.findings.push(finding);
         } else {
@@ -167,13 +194,18 @@ pub fn analyse(
         vxlan_ports: settings.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect(),
     });
     let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
-    let mut engine = Engine::new(options);
+    let probers = match &settings.probers {
+        Some(probers) => Arc::clone(probers),
+        None => Arc::new(Catalogue::load([])?),
+    };
+    let mut engine = Engine::new(options).watch_probers(Arc::clone(&probers));
     let mut collector = Collector {
         settings,
         listener,
         report: Report::default(),
         servers: BTreeSet::new(),
         found: HashMap::new(),
+        checks: Checks::new(settings, probers),
     };
     let mut skipped: HashMap<Skip, u64> = HashMap::new();
     let mut packets = 0_u64;
@@ -182,6 +214,7 @@ pub fn analyse(
         if filter.as_mut().is_some_and(|filter| !filter.matches(&frame)) {
             *collector.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
         } else {
+            collector.checks.advance(frame.mark.at);
             match decoder.decode(&frame) {
                 Packet::Tcp(segment) => engine.segment(&segment, &mut collector),
                 Packet::Icmp(error) => engine.icmp(&error),
@@ -203,7 +236,13 @@ pub fn analyse(
     let (read, total) = timeline.progress();
     collector.listener.progress(read, total);
 
-    let Collector { mut report, servers, .. } = collector;
+    let Collector { mut report, servers, checks, listener, .. } = collector;
+    checks.finish(&mut report, listener);
+    for finding in checks::missing(&report, &settings.causes) {
+        listener.finding(&finding);
+        report.summary.count(&finding);
+        report.findings.push(finding);
+    }
     report.captures = timeline.captures().to_vec();
     report.warnings = timeline.warnings().to_vec();
     report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));

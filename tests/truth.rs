@@ -99,8 +99,10 @@ fn judge_run(run: &Run, vantage: &str, capture: &Path, score: &mut Score) {
         }
         score.judge(&format!("{name} {target}"), &right, found);
     }
-    // The proxy's own health checks fail on purpose there, and are no requests of the truth.
-    if run.truth["checks"].as_array().is_some_and(|checks| !checks.is_empty()) {
+    // Health checks fail on purpose there, and are no requests of the truth; tests/health.rs judges them.
+    let some =
+        |field| run.truth[field].as_array().is_some_and(|items: &Vec<Value>| !items.is_empty());
+    if some("checks") || some("probers") {
         return;
     }
     for (target, findings) in by_target.iter().filter(|(target, _)| !known.contains(*target)) {
@@ -202,7 +204,10 @@ fn a_fresh_lab_agrees() {
         Err(error) => Some(format!("python3: {error}")),
     };
     match why_not {
-        None => judge(folder.path()),
+        None => {
+            judge(folder.path());
+            support::health::judge_all(&runs(folder.path()));
+        }
         Some(words) => {
             let required = std::env::var_os("WHY502_SKIP").is_some_and(|skip| skip == "never");
             assert!(!required, "{words}");

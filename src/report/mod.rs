@@ -21,12 +21,14 @@ pub mod words;
 
 use crate::blind::BlindSpot;
 use crate::capture::CaptureInfo;
-use crate::cause::Finding;
+use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
+use crate::health::Health;
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 pub use json::{RECORD_SCHEMA, REPORT_SCHEMA, SCHEMA};
 
@@ -81,6 +83,11 @@ pub struct Report {
     pub patterns: Vec<Pattern>,
     /// What was odd about the input as a whole, for people.
     pub warnings: Vec<String>,
+    /// Targets and their health checks.
+    pub health: Health,
+    /// Whose health checks flows carry, by the flow's id; collected only for formats that print
+    /// flows.
+    pub probes: BTreeMap<u64, Arc<str>>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
 }
@@ -98,6 +105,8 @@ pub struct Summary {
     pub failed_requests: u64,
     /// Connections that failed before any request.
     pub failed_connections: u64,
+    /// Health checks that failed with a finding.
+    pub failed_checks: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown_requests: u64,
     /// Findings by cause id.
@@ -110,6 +119,35 @@ pub struct Summary {
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
+}
+
+impl Summary {
+    /// Counts a finding.
+    pub fn count(&mut self, finding: &Finding) {
+        *self.by_cause.entry(finding.cause.id).or_default() += 1;
+        *self.failures(finding) += 1;
+    }
+
+    /// Takes back what was counted of a finding.
+    pub fn uncount(&mut self, finding: &Finding) {
+        let id = finding.cause.id;
+        if let Some(count) = self.by_cause.get_mut(id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_cause.remove(id);
+            }
+        }
+        let count = self.failures(finding);
+        *count = count.saturating_sub(1);
+    }
+
+    fn failures(&mut self, finding: &Finding) -> &mut u64 {
+        match (finding.kind, &finding.exchange) {
+            (Kind::HealthCheck, _) => &mut self.failed_checks,
+            (_, Some(_)) => &mut self.failed_requests,
+            (_, None) => &mut self.failed_connections,
+        }
+    }
 }
 
 /// Something that findings of one cause have in common.

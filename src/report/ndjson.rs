@@ -7,12 +7,14 @@ use super::{Format, Report, Style};
 use crate::capture::CaptureInfo;
 use crate::cause;
 use crate::flow;
+use crate::health;
 use crate::http;
+use crate::packet::Endpoint;
 use std::io::{self, Write};
 
 pub(super) const FORMAT: Format = Format {
     name: "ndjson",
-    about: "one JSON record per line: captures, flows, findings, the summary last",
+    about: "one JSON record per line: flows, findings, health checks, the summary last",
     lists_flows: true,
     streams: true,
     write,
@@ -30,6 +32,18 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     for finding in &report.findings {
         write_finding(finding, out)?;
+    }
+    for target in &report.health.targets {
+        for prober in &target.probers {
+            for check in &prober.checks {
+                write_check(target.server, &prober.id, check, out)?;
+            }
+        }
+        for entry in &target.timeline {
+            let prober = target.probers.get(entry.prober).map_or("unknown", |it| &it.id);
+            write_transition(target.server, prober, entry, out)?;
+        }
+        write_target(target, out)?;
     }
     write_summary(report, out)
 }
@@ -78,8 +92,21 @@ impl<'a> Stream<'a> {
         self.write(|out| write_finding(finding, out));
     }
 
+    /// Writes a health check of `server`, once its outcome is known.
+    pub fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
+        self.write(|out| write_check(server, prober, check, out));
+    }
+
+    /// Writes a change of a target's state, once it is known.
+    pub fn transition(&mut self, server: Endpoint, prober: &str, entry: &health::Entry) {
+        self.write(|out| write_transition(server, prober, entry, out));
+    }
+
     /// Writes what is known only at the end. The first error of all is given here.
     pub fn finish(mut self, report: &Report) -> io::Result<()> {
+        for target in &report.health.targets {
+            self.write(|out| write_target(target, out));
+        }
         for capture in &report.captures {
             self.write(|out| write_capture(capture, out));
         }
@@ -95,7 +122,7 @@ pub fn write_capture(capture: &CaptureInfo, out: &mut dyn Write) -> io::Result<(
 
 /// Writes a flow, once it is finished; `tunnels` as in [`Report::tunnels`].
 pub fn write_flow(flow: &flow::Flow, tunnels: &[String], out: &mut dyn Write) -> io::Result<()> {
-    line(&Record::Flow(model::Flow::new(flow, tunnels)), out)
+    line(&Record::Flow(model::Flow::new(flow, tunnels, None)), out)
 }
 
 /// Writes an exchange with the id of its flow.
@@ -106,6 +133,31 @@ pub fn write_exchange(exchange: &(u64, http::Exchange), out: &mut dyn Write) -> 
 /// Writes a finding.
 pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
     line(&Record::Finding(model::Finding::new(finding)), out)
+}
+
+/// Writes a health check of `server`.
+pub fn write_check(
+    server: Endpoint,
+    prober: &str,
+    check: &health::Check,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    line(&Record::Check(model::CheckRecord::new(server, prober, check)), out)
+}
+
+/// Writes a change of a target's state.
+pub fn write_transition(
+    server: Endpoint,
+    prober: &str,
+    entry: &health::Entry,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    line(&Record::Transition(model::Transition::new(server, prober, entry)), out)
+}
+
+/// Writes a target at the end of a run.
+pub fn write_target(target: &health::Target, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Target(model::Target::new(target, false)), out)
 }
 
 /// Writes the summary, the last record. Of the report it needs the summary, the patterns, the

@@ -325,9 +325,11 @@ impl Connection {
     ) {
         let Some(offset) = self.offset(side, start) else { return };
         let (len, mark) = (u64::from(segment.payload_len), segment.mark);
-        if side == Side::Client {
-            self.flow.opening.asked.get_or_insert(mark);
-        }
+        let opening = &mut self.flow.opening;
+        match side {
+            Side::Client => opening.asked.get_or_insert(mark),
+            Side::Server => opening.answered.get_or_insert(mark),
+        };
         let half = self.flow.half_mut(side);
         let Some(end) = offset.checked_add_unsigned(len).filter(|end| *end > 0) else {
             return; // wholly before the first byte known

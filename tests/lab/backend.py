@@ -2,8 +2,11 @@
 """A misbehaving HTTP/1.1 backend: it fails on request.  See faults.py for what it can do.
 
 A connection without a request for `--idle` seconds gets the `--idle-action`.  Lines on stdin steer
-it, each answered with "ok": "unlisten" and "listen" close and open the listening socket; the end of
-stdin ends the program.
+it, each answered with "ok"; the end of stdin ends the program:
+    unlisten, listen      close and open the listening socket
+    clog, unclog          listen without accepting, with a full queue; and accept again
+    mode NAME             treat requests whose target names no action in this way, until `mode ok`
+    mode-all NAME         treat all requests in this way, until `mode-all -`
 """
 
 import argparse
@@ -24,7 +27,7 @@ LINGER_0 = struct.pack("ii", 1, 0)
 class Request:
     """The head of a request."""
 
-    def __init__(self, head):
+    def __init__(self, head, args):
         line, *fields = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = (line + "  ").split(" ", 2)
         self.headers = {}
@@ -32,7 +35,7 @@ class Request:
             name, _, value = field.partition(":")
             self.headers[name.strip().lower()] = value.strip()
         match = re.match(r"/(?:f|h|api)/([^/]+)/", self.target)
-        self.action = match.group(1) if match else "length"
+        self.action = args.mode_all or (match.group(1) if match else args.mode)
 
 
 class Gone(Exception):
@@ -121,13 +124,13 @@ class Connection:
         """Read the head of the next request; its first bytes may be looked at before."""
         if not self.buffer:
             peek = self.sock.recv(4096, socket.MSG_PEEK)
-            early = Request(peek.partition(b"\r\n")[0])
+            early = Request(peek.partition(b"\r\n")[0], self.args)
             if early.action in faults.UNREAD:
                 return early
         while b"\r\n\r\n" not in self.buffer:
             self.buffer += self.recv(self.patience)
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        return Request(head)
+        return Request(head, self.args)
 
     def answer(self, request):
         """Do what the request asks for; True if the connection stays open."""
@@ -218,10 +221,12 @@ class Backend:
     """The listening socket and its threads."""
 
     def __init__(self, args):
-        self.args, self.listener, self.context = args, None, None
+        self.args, self.listener, self.context, self.fillers = args, None, None, []
         if args.tls == "serve":
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(args.certificate)
+            if args.tls13_only:
+                self.context.minimum_version = ssl.TLSVersion.TLSv1_3
 
     def listen(self):
         """Open the listening socket."""
@@ -230,8 +235,8 @@ class Backend:
         if self.args.rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.args.rcvbuf)
         self.listener.bind(("", self.args.port))
-        self.listener.listen(self.args.backlog)
-        if self.args.on_accept != "never":
+        self.listener.listen(0 if self.fillers else self.args.backlog)
+        if self.args.on_accept != "never" and not self.fillers:
             threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
 
     def accept(self, listener):
@@ -267,6 +272,33 @@ class Backend:
             pass
         self.listener.close()
 
+    def clog(self):
+        """Listen without accepting, and fill the queue with connections of our own over the loopback."""
+        self.unlisten()
+        self.fillers = [socket.socket() for _ in range(3)]
+        self.listen()
+        for filler in self.fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.args.port))
+
+    def unclog(self):
+        """Accept again."""
+        self.unlisten()
+        for filler in self.fillers:
+            filler.close()
+        self.fillers = []
+        self.listen()
+
+    def obey(self, line):
+        """Obey one line from stdin."""
+        word, _, name = line.strip().partition(" ")
+        if word == "mode":
+            self.args.mode = name
+        elif word == "mode-all":
+            self.args.mode_all = "" if name == "-" else name
+        else:
+            {"listen": self.listen, "unlisten": self.unlisten, "clog": self.clog, "unclog": self.unclog}[word]()
+
 
 def main():
     """Serve until stdin ends."""
@@ -278,14 +310,16 @@ def main():
     parser.add_argument("--backlog", type=int, default=128)
     parser.add_argument("--rcvbuf", type=int, default=0)
     parser.add_argument("--tls", choices=["off", "serve", "fin", "rst", "plain", "alert", "stall"], default="off")
+    parser.add_argument("--tls13-only", action="store_true", help="with `--tls serve`: refuse older versions")
     parser.add_argument("--certificate", help="file with certificate and key")
     parser.add_argument("--patience", type=float, default=20.0, help="longest wait for the peer, in seconds")
     args = parser.parse_args()
+    args.mode, args.mode_all = "ok", ""
     backend = Backend(args)
     backend.listen()
     print("ok", flush=True)
     for line in sys.stdin:
-        {"listen": backend.listen, "unlisten": backend.unlisten}[line.strip()]()
+        backend.obey(line)
         print("ok", flush=True)
 
 

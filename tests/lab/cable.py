@@ -15,6 +15,7 @@ Fields that select packets, all optional:
     what      "syn", "syn-ack", "data", "rst", "any" (the default)
     larger    only IP packets longer than this many bytes
     idle      only on a flow that carried nothing for this many seconds
+    source    only packets from this address
     contains  only segments whose payload contains this text
     every     only each n-th of the packets that matched so far
 Fields that act:
@@ -36,6 +37,7 @@ import json
 import os
 import select
 import signal
+import socket
 import struct
 import sys
 import time
@@ -148,6 +150,8 @@ class Cable:
         if rule.get("way", packet.way) != packet.way:
             return False
         if rule.get("what", "any") not in ("any", packet.kind()):
+            return False
+        if "source" in rule and packet.src != socket.inet_aton(rule["source"]):
             return False
         if packet.length <= rule.get("larger", 0) or quiet < rule.get("idle", 0):
             return False

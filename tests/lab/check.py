@@ -12,9 +12,11 @@ import os
 import subprocess
 import sys
 
+import check_probers
 
-FIELDS = ["frame.number", "frame.time_relative", "tcp.stream", "ip.src", "ip.ttl", "tcp.flags", "tcp.seq_raw",
-          "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type", "tcp.payload"]
+FIELDS = ["frame.number", "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "tcp.srcport", "tcp.dstport",
+          "ip.ttl", "tcp.flags", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type",
+          "tcp.payload"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 HELLO, ALERT = b"\x16", b"\x15"
 
@@ -23,10 +25,11 @@ class Segment:
     """One packet, as tshark reads it."""
 
     def __init__(self, row, target_ip):
-        number, moment, stream, src, ttl, flags, seq, ack, length, window, icmp, payload = row
+        number, moment, stream, src, dst, sport, dport, ttl, flags, seq, ack, length, window, icmp, payload = row
         self.number, self.time = int(number), float(moment)
         self.icmp = icmp != ""
         self.stream = int(stream.split(",")[0]) if stream else -1
+        self.source, self.target = (src, int(sport or 0)), (dst, int(dport or 0))
         self.ttl = int(ttl.split(",")[0])
         self.from_target = src.split(",")[0] == target_ip
         self.flags = 0 if self.icmp or not flags else int(flags, 16)
@@ -209,7 +212,7 @@ def check_side(truth, side, path):
             found = [flow for flow in attempts(segments) if CONNECT_CHECKS[cause](flow, icmp)]
             if len(found) != connection["count"]:
                 wrong.append(f"{path}: {len(found)} connections look like {cause}, the log has {connection['count']}")
-    return wrong
+    return wrong + check_probers.check(truth, side, path, segments)
 
 
 def main():
@@ -219,7 +222,7 @@ def main():
         for folder, _, files in sorted(os.walk(top)):
             for name in sorted(files):
                 stem = "" if name == "truth.json" else name[:-5] + "-"
-                if not name.endswith(".json") or not os.path.exists(f"{folder}/{stem}lb.pcap"):
+                if not name.endswith(".json") or name == "events.json" or not os.path.exists(f"{folder}/{stem}lb.pcap"):
                     continue
                 with open(f"{folder}/{name}", encoding="utf-8") as file:
                     truth = json.load(file)

@@ -59,6 +59,7 @@ ANSWERS = {
     "app-500": (plain(b"boom\n", b"500 Internal Server Error"), "keep"),
     "app-502": (plain(b"my own upstream is broken\n", b"502 Bad Gateway"), "keep"),
     "app-503": (plain(b"busy\n", b"503 Service Unavailable", b"Retry-After: 5\r\n"), "keep"),
+    "redirect": (plain(b"over there\n", b"302 Found", b"Location: /login\r\n"), "keep"),
     "app-504": (plain(b"my own upstream is slow\n", b"504 Gateway Timeout"), "keep"),
 }
 
@@ -66,6 +67,7 @@ ANSWERS = {
 SHAPES = {
     "length": (plain(BODY), "keep"),
     "empty": (plain(b""), "keep"),
+    "ok": (plain(), "keep"),
     "chunked": (CHUNKED + chunk(BODY) + chunk(TEXT) + b"0\r\n\r\n", "keep"),
     "trailers": (HEAD + b"Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(BODY)
                  + b"0\r\nX-Sum: 42\r\n\r\n", "keep"),
@@ -140,6 +142,13 @@ def slow(conn, _request):
     return True
 
 
+def sluggish(conn, _request):
+    """Slow, but not slow enough for a health check to give up."""
+    time.sleep(0.17)
+    conn.send(plain(b"ok\n"))
+    return True
+
+
 def poll(conn, _request):
     """A long poll of several seconds."""
     time.sleep(4.3)
@@ -191,7 +200,8 @@ def never_read(conn, _request):
 ACTIONS = {
     "think-fin": think_fin, "think-rst": think_rst, "chunked-bad": chunked_bad, "headers-huge": headers_huge,
     "early-413": early_413, "post-fin": post_fin, "post-rst": post_rst,
-    "slow": slow, "poll": poll, "drip": drip, "search": drip, "100": expect, "ws": websocket, "two-parts": two_parts,
+    "slow": slow, "sluggish": sluggish, "poll": poll, "drip": drip, "search": drip, "100": expect, "ws": websocket,
+    "two-parts": two_parts,
 }
 
 # These act when the first bytes of a request are in the socket, before any is read.

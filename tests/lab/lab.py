@@ -19,9 +19,14 @@ import subprocess
 import sys
 import time
 
+import absence  # noqa: F401  (registers its scenarios)
+import bystanders  # noqa: F401  (registers its scenarios)
 import checks  # noqa: F401  (registers its scenarios)
 import connecting  # noqa: F401  (registers its scenarios)
+import health  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
+import real  # noqa: F401  (registers its scenarios)
+import record  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES
 from scenario import SCENARIOS, play
@@ -84,7 +89,7 @@ def chosen(args):
     if only and only - SCENARIOS.keys():
         sys.exit(f"unknown scenario: {', '.join(sorted(only - SCENARIOS.keys()))}")
     wanted = set(args.proxy.split(",")) if args.proxy else {"nginx", "haproxy", "direct"} | (
-        set() if args.quick else {"apache"})
+        set() if args.quick else {"apache"} | ({"envoy"} if shutil.which("envoy") else set()))
     pairs = []
     for plan in SCENARIOS.values():
         if only and plan.name not in only or args.quick and not plan.quick:
@@ -132,6 +137,8 @@ def main():
     pairs = chosen(args)
     lacks = missing() + [f"the server {name} ({PROXIES[name].binary}); choose others with --proxy"
                          for name in sorted({proxy for _, proxy in pairs}) if not shutil.which(PROXIES[name].binary)]
+    needed = {tool for name, _ in pairs for tool in SCENARIOS[name].needs}
+    lacks += [f"the program {tool}" for tool in sorted(needed) if not shutil.which(tool)]
     if lacks:
         print("the lab cannot run here; it lacks:\n  " + "\n  ".join(lacks), file=sys.stderr)
         return 2

@@ -93,6 +93,40 @@ ProxyPass / http://{target}:{port}/ connectiontimeout={connect_s} timeout={serve
 {main}
 {location}
 """
+ENVOY = """
+admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 9901 }} }} }}
+static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: 8000 }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: front
+          route_config:
+            virtual_hosts: [{{ name: all, domains: ["*"], routes: [
+              {{ match: {{ prefix: / }}, route: {{ cluster: back }} }}] }}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: back
+    connect_timeout: {connect_s}s
+    load_assignment:
+      cluster_name: back
+      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{
+        socket_address: {{ address: {target}, port_value: {port} }} }} }} }}] }}]
+    health_checks:
+    - {check}
+      event_logger:
+      - name: envoy.health_check.event_sink.file
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink
+          event_log_path: {folder}/events.json
+      always_log_health_check_failures: true
+      always_log_health_check_success: true
+"""
 APACHE_MODULES = ["mpm_event", "authz_core", "proxy", "proxy_http"]
 HAPROXY_LINE = re.compile(r' (\d+|-1) \d+ - - ([A-Za-z-]{2}[A-Za-z-]{2}) .*"(\w+) (\S+) HTTP')
 
@@ -147,6 +181,14 @@ class Proxy:
             except subprocess.TimeoutExpired:
                 self.process.kill()
 
+    def whole_lines(self, name):
+        """The lines of one of its logs, without one that is still being written."""
+        try:
+            with open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as file:
+                return file.read().rpartition("\n")[0].splitlines()
+        except FileNotFoundError:
+            return []
+
     def lines(self, name):
         """The lines of one of its logs."""
         try:
@@ -193,8 +235,13 @@ class HAProxy(Proxy):
 
     def admin(self, command):
         """Give a command on the admin socket."""
+        path = f"{self.folder}/admin.sock"
+        for _ in range(100):  # it takes its name a moment after the ports are open
+            if os.path.exists(path):
+                break
+            time.sleep(0.01)
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(f"{self.folder}/admin.sock")
+            sock.connect(path)
             sock.sendall(command.encode() + b"\n")
             return sock.recv(65536).decode()
 
@@ -231,6 +278,23 @@ class Apache(Proxy):
         return Verdict(not errors and int(status) == expected, "\n".join(access + errors), int(status))
 
 
+class Envoy(Proxy):
+    """Envoy, for its health checks: what it logs of requests is not read."""
+
+    name, binary = "envoy", "envoy"
+
+    def start(self):
+        """Write the configuration and start."""
+        conf = self.write("envoy.yaml", ENVOY.format(**self.values))
+        with open(f"{self.folder}/start.log", "w", encoding="utf-8") as log:
+            self.spawn(["envoy", "-c", conf, "--use-dynamic-base-id", "--concurrency", "1",
+                        "--file-flush-interval-msec", "10"], stdout=log, stderr=log)
+
+    def verdict(self, _request_id, _expected):
+        """There is no access log."""
+        return None
+
+
 class Direct:
     """No proxy: a client which speaks to the backend itself; its own observation is the log."""
 
@@ -250,5 +314,5 @@ class Direct:
         return None
 
 
-PROXIES = {kind.name: kind for kind in (Nginx, HAProxy, Apache, Direct)}
+PROXIES = {kind.name: kind for kind in (Nginx, HAProxy, Apache, Envoy, Direct)}
 CLIENT_ADDRESS = {"direct": (TARGET, PORT)}

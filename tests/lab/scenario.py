@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import truth
+import wire
 from client import Client
 from proxies import CLIENT_ADDRESS, PROXIES, Verdict
 from world import LB, PORT, TARGET, LabError, World
@@ -32,6 +33,9 @@ class Scenario:
         self.proxy_options = options.pop("proxy", {})
         self.port_range = options.pop("port_range", None)
         self.delay = options.pop("delay", 0.025)
+        self.more = options.pop("more", ())
+        self.needs = options.pop("needs", ())
+        self.capture = options.pop("capture", None)
         if options:
             raise TypeError(f"unknown scenario options {options}")
 
@@ -53,6 +57,9 @@ class Lab:
         self.records = []
         self.own_ports = None
         self.checks = []
+        self.probers, self.bystanders, self.outages, self.notes = [], [], [], {}
+        self.connections = []
+        self.spoils = None  # the outcome that the outage of this moment should have
 
     def client(self, timeout=15.0):
         """A new client connection to the proxy (or to the backend, without one)."""
@@ -109,7 +116,8 @@ def versions():
     """The versions of everything that had a part in a capture."""
     found = {"kernel": platform.release(), "python": platform.python_version()}
     for name, command in (("nginx", ["nginx", "-v"]), ("haproxy", ["haproxy", "-v"]), ("apache", ["apache2", "-v"]),
-                          ("tcpdump", ["tcpdump", "--version"])):
+                          ("envoy", ["envoy", "--version"]), ("curl", ["curl", "--version"]),
+                          ("wget", ["wget", "--version"]), ("tcpdump", ["tcpdump", "--version"])):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
             match = re.search(r"\d+\.\d+[.\w+~-]*", done.stdout + done.stderr)
@@ -148,15 +156,30 @@ def judge(lab, plan):
         requests.append(row)
     if not plan.healthy and missed and all(missed):
         problems.append("no request met the fault")
-    if not plan.healthy and not lab.checks and not any(entry["fault"] for entry in lab.records):
+    if not plan.healthy and not lab.checks and not lab.probers and not any(entry["fault"] for entry in lab.records):
         problems.append("the scenario injected no fault")
     return requests, list(connections.values()), problems
+
+
+def written(value, deep=1):
+    """JSON for people: containers of containers over several lines, all else on one line each."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(value, (dict, list)) or len(json.dumps(value)) < 100 and deep > 1:
+        return json.dumps(value)
+    flat = not any(isinstance(item, (dict, list)) and len(item) > 2 for item in inner)
+    if flat and deep > 1:
+        return json.dumps(value)
+    pad = "\n" + " " * deep
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(key)}: {written(item, deep + 1)}" for key, item in value.items()]
+        return "{" + pad + ("," + pad).join(rows) + pad[:-1] + "}"
+    return "[" + pad + ("," + pad).join(written(item, deep + 1) for item in value) + pad[:-1] + "]"
 
 
 def play(plan, proxy_name, folder):
     """Run one scenario with one proxy; write captures and truth; raise LabError if it did not work."""
     os.makedirs(folder, exist_ok=True)
-    world = World(plan.name, proxy_name, folder, plan.delay, list(plan.backend))
+    world = World(plan.name, proxy_name, folder, plan.delay, list(plan.backend), plan.more, plan.capture)
     proxy = PROXIES[proxy_name](world, **plan.proxy_options)
     try:
         proxy.start()
@@ -177,10 +200,14 @@ def play(plan, proxy_name, folder):
             row.setdefault("visible", {})[side] = row["id"].encode() in packets
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
               "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
-              "requests": requests, "connections": connections, "checks": lab.checks}
+              "requests": requests, "connections": connections + lab.connections, "checks": lab.checks}
+    if lab.probers or lab.bystanders:
+        flights = {side: wire.read(f"{folder}/{side}.pcap") for side in ("lb", "target")}
+        result["probers"] = [group.truth(flights, problems) for group in lab.probers]
+        result["bystanders"], result["outages"] = lab.bystanders, lab.outages
+    result |= lab.notes
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
+        file.write(written(result) + "\n")
     if problems:
         raise LabError("; ".join(problems))
     return counters

@@ -42,6 +42,14 @@ SHIPPED = {
     "healthy": ["healthy-mixed", "healthy-close", "healthy-slow", "healthy-websocket", "healthy-early-hints",
                 "healthy-tcp-check", "healthy-http-check", "healthy-check-reset", "healthy-lossy", "healthy-direct",
                 "healthy-preconnect", "healthy-tuple-reuse", "healthy-tls"],
+    "probers": ["alb-answers", "alb-endings", "alb-silence", "alb-real-time", "alb-with-users", "alb-one-zone",
+                "alb-never-healthy", "nlb-http", "nlb-tcp", "nlb-tcp-reset", "nlb-tls-listener",
+                "nlb-https", "nlb-https-tls13-only", "nlb-https-stall", "kubelet", "haproxy-tcp", "haproxy-options",
+                "haproxy-get", "haproxy-send-state", "haproxy-check-ssl", "envoy-http", "container"],
+    "absent-checks": ["no-egress", "no-egress-others", "no-ingress", "other-port", "checks-stop"],
+    "checks-and-users": ["fail-open", "passive-lead"],
+    "bystanders": ["browsers", "port-scan", "pollers"],
+    "access-log": ["nginx-record"],
     "health-checks": ["check-status", "check-closed", "check-reset", "check-timeout", "check-garbage", "check-flap"],
     "demo": ["demo"],
 }
@@ -74,6 +82,15 @@ failed before any request was sent; their requests are not in the capture. `chec
 HAProxy's health checks, phase by phase. `tests/lab/check.py` checks with
 tshark that the packets show what the labels say.
 
+Where health checks are the subject, `probers` has one entry for each group of nodes that check a target in the
+same way: the ids that are right for it, its settings, each check with what the prober itself made of it
+(`outcome` is null where no packet of it is in that capture), the `transitions` of each node's state with the
+number of the check that caused it, and in `whole` between which moments all nodes came to a state. HAProxy's word
+comes from its statistics, Envoy's from its event log, curl's, wget's and nc's from their exit codes; the ALB-,
+NLB- and kubelet-like probers (`tests/lab/prober.py`) are ours, after the vendors' descriptions, and keep a log of
+their own. `outages` says how the target was out, and when. `bystanders` are no health checks of a load balancer.
+`access_log` is nginx's own log at the target. 192.0.2.11 and 192.0.2.12 are further nodes of the load balancer.
+
 In `healthy/` nothing fails: a finding there is an error of the tool, whatever looks odd.
 
 | Folder | Scenario | Proxies | Failed | Cause at the balancer | Cause at the target | Meaning |
@@ -87,29 +104,35 @@ def text(label):
     return " or ".join(str(x or "none") for x in label) if isinstance(label, list) else label or "none"
 
 
+def take(out, place, name, proxy):
+    """Copy one run from `out` if it is there; else what was shipped before stays.  Return its truth."""
+    source, stem = os.path.join(out, name, proxy), f"{place}/{proxy}-{name}"
+    if os.path.exists(f"{source}/truth.json"):
+        for side in ("lb", "target"):
+            shutil.copyfile(f"{source}/{side}.pcap", f"{stem}-{side}.pcap")
+        shutil.copyfile(f"{source}/truth.json", f"{stem}.json")
+    with open(f"{stem}.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
 def ship(out, folder):
-    """Copy the shipped scenarios from `out` to `folder`, and write its README."""
+    """Copy the shipped scenarios that are in `out` to `folder`, and write its README."""
     rows, versions = [], {}
     for cause, names in SHIPPED.items():
         place = os.path.join(folder, cause)
-        shutil.rmtree(place, ignore_errors=True)
-        os.makedirs(place)
+        os.makedirs(place, exist_ok=True)
         for name in names:
             proxies = [proxy for proxy in SCENARIOS[name].proxies if proxy not in NOT_SHIPPED]
             causes, failed = {}, []
             for proxy in proxies:
-                source = os.path.join(out, name, proxy)
-                with open(f"{source}/truth.json", encoding="utf-8") as file:
-                    truth = json.load(file)
-                versions = truth["versions"]
-                for side in ("lb", "target"):
-                    shutil.copyfile(f"{source}/{side}.pcap", f"{place}/{proxy}-{name}-{side}.pcap")
-                shutil.copyfile(f"{source}/truth.json", f"{place}/{proxy}-{name}.json")
+                truth = take(out, place, name, proxy)
+                versions |= truth["versions"]
                 bad = [row for row in truth["requests"] if not row["ok"]]
                 refused = sum(connection["count"] for connection in truth["connections"])
                 failed.append(f"{len(bad) + refused} of {len(truth['requests']) + refused}")
                 labels = [item["cause"] for item in bad + truth["connections"]]
-                for label in labels + [check["outcome"] for check in truth["checks"]]:
+                checks = truth["checks"] + [check for group in truth.get("probers", []) for check in group["checks"]]
+                for label in labels + [check["outcome"] for check in checks]:
                     for side in ("lb", "target"):
                         causes.setdefault(side, {})[text(label[side])] = None
             cells = [cause, name, ", ".join(proxies), ", ".join(failed),
@@ -118,7 +141,7 @@ def ship(out, folder):
             rows.append("| " + " | ".join(cells) + " |")
     if not versions:
         raise LabError("nothing to ship")
-    programs = ", ".join(f"{name} {versions[name]}" for name in [*PROXIES, "tcpdump"]
+    programs = ", ".join(f"{name} {versions[name]}" for name in [*PROXIES, "curl", "wget", "tcpdump"]
                          if name in versions and name not in NOT_SHIPPED)
     with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
         file.write(README.format(date=datetime.date.today().isoformat(), kernel=versions["kernel"],

@@ -16,6 +16,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LB, TARGET, PORT = "192.0.2.10", "198.51.100.20", 8080
+# Other addresses at the load balancer's end: further nodes of it, and hosts that are no load balancer.
+NODES = [LB, "192.0.2.11", "192.0.2.12"]
+OFFICE, MONITOR, STRANGER = "192.0.2.77", "192.0.2.90", "203.0.113.66"
 MACS = {LB: "02:00:00:00:02:10", TARGET: "02:00:00:00:64:20"}
 
 
@@ -62,7 +65,7 @@ class Helper:
 class World:
     """The network of one scenario run."""
 
-    def __init__(self, scenario, proxy, folder, delay, backend_options):
+    def __init__(self, scenario, proxy, folder, delay, backend_options, more=(), capture=None):
         self.scenario, self.proxy, self.folder, self.delay = scenario, proxy, folder, delay
         self.requests, self.connections, self.serial = [], [], 0
         self.dumps = []
@@ -76,8 +79,11 @@ class World:
                                       "--target-pid", str(self.target_pid), "--delay", str(delay)])
         self.configure([], LB, TARGET)
         self.configure(self.inside(), TARGET, LB)
-        self.capture("lb", [])
-        self.capture("target", self.inside())
+        for address in more:
+            self.add_address(address)
+        filters = {"lb": "tcp or icmp", "target": "tcp or icmp", **(capture or {})}
+        self.capture("lb", [], filters["lb"])
+        self.capture("target", self.inside(), filters["target"], filters.get("interface", "back0"))
 
     def certificate(self):
         """Make a certificate with its key, valid for a day; return the file's name."""
@@ -100,11 +106,18 @@ class World:
                         f"neighbour replace {other} lladdr {MACS[other]} nud permanent dev back0"):
             run(*prefix, "ip", *command.split())
 
-    def capture(self, side, prefix):
+    def add_address(self, address):
+        """Give the load balancer's end one more address, known to the target."""
+        run("ip", "address", "add", f"{address}/32", "dev", "back0")
+        for command in (f"route add {address} dev back0",
+                        f"neighbour replace {address} lladdr {MACS[LB]} nud permanent dev back0"):
+            run(*self.inside(), "ip", *command.split())
+
+    def capture(self, side, prefix, expression, interface="back0"):
         """Start tcpdump and wait until it listens."""
         dump = subprocess.Popen(
-            [*prefix, "tcpdump", "-i", "back0", "-s", "0", "-U", "--immediate-mode", "-B", "16384", "-Z", "root",
-             "-w", f"{self.folder}/{side}.pcap", "tcp or icmp"], stderr=subprocess.PIPE, text=True)
+            [*prefix, "tcpdump", "-i", interface, "-s", "0", "-U", "--immediate-mode", "-B", "16384", "-Z", "root",
+             "-w", f"{self.folder}/{side}.pcap", expression], stderr=subprocess.PIPE, text=True)
         while "listening on" not in (line := dump.stderr.readline()):
             if not line:
                 raise LabError("tcpdump did not start")
@@ -144,6 +157,14 @@ class World:
         prefix = self.inside() if side == "target" else []
         run(*prefix, "ss", "-K", "state", "established", "( sport = :8080 or dport = :8080 )")
         self.firewall(side)
+
+    def hang(self):
+        """Stop the backend's process where it is; its kernel goes on."""
+        os.kill(self.target_pid, signal.SIGSTOP)
+
+    def wake(self):
+        """Let the backend's process go on."""
+        os.kill(self.target_pid, signal.SIGCONT)
 
     def finish(self):
         """Let the last packets arrive, then stop everything; return tcpdump's counters."""

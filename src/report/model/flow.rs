@@ -61,13 +61,18 @@ pub(in crate::report) struct Flow<'a> {
     ended: &'static str,
     #[schemars(extend("enum" = ["client", "server", null]))]
     ended_by: Option<&'static str>,
-    /// Which health checker opened it.
+    /// Which health checker opened it. Null in a record that is written while captures are read:
+    /// there the `check` records name their flows.
     probe: Option<&'a str>,
     blind_spots: Vec<BlindSpotId>,
 }
 
 impl<'a> Flow<'a> {
-    pub(in crate::report) fn new(flow: &'a flow::Flow, tunnels: &'a [String]) -> Flow<'a> {
+    pub(in crate::report) fn new(
+        flow: &'a flow::Flow,
+        tunnels: &'a [String],
+        probe: Option<&'a str>,
+    ) -> Flow<'a> {
         let per_side = |read: fn(&flow::Half) -> u64| PerSide {
             client: read(flow.half(Side::Client)),
             server: read(flow.half(Side::Server)),
@@ -108,7 +113,7 @@ impl<'a> Flow<'a> {
                 Ended::Timeout => "timeout",
             },
             ended_by: flow.ended_by.map(terms::side),
-            probe: None,
+            probe,
             blind_spots: blind_spots(flow.blind_spots),
         }
     }

@@ -6,12 +6,14 @@
 mod exchange;
 mod finding;
 mod flow;
+mod target;
 
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
 pub(super) use flow::Flow;
+pub(super) use target::{CheckRecord, Target, Transition};
 
-use super::{Pattern, PatternKind, Report, Summary, terms};
+use super::{Pattern, PatternKind, Report, terms};
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::capture::CaptureInfo;
 use crate::packet::Endpoint;
@@ -137,8 +139,12 @@ pub(super) struct Counts<'a> {
     failed_connections: u64,
     /// Requests whose outcome the capture does not show.
     unknown_requests: u64,
+    /// Findings of health checks.
+    failed_checks: u64,
     /// Health checks.
     health_checks: u64,
+    /// What may be health checks and is not sure enough to count.
+    possible_checks: u64,
     /// Health checks by outcome id.
     by_outcome: BTreeMap<&'static str, u64>,
     /// Flows by what they carry.
@@ -152,7 +158,9 @@ pub(super) struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    pub(super) fn new(summary: &'a Summary, findings: usize) -> Counts<'a> {
+    pub(super) fn new(report: &'a Report) -> Counts<'a> {
+        let (summary, health) = (&report.summary, &report.health);
+        let findings = report.findings.len();
         Counts {
             packets: summary.packets,
             flows: summary.flows,
@@ -162,8 +170,10 @@ impl<'a> Counts<'a> {
             failed_requests: summary.failed_requests,
             failed_connections: summary.failed_connections,
             unknown_requests: summary.unknown_requests,
-            health_checks: 0,
-            by_outcome: BTreeMap::new(),
+            failed_checks: summary.failed_checks,
+            health_checks: health.checks,
+            possible_checks: health.possible,
+            by_outcome: health.by_outcome.iter().map(|(it, n)| (it.id(), *n)).collect(),
             by_protocol: summary
                 .protocols
                 .iter()
@@ -301,7 +311,7 @@ pub(super) struct Document<'a> {
     /// Every exchange; null without `--all`.
     exchanges: Option<List<'a, (u64, http::Exchange), Exchange<'a>>>,
     /// Targets and their health.
-    targets: [serde_json::Value; 0],
+    targets: List<'a, crate::health::Target, Target<'a>>,
     /// Connections and log lines that belong together.
     correlations: [serde_json::Value; 0],
 }
@@ -312,14 +322,20 @@ impl<'a> Document<'a> {
             schema: super::SCHEMA,
             tool: TOOL,
             captures: List(&report.captures, |_, capture| Capture::new(capture), report),
-            summary: Counts::new(&report.summary, report.findings.len()),
+            summary: Counts::new(report),
             warnings: &report.warnings,
             patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
             findings: List(&report.findings, |_, finding| Finding::new(finding), report),
-            flows: List(&report.flows, |report, flow| Flow::new(flow, &report.tunnels), report),
+            flows: List(
+                &report.flows,
+                |report, flow| {
+                    Flow::new(flow, &report.tunnels, report.probes.get(&flow.id).map(|id| &**id))
+                },
+                report,
+            ),
             exchanges: all
                 .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
-            targets: [],
+            targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
             correlations: [],
         }
     }
@@ -334,6 +350,10 @@ pub(super) enum Record<'a> {
     Flow(Flow<'a>),
     Exchange(Exchange<'a>),
     Finding(Finding<'a>),
+    Check(CheckRecord<'a>),
+    Transition(Transition<'a>),
+    /// A target at the end of the run, its checks not repeated.
+    Target(Target<'a>),
     Summary(Total<'a>),
 }
 
@@ -356,7 +376,7 @@ impl<'a> Total<'a> {
         Total {
             schema: super::SCHEMA,
             tool: TOOL,
-            counts: Counts::new(&report.summary, report.findings.len()),
+            counts: Counts::new(report),
             warnings: &report.warnings,
             patterns: report.patterns.iter().map(Shared::new).collect(),
         }

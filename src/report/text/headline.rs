@@ -2,7 +2,9 @@
 
 use super::Group;
 use super::page::{Ink, WIDTH};
+use super::targets;
 use crate::cause::Kind;
+use crate::health::Target;
 use crate::http::Protocol;
 use crate::report::{Report, terms, words};
 
@@ -11,8 +13,12 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, I
     let summary = &report.summary;
     let requests = failed(groups, Kind::Request, summary.failed_requests);
     let connections = failed(groups, Kind::Connection, summary.failed_connections);
-    let checks = failed(groups, Kind::HealthCheck, 0);
+    let checks = failed(groups, Kind::HealthCheck, summary.failed_checks);
     let mut parts = Vec::new();
+    let health = health(&report.health.targets);
+    if requests.0 == 0 {
+        parts.extend(health.clone());
+    }
     if requests.0 > 0 {
         let all = words::plural(summary.exchanges.max(requests.0), "request");
         parts.push(format!("{} of {all} failed: {}", words::count(requests.0), requests.1));
@@ -24,6 +30,9 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, I
             let and = if parts.is_empty() { "" } else { "and " };
             parts.push(format!("{and}{} failed{when}: {}", words::plural(found.0, what), found.1));
         }
+    }
+    if requests.0 > 0 {
+        parts.extend(health);
     }
     let ink = match (parts.is_empty(), summary.exchanges) {
         (false, _) => Ink::Bad,
@@ -52,6 +61,28 @@ fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
         of_kind.push((counted - listed, "not listed"));
     }
     (counted.max(listed), words::counted(of_kind, WIDTH - 30))
+}
+
+/// Targets that are not as they should be: one by name, several counted.
+fn health(targets: &[Target]) -> Option<String> {
+    let bad: Vec<&Target> = targets.iter().filter(|target| targets::is_bad(target)).collect();
+    let [first, others @ ..] = bad.as_slice() else { return None };
+    let more = match others.len() {
+        0 => String::new(),
+        n => format!(", and {} more", words::plural(n as u64, "target")),
+    };
+    let what = match (&first.absence, first.checks()) {
+        (Some(absence), _) => words::shorten(&absence.text, WIDTH * 2),
+        (None, _) => {
+            let entry = first.timeline.last();
+            let reason = entry.and_then(|entry| entry.reason);
+            let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+            let at = entry
+                .map_or(String::new(), |entry| format!(" since {}", words::time(entry.mark.at)));
+            format!("target {} is {}{reason}{at}", first.server.socket(), first.state.id())
+        }
+    };
+    Some(format!("{what}{more}"))
 }
 
 fn without_failed_request(report: &Report) -> String {

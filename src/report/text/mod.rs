@@ -1,5 +1,5 @@
 //! The text report: the answer first, then the causes, each with one case packet by packet, then
-//! what could not be seen.
+//! targets and their health, then what could not be seen.
 
 mod all;
 mod causes;
@@ -8,6 +8,7 @@ mod ladder;
 mod names;
 pub(in crate::report) mod page;
 mod table;
+mod targets;
 mod unseen;
 
 use super::{Format, Report, Style};
@@ -42,6 +43,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         page.blank()?;
         causes::cause(&mut page, group, &report.patterns, &names)?;
     }
+    targets::targets(&mut page, &report.health.targets, style.all, &names)?;
     if style.all {
         all::findings(&mut page, &report.findings, &names)?;
         all::exchanges(&mut page, &report.exchanges, &names)?;

@@ -1,0 +1,661 @@
+//! From the facts of one check to its outcome.
+//!
+//! What the prober's own log would say, from packets: the prober's reaction decides wherever it
+//! shows. What a blind spot may hide is no outcome.
+
+use super::outcome::Outcome;
+use super::settings::{Origin, Protocol, Settings};
+use super::vendor::SECOND;
+use crate::blind::{BlindSpot, BlindSpots};
+use crate::cause::{Confidence, What};
+use crate::flow::{Ending, EndingKind};
+use crate::http;
+use crate::probe::{Close, Prober, ResponseFacts, Shape, Sighting};
+use crate::report::words;
+use crate::tcp::Side;
+use crate::time::{Mark, Timestamp};
+
+/// What one check found out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// `None`: the capture does not show it.
+    pub outcome: Option<Outcome>,
+    /// How sure the outcome is.
+    pub confidence: Confidence,
+    /// The frame that decided it.
+    pub decisive: Mark,
+    /// What that frame is.
+    pub what: What,
+    /// What else is to say, a sentence without its full stop; empty when there is nothing.
+    pub note: String,
+}
+
+/// What is known beside the check itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The settings of its target group as far as they are known.
+    pub settings: &'a Settings,
+    /// Whose check it is.
+    pub prober: Option<&'a Prober>,
+    /// Time of the newest packet.
+    pub until: Timestamp,
+    /// Nanoseconds between its checks, where they are regular: with the next one it has given the
+    /// last one up.
+    pub period: Option<i64>,
+    /// The same prober also sends checks with data to this target.
+    pub talks: bool,
+}
+
+/// A prober that closes sooner than this after its request closes its sending side only, and still
+/// reads the answer (`Connection: close` clients, netcat).
+const HALF_CLOSE: i64 = SECOND / 5;
+/// Share of a time-out within which a close counts as that time-out.
+const NEAR: f64 = 0.1;
+/// A peer is given this long to answer before its silence at the end of a capture says anything,
+/// when no time-out is known.
+const PATIENCE: i64 = 3 * SECOND;
+/// A SYN-ACK later than this answers a repeated SYN, the first was lost (RFC 6298, 2.1).
+const LATE: i64 = SECOND * 9 / 10;
+/// Statuses that probers accept of which nothing is known; most of them do.
+const USUAL: (u16, u16) = (200, 399);
+
+impl Context<'_> {
+    /// The outcome of `check`.
+    pub fn judge(&self, check: &Sighting) -> Judged {
+        let mut judged = self.decide(check);
+        let hidden = [
+            BlindSpot::Gap,
+            BlindSpot::OneDirection,
+            BlindSpot::Snaplen,
+            BlindSpot::Evicted,
+            BlindSpot::KernelDrops,
+        ];
+        if hidden.into_iter().any(|spot| check.blind_spots.has(spot)) {
+            judged.confidence = judged.confidence.min(Confidence::Likely);
+        }
+        judged
+    }
+
+    fn decide(&self, check: &Sighting) -> Judged {
+        let marks = &check.marks;
+        match check.shape {
+            Shape::Refused => self.refused(check),
+            Shape::Unanswered => self.unanswered(check),
+            _ if check.request.is_some() => self.http(check),
+            _ if check.tls.as_ref().is_some_and(|tls| tls.hello) => self.tls(check),
+            Shape::Unseen => unknown(marks.last, "the capture does not show what was asked"),
+            Shape::Data if check.proxy.is_some() && check.opening.is_empty() => self.connect(check),
+            Shape::Data => self.other_data(check),
+            _ => self.connect(check),
+        }
+    }
+
+    fn refused(&self, check: &Sighting) -> Judged {
+        let rst = check.ending(Side::Server).map_or(check.marks.last, |ending| ending.mark);
+        let after = rst.at.nanos_since(check.marks.last_syn.unwrap_or(check.marks.first).at);
+        sure(Outcome::Refused, rst, &format!("RST {} after SYN", s(after)))
+    }
+
+    fn unanswered(&self, check: &Sighting) -> Judged {
+        let last_syn = check.marks.last_syn.unwrap_or(check.marks.first);
+        if let Some(icmp) = &check.icmp {
+            // Linux ends connect() at once on any such error while it waits for SYN-ACK.
+            let note = format!("an ICMP error of {} answered the SYN", icmp.reporter);
+            return Judged { what: What::Icmp, ..sure(Outcome::Refused, icmp.mark, &note) };
+        }
+        let waited = self.until.nanos_since(check.began());
+        if waited < self.patience() {
+            return unknown(last_syn, "the capture ended before the SYN could be answered");
+        }
+        let note = match check.marks.syns {
+            0 | 1 => "one SYN, no answer".to_owned(),
+            n => format!("{n} SYN, no answer"),
+        };
+        sure(Outcome::ConnectTimeout, last_syn, &note)
+    }
+
+    /// How long to wait before silence is one.
+    fn patience(&self) -> i64 {
+        let timeout = self.settings.timeout.as_ref().map_or(PATIENCE, |timeout| timeout.value);
+        self.period.map_or(timeout, |period| timeout.min(period))
+    }
+
+    fn speaks(&self) -> Option<Protocol> {
+        self.settings.protocol.as_ref().map(|protocol| protocol.value)
+    }
+
+    /// A handshake without data.
+    fn connect(&self, check: &Sighting) -> Judged {
+        let marks = &check.marks;
+        let accepted = marks.syn_ack.unwrap_or(marks.first);
+        if check.shape == Shape::HalfOpen
+            && let Some(took) =
+                check.connect_time().filter(|took| *took > self.patience().min(LATE))
+        {
+            let note = format!("the SYN-ACK came after {}, when the prober had given up", s(took));
+            return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), &note);
+        }
+        let given = self.settings.protocol.as_ref().is_some_and(|protocol| {
+            protocol.origin == Origin::Given && protocol.value != Protocol::Tcp
+        });
+        if given || self.talks {
+            return sure(Outcome::ProbeNoData, accepted, "a connection without data");
+        }
+        if let (Some(late), Some(ack)) = (check.given_up_after(), marks.ack)
+            && let Some(timeout) = self.given_timeout()
+            && near(late, timeout)
+        {
+            let note = format!("accepted, then silent until the prober gave up after {}", s(late));
+            return Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, ack, &note) };
+        }
+        let note = match check.shape {
+            Shape::HandshakeReset | Shape::HalfOpen => {
+                "reset inside the handshake: the program never saw the connection"
+            }
+            _ => "",
+        };
+        match self.connect_time_over(check) {
+            Some(judged) => judged,
+            None => Judged { what: What::SynAck, ..sure(Outcome::Pass, accepted, note) },
+        }
+    }
+
+    /// A SYN-ACK that came after the time-out the user gave.
+    fn connect_time_over(&self, check: &Sighting) -> Option<Judged> {
+        let (timeout, took) = (self.given_timeout()?, check.connect_time()?);
+        if took <= timeout {
+            return None;
+        }
+        let note = format!("the SYN-ACK came after {}, later than the time-out", s(took));
+        let at = check.marks.syn_ack.unwrap_or(check.marks.first);
+        Some(Judged { confidence: Confidence::Likely, ..sure(Outcome::ConnectTimeout, at, &note) })
+    }
+
+    fn given_timeout(&self) -> Option<i64> {
+        let timeout = self.settings.timeout.as_ref()?;
+        (timeout.origin == Origin::Given).then_some(timeout.value)
+    }
+
+    fn tls(&self, check: &Sighting) -> Judged {
+        let marks = &check.marks;
+        let tls = check.tls.as_deref();
+        let Some(answer) = marks.response_first else {
+            return self.no_answer(check, Outcome::TlsFailed, Outcome::TlsTimeout, "TLS hello");
+        };
+        match tls.and_then(|tls| tls.answer_type) {
+            Some(ALERT) => {
+                let note = match tls.and_then(|tls| tls.alert) {
+                    Some((_, PROTOCOL_VERSION)) => format!(
+                        "alert 70, protocol_version: the hello in frame {} offers no TLS version that the target \
+                         speaks",
+                        marks.request_first.map_or(0, |mark| mark.frame.number())
+                    ),
+                    Some((_, code)) => format!("TLS alert {code}{}", alert_name(code)),
+                    None => "a TLS alert".to_owned(),
+                };
+                sure(Outcome::TlsFailed, answer, &note)
+            }
+            Some(HANDSHAKE) => {
+                let reset = check.closed_by == Some(Side::Server)
+                    && check.ending(Side::Server).is_some_and(|end| end.kind == EndingKind::Rst);
+                if let (true, Some(end)) = (reset, check.ending(Side::Server)) {
+                    return Judged {
+                        confidence: Confidence::Possible,
+                        what: What::Rst,
+                        ..sure(Outcome::Closed, end.mark, "the target reset the TLS connection")
+                    };
+                }
+                let (confidence, note) = match self.speaks() {
+                    Some(Protocol::Tls) => (Confidence::Likely, ""),
+                    _ => (Confidence::Possible, "TLS was agreed; the answer inside is encrypted"),
+                };
+                Judged { confidence, ..sure(Outcome::Pass, answer, note) }
+            }
+            _ => sure(Outcome::TlsFailed, answer, "the answer to the TLS hello is no TLS"),
+        }
+    }
+
+    fn http(&self, check: &Sighting) -> Judged {
+        if check.state == http::State::Unknown {
+            return unknown(check.marks.last, "a blind spot hides the answer");
+        }
+        let Some((response, first)) = check.response.as_deref().zip(check.marks.response_first)
+        else {
+            return self.no_answer(check, Outcome::Closed, Outcome::Timeout, "request");
+        };
+        if let Some(fault) = &response.fault
+            && (fault.kind.refused_by_all() || fault.kind.hides_status())
+        {
+            let note = format!("{}: {}", fault.kind.what(), fault.sample);
+            return sure(Outcome::Malformed, fault.mark, &note);
+        }
+        if let Some(late) = self.too_late(check, first) {
+            return late;
+        }
+        let Some(status) = response.status else {
+            return self.inside_the_head(check, first);
+        };
+        let matched = self.status(check, response, status, first);
+        if matched.outcome == Some(Outcome::Pass) && !response.complete {
+            return self.incomplete(check, first).unwrap_or(matched);
+        }
+        matched
+    }
+
+    /// An answer that came after the prober had given up, or after the time-out that the user gave.
+    fn too_late(&self, check: &Sighting, first: Mark) -> Option<Judged> {
+        let asked = check.marks.request_first?;
+        let latency = first.at.nanos_since(asked.at);
+        let gone = check.ending(Side::Client).filter(|end| {
+            let waited = end.mark.at.nanos_since(asked.at);
+            let half = end.kind == EndingKind::Fin && waited < HALF_CLOSE;
+            end.mark.at < first.at && check.closed_by == Some(Side::Client) && !half
+        });
+        if let Some(end) = gone {
+            let gave_up = end.mark.at.nanos_since(check.began());
+            let note = format!(
+                "the prober gave up after {}; the answer came {} after the request, too late",
+                s(gave_up),
+                s(latency)
+            );
+            return Some(sure(Outcome::Timeout, end.mark, &note));
+        }
+        let timeout = self.given_timeout()?;
+        let whole = first.at.nanos_since(check.began());
+        (whole > timeout).then(|| {
+            let note = format!(
+                "the answer came after {}, later than the time-out of {}",
+                s(whole),
+                s(timeout)
+            );
+            Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, first, &note) }
+        })
+    }
+
+    /// Bytes came, but no status line.
+    fn inside_the_head(&self, check: &Sighting, first: Mark) -> Judged {
+        match (check.closed_by, check.ending(Side::Server)) {
+            (Some(Side::Server), Some(end)) => {
+                let note = "closed inside the response header";
+                Judged { what: closing(end), ..sure(Outcome::Closed, end.mark, note) }
+            }
+            _ => match check.given_up_after() {
+                Some(after) => {
+                    let end = check.ending(Side::Client).map_or(first, |end| end.mark);
+                    let note = format!("gave up after {} inside the response header", s(after));
+                    sure(Outcome::Timeout, end, &note)
+                }
+                None => unknown(first, "the capture ended inside the response header"),
+            },
+        }
+    }
+
+    /// A status that passes, and a body that did not come whole.
+    fn incomplete(&self, check: &Sighting, first: Mark) -> Option<Judged> {
+        let last = check.marks.response_last.unwrap_or(first);
+        let content_with_status =
+            self.prober.is_some_and(|prober| prober.defaults.close.contains(&Close::RstMidBody));
+        match check.closed_by {
+            Some(Side::Server) if !content_with_status => {
+                let end = check.ending(Side::Server)?;
+                let note = "closed inside the body; a prober that wants the status only passes it";
+                let (confidence, what) = (Confidence::Possible, closing(end));
+                Some(Judged { confidence, what, ..sure(Outcome::Closed, end.mark, note) })
+            }
+            Some(Side::Client) => {
+                let end = check.ending(Side::Client)?;
+                let (after, idle) = (check.given_up_after()?, end.mark.at.nanos_since(last.at));
+                let known = self.settings.timeout.as_ref().map(|timeout| timeout.value);
+                let timed = known.is_some_and(|timeout| near(after, timeout));
+                if !timed || idle < HALF_CLOSE {
+                    return None;
+                }
+                let note = format!("the body stalled and the prober gave up after {}", s(after));
+                let confidence = Confidence::Likely;
+                Some(Judged { confidence, ..sure(Outcome::Timeout, end.mark, &note) })
+            }
+            _ => None,
+        }
+    }
+
+    fn status(
+        &self,
+        check: &Sighting,
+        response: &ResponseFacts,
+        status: u16,
+        first: Mark,
+    ) -> Judged {
+        if let (Some(Protocol::Grpc), Some(code), Some(matcher)) =
+            (self.speaks(), response.grpc_status, &self.settings.matcher)
+        {
+            let passes = u16::try_from(code).is_ok_and(|code| matcher.value.accepts(code));
+            let outcome = if passes { Outcome::Pass } else { Outcome::GrpcMismatch };
+            return sure(outcome, first, &format!("grpc-status {code}"));
+        }
+        let (passes, sure_of_it) = match &self.settings.matcher {
+            Some(matcher) if matcher.origin == Origin::Given => {
+                (matcher.value.accepts(status), true)
+            }
+            Some(matcher) => {
+                let passes = matcher.value.accepts(status);
+                let range = self.settings.vendor.map(|vendor| vendor.matcher_range);
+                let settable = range.is_none_or(|(low, high)| (low..=high).contains(&status));
+                (passes, (passes && status == 200) || (!passes && !settable))
+            }
+            None => ((USUAL.0..=USUAL.1).contains(&status), status == 200),
+        };
+        let confidence = if sure_of_it { Confidence::Certain } else { Confidence::Likely };
+        if passes {
+            return Judged { confidence, ..sure(Outcome::Pass, first, "") };
+        }
+        let expected = match &self.settings.matcher {
+            Some(matcher) => {
+                let whose = match matcher.origin {
+                    Origin::Given => "the matcher",
+                    _ => "the default matcher",
+                };
+                format!("{whose} is {}", matcher.value)
+            }
+            None => format!("most probers accept {}-{}", USUAL.0, USUAL.1),
+        };
+        let place = match (&response.location, &check.request) {
+            (Some(to), _) if (300..400).contains(&status) => format!(", redirects to {to}"),
+            _ => String::new(),
+        };
+        let note = format!("status {status}{place}; {expected}");
+        Judged { confidence, ..sure(Outcome::StatusMismatch, first, &note) }
+    }
+
+    /// Bytes of another protocol: HTTP/2, or a dialogue that is not read.
+    fn other_data(&self, check: &Sighting) -> Judged {
+        let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { "bytes" };
+        match check.marks.response_first {
+            None => self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked),
+            Some(answer) => Judged {
+                confidence: Confidence::Possible,
+                ..sure(Outcome::Pass, answer, "answered; what the answer says is not read")
+            },
+        }
+    }
+
+    /// The prober said something and not a byte came back.
+    fn no_answer(
+        &self,
+        check: &Sighting,
+        closed: Outcome,
+        timed_out: Outcome,
+        asked: &str,
+    ) -> Judged {
+        let client = check.ending(Side::Client);
+        if check.closed_by == Some(Side::Server)
+            && let Some(end) = check.ending(Side::Server)
+        {
+            let how = if end.kind == EndingKind::Rst { "RST" } else { "FIN" };
+            let note = format!("{how} instead of an answer to the {asked}");
+            return Judged { what: closing(end), ..sure(closed, end.mark, &note) };
+        }
+        if let (Some(Side::Client), Some(end)) = (check.closed_by, client) {
+            let after = end.mark.at.nanos_since(check.began());
+            let asked_at = check.marks.request_last.unwrap_or(check.marks.first);
+            // A half close says that no more is asked, not that nobody waits: what the target did
+            // then decides.
+            if end.kind == EndingKind::Fin
+                && end.mark.at.nanos_since(asked_at.at) < HALF_CLOSE
+                && let Some(server) = check.ending(Side::Server)
+            {
+                return sure(
+                    closed,
+                    server.mark,
+                    &format!("closed without an answer to the {asked}"),
+                );
+            }
+            return sure(timed_out, end.mark, &format!("the prober gave up after {}", s(after)));
+        }
+        let asked_at = check.marks.request_last.unwrap_or(check.marks.last);
+        let waited = self.until.nanos_since(asked_at.at);
+        if waited < self.patience() || check.blind_spots.has(BlindSpot::OneDirection) {
+            return unknown(asked_at, "the capture ended before an answer could come");
+        }
+        let note = format!("no answer to the {asked} for {} until the capture ended", s(waited));
+        Judged { confidence: Confidence::Likely, ..sure(timed_out, asked_at, &note) }
+    }
+}
+
+/// Content types of TLS records (RFC 8446, 5.1).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+/// TLS alert (RFC 8446, 6).
+const PROTOCOL_VERSION: u8 = 70;
+
+/// Names of the alerts that end a handshake (RFC 8446, 6).
+fn alert_name(code: u8) -> &'static str {
+    match code {
+        40 => ", handshake_failure",
+        47 => ", illegal_parameter",
+        50 => ", decode_error",
+        70 => ", protocol_version",
+        71 => ", insufficient_security",
+        80 => ", internal_error",
+        112 => ", unrecognized_name",
+        116 => ", certificate_required",
+        120 => ", no_application_protocol",
+        _ => "",
+    }
+}
+
+fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
+    Judged {
+        outcome: Some(outcome),
+        confidence: Confidence::Certain,
+        decisive,
+        what: match outcome {
+            Outcome::Pass | Outcome::StatusMismatch | Outcome::GrpcMismatch => What::Response,
+            Outcome::BodyMismatch | Outcome::Malformed => What::Response,
+            Outcome::Refused => What::Rst,
+            Outcome::ProbeNoData => What::SynAck,
+            Outcome::TlsFailed => What::TlsAlert,
+            Outcome::Closed => What::Fin,
+            Outcome::ConnectTimeout | Outcome::TlsTimeout | Outcome::Timeout => What::Silence,
+        },
+        note: note.to_owned(),
+    }
+}
+
+/// What ended a connection.
+fn closing(end: &Ending) -> What {
+    match end.kind {
+        EndingKind::Fin => What::Fin,
+        EndingKind::Rst => What::Rst,
+    }
+}
+
+fn unknown(decisive: Mark, note: &str) -> Judged {
+    let (confidence, what) = (Confidence::Possible, What::Silence);
+    Judged { outcome: None, confidence, decisive, what, note: note.to_owned() }
+}
+
+fn near(nanos: i64, timeout: i64) -> bool {
+    (nanos - timeout).abs() as f64 <= timeout as f64 * NEAR
+}
+
+fn s(nanos: i64) -> String {
+    words::seconds(nanos as f64 / SECOND as f64)
+}
+
+/// Blind spots that say why an outcome is not known.
+pub fn hides(spots: BlindSpots) -> Option<&'static str> {
+    spots.iter().next().map(BlindSpot::meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{Defaults, Estimates, RawGroup, Settings};
+    use super::super::testing::{MS, attempt, closed, mark, sighting, silent};
+    use super::*;
+    use crate::http::{Fault, FaultKind};
+    use crate::probe::{ProxyCommand, ProxyHeader, TlsOpening};
+    use crate::tcp::Side::{Client, Server};
+
+    fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
+        let raw = |key: &str| {
+            let (_, text) = given.iter().find(|(name, _)| *name == key)?;
+            let place = super::super::settings::Place::Flag("--hc");
+            Some(super::super::settings::Raw { text: (*text).to_owned(), place })
+        };
+        let (timeout, matcher, protocol) = (raw("timeout"), raw("matcher"), raw("protocol"));
+        let group = RawGroup { timeout, matcher, protocol, ..RawGroup::default() }.check().unwrap();
+        Settings::new(Some(&group), prober, &Defaults::default(), &Estimates::default())
+    }
+
+    fn judge_as(check: &Sighting, settings: &Settings) -> Judged {
+        let until = Timestamp(1_000 * SECOND);
+        Context { settings, prober: None, until, period: None, talks: false }.judge(check)
+    }
+
+    /// Id and confidence of the outcome, as an Application Load Balancer without known settings.
+    fn alb(check: &Sighting) -> (&'static str, &'static str) {
+        let judged = judge_as(check, &settings("aws-alb", &[]));
+        (judged.outcome.map_or("none", Outcome::id), judged.confidence.id())
+    }
+
+    #[test]
+    fn an_answer_passes_or_not_by_the_matcher() {
+        assert_eq!(alb(&sighting(1, 200)), ("hc-pass", "certain"));
+        assert_eq!(alb(&sighting(1, 404)), ("hc-status-mismatch", "likely"), "may be set to pass");
+        assert_eq!(alb(&sighting(1, 503)), ("hc-status-mismatch", "certain"), "may not");
+        let given = settings("aws-alb", &[("matcher", "200,404")]);
+        let judged = judge_as(&sighting(1, 404), &given);
+        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Certain));
+        let judged = judge_as(&sighting(1, 302), &settings("", &[]));
+        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Likely));
+        let mut redirect = sighting(1, 302);
+        redirect.response.as_mut().unwrap().location = Some("/login".into());
+        let judged = judge_as(&redirect, &settings("aws-alb", &[]));
+        assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
+    }
+
+    #[test]
+    fn connections_that_fail_are_told_apart() {
+        assert_eq!(alb(&attempt(1, Shape::Refused)), ("hc-refused", "certain"));
+        assert_eq!(alb(&attempt(1, Shape::Unanswered)), ("hc-connect-timeout", "certain"));
+        let mut late = attempt(1, Shape::HalfOpen);
+        late.marks.syn_ack = Some(mark(SECOND + 1_100 * MS));
+        assert_eq!(alb(&late).0, "hc-connect-timeout", "the repeated SYN was answered too late");
+        assert_eq!(alb(&attempt(1, Shape::HalfOpen)).0, "hc-pass");
+        let settings = settings("aws-alb", &[]);
+        let until = Timestamp(SECOND + 300 * MS);
+        let context =
+            Context { settings: &settings, prober: None, until, period: None, talks: false };
+        let judged = context.judge(&attempt(1, Shape::Unanswered));
+        assert_eq!(judged.outcome, None, "the capture ends 300 ms after the SYN");
+        let given_up = Context { period: Some(200 * MS), ..context };
+        let judged = given_up.judge(&attempt(1, Shape::Unanswered));
+        assert_eq!(judged.outcome, Some(Outcome::ConnectTimeout), "the next check is due");
+    }
+
+    #[test]
+    fn a_close_by_the_target_and_one_by_the_prober_differ() {
+        use EndingKind::{Fin, Rst};
+        let check = |side, kind, ms| alb(&asked(closed(silent(1), side, kind, ms)));
+        assert_eq!(check(Server, Rst, 20), ("hc-closed", "certain"));
+        assert_eq!(check(Server, Fin, 20), ("hc-closed", "certain"));
+        assert_eq!(check(Client, Fin, 5_000), ("hc-timeout", "certain"));
+        assert_eq!(check(Client, Rst, 5_000), ("hc-timeout", "certain"));
+        assert_eq!(alb(&asked(silent(1))), ("hc-timeout", "likely"), "nobody closed");
+    }
+
+    /// With a request, as that of an answered check.
+    fn asked(mut check: Sighting) -> Sighting {
+        check.request = sighting(1, 200).request;
+        check
+    }
+
+    #[test]
+    fn an_answer_after_the_prober_gave_up_is_too_late() {
+        let mut late = closed(sighting(1, 200), Client, EndingKind::Fin, 1_000);
+        late.marks.response_first = Some(mark(SECOND + 1_500 * MS));
+        let judged = judge_as(&late, &settings("aws-alb", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::Timeout));
+        assert!(judged.note.contains("gave up after 1.00 s; the answer came 1.50 s"), "{judged:?}");
+        let half = closed(sighting(1, 200), Client, EndingKind::Fin, 3);
+        assert_eq!(alb(&half), ("hc-pass", "certain"), "it only says that it asks no more");
+        let slow = settings("aws-alb", &[("timeout", "5ms")]);
+        assert_eq!(judge_as(&sighting(1, 200), &slow).outcome, Some(Outcome::Timeout));
+    }
+
+    #[test]
+    fn a_prober_that_resets_after_the_status_line_is_content() {
+        let mut cut = closed(sighting(1, 200), Client, EndingKind::Rst, 14);
+        cut.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&cut), ("hc-pass", "certain"));
+        let mut crashed = closed(sighting(1, 200), Server, EndingKind::Rst, 14);
+        crashed.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&crashed), ("hc-closed", "possible"));
+        let mut stalled = closed(sighting(1, 200), Client, EndingKind::Fin, 5_000);
+        stalled.response.as_mut().unwrap().complete = false;
+        assert_eq!(alb(&stalled), ("hc-timeout", "likely"), "at the default time-out of 5 s");
+    }
+
+    #[test]
+    fn bytes_that_are_no_http_are_malformed() {
+        let mut wrong = sighting(1, 200);
+        let response = wrong.response.as_mut().unwrap();
+        response.status = None;
+        response.fault = Some(Fault {
+            mark: mark(SECOND + 12 * MS),
+            offset: 0,
+            kind: FaultKind::NotHttp,
+            sample: "SSH-2.0".into(),
+        });
+        assert_eq!(alb(&wrong), ("hc-malformed", "certain"));
+    }
+
+    #[test]
+    fn a_connection_without_data_is_a_tcp_check_or_a_test() {
+        let fin = closed(attempt(1, Shape::ConnectFin), Client, EndingKind::Fin, 2);
+        let tcp = settings("aws-nlb", &[]);
+        assert_eq!(judge_as(&fin, &tcp).outcome, Some(Outcome::Pass));
+        let http = settings("aws-nlb", &[("protocol", "http")]);
+        assert_eq!(judge_as(&fin, &http).outcome, Some(Outcome::ProbeNoData));
+        let reset = closed(attempt(1, Shape::HandshakeReset), Client, EndingKind::Rst, 2);
+        let judged = judge_as(&reset, &settings("haproxy", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::Pass));
+        assert!(judged.note.contains("never saw"), "{judged:?}");
+        let mut local = closed(attempt(1, Shape::Data), Client, EndingKind::Fin, 2);
+        local.proxy = Some(ProxyHeader { version: 2, command: ProxyCommand::Local });
+        assert_eq!(judge_as(&local, &tcp).outcome, Some(Outcome::Pass));
+    }
+
+    #[test]
+    fn tls_is_judged_by_its_first_answer() {
+        let hello = |answer: Option<u8>, alert| {
+            let mut check = silent(1);
+            check.protocol = http::Protocol::Tls;
+            check.marks.response_first = answer.map(|_| mark(SECOND + 4 * MS));
+            let opening =
+                TlsOpening { hello: true, answer_type: answer, alert, ..TlsOpening::default() };
+            check.tls = Some(Box::new(opening));
+            check
+        };
+        let alert = hello(Some(21), Some((2, 70)));
+        let judged = judge_as(&alert, &settings("aws-nlb", &[]));
+        assert_eq!(judged.outcome, Some(Outcome::TlsFailed));
+        assert!(judged.note.contains("protocol_version"), "{judged:?}");
+        assert_eq!(alb(&hello(Some(22), None)), ("hc-pass", "possible"), "the rest is encrypted");
+        let gone = closed(hello(None, None), Client, EndingKind::Fin, 5_000);
+        assert_eq!(alb(&gone), ("hc-tls-timeout", "certain"));
+        let broken = closed(hello(None, None), Server, EndingKind::Rst, 5);
+        assert_eq!(alb(&broken), ("hc-tls-failed", "certain"));
+    }
+
+    #[test]
+    fn blind_spots_lower_the_confidence_or_hide_the_outcome() {
+        let mut gap = sighting(1, 503);
+        gap.blind_spots.add(BlindSpot::Gap);
+        assert_eq!(alb(&gap), ("hc-status-mismatch", "likely"));
+        let mut hidden = sighting(1, 503);
+        hidden.state = http::State::Unknown;
+        assert_eq!(alb(&hidden).0, "none");
+        assert_eq!(alb(&attempt(1, Shape::Unseen)).0, "none");
+    }
+}

@@ -1,0 +1,345 @@
+//! The checks of one prober at one target as a series, and the state that follows from it.
+//!
+//! Checks become known out of order (one without an answer long after a later one), so the series
+//! is kept sorted and the states are worked out again where an earlier check comes late.
+
+use super::outcome::Outcome;
+use super::state::{Change, Machine, Result, State, Thresholds, Whole};
+use super::target::Check;
+use crate::flow::Vantage;
+use crate::packet::Address;
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Checks of one prober at one target that are listed one by one; older ones are counts. A node
+/// that checks every 5 s fills it in almost 6 hours.
+pub(super) const CHECKS_MAX: usize = 4096;
+/// Changes of state that are kept of one prober at one target.
+pub(super) const CHANGES_MAX: usize = 1024;
+/// Sources of checks that are told apart of one prober at one target; Route 53 uses about 16, a
+/// large load balancer some dozens of nodes.
+pub(super) const NODES_MAX: usize = 256;
+
+/// States that follow from a series of checks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// By the source's address.
+    pub(super) nodes: BTreeMap<Address, NodeProgress>,
+    /// All nodes together.
+    pub(super) whole: Whole,
+    /// Changes of the whole.
+    pub(super) changes: Vec<Change>,
+    /// Changes that were not kept.
+    pub(super) changes_lost: u64,
+    /// Checks of sources that were not told apart.
+    pub(super) strangers: u64,
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub(super) struct NodeProgress {
+    /// Its state machine.
+    pub(super) machine: Machine,
+    /// Changes it made.
+    pub(super) changes: Vec<Change>,
+    /// Its checks.
+    pub(super) checks: u64,
+    /// When its last check began.
+    last: Timestamp,
+    /// Nanoseconds between its last checks, newest last, at most [`GAPS_MAX`].
+    gaps: VecDeque<i64>,
+}
+
+/// Usual intervals without a check after which the state is not known any more: two thresholds of
+/// failures may have gone by unseen.
+const PAUSE: f64 = 2.5;
+/// Intervals between checks that are kept to tell the usual one.
+const GAPS_MAX: usize = 31;
+
+impl NodeProgress {
+    fn change(&mut self, change: &Change, lost: &mut u64) {
+        if self.changes.len() < CHANGES_MAX {
+            self.changes.push(change.clone());
+        } else {
+            *lost += 1;
+        }
+    }
+
+    /// Usual nanoseconds between two checks: the median, once there are two intervals.
+    pub(super) fn interval(&self) -> Option<i64> {
+        let mut gaps: Vec<i64> = self.gaps.iter().copied().collect();
+        gaps.sort_unstable();
+        (gaps.len() >= 2).then(|| gaps[gaps.len() / 2])
+    }
+}
+
+impl Progress {
+    /// Takes in the next check. `first`: the target had not been checked before.
+    fn step(&mut self, check: &Check, thresholds: Thresholds, first: bool) {
+        let full = self.nodes.len() >= NODES_MAX;
+        if full && !self.nodes.contains_key(&check.source.ip) {
+            self.strangers += 1;
+            return;
+        }
+        let began = !self.nodes.is_empty();
+        let node = self.nodes.entry(check.source.ip).or_insert_with(|| NodeProgress {
+            machine: Machine::new(thresholds, first),
+            changes: Vec::new(),
+            checks: 0,
+            last: check.began,
+            gaps: VecDeque::new(),
+        });
+        let mut missed = None;
+        if node.checks > 0 {
+            let gap = check.began.nanos_since(node.last);
+            // At the prober a pause is its own; elsewhere checks may have been lost on the way.
+            let lost = check.vantage != Vantage::Client
+                && node.interval().is_some_and(|usual| gap as f64 > usual as f64 * PAUSE);
+            missed = if lost { node.machine.forget(check.frame) } else { None };
+            if node.gaps.len() == GAPS_MAX {
+                node.gaps.pop_front();
+            }
+            node.gaps.push_back(gap);
+        }
+        node.last = check.began;
+        node.checks += 1;
+        let opening = Change {
+            mark: check.frame,
+            from: State::Unknown,
+            state: node.machine.state(),
+            outcome: None,
+            confidence: crate::cause::Confidence::Certain,
+        };
+        if node.checks == 1 {
+            node.changes.push(opening.clone());
+        }
+        if let Some(change) = missed {
+            node.change(&change, &mut self.changes_lost);
+            self.look(&change);
+        }
+        if !began {
+            self.look(&opening);
+            if self.changes.is_empty() {
+                self.changes.push(opening.clone());
+            }
+        }
+        let result =
+            Result { outcome: check.outcome, confidence: check.confidence, mark: check.decisive };
+        let node = self.nodes.get_mut(&check.source.ip).expect("inserted above");
+        if let Some(change) = node.machine.feed(&result) {
+            node.change(&change, &mut self.changes_lost);
+            self.look(&change);
+        }
+    }
+
+    fn look(&mut self, change: &Change) {
+        let states = self.nodes.values().map(|node| node.machine.state());
+        if let Some(change) = self.whole.look(states, change) {
+            if self.changes.len() < CHANGES_MAX {
+                self.changes.push(change);
+            } else {
+                self.changes_lost += 1;
+            }
+        }
+    }
+}
+
+/// Sorted checks and what follows from them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Series {
+    /// The newest, sorted by when they began.
+    checks: VecDeque<Check>,
+    /// What followed from those that are not kept.
+    base: Progress,
+    /// What follows from all.
+    now: Progress,
+    /// Checks that are counts only.
+    pub(super) folded: u64,
+    /// Checks that came too late to be put in order.
+    pub(super) disordered: u64,
+    /// All checks by outcome.
+    pub(super) by_outcome: BTreeMap<Outcome, u64>,
+    /// All checks.
+    pub(super) total: u64,
+    /// When the first of all began.
+    pub(super) first: Option<Timestamp>,
+}
+
+impl Series {
+    /// Takes in a check. `first` says whether a check that began then would be the first ever.
+    pub(super) fn add(
+        &mut self,
+        check: Check,
+        thresholds: Thresholds,
+        first: impl Fn(Timestamp) -> bool,
+    ) {
+        self.total += 1;
+        if let Some(outcome) = check.outcome {
+            *self.by_outcome.entry(outcome).or_default() += 1;
+        }
+        let earliest = self.first.is_none_or(|first| check.began < first);
+        if earliest {
+            self.first = Some(check.began);
+        }
+        let at = self.checks.partition_point(|known| known.began <= check.began);
+        if at == 0 && self.folded > 0 {
+            self.disordered += 1;
+        }
+        let newest = at == self.checks.len();
+        self.checks.insert(at, check);
+        if newest {
+            let check = &self.checks[at];
+            self.now.step(check, thresholds, first(self.first.unwrap_or_default()));
+        } else {
+            self.replay(thresholds, first);
+        }
+    }
+
+    /// Drops the oldest check from the list; it stays in the counts and the state.
+    pub(super) fn fold(
+        &mut self,
+        thresholds: Thresholds,
+        first: impl Fn(Timestamp) -> bool,
+    ) -> bool {
+        let Some(check) = self.checks.pop_front() else { return false };
+        self.base.step(&check, thresholds, first(self.first.unwrap_or_default()));
+        self.folded += 1;
+        true
+    }
+
+    /// Works out all states again.
+    pub(super) fn replay(&mut self, thresholds: Thresholds, first: impl Fn(Timestamp) -> bool) {
+        self.now = self.base.clone();
+        let first = first(self.first.unwrap_or_default());
+        for check in &self.checks {
+            self.now.step(check, thresholds, first);
+        }
+    }
+
+    /// Changes outcomes, and works out all states again when any did.
+    pub(super) fn revise(
+        &mut self,
+        thresholds: Thresholds,
+        first: impl Fn(Timestamp) -> bool,
+        mut revise: impl FnMut(&mut Check),
+    ) {
+        let mut changed = false;
+        for check in &mut self.checks {
+            let before = check.outcome;
+            revise(check);
+            if check.outcome != before {
+                changed = true;
+                for (outcome, step) in [(before, -1_i64), (check.outcome, 1)] {
+                    if let Some(outcome) = outcome {
+                        let count = self.by_outcome.entry(outcome).or_default();
+                        *count = count.saturating_add_signed(step);
+                    }
+                }
+            }
+        }
+        self.by_outcome.retain(|_, count| *count > 0);
+        if changed {
+            self.replay(thresholds, first);
+        }
+    }
+
+    /// The checks that are listed, in the order of time.
+    pub(super) fn checks(&self) -> &VecDeque<Check> {
+        &self.checks
+    }
+
+    /// The checks that are listed, in the order of time.
+    pub(super) fn into_checks(self) -> Vec<Check> {
+        self.checks.into()
+    }
+
+    /// What follows from all checks.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{SECOND, check};
+    use super::*;
+    use crate::cause::Confidence;
+
+    const RULES: Thresholds = Thresholds {
+        healthy: 2,
+        unhealthy: 2,
+        first_passes: 1,
+        first_failures: 2,
+        status_is_final: false,
+        confidence: Confidence::Certain,
+    };
+
+    fn states(series: &Series) -> Vec<(i64, &'static str)> {
+        let at = |change: &Change| change.mark.at.0 / SECOND;
+        series.progress().changes.iter().map(|change| (at(change), change.state.id())).collect()
+    }
+
+    #[test]
+    fn a_check_that_comes_late_is_put_in_its_place() {
+        let mut series = Series::default();
+        for (at, letter) in [(10, '+'), (20, '+'), (50, '+'), (60, '+'), (30, 'C'), (40, 'C')] {
+            series.add(check(at, 1, letter), RULES, |_| false);
+        }
+        let wanted = [(10, "unknown"), (20, "healthy"), (40, "unhealthy"), (60, "healthy")];
+        assert_eq!(states(&series), wanted);
+        let order: Vec<i64> = series.checks().iter().map(|check| check.began.0 / SECOND).collect();
+        assert_eq!(order, [10, 20, 30, 40, 50, 60]);
+        assert_eq!(series.progress().nodes.values().next().unwrap().interval(), Some(10 * SECOND));
+    }
+
+    #[test]
+    fn folded_checks_stay_in_state_and_counts() {
+        let mut series = Series::default();
+        for (at, letter) in [(10, '+'), (20, 'R'), (30, 'R'), (40, '+')] {
+            series.add(check(at, 1, letter), RULES, |_| true);
+        }
+        while series.checks().len() > 1 {
+            assert!(series.fold(RULES, |_| true));
+        }
+        series.replay(RULES, |_| true);
+        series.add(check(50, 1, '+'), RULES, |_| true);
+        let wanted = [(10, "initial"), (10, "healthy"), (30, "unhealthy"), (50, "healthy")];
+        assert_eq!(states(&series), wanted);
+        assert_eq!((series.total, series.folded), (5, 3));
+        assert_eq!(series.by_outcome[&Outcome::Refused], 2);
+        series.add(check(5, 1, '+'), RULES, |_| true);
+        assert_eq!(series.disordered, 1);
+    }
+
+    #[test]
+    fn a_long_pause_makes_the_state_unknown_unless_it_is_the_probers_own() {
+        let at = [10, 20, 30, 70, 80];
+        let mut seen = Vec::new();
+        for vantage in [Vantage::Unknown, Vantage::Client] {
+            let mut series = Series::default();
+            for second in at {
+                let check = Check { vantage, ..check(second, 1, '+') };
+                series.add(check, RULES, |_| false);
+            }
+            seen.push(states(&series));
+        }
+        let paused = [(10, "unknown"), (20, "healthy"), (70, "unknown"), (80, "healthy")];
+        assert_eq!(seen, [paused.to_vec(), paused[..2].to_vec()]);
+    }
+
+    #[test]
+    fn several_nodes_check_on_their_own() {
+        let mut series = Series::default();
+        for at in 1..4 {
+            for node in 1..4 {
+                series.add(check(at * 10 + i64::from(node), node, '+'), RULES, |_| false);
+            }
+        }
+        for node in 1..4 {
+            series.add(check(40 + i64::from(node), node, 'R'), RULES, |_| false);
+            series.add(check(50 + i64::from(node), node, 'R'), RULES, |_| false);
+        }
+        assert_eq!(states(&series), [(11, "unknown"), (21, "healthy"), (52, "unhealthy")]);
+        assert_eq!(series.progress().nodes.len(), 3);
+    }
+}

@@ -1,0 +1,682 @@
+//! Takes in recognised checks and other connections while captures are read, and gives out the
+//! health of each target.
+
+use super::absence::{self, Expected};
+use super::judge::Context;
+use super::matcher::Matcher;
+use super::outcome::Outcome;
+use super::remarks::Scene;
+use super::series::Series;
+use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
+use super::state::{Change, State, Thresholds};
+use super::target::{Check, Entry, Health, Node, ProberHealth, Target, Users};
+use super::traffic::{Opened, Traffic};
+use super::vendor::{self, SECOND};
+use super::{series, triage};
+use crate::cause::{Confidence, Finding};
+use crate::flow::Flow;
+use crate::packet::{Address, Endpoint};
+use crate::probe::{CheckerId, Class, Recognised, Scope, Sighting, Verdict};
+use crate::tcp::Side;
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Targets that are told apart.
+pub(super) const TARGETS_MAX: usize = 4096;
+/// Kinds of check that are told apart at one target: protocols, paths, probers.
+pub(super) const CHECKERS_MAX: usize = 64;
+/// Checks of all targets that are listed one by one, of about 500 bytes each: 16 MB.
+pub(super) const ALL_CHECKS_MAX: usize = 1 << 15;
+/// Times after which a prober gave up that are kept to tell its time-out.
+const GIVE_UPS_MAX: usize = 15;
+/// Intervals without a check at the start of a capture after which the first check counts as the
+/// first ever.
+const FRESH: i64 = 2;
+
+/// Is told of checks and changes as they become known.
+pub trait Events {
+    /// A check that is likely one, judged. Checks of a prober that is recognised late come late.
+    fn check(&mut self, server: Endpoint, prober: &str, check: &Check);
+    /// A target changed as a whole. An earlier check that becomes known later may add an earlier
+    /// change.
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry);
+}
+
+/// A check that counts as one, to find what else is known of its connection.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// [`crate::flow::Flow::id`].
+    pub flow: u64,
+    /// Position of its request on the connection.
+    pub ordinal: u32,
+    /// The connection carries nothing else.
+    pub alone: bool,
+    /// What it found out.
+    pub outcome: Option<Outcome>,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What is to say of it.
+    pub note: String,
+    /// Whose it is.
+    pub prober: Arc<str>,
+    /// It came through a proxy, like a user's request.
+    pub relayed: bool,
+}
+
+/// Wants to know nothing before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Events for Silent {
+    fn check(&mut self, _: Endpoint, _: &str, _: &Check) {}
+    fn transition(&mut self, _: Endpoint, _: &str, _: &Entry) {}
+}
+
+/// What the user knows of health checks.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Target groups; one without targets holds for all that no other group names.
+    pub groups: Vec<TargetGroup>,
+    /// Targets of which checks are expected, beside those of the groups.
+    pub expected: Vec<Endpoint>,
+}
+
+/// Watches over the health of targets.
+#[derive(Debug, Default)]
+pub struct Watch {
+    groups: Vec<TargetGroup>,
+    expected: Vec<Endpoint>,
+    targets: BTreeMap<Endpoint, BTreeMap<CheckerId, Checker>>,
+    traffic: Traffic,
+    since: Option<Timestamp>,
+    until: Timestamp,
+    /// Checks listed one by one.
+    listed: usize,
+    bounds: BTreeMap<&'static str, u64>,
+}
+
+/// The same check of one target, from all its sources.
+#[derive(Debug)]
+struct Checker {
+    verdict: Arc<Verdict>,
+    given: Option<usize>,
+    known: Defaults,
+    seen: Estimates,
+    gave_up: VecDeque<i64>,
+    settings: Settings,
+    series: Series,
+    /// Checks and changes have been given out.
+    told: bool,
+    told_changes: Vec<Change>,
+}
+
+impl Watch {
+    /// Watches targets with what the user knows of them.
+    pub fn new(setup: Setup) -> Watch {
+        let Setup { groups, mut expected } = setup;
+        expected.extend(groups.iter().flat_map(|group| &group.targets));
+        expected.sort_unstable();
+        expected.dedup();
+        Watch { groups, expected, ..Watch::default() }
+    }
+
+    /// A frame was captured at that time, whatever it carries.
+    pub fn advance(&mut self, at: Timestamp) {
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+        self.until = self.until.max(at);
+    }
+
+    /// A connection is over, check or not.
+    pub fn flow(&mut self, flow: &Flow) {
+        self.traffic.flow(flow);
+    }
+
+    /// A check was recognised. Gives those that count as checks from now on: itself, and earlier
+    /// ones of its kind when it is the one that makes them likely.
+    pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Vec<Told> {
+        let Recognised { sighting, checker: id, verdict, .. } = recognised;
+        let server = sighting.target;
+        if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {
+            *self.bounds.entry("targets not told apart").or_default() += 1;
+            return Vec::new();
+        }
+        let since = self.since.unwrap_or_default();
+        let until = self.until;
+        let checkers = self.targets.entry(server).or_default();
+        if checkers.len() >= CHECKERS_MAX && !checkers.contains_key(&id) {
+            *self.bounds.entry("kinds of check not told apart").or_default() += 1;
+            return Vec::new();
+        }
+        let groups = &self.groups;
+        let checker = checkers
+            .entry(id)
+            .or_insert_with(|| Checker::new(groups, server, Arc::clone(&verdict)));
+        let rank = |verdict: &Verdict| (verdict.confidence, verdict.decibans);
+        if rank(&verdict) > rank(&checker.verdict) {
+            checker.verdict = verdict;
+        }
+        checker.learn(groups, &sighting);
+        let context = Context {
+            settings: &checker.settings,
+            prober: checker.verdict.prober.as_deref(),
+            until,
+            period: checker.verdict.period.map(|seconds| (seconds * SECOND as f64) as i64),
+            talks: false,
+        };
+        let judged = context.judge(&sighting);
+        let check = facts(&sighting, judged);
+        let limits = Thresholds::of(&checker.settings);
+        let interval = checker.settings.interval.as_ref().map(|value| value.value);
+        let first = fresh(since, interval);
+        checker.series.add(check.clone(), limits, first);
+        self.listed += 1;
+        if checker.series.checks().len() > series::CHECKS_MAX || self.listed > ALL_CHECKS_MAX {
+            checker.series.fold(limits, first);
+            self.listed -= 1;
+        }
+        if checker.verdict.confidence < Confidence::Likely {
+            return Vec::new();
+        }
+        checker.tell(server, check, events)
+    }
+
+    /// The captures are read. `findings` are those of all connections; a finding of a check may
+    /// be among them.
+    pub fn finish(mut self, findings: &[Finding]) -> Health {
+        let span = self.since.map(|since| (since, self.until));
+        let mut health = Health::default();
+        let mut flows: BTreeSet<u64> = BTreeSet::new();
+        let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
+        for (server, checkers) in std::mem::take(&mut self.targets) {
+            let mut checkers = self.settle(checkers, &mut health);
+            self.add_tests(server, &mut checkers);
+            if checkers.is_empty() {
+                continue;
+            }
+            for checker in &checkers {
+                let checks = checker.series.checks().iter();
+                flows.extend(checks.filter(|check| check.alone).map(|check| check.flow));
+            }
+            let (at, group) = self.home(server, &checkers);
+            let draft = drafts.entry(at).or_insert_with(|| empty(at, group));
+            draft.probers.extend(checkers.into_iter().map(Checker::into_health));
+        }
+        for server in &self.expected {
+            let group = self.group_at(*server);
+            drafts.entry(*server).or_insert_with(|| empty(*server, group)).expected = true;
+        }
+        let mut elsewhere: BTreeMap<Address, BTreeMap<u16, u64>> = BTreeMap::new();
+        for target in drafts.values() {
+            for prober in target.probers.iter().filter(|prober| prober.balances) {
+                let port = prober.settings.port.as_ref().map_or(target.server.port, |p| p.value);
+                *elsewhere.entry(target.server.ip).or_default().entry(port).or_default() +=
+                    prober.total;
+            }
+        }
+        let scene = Scene { traffic: &self.traffic, checks: &flows, findings, until: self.until };
+        for mut target in drafts.into_values() {
+            self.complete(&mut target, &scene, span, &elsewhere);
+            health.targets.push(target);
+        }
+        for prober in health.targets.iter().flat_map(|target| &target.probers) {
+            health.checks += prober.total;
+            for (outcome, n) in &prober.by_outcome {
+                *health.by_outcome.entry(*outcome).or_default() += n;
+            }
+        }
+        if self.traffic.forgotten > 0 {
+            let name = "connections not compared with health checks";
+            self.bounds.insert(name, self.traffic.forgotten);
+        }
+        for (name, count) in std::mem::take(&mut self.bounds) {
+            *health.bounds.entry(name).or_default() += count;
+        }
+        health
+    }
+
+    /// Checkers that are likely ones, judged again with what all of them together show.
+    fn settle(&self, checkers: BTreeMap<CheckerId, Checker>, health: &mut Health) -> Vec<Checker> {
+        let (mut sure, unsure): (Vec<Checker>, Vec<Checker>) = checkers
+            .into_values()
+            .partition(|checker| checker.verdict.confidence >= Confidence::Likely);
+        let talkers: BTreeSet<Address> = sure
+            .iter()
+            .filter(|checker| checker.speaks() && checker.tests_connections())
+            .flat_map(|checker| checker.series.progress().nodes.keys().copied())
+            .collect();
+        for checker in unsure {
+            // Who checks with data and also connects without tests connections.
+            let tests = checker.seen.protocol == Some(Protocol::Tcp)
+                && checker.series.progress().nodes.keys().all(|source| talkers.contains(source));
+            if tests {
+                sure.push(checker);
+            } else {
+                health.possible += checker.series.total;
+            }
+        }
+        for checker in &mut sure {
+            let mut bound = |name: &'static str, count: u64| {
+                if count > 0 {
+                    *health.bounds.entry(name).or_default() += count;
+                }
+            };
+            bound("health checks counted and not listed", checker.series.folded);
+            bound("health checks out of order", checker.series.disordered);
+            bound("sources of health checks not told apart", checker.series.progress().strangers);
+            bound("changes of state not listed", checker.series.progress().changes_lost);
+            let limits = Thresholds::of(&checker.settings);
+            checker.refresh(&self.groups);
+            let interval = checker.settings.interval.as_ref().map(|value| value.value);
+            let first = fresh(self.since.unwrap_or_default(), interval);
+            if !checker.speaks() && checker.tests_connections() {
+                checker.series.revise(limits, first, |check| {
+                    if check.outcome == Some(Outcome::Pass) && talkers.contains(&check.source.ip) {
+                        check.outcome = Some(Outcome::ProbeNoData);
+                    }
+                });
+            }
+            checker.series.replay(limits, first);
+        }
+        sure
+    }
+
+    /// Connections without data from where a load balancer checks that is known to test
+    /// connections so.
+    fn add_tests(&self, server: Endpoint, checkers: &mut [Checker]) {
+        let known: BTreeSet<u64> = checkers
+            .iter()
+            .flat_map(|checker| checker.series.checks().iter().map(|check| check.flow))
+            .collect();
+        let Some(checker) = checkers.iter_mut().find(|checker| {
+            checker.speaks() && checker.settings.vendor.is_some() && checker.tests_connections()
+        }) else {
+            return;
+        };
+        let limits = Thresholds::of(&checker.settings);
+        let interval = checker.settings.interval.as_ref().map(|value| value.value);
+        let first = fresh(self.since.unwrap_or_default(), interval);
+        for seen in self.traffic.to(server) {
+            let quiet = seen.opened == Opened::Accepted && !seen.spoke && seen.requests == 0;
+            let ours = checker.series.progress().nodes.contains_key(&seen.client);
+            if quiet && ours && !known.contains(&seen.flow) {
+                checker.series.add(Check::test(seen, server), limits, first);
+                if checker.series.checks().len() > series::CHECKS_MAX {
+                    checker.series.fold(limits, first);
+                }
+            }
+        }
+    }
+
+    /// Where the target of these checks gets its traffic, and its group.
+    fn home(&self, server: Endpoint, checkers: &[Checker]) -> (Endpoint, Option<&TargetGroup>) {
+        let group = checkers.iter().find_map(|checker| self.groups.get(checker.given?));
+        let named = match group {
+            Some(group) if !group.targets.is_empty() => &group.targets,
+            _ => &self.expected,
+        };
+        let port = group.and_then(|group| group.port);
+        let moved = |target: &&Endpoint| port == Some(server.port) && target.ip == server.ip;
+        let at = named.iter().find(|target| **target == server);
+        (at.or_else(|| named.iter().find(moved)).copied().unwrap_or(server), group)
+    }
+
+    /// The group of a target that nobody may check: one that names it, else one that names none.
+    fn group_at(&self, server: Endpoint) -> Option<&TargetGroup> {
+        let named = self.groups.iter().find(|group| group.targets.contains(&server));
+        named.or_else(|| self.groups.iter().find(|group| group.targets.is_empty()))
+    }
+
+    fn complete(
+        &self,
+        target: &mut Target,
+        scene: &Scene<'_>,
+        span: Option<(Timestamp, Timestamp)>,
+        elsewhere: &BTreeMap<Address, BTreeMap<u16, u64>>,
+    ) {
+        target.probers.sort_by(|a, b| {
+            let first = |prober: &ProberHealth| prober.checks.first().map(|check| check.began);
+            (!a.balances, &a.id, first(a)).cmp(&(!b.balances, &b.id, first(b)))
+        });
+        let none = target.probers.iter().all(|prober| !prober.balances);
+        for index in 0..target.probers.len() {
+            let prober = &target.probers[index];
+            if !prober.balances && !none {
+                continue;
+            }
+            let entries = prober.entries(index);
+            target.timeline.extend(entries);
+        }
+        target.timeline.sort_by_key(|entry| (entry.mark.at, entry.mark.frame, entry.prober));
+        target.state = worst(target.deciding().map(|prober| prober.state));
+        for index in 0..target.probers.len() {
+            if let Some(entry) = scene.ending(target, index) {
+                target.probers[index].state = entry.state;
+                target.timeline.push(entry);
+            }
+        }
+        target.timeline.sort_by_key(|entry| (entry.mark.at, entry.mark.frame));
+        target.users = scene.count(target);
+        let group = self.group_at(target.server);
+        let settings = target.deciding().map(|prober| &prober.settings).next();
+        let port = group
+            .and_then(|group| group.port)
+            .or(settings.and_then(|settings| settings.port.as_ref()).map(|port| port.value))
+            .unwrap_or(target.server.port);
+        let vendor =
+            group.and_then(|group| group.vendor).or(settings.and_then(|settings| settings.vendor));
+        let interval = group
+            .and_then(|group| group.interval)
+            .or(settings.and_then(|settings| settings.interval.as_ref()).map(|value| value.value))
+            .or(vendor.and_then(|vendor| vendor.interval.default))
+            .unwrap_or(absence::USUAL_INTERVAL);
+        let none = BTreeMap::new();
+        let expected = Expected {
+            target,
+            port,
+            interval,
+            vendor,
+            traffic: scene.traffic,
+            elsewhere: elsewhere.get(&target.server.ip).unwrap_or(&none),
+            span,
+        };
+        let (absence, points) = (expected.absence(), triage::triage(target, port, scene.traffic));
+        target.absence = absence;
+        target.triage = points;
+        target.remarks = scene.remarks(target);
+        target.advice = super::advice::advise(target, scene.traffic);
+    }
+}
+
+/// Says of the time of a first check whether that can be the first check ever.
+fn fresh(since: Timestamp, interval: Option<i64>) -> impl Fn(Timestamp) -> bool + Copy {
+    move |began| {
+        interval.is_some_and(|interval| began.nanos_since(since) > interval.saturating_mul(FRESH))
+    }
+}
+
+fn empty(server: Endpoint, group: Option<&TargetGroup>) -> Target {
+    Target {
+        server,
+        group: group.and_then(|group| group.name.clone()),
+        expected: false,
+        probers: Vec::new(),
+        timeline: Vec::new(),
+        state: State::Unknown,
+        absence: None,
+        triage: Vec::new(),
+        remarks: Vec::new(),
+        advice: Vec::new(),
+        users: Users::default(),
+    }
+}
+
+/// The state that a target is in when several probers decide: the worst.
+fn worst(states: impl Iterator<Item = State>) -> State {
+    let rank = |state: &State| match state {
+        State::Healthy => 0,
+        State::Unknown => 1,
+        State::Initial => 2,
+        _ => 3,
+    };
+    states.max_by_key(rank).unwrap_or_default()
+}
+
+/// What is kept of a sighting.
+fn facts(sighting: &Sighting, judged: super::judge::Judged) -> Check {
+    let response = sighting.response.as_deref();
+    let marks = &sighting.marks;
+    let closed = sighting.ending(Side::Server).filter(|_| sighting.closed_by == Some(Side::Server));
+    let answered = marks.response_last.filter(|_| response.is_some_and(|it| it.complete));
+    Check {
+        flow: sighting.flow,
+        stream: sighting.stream,
+        ordinal: sighting.ordinal,
+        alone: sighting.scope == Scope::Connection,
+        frame: sighting.frame(),
+        began: sighting.began(),
+        source: sighting.source,
+        target: sighting.target,
+        outcome: judged.outcome,
+        confidence: judged.confidence,
+        decisive: judged.decisive,
+        what: judged.what,
+        note: judged.note,
+        status: sighting.status(),
+        latency: match sighting.request {
+            Some(_) => sighting.latency(),
+            None => sighting.connect_time(),
+        },
+        duration: sighting.duration(),
+        gave_up_after: sighting.given_up_after(),
+        connect: sighting.connect_time(),
+        request: sighting.request.clone(),
+        request_len: sighting.request_len,
+        body: response.map(|response| response.body),
+        sent: response.map(|response| response.sent),
+        location: response.and_then(|response| response.location.clone()),
+        server: response.and_then(|response| response.server.clone()),
+        content_type: response.and_then(|response| response.content_type.clone()),
+        answered: sighting.payload[Side::Server as usize],
+        accepted: marks.syn_ack,
+        syn: marks.syn,
+        tls: sighting.tls.as_ref().is_some_and(|tls| tls.hello),
+        left_open: closed.zip(answered).map(|(end, last)| end.mark.at.nanos_since(last.at)),
+        rtt: sighting.round_trip.or(sighting.rtt.map(|rtt| rtt.smoothed)),
+        rtt_variation: sighting.rtt.map(|rtt| rtt.variation),
+        vantage: sighting.vantage,
+        blind_spots: sighting.blind_spots,
+    }
+}
+
+impl Checker {
+    fn new(groups: &[TargetGroup], server: Endpoint, verdict: Arc<Verdict>) -> Checker {
+        let seconds = |s: Option<f64>| s.map(|s| (s * SECOND as f64) as i64);
+        let known = verdict.prober.as_ref().map_or_else(Defaults::default, |prober| Defaults {
+            interval: seconds(prober.defaults.interval),
+            timeout: seconds(prober.defaults.timeout),
+            healthy: prober.defaults.rise,
+            unhealthy: prober.defaults.fall,
+            matcher: prober.defaults.ok_http.as_deref().and_then(|ok| Matcher::parse(ok).ok()),
+        });
+        Checker {
+            given: group_of(groups, server, &verdict),
+            known,
+            seen: Estimates { port: Some(server.port), ..Estimates::default() },
+            gave_up: VecDeque::new(),
+            settings: Settings::default(),
+            series: Series::default(),
+            told: false,
+            told_changes: Vec::new(),
+            verdict,
+        }
+    }
+
+    /// Whether its checks carry data.
+    fn speaks(&self) -> bool {
+        self.seen.protocol.is_some_and(|protocol| protocol != Protocol::Tcp)
+    }
+
+    /// Whether its load balancer also tests connections without data.
+    fn tests_connections(&self) -> bool {
+        let prober = self.verdict.prober_id().and_then(vendor::of_prober);
+        let vendor = self.settings.vendor.or(prober);
+        balances(&self.verdict) && vendor.is_none_or(|vendor| matches!(vendor.id, "nlb" | "clb"))
+    }
+
+    /// Learns what the check shows of the settings.
+    fn learn(&mut self, groups: &[TargetGroup], check: &Sighting) {
+        let before = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
+        let speaks = if check.request.is_some() {
+            Some(Protocol::Http)
+        } else if check.tls.as_ref().is_some_and(|tls| tls.hello) {
+            Some(Protocol::Https)
+        } else if check.protocol == crate::http::Protocol::Http2 {
+            Some(Protocol::Grpc)
+        } else if check.shape.is_accepted() && check.opening.is_empty() {
+            Some(Protocol::Tcp)
+        } else {
+            None
+        };
+        // What carries data says more than what does not.
+        if speaks.is_some_and(|speaks| self.seen.protocol.is_none_or(|old| old < speaks)) {
+            self.seen.protocol = speaks;
+        }
+        if let Some(request) = &check.request {
+            self.seen.path = Some(request.path().to_owned());
+        }
+        if let Some(after) = check.given_up_after().filter(|_| check.marks.response_first.is_none())
+        {
+            if self.gave_up.len() == GIVE_UPS_MAX {
+                self.gave_up.pop_front();
+            }
+            self.gave_up.push_back(after);
+        }
+        let after = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
+        if before != after || self.series.total == 0 {
+            self.refresh(groups);
+        }
+    }
+
+    /// Works out the settings again.
+    fn refresh(&mut self, groups: &[TargetGroup]) {
+        let mut gaps: Vec<i64> =
+            self.series.progress().nodes.values().filter_map(|node| node.interval()).collect();
+        gaps.sort_unstable();
+        self.seen.interval = gaps.get(gaps.len() / 2).copied();
+        let mut given_up: Vec<i64> =
+            self.gave_up.iter().copied().filter(|_| self.speaks()).collect();
+        given_up.sort_unstable();
+        self.seen.timeout = given_up.get(given_up.len() / 2).copied();
+        let given = self.given.and_then(|index| groups.get(index));
+        let prober = self.verdict.prober_id().unwrap_or_default();
+        self.settings = Settings::new(given, prober, &self.known, &self.seen);
+    }
+
+    fn id(&self) -> &str {
+        self.verdict.prober_id().unwrap_or("unknown")
+    }
+
+    fn tell(&mut self, server: Endpoint, check: Check, events: &mut dyn Events) -> Vec<Told> {
+        let prober: Arc<str> = self.id().into();
+        let relayed = self.verdict.relayed;
+        let mut tell = |check: &Check| {
+            events.check(server, &prober, check);
+            Told {
+                flow: check.flow,
+                ordinal: check.ordinal,
+                alone: check.alone,
+                outcome: check.outcome,
+                confidence: check.confidence,
+                note: check.note.clone(),
+                prober: Arc::clone(&prober),
+                relayed,
+            }
+        };
+        let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
+            vec![tell(&check)]
+        } else {
+            self.series.checks().iter().map(&mut tell).collect()
+        };
+        let changes = &self.series.progress().changes;
+        if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {
+            return told;
+        }
+        for change in changes {
+            let same =
+                |told: &Change| (told.mark.frame, told.state) == (change.mark.frame, change.state);
+            if !self.told_changes.iter().any(same) {
+                events.transition(server, self.id(), &entry(change, &self.settings, 0));
+            }
+        }
+        self.told_changes.clone_from(changes);
+        told
+    }
+
+    fn into_health(self) -> ProberHealth {
+        let progress = self.series.progress();
+        let nodes = progress
+            .nodes
+            .iter()
+            .map(|(ip, node)| Node {
+                source: Endpoint { ip: *ip, port: 0 }.addr(),
+                checks: node.checks,
+                state: node.machine.state(),
+                in_a_row: node.machine.in_a_row(),
+                interval: node.interval(),
+                timeline: node.changes.iter().map(|it| entry(it, &self.settings, 0)).collect(),
+            })
+            .collect();
+        ProberHealth {
+            id: self.id().to_owned(),
+            name: self
+                .verdict
+                .prober
+                .as_ref()
+                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
+            balances: balances(&self.verdict),
+            nodes,
+            total: self.series.total,
+            by_outcome: self.series.by_outcome.clone(),
+            state: progress.whole.state(),
+            changes: progress.changes.clone(),
+            verdict: self.verdict,
+            settings: self.settings,
+            checks: self.series.into_checks(),
+        }
+    }
+}
+
+impl ProberHealth {
+    /// The target as a whole by its checks, over time.
+    fn entries(&self, prober: usize) -> Vec<Entry> {
+        self.changes.iter().map(|change| entry(change, &self.settings, prober)).collect()
+    }
+}
+
+/// Whether such a prober decides what traffic a target gets.
+fn balances(verdict: &Verdict) -> bool {
+    let kind = verdict.prober.as_ref().is_none_or(|prober| {
+        !prober.external && !matches!(prober.class, Class::Monitor | Class::Local)
+    });
+    kind && !verdict.relayed
+}
+
+/// The group of the user that says something of these checks: one that names the target, else one
+/// that names no target and fits the prober.
+fn group_of(groups: &[TargetGroup], server: Endpoint, verdict: &Verdict) -> Option<usize> {
+    if !balances(verdict) {
+        return None;
+    }
+    let own = verdict.prober_id().and_then(vendor::of_prober);
+    let fits = |group: &TargetGroup| match (group.vendor, own) {
+        (Some(given), Some(own)) => given.id == own.id,
+        _ => true,
+    };
+    let names = |group: &TargetGroup| {
+        group.targets.contains(&server)
+            || (group.port == Some(server.port)
+                && group.targets.iter().any(|target| target.ip == server.ip))
+    };
+    let named = groups.iter().position(|group| fits(group) && names(group));
+    named.or_else(|| groups.iter().position(|group| fits(group) && group.targets.is_empty()))
+}
+
+fn entry(change: &Change, settings: &Settings, prober: usize) -> Entry {
+    let codes = settings.vendor.is_some_and(|vendor| vendor.reason_codes);
+    let reason = match change.state {
+        State::Initial if codes => Some("Elb.InitialHealthChecking"),
+        State::Unhealthy => change
+            .outcome
+            .and_then(|outcome| outcome.reason(settings.vendor).or(Some(outcome.id()))),
+        _ => None,
+    };
+    Entry {
+        mark: change.mark,
+        state: change.state,
+        reason,
+        confidence: change.confidence,
+        prober,
+        note: String::new(),
+    }
+}

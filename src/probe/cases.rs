@@ -1,0 +1,342 @@
+//! Whom recognition names, and whom it does not: every known prober by its example, unknown ones by
+//! their behaviour, and what looks like a check and is none.
+
+use super::catalogue::Catalogue;
+use super::sighting::{Shape, Sighting};
+use super::tap::Habit;
+use super::testing::{SECOND, Scene, endpoint, every, irregular};
+use super::verdict::Recognised;
+use crate::cause::Confidence::{self, Certain, Likely, Possible};
+use std::sync::Arc;
+
+/// The best confidence among what was recognised.
+fn best(out: &[Recognised]) -> Option<Confidence> {
+    out.iter().map(|recognised| recognised.verdict.confidence).max()
+}
+
+/// Prober and confidence of the last one.
+fn last(out: &[Recognised]) -> Option<(Option<&str>, Confidence)> {
+    let verdict = &out.last()?.verdict;
+    Some((verdict.prober_id(), verdict.confidence))
+}
+
+fn why(out: &[Recognised]) -> String {
+    let Some(last) = out.last() else { return "nothing".to_owned() };
+    let reasons: Vec<String> = last.verdict.reasons.iter().map(ToString::to_string).collect();
+    format!("{:?} {} dB: {}", last.verdict.prober_id(), last.verdict.decibans, reasons.join("; "))
+}
+
+#[test]
+fn each_example_is_recognised_as_its_own_prober() {
+    let catalogue = Arc::new(Catalogue::load([]).unwrap());
+    for (number, rule) in catalogue.rules.iter().enumerate() {
+        let prober = &catalogue.probers()[rule.prober];
+        let Some(example) = &rule.when.example else { panic!("{} has no example", prober.id) };
+        let mut scene = Scene::with(Arc::clone(&catalogue));
+        scene.play(example);
+        let out = scene.finish();
+        let what = format!("{} (rule {number}): {}", prober.id, why(out));
+        if prober.veto {
+            assert!(out.is_empty(), "{what}");
+            continue;
+        }
+        if example.every.is_some() || rule.when.db >= 36 {
+            assert!(!out.is_empty(), "{what}");
+        }
+        for recognised in out {
+            let verdict = &recognised.verdict;
+            assert_eq!(verdict.prober_id(), Some(&*prober.id), "{what}");
+            assert!(!verdict.reasons.is_empty() && !verdict.relayed, "{what}");
+            let home = !verdict.unexpected_source;
+            assert!(home, "{what}: unexpected source");
+            if prober.tool {
+                assert_eq!(verdict.confidence, Possible, "{what}");
+            } else if rule.when.db >= 36 {
+                assert!(verdict.confidence >= Likely, "{what}");
+            }
+        }
+    }
+}
+
+const ALB: &str = "GET /health HTTP/1.1\nHost: 10.0.0.9:8080\nConnection: close\n\
+    User-Agent: ELB-HealthChecker/2.0\nAccept-Encoding: gzip, compressed\n";
+
+#[test]
+fn an_alb_is_told_from_an_nlb_by_host() {
+    let named = |host: &str| {
+        let mut scene = Scene::new();
+        scene.from("10.0.1.17").asks(&ALB.replace("10.0.0.9:8080", host), [0]);
+        last(&scene.out).and_then(|(id, _)| id.map(str::to_owned))
+    };
+    assert_eq!(named("10.0.0.9:8080").as_deref(), Some("aws-alb"));
+    assert_eq!(named("10.0.0.9").as_deref(), Some("aws-alb"));
+    assert_eq!(named("10.0.1.17:443").as_deref(), Some("aws-nlb"));
+    assert_eq!(named("10.0.1.17").as_deref(), Some("aws-nlb"));
+    assert_eq!(named("app.example").as_deref(), Some("aws-alb"));
+}
+
+#[test]
+fn a_named_check_is_given_out_at_once_and_others_when_they_are_decided() {
+    let mut scene = Scene::new();
+    scene.asks(ALB, [0]);
+    assert_eq!(scene.out.len(), 1);
+    assert_eq!(last(&scene.out), Some((Some("aws-alb"), Certain)), "{}", why(&scene.out));
+    let mut scene = Scene::new();
+    scene.connects(Shape::HandshakeReset, every(2.0, 4));
+    assert!(scene.out.is_empty());
+    scene.connects(Shape::HandshakeReset, every(2.0, 9).skip(4));
+    assert_eq!(scene.out.len(), 9);
+    assert_eq!(last(&scene.out), Some((Some("haproxy"), Certain)), "{}", why(&scene.out));
+    let times: Vec<_> = scene.out.iter().map(|one| one.sighting.began().0 / SECOND).collect();
+    assert_eq!(times, (0..9).map(|turn| 2 * turn).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_known_agent_from_where_it_does_not_live_is_pointed_out() {
+    let mut scene = Scene::new();
+    scene.from("203.0.113.9").asks(ALB, [0]);
+    assert!(scene.out[0].verdict.unexpected_source);
+}
+
+#[test]
+fn forwarded_checks_are_not_the_load_balancers_own() {
+    let mut scene = Scene::new();
+    scene.asks(&format!("{ALB}X-Forwarded-For: 10.9.9.9\n"), every(30.0, 10));
+    let out = scene.finish();
+    assert_eq!(last(out), Some((Some("aws-alb"), Possible)), "{}", why(out));
+    assert!(out.iter().all(|one| one.verdict.relayed));
+    let mut scene = Scene::new();
+    let kuma =
+        "GET / HTTP/1.1\nHost: a\nUser-Agent: Uptime-Kuma/1.23\nX-Forwarded-For: 192.0.2.1\n";
+    scene.asks(kuma, every(60.0, 3));
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((Some("uptime-kuma"), Certain)));
+    assert!(scene.out.iter().all(|one| one.verdict.relayed));
+}
+
+#[test]
+fn an_unknown_prober_is_found_by_what_it_does() {
+    let bare = "GET /health HTTP/1.1\nHost: 10.0.0.9:8080\nConnection: close\n";
+    let mut scene = Scene::new();
+    scene.asks(bare, every(10.0, 10));
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((None, Certain)), "{}", why(&scene.out));
+    assert_eq!(scene.out[0].verdict.period, Some(10.0));
+    // One that keeps its connection.
+    let mut scene = Scene::new();
+    scene.asks_on_one("GET /status HTTP/1.1\nHost: app\nAccept: */*\n", every(5.0, 12));
+    scene.finish();
+    assert_eq!(last(&scene.out).map(|(_, sure)| sure), Some(Certain), "{}", why(&scene.out));
+    // A program for any purpose, from a proxy that forwards users' requests.
+    let mut scene = Scene::new();
+    scene.habit(Habit::Users).habit(Habit::Forwards);
+    let go = "GET /health HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: Go-http-client/1.1\n\
+        Accept-Encoding: gzip\n";
+    scene.asks(go, every(30.0, 10));
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((Some("go-http-client"), Certain)), "{}", why(&scene.out));
+    // A connection check.
+    let mut scene = Scene::new();
+    scene.connects(Shape::ConnectFin, every(10.0, 10));
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((None, Likely)), "{}", why(&scene.out));
+}
+
+#[test]
+fn nodes_of_one_load_balancer_are_one_checker() {
+    let mut scene = Scene::new();
+    for (node, offset) in [("10.0.1.1", 0), ("10.0.2.1", 7), ("10.0.3.1", 11)] {
+        scene.from(node).asks(ALB, every(30.0, 3).map(|at| at + offset * SECOND));
+    }
+    let groups: std::collections::BTreeSet<_> = scene.out.iter().map(|one| one.group).collect();
+    let checkers: std::collections::BTreeSet<_> = scene.out.iter().map(|one| one.checker).collect();
+    assert_eq!((groups.len(), checkers.len(), scene.out.len()), (3, 1, 9));
+}
+
+#[test]
+fn failed_attempts_in_the_rhythm_of_checks_are_checks() {
+    let failing = |users: bool| {
+        let mut scene = Scene::new();
+        if users {
+            scene.habit(Habit::Users);
+        }
+        scene.connects(Shape::HandshakeReset, every(2.0, 10));
+        scene.connects(Shape::Refused, every(2.0, 13).skip(10));
+        let unanswered = scene.connection(Shape::Unanswered, 26 * SECOND, 0);
+        scene.sight(unanswered);
+        // A user's.
+        let stray = scene.connection(Shape::Refused, 23 * SECOND, 0);
+        scene.sight(stray);
+        scene.finish();
+        scene.out.iter().filter(|one| !one.sighting.shape.is_accepted()).count()
+    };
+    assert_eq!(failing(true), 4, "what is out of step may be a user's");
+    assert_eq!(failing(false), 5, "this source does nothing but check");
+}
+
+#[test]
+fn attempts_before_the_first_success_are_checks_too() {
+    let mut scene = Scene::new();
+    scene.habit(Habit::Users);
+    scene.connects(Shape::Refused, every(2.0, 4));
+    scene.connects(Shape::HandshakeReset, every(2.0, 14).skip(4));
+    let out = scene.finish();
+    let failed = out.iter().filter(|one| one.sighting.shape == Shape::Refused);
+    assert!(failed.clone().all(|one| one.verdict.prober_id() == Some("haproxy")));
+    assert_eq!((failed.count(), out.len()), (4, 14));
+}
+
+#[test]
+fn what_people_and_programs_do_is_no_load_balancers_check() {
+    type Play = fn(&mut Scene);
+    let cases: [(&str, Play); 14] = [
+        ("connections that a browser opens ahead", |scene| {
+            for (turn, at) in irregular(4.0, 30, 1).into_iter().enumerate() {
+                let idle = (1 + turn as i64 % 7) * 9 * SECOND / 4;
+                let sighting = scene.connection(Shape::ConnectFin, at, idle);
+                scene.sight(sighting);
+            }
+        }),
+        ("a browser's preflights", |scene| {
+            scene.asks(
+                "OPTIONS / HTTP/1.1\nHost: a\nOrigin: https://b\nAccess-Control-Request-Method: PUT\n",
+                every(10.0, 12),
+            );
+        }),
+        ("a cron job with curl", |scene| {
+            scene.asks(
+                "GET /health HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: curl/8.5.0\nAccept: */*\n",
+                every(60.0, 40),
+            );
+        }),
+        ("a page that polls", |scene| {
+            scene.asks_on_one(
+                "GET /health HTTP/1.1\nHost: a\nUser-Agent: Mozilla/5.0\nReferer: https://a/\n\
+                 Cookie: s=1\n",
+                every(5.0, 40),
+            );
+        }),
+        ("a program that polls", |scene| {
+            scene.asks_on_one(
+                "GET /api/jobs HTTP/1.1\nHost: a\nUser-Agent: worker/3\nAccept: */*\n",
+                every(5.0, 40),
+            );
+        }),
+        ("many phones that poll", |scene| {
+            for phone in 0..20 {
+                let times = every(30.0, 12).map(|at| at + phone * 1_370 * SECOND / 1000);
+                scene.from(&format!("198.51.100.{phone}")).asks_on_one(
+                    "GET /api/news HTTP/1.1\nHost: a\nUser-Agent: okhttp/4.12\nAccept: */*\n",
+                    times,
+                );
+            }
+        }),
+        ("Prometheus", |scene| {
+            scene.asks_on_one(
+                "GET /metrics HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: Prometheus/2.48.1\n",
+                every(15.0, 40),
+            );
+        }),
+        ("an unnamed collector of metrics", |scene| {
+            scene.asks("GET /metrics HTTP/1.1\nHost: 10.0.0.9:8080\n", every(15.0, 40));
+        }),
+        ("a half-open port scan", |scene| {
+            for port in 1..200 {
+                scene.target = endpoint(&format!("10.0.0.9:{port}"));
+                let at = i64::from(port) * SECOND;
+                let open =
+                    matches!(port, 22 | 80 | 81 | 82 | 83 | 84 | 85 | 86 | 87 | 88 | 89 | 90);
+                scene.connects(if open { Shape::HalfOpen } else { Shape::Refused }, [at]);
+            }
+        }),
+        ("nmap's questions", |scene| {
+            for head in ["OPTIONS / HTTP/1.0\n", "GET / HTTP/1.0\n", "OPTIONS / RTSP/1.0\n"] {
+                scene.asks(head, [0, SECOND]);
+            }
+        }),
+        ("a log shipper before a closed port", |scene| {
+            scene.connects(Shape::Refused, every(5.0, 60));
+        }),
+        ("a client whose SYNs are lost", |scene| {
+            scene.connects(Shape::Unanswered, every(10.0, 30));
+        }),
+        ("users of an API", |scene| {
+            for (turn, at) in irregular(0.2, 300, 5).into_iter().enumerate() {
+                let head = format!(
+                    "GET /items/{turn} HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: app/1\nAccept: */*\n"
+                );
+                scene.asks(&head, [at]);
+            }
+        }),
+        ("users of a landing page behind a proxy that says nothing", |scene| {
+            let head = "GET / HTTP/1.0\nHost: backend\nConnection: close\nUser-Agent: Mozilla/5.0\n\
+                Accept: text/html\n";
+            scene.asks(head, irregular(0.7, 200, 9));
+        }),
+    ];
+    for (what, play) in cases {
+        let mut scene = Scene::new();
+        play(&mut scene);
+        let sure = best(scene.finish());
+        assert!(sure <= Some(Possible), "{what}: {sure:?} {}", why(&scene.out));
+    }
+}
+
+#[test]
+fn checks_inside_the_host_are_named_as_such() {
+    let mut scene = Scene::new();
+    scene.from("127.0.0.1").to("127.0.0.1:8080");
+    scene.asks(
+        "GET /health HTTP/1.1\nHost: localhost:8080\nUser-Agent: curl/8.5.0\nAccept: */*\n",
+        every(30.0, 10),
+    );
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((Some("container-healthcheck"), Certain)));
+    let mut scene = Scene::new();
+    scene.from("127.0.0.1").to("127.0.0.1:8080").connects(Shape::ConnectFin, every(10.0, 10));
+    assert_eq!(last(scene.finish()).and_then(|(id, _)| id), Some("container-healthcheck"));
+}
+
+#[test]
+fn encrypted_checks_are_likely_at_most() {
+    let hello = [22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
+    let mut scene = Scene::new();
+    for at in every(10.0, 12) {
+        let mut sighting: Sighting = scene.connection(Shape::Data, at, 30_000_000);
+        sighting.tls = super::opening::client_hello(&hello).map(Box::new);
+        sighting.opening = hello.as_slice().into();
+        sighting.payload = [600, 4200];
+        scene.sight(sighting);
+    }
+    scene.finish();
+    assert_eq!(last(&scene.out), Some((None, Likely)), "{}", why(&scene.out));
+}
+
+#[test]
+fn bounds_hold_and_reaching_them_is_counted() {
+    let mut scene = Scene::new();
+    for turn in 0..30_000_u32 {
+        let head = format!("GET /items/{turn} HTTP/1.1\nHost: a\nUser-Agent: app/{turn}\n");
+        scene.asks(&head, [i64::from(turn) * SECOND]);
+    }
+    scene.asks(ALB, [40_000 * SECOND]);
+    assert_eq!(last(scene.finish()), Some((Some("aws-alb"), Certain)));
+    assert!(scene.unweighed().forgotten > 0);
+}
+
+#[test]
+fn the_same_candidates_give_the_same_result() {
+    let run = || {
+        let mut scene = Scene::new();
+        for (turn, at) in irregular(0.2, 400, 5).into_iter().enumerate() {
+            scene.asks(&format!("GET /{} HTTP/1.0\n", turn % 37), [at]);
+            scene.from(&format!("10.0.0.{}", turn % 5)).connects(Shape::ConnectFin, [at]);
+        }
+        scene.asks(ALB, every(30.0, 5)).connects(Shape::HandshakeReset, every(2.0, 20));
+        scene.finish();
+        let line =
+            |one: &Recognised| (one.sighting.flow, one.group, one.checker, one.verdict.decibans);
+        scene.out.iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,446 @@
+//! Recognises checks among candidates.
+//!
+//! Candidates come one by one; each joins its group. What has a strong fingerprint is given out at
+//! once, the rest when its group is decided. What is decided neither way waits in bounded lists.
+
+use super::catalogue::Catalogue;
+use super::evidence::{LIKELY, POSSIBLE};
+use super::file::On;
+use super::group::{Around, Group, Judgement, Standing};
+use super::head::hash;
+use super::period::ARRIVALS_MAX;
+use super::rule::host_shape;
+use super::sighting::{Shape, Sighting};
+use super::source::{Different, Habits};
+use super::tap::Habit;
+use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
+use crate::cause::Confidence;
+use crate::packet::{Address, Endpoint, TunnelId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Groups that wait for a decision; the oldest is decided early beyond. Clients that ask each
+/// thing once make one each.
+const OPEN_MAX: usize = 4096;
+/// Groups of checks: a thousand targets with a dozen checks each.
+const GIVEN_MAX: usize = 1 << 14;
+/// Candidates that wait, of all groups; one takes up to 1 KiB.
+const HELD_MAX: usize = 1 << 13;
+/// Candidates that wait, of one group.
+const HELD_GROUP_MAX: usize = ARRIVALS_MAX;
+/// Two attempts this close to each other, as a share of the period, cannot be told apart.
+const CROWDED: f64 = 0.1;
+
+/// What one group has in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    tunnel: TunnelId,
+    source: Address,
+    target: Endpoint,
+    on: u8,
+    asked: u64,
+}
+
+/// [`Key::on`] of failed attempts, of which nothing else is known.
+const ATTEMPTS: u8 = 4;
+
+/// One source and one target.
+type Pair = (TunnelId, Address, Endpoint);
+
+/// What was not weighed to the end because a bound was reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unweighed {
+    /// Candidates decided before everything about them was known.
+    pub early: u64,
+    /// Candidates not looked at.
+    pub dropped: u64,
+    /// Sources, paths and targets that were not remembered.
+    pub forgotten: u64,
+}
+
+/// Recognises checks.
+#[derive(Debug)]
+pub struct Recogniser {
+    catalogue: Arc<Catalogue>,
+    groups: HashMap<Key, Box<Group>, RandomState>,
+    /// Open groups, oldest first, and some that are open no more.
+    open: VecDeque<(GroupId, Key)>,
+    open_count: usize,
+    given_count: usize,
+    held: usize,
+    next_group: u32,
+    checkers: HashMap<u64, CheckerId, RandomState>,
+    /// Groups that are given out, by source and target.
+    pairs: HashMap<Pair, Vec<Key>, RandomState>,
+    habits: Habits,
+    paths: Different,
+    targets: Different,
+    sources: Different,
+    refused: Different,
+    unweighed: Unweighed,
+}
+
+impl Recogniser {
+    /// One that has seen nothing.
+    pub fn new(catalogue: Arc<Catalogue>) -> Recogniser {
+        Recogniser {
+            catalogue,
+            groups: HashMap::default(),
+            open: VecDeque::new(),
+            open_count: 0,
+            given_count: 0,
+            held: 0,
+            next_group: 0,
+            checkers: HashMap::default(),
+            pairs: HashMap::default(),
+            habits: Habits::default(),
+            paths: Different::default(),
+            targets: Different::default(),
+            sources: Different::default(),
+            refused: Different::default(),
+            unweighed: Unweighed::default(),
+        }
+    }
+
+    /// What was not weighed to the end.
+    pub fn unweighed(&self) -> Unweighed {
+        let different = [&self.paths, &self.targets, &self.sources, &self.refused];
+        let forgotten: u64 = different.iter().map(|different| different.forgotten).sum();
+        Unweighed { forgotten: forgotten + self.habits.forgotten, ..self.unweighed }
+    }
+
+    /// Takes in what a source uses to send.
+    pub fn habit(&mut self, source: Endpoint, habit: Habit) {
+        self.habits.note(source.ip, habit);
+    }
+
+    /// Takes in a candidate, and gives out what is recognised by now.
+    pub fn sight(&mut self, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
+        let attempt = is_attempt(&sighting);
+        if attempt {
+            let host = hash((sighting.source.ip, sighting.target.ip, "refused"));
+            if sighting.shape == Shape::Refused {
+                self.refused.add(host, u64::from(sighting.target.port));
+            }
+        }
+        if (attempt || is_stalled(&sighting))
+            && let Some(key) = self.host_of(&sighting)
+        {
+            return self.adopt(&key, sighting, out);
+        }
+        let (key, checker, asks) = self.key(&sighting, attempt);
+        if !self.groups.contains_key(&key) && !self.open_group(key, checker, asks, attempt, out) {
+            self.unweighed.dropped += 1;
+            return;
+        }
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        group.add(&sighting, &self.catalogue);
+        let due = group.is_due(&self.catalogue);
+        match group.standing {
+            Standing::Vetoed => return,
+            Standing::Given => {
+                if due {
+                    self.judge_again(&key, &sighting);
+                }
+                let Some(group) = self.groups.get(&key) else { return };
+                return give(group, sighting, out);
+            }
+            Standing::Open => {}
+        }
+        let full = group.held.len() + 1 >= HELD_GROUP_MAX;
+        group.held.push(sighting);
+        self.held += 1;
+        if due || full {
+            self.decide(&key, full, out);
+        }
+        while self.held > HELD_MAX && self.decide_oldest(out) {}
+    }
+
+    /// The capture is over: gives out what is left and recognised.
+    pub fn finish(&mut self, out: &mut impl FnMut(Recognised)) {
+        let open: Vec<Key> =
+            std::mem::take(&mut self.open).into_iter().map(|(_, key)| key).collect();
+        let is_attempts = |group: &Group| group.attempts;
+        for attempts in [false, true] {
+            for key in &open {
+                if self.groups.get(key).is_some_and(|group| is_attempts(group) == attempts) {
+                    self.decide(key, true, out);
+                }
+            }
+        }
+    }
+
+    /// Where a candidate belongs, which checker's it is, and what it asks for.
+    fn key(&self, sighting: &Sighting, attempt: bool) -> (Key, u64, (u64, u64)) {
+        let Sighting { tunnel, source, target, .. } = *sighting;
+        let (on, asked, shape, agent) = match (&sighting.request, sighting.on()) {
+            (Some(facts), _) => {
+                let what = (&facts.method, facts.path(), &facts.user_agent);
+                let host = host_shape(facts, source, target);
+                (1, hash((what, &facts.host)), hash((what, host)), hash(&facts.user_agent))
+            }
+            (None, On::Tls) => {
+                let hello = sighting.tls.as_ref().map_or(0, |tls| tls.digest);
+                let asked = hash((hello, sighting.payload[0]));
+                (2, asked, asked, 0)
+            }
+            (None, On::Payload) => {
+                let start = &sighting.opening[..sighting.opening.len().min(12)];
+                let proxied = sighting.proxy.map(|proxy| proxy.version);
+                let asked = hash((start, proxied));
+                (3, asked, asked, 0)
+            }
+            _ if attempt => (ATTEMPTS, 0, 0, 0),
+            // Whether FIN or RST ends it is chance.
+            _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => (5, 0, 0, 0),
+            _ => (6, sighting.shape as u64, sighting.shape as u64, 0),
+        };
+        let key = Key { tunnel, source: source.ip, target, on, asked };
+        let checker = hash((tunnel, target, on, shape));
+        (key, checker, (hash((source.ip, agent)), hash((source.ip, on, shape))))
+    }
+
+    /// Opens a group, if there is room.
+    fn open_group(
+        &mut self,
+        key: Key,
+        checker: u64,
+        asks: (u64, u64),
+        attempts: bool,
+        out: &mut impl FnMut(Recognised),
+    ) -> bool {
+        if self.given_count >= GIVEN_MAX {
+            return false;
+        }
+        if self.open_count >= OPEN_MAX {
+            self.decide_oldest(out);
+        }
+        let next = CheckerId(self.checkers.len() as u32);
+        let known = self.checkers.len() < 2 * GIVEN_MAX || self.checkers.contains_key(&checker);
+        let checker_id =
+            if known { *self.checkers.entry(checker).or_insert(next) } else { CheckerId(u32::MAX) };
+        let id = GroupId(self.next_group);
+        self.next_group = self.next_group.wrapping_add(1);
+        let group = Group::new(id, checker_id, asks, attempts);
+        self.groups.insert(key, Box::new(group));
+        self.open.push_back((id, key));
+        self.open_count += 1;
+        if key.on == 1 {
+            self.paths.add(asks.0, key.asked);
+        }
+        self.targets.add(asks.1, hash(key.target));
+        self.sources.add(checker, hash(key.source));
+        true
+    }
+
+    fn around(&self, key: &Key, group: &Group, sighting: &Sighting) -> Around {
+        let (_, checker, _) = self.key(sighting, group.attempts);
+        Around {
+            users: self.habits.has_users(key.source),
+            forwards: self.habits.forwards(key.source),
+            paths: self.paths.count(group.asks.0),
+            targets: self.targets.count(group.asks.1),
+            sources: self.sources.count(checker),
+            refused: self.refused.count(hash((key.source, key.target.ip, "refused"))),
+            checks: self.pairs.contains_key(&(key.tunnel, key.source, key.target)),
+        }
+    }
+
+    fn judge(&self, key: &Key, sighting: &Sighting) -> Option<Judgement> {
+        let group = self.groups.get(key)?;
+        let around = self.around(key, group, sighting);
+        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
+        let failed: Vec<i64> = attempts
+            .filter(|attempts| !attempts.held.is_empty() && !group.attempts)
+            .map(|attempts| attempts.held.iter().map(|held| held.began().0).collect())
+            .unwrap_or_default();
+        Some(group.judge(&self.catalogue, key.source, around, &failed))
+    }
+
+    /// A group that is given out has grown: its verdict may be better now.
+    fn judge_again(&mut self, key: &Key, sighting: &Sighting) {
+        let Some(judgement) = self.judge(key, sighting) else { return };
+        let verdict = judgement.verdict(&self.catalogue, sighting);
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let before = group.verdict.as_ref().map_or(i32::MIN, |verdict| verdict.decibans);
+        if let Some(verdict) = verdict.filter(|verdict| verdict.decibans >= before) {
+            group.verdict = Some(Arc::new(verdict));
+        }
+    }
+
+    /// Gives the members of an open group out if it is likely to be checks; at the `end` if it is
+    /// possible, and drops them otherwise.
+    fn decide(&mut self, key: &Key, end: bool, out: &mut impl FnMut(Recognised)) {
+        let example = match self.groups.get(key) {
+            Some(group) if group.standing == Standing::Open => group.held.last().cloned(),
+            _ => None,
+        };
+        let Some(example) = example else { return };
+        let Some(judgement) = self.judge(key, &example) else { return };
+        let verdict = judgement.verdict(&self.catalogue, &example);
+        let veto = judgement.is_veto(&self.catalogue);
+        let Some(group) = self.groups.get_mut(key) else { return };
+        if judgement.decibans < LIKELY && !end && !veto {
+            return;
+        }
+        let held = std::mem::take(&mut group.held);
+        self.held -= held.len();
+        self.open_count -= 1;
+        if group.attempts {
+            let id = group.id;
+            self.groups.remove(key);
+            self.sort_attempts(held, verdict, id, out);
+            return;
+        }
+        match verdict {
+            Some(verdict) if judgement.decibans >= POSSIBLE => {
+                group.standing = Standing::Given;
+                self.given_count += 1;
+                group.verdict = Some(Arc::new(verdict));
+                let likely = judgement.decibans >= LIKELY;
+                for sighting in sorted(held) {
+                    give(group, sighting, out);
+                }
+                if likely {
+                    self.settle(*key, out);
+                }
+            }
+            _ if veto => {
+                group.standing = Standing::Vetoed;
+                self.given_count += 1;
+            }
+            _ => {
+                self.groups.remove(key);
+            }
+        }
+    }
+
+    /// A group of checks is known: failed attempts of the same pair may be its.
+    fn settle(&mut self, key: Key, out: &mut impl FnMut(Recognised)) {
+        let pair = (key.tunnel, key.source, key.target);
+        self.pairs.entry(pair).or_default().push(key);
+        let attempts = Key { on: ATTEMPTS, asked: 0, ..key };
+        let Some(group) = self.groups.get_mut(&attempts) else { return };
+        let held = std::mem::take(&mut group.held);
+        self.held -= held.len();
+        // The nearest to a known check first: each makes a place for the next.
+        for sighting in sorted(held).into_iter().rev() {
+            match self.host_of(&sighting) {
+                Some(host) => self.adopt(&host, sighting, out),
+                None => {
+                    if let Some(group) = self.groups.get_mut(&attempts) {
+                        group.held.push(sighting);
+                        self.held += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The group of checks that a failed attempt belongs to.
+    fn host_of(&self, sighting: &Sighting) -> Option<Key> {
+        let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
+        let keys = self.pairs.get(&pair)?;
+        let at = sighting.began().0;
+        let in_rhythm = keys
+            .iter()
+            .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(at)));
+        if !self.habits.has_users(sighting.source.ip) {
+            // It has never asked for anything but checks.
+            return in_rhythm.or(keys.first()).copied();
+        }
+        in_rhythm.filter(|key| !self.is_crowded(key, at)).copied()
+    }
+
+    /// Whether other attempts came about the same time, so that it is chance which fits.
+    fn is_crowded(&self, key: &Key, at: i64) -> bool {
+        let group = self.groups.get(key);
+        let period = group.and_then(|group| group.verdict.as_ref()?.period).unwrap_or(0.0);
+        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
+        attempts.is_some_and(|attempts| {
+            let near = |other: &&Sighting| {
+                let apart = other.began().0.abs_diff(at) as f64 / 1e9;
+                apart > 0.0 && apart < CROWDED * period
+            };
+            attempts.held.iter().filter(near).count() > 0
+        })
+    }
+
+    /// Counts a failed attempt among the checks of `key`.
+    fn adopt(&mut self, key: &Key, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        group.add_attempt(&sighting);
+        let Some(verdict) = &group.verdict else { return };
+        let what: Box<str> = "an attempt that failed, where a check of this source was due".into();
+        let mut verdict = Verdict::clone(verdict);
+        verdict.confidence = verdict.confidence.min(Confidence::Likely);
+        verdict.reasons.insert(0, Reason { what, decibans: 0 });
+        let (group, checker) = (group.id, group.checker);
+        out(Recognised { sighting, group, checker, verdict: Arc::new(verdict) });
+    }
+
+    /// What becomes of failed attempts that no group of checks took.
+    fn sort_attempts(
+        &mut self,
+        held: Vec<Sighting>,
+        verdict: Option<Verdict>,
+        group: GroupId,
+        out: &mut impl FnMut(Recognised),
+    ) {
+        let verdict = verdict.map(Arc::new);
+        for sighting in sorted(held) {
+            if let Some(host) = self.host_of(&sighting) {
+                self.adopt(&host, sighting, out);
+            } else if let Some(verdict) = &verdict {
+                let (_, checker, _) = self.key(&sighting, true);
+                let checker = self.checkers.get(&checker).copied().unwrap_or_default();
+                out(Recognised { sighting, group, checker, verdict: Arc::clone(verdict) });
+            }
+        }
+    }
+
+    /// Decides the group that has waited longest with what is known. `false` when none waits.
+    fn decide_oldest(&mut self, out: &mut impl FnMut(Recognised)) -> bool {
+        while let Some((id, key)) = self.open.pop_front() {
+            let group = self.groups.get(&key);
+            let waits = |group: &Group| group.id == id && group.standing == Standing::Open;
+            if let Some(group) = group.filter(|group| waits(group)) {
+                if group.members > 1 {
+                    self.unweighed.early += group.held.len() as u64;
+                }
+                if group.held.is_empty() {
+                    self.groups.remove(&key);
+                    self.open_count -= 1;
+                } else {
+                    self.decide(&key, true, out);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A connection attempt that failed.
+fn is_attempt(sighting: &Sighting) -> bool {
+    matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
+}
+
+/// A TLS handshake that got no answer.
+fn is_stalled(sighting: &Sighting) -> bool {
+    sighting.on() == On::Tls && sighting.payload[1] == 0
+}
+
+fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {
+    held.sort_by_key(|sighting| (sighting.began(), sighting.flow, sighting.ordinal));
+    held
+}
+
+fn give(group: &Group, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
+    if let Some(verdict) = &group.verdict {
+        let verdict = Arc::clone(verdict);
+        out(Recognised { sighting, group: group.id, checker: group.checker, verdict });
+    }
+}

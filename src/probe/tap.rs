@@ -1,0 +1,386 @@
+//! Makes candidate checks of the flows and exchanges that the engine sees.
+//!
+//! Users' traffic has to pass here at next to no cost. So a connection is watched by a few bytes
+//! until something on it may be a check: its first request is looked at; what repeats it is a
+//! candidate like it; a connection on which other requests follow is a user's, and from then on
+//! only requests whose User-Agent names a prober count, and those that a forwarding proxy does
+//! not forward.
+
+use super::catalogue::Catalogue;
+use super::evidence::Evidence;
+use super::facts::{ProxyHeader, RequestFacts, ResponseFacts, TlsOpening};
+use super::head::{Glance, Heads, digest};
+use super::opening::{client_hello, proxy_header};
+use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
+use crate::blind::BlindSpot;
+use crate::flow::Flow;
+use crate::http::{Exchange, Protocol, Response, ResponseHead, State};
+use crate::tcp::Side;
+use memchr::memmem::Finder;
+use std::sync::Arc;
+
+/// Payload bytes `[client, server]` past which a connection without HTTP/1 is no check: a TLS
+/// handshake with long certificate chains and a page stay below.
+const OPAQUE_MAX: [u64; 2] = [1 << 14, 1 << 18];
+
+/// What traffic tells of its source, whether it is a candidate or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// It sends what users send.
+    Users,
+    /// It sends requests that it forwards for others.
+    Forwards,
+}
+
+/// Receives what the tap finds.
+pub(crate) trait Sightings {
+    /// A candidate check.
+    fn sighting(&mut self, sighting: Sighting);
+    /// A habit of the client of `flow`; at most once per connection and habit.
+    fn habit(&mut self, flow: &Flow, habit: Habit);
+}
+
+/// Watches all connections.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    heads: Heads,
+    forwarded: Finder<'static>,
+    /// Candidates whose connection has to be looked at before they are given out.
+    ready: Vec<Box<Sighting>>,
+    /// Habits of the connection at hand.
+    habits: u8,
+}
+
+/// What is kept of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    held: Option<Box<Held>>,
+    /// Hash of its first request.
+    first: u32,
+    /// [`SEEN`] and others.
+    flags: u8,
+}
+
+/// A request was seen.
+const SEEN: u8 = 1;
+/// Its requests differ, or are a user's.
+const USERS: u8 = 2;
+/// A proxy forwards requests on it.
+const FORWARDS: u8 = 4;
+
+/// What is kept of a connection on which something may be a check.
+#[derive(Debug, Default)]
+struct Held {
+    opening: Box<[u8]>,
+    answer: Box<[u8]>,
+    tls: Option<Box<TlsOpening>>,
+    proxy: Option<ProxyHeader>,
+    /// The candidate that waits for what follows it.
+    asked: Option<Box<Sighting>>,
+}
+
+impl Tap {
+    pub(crate) fn new(catalogue: Arc<Catalogue>) -> Tap {
+        Tap {
+            heads: Heads::new(catalogue),
+            forwarded: Finder::new(b"orwarded"),
+            ready: Vec::new(),
+            habits: 0,
+        }
+    }
+
+    /// Takes the first bytes of a stream of which `protocol` is known so far; `proxied` says that a
+    /// PROXY header came.
+    #[inline]
+    pub(crate) fn bytes(
+        &mut self,
+        watch: &mut Watch,
+        side: Side,
+        offset: u64,
+        bytes: &[u8],
+        (protocol, proxied): (Protocol, bool),
+    ) {
+        let kept = if side == Side::Client { OPENING_KEPT } else { ANSWER_KEPT } as u64;
+        if offset < kept && (protocol != Protocol::Http1 || (proxied && side == Side::Client)) {
+            watch.keep(side, offset, &bytes[..bytes.len().min((kept - offset) as usize)]);
+        }
+    }
+
+    /// Takes an exchange that nothing can change any more. `doubtful` says that the response may
+    /// belong to another request.
+    pub(crate) fn exchange(&mut self, watch: &mut Watch, exchange: &Exchange, doubtful: bool) {
+        let Some(request) = &exchange.request else { return };
+        let head = request.head.as_slice();
+        if watch.flags & USERS != 0 {
+            let unforwarded = watch.flags & FORWARDS != 0 && self.forwarded.find(head).is_none();
+            if !unforwarded && !self.heads.is_named(head) {
+                return;
+            }
+        }
+        let digest = digest(head);
+        let again = watch.flags & SEEN != 0 && watch.first == digest as u32;
+        if watch.flags & SEEN == 0 {
+            watch.first = digest as u32;
+            watch.flags |= SEEN;
+        } else if !again && watch.flags & USERS == 0 {
+            self.note_users(watch, false);
+            watch.drop_unnamed();
+        }
+        match self.heads.glance(head, digest, request.head_complete) {
+            Glance::User { forwarded } => self.note_users(watch, forwarded),
+            Glance::Candidate(facts) => {
+                if watch.flags & USERS != 0 && !stands_out(&facts) {
+                    return;
+                }
+                if facts.is_forwarded() {
+                    self.note_users(watch, true);
+                }
+                let mut sighting = candidate(exchange, facts);
+                if doubtful {
+                    sighting.state = State::Unknown;
+                    sighting.blind_spots.add(BlindSpot::Gap);
+                }
+                let held = watch.held.get_or_insert_default();
+                self.ready.extend(held.asked.replace(sighting));
+            }
+        }
+    }
+
+    fn note_users(&mut self, watch: &mut Watch, forwarded: bool) {
+        let fresh = (USERS | if forwarded { FORWARDS } else { 0 }) & !watch.flags;
+        watch.flags |= fresh;
+        self.habits |= fresh;
+    }
+
+    /// Whether [`Tap::give`] has something to do.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.is_empty() || self.habits != 0
+    }
+
+    /// Gives out what is ready, of the connection `flow`.
+    pub(crate) fn give(&mut self, watch: &Watch, flow: &Flow, out: &mut impl Sightings) {
+        let habits = std::mem::take(&mut self.habits);
+        for (flag, habit) in [(USERS, Habit::Users), (FORWARDS, Habit::Forwards)] {
+            if habits & flag != 0 {
+                out.habit(flow, habit);
+            }
+        }
+        for mut sighting in self.ready.drain(..) {
+            sighting.scope = Scope::Exchange;
+            watch.complete(&mut sighting, flow);
+            out.sighting(*sighting);
+        }
+    }
+
+    /// The connection is over.
+    pub(crate) fn conclude(&mut self, mut watch: Watch, flow: &Flow, out: &mut impl Sightings) {
+        if self.is_ready() {
+            self.give(&watch, flow, out);
+        }
+        let asked = watch.held.as_mut().and_then(|held| held.asked.take());
+        if let Some(mut sighting) = asked {
+            sighting.scope = if flow.requests <= 1 { Scope::Connection } else { Scope::Exchange };
+            watch.complete(&mut sighting, flow);
+            sighting.close(flow);
+            out.sighting(*sighting);
+            return;
+        }
+        if flow.requests > 0 || flow.opening.syn.is_none() || !may_be_check(flow) {
+            return;
+        }
+        let mut sighting = Box::<Sighting>::default();
+        watch.complete(&mut sighting, flow);
+        sighting.marks.request_first = flow.opening.asked;
+        sighting.marks.request_last = flow.half(Side::Client).last_data;
+        sighting.marks.response_first = flow.opening.answered;
+        sighting.marks.response_last = flow.half(Side::Server).last_data;
+        sighting.close(flow);
+        out.sighting(*sighting);
+    }
+}
+
+/// Whether a connection without HTTP/1 may be a check.
+fn may_be_check(flow: &Flow) -> bool {
+    let sent = [Side::Client, Side::Server].map(|side| flow.half(side).sent);
+    sent[0] <= OPAQUE_MAX[0]
+        && sent[1] <= OPAQUE_MAX[1]
+        && !matches!(flow.protocol, Protocol::Http2 | Protocol::Upgraded)
+        && Shape::of(flow) != Shape::Unseen
+}
+
+/// Whether a request counts even among those of users.
+fn stands_out(facts: &RequestFacts) -> bool {
+    facts.named || facts.signs.has(Evidence::PathStrong) || facts.signs.has(Evidence::OptionsRoot)
+}
+
+impl Watch {
+    /// Keeps first bytes that are no HTTP/1.
+    fn keep(&mut self, side: Side, offset: u64, bytes: &[u8]) {
+        let held = self.held.get_or_insert_default();
+        match (side, &mut held.tls) {
+            (Side::Client, Some(_)) => {}
+            (Side::Client, tls @ None) => {
+                if offset == 0
+                    && let Some(hello) = client_hello(bytes)
+                {
+                    *tls = Some(Box::new(hello));
+                    held.opening = bytes.into();
+                } else if held.opening.len() as u64 == offset {
+                    held.opening = [&held.opening, bytes].concat().into();
+                }
+                if held.proxy.is_none() {
+                    held.proxy = proxy_header(&held.opening).map(|(header, _)| header);
+                }
+            }
+            (Side::Server, tls) => {
+                if held.answer.len() as u64 == offset {
+                    held.answer = [&held.answer, bytes].concat().into();
+                }
+                if let Some(tls) = tls {
+                    tls.answered(&held.answer);
+                }
+            }
+        }
+    }
+
+    /// Forgets the candidate unless it stands out: others follow that are a user's.
+    fn drop_unnamed(&mut self) {
+        if let Some(held) = &mut self.held
+            && let Some(asked) = &held.asked
+            && !asked.request.as_ref().is_some_and(|facts| stands_out(facts))
+        {
+            held.asked = None;
+        }
+    }
+
+    /// Adds what the connection tells.
+    fn complete(&self, sighting: &mut Sighting, flow: &Flow) {
+        sighting.flow = flow.id;
+        sighting.stream = flow.stream;
+        sighting.source = flow.client;
+        sighting.target = flow.server;
+        sighting.tunnel = flow.tunnel;
+        sighting.shape = Shape::of(flow);
+        sighting.icmp = flow.icmp.first().copied();
+        sighting.payload = [Side::Client, Side::Server].map(|side| flow.half(side).sent);
+        sighting.protocol = flow.protocol;
+        if sighting.request.is_some() {
+            sighting.protocol = Protocol::Http1;
+        }
+        sighting.rtt = flow.rtt;
+        sighting.round_trip = flow.opening.round_trip();
+        sighting.vantage = flow.vantage;
+        sighting.blind_spots = sighting.blind_spots.with(flow.blind_spots);
+        let marks = &mut sighting.marks;
+        let opening = &flow.opening;
+        (marks.syn, marks.last_syn, marks.syns) = (opening.syn, opening.last_syn(), opening.syns);
+        (marks.syn_ack, marks.ack) = (opening.syn_ack, opening.ack);
+        marks.last = flow.last;
+        marks.first = match sighting.scope {
+            Scope::Connection => flow.first,
+            Scope::Exchange => marks.request_first.unwrap_or(flow.first),
+        };
+        if let Some(held) = &self.held {
+            if sighting.request.is_none() {
+                let skip = proxy_header(&held.opening).map_or(0, |(_, length)| length);
+                sighting.opening = held.opening.get(skip..).unwrap_or_default().into();
+                sighting.answer = held.answer.clone();
+                sighting.tls = held.tls.clone();
+            }
+            sighting.proxy = held.proxy;
+        }
+    }
+}
+
+impl Sighting {
+    /// Adds how the connection ended.
+    fn close(&mut self, flow: &Flow) {
+        let last = self.marks.response_last.or(self.marks.request_last);
+        for side in [Side::Client, Side::Server] {
+            // What closes the connection long after a kept-alive exchange is no part of it.
+            self.endings[side as usize] =
+                flow.endings.iter().find(|ending| ending.side == side).copied();
+        }
+        self.closed_by = flow.endings.first().map(|first| first.side);
+        self.marks.last = flow.last;
+        if self.scope == Scope::Exchange && self.response_complete() {
+            let after = |at: i64| last.is_none_or(|last| at > last.at.0.saturating_add(LINGER));
+            for ending in &mut self.endings {
+                *ending = ending.filter(|ending| !after(ending.mark.at.0));
+            }
+            let first = self.endings.iter().flatten().min_by_key(|ending| ending.mark.frame);
+            self.closed_by = first.map(|first| first.side);
+        }
+    }
+
+    fn response_complete(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.complete)
+    }
+}
+
+/// Time after a complete answer on a kept connection within which its close belongs to it,
+/// nanoseconds.
+const LINGER: i64 = 1_000_000_000;
+
+/// The candidate that an exchange is, without what its connection tells.
+fn candidate(exchange: &Exchange, facts: Arc<RequestFacts>) -> Box<Sighting> {
+    let mut sighting = Box::<Sighting>::default();
+    sighting.ordinal = exchange.ordinal;
+    sighting.state = exchange.state;
+    sighting.blind_spots = exchange.blind_spots;
+    if let Some(request) = &exchange.request {
+        sighting.marks.request_first = Some(request.first);
+        sighting.marks.request_last = Some(request.last);
+        sighting.request_len = request.end - request.start;
+        sighting.request_complete = request.complete;
+    }
+    sighting.request = Some(facts);
+    if let Some(response) = &exchange.response {
+        sighting.marks.response_first = Some(response.first);
+        sighting.marks.response_last = Some(response.last);
+        sighting.response = Some(Box::new(response_facts(response)));
+    }
+    sighting
+}
+
+fn response_facts(response: &Response) -> ResponseFacts {
+    let mut facts = ResponseFacts {
+        status: response.status,
+        body: response.body,
+        head_len: response.head_len,
+        sent: response.end - response.start,
+        framing: response.framing,
+        head_complete: response.head_complete,
+        complete: response.complete,
+        closes: response.closes,
+        fault: response.fault.clone(),
+        ..ResponseFacts::default()
+    };
+    for (name, value) in ResponseHead::parse(&response.head).headers() {
+        let value = || Some(super::head::cut(&value));
+        match name.len() {
+            6 if name.eq_ignore_ascii_case("server") => facts.server = value(),
+            8 if name.eq_ignore_ascii_case("location") => facts.location = value(),
+            12 if name.eq_ignore_ascii_case("content-type") => facts.content_type = value(),
+            11 if name.eq_ignore_ascii_case("grpc-status") => {
+                facts.grpc_status = value().and_then(|value| value.parse().ok());
+            }
+            38 if name.eq_ignore_ascii_case("x-envoy-upstream-healthchecked-cluster") => {
+                facts.healthchecked_cluster = value();
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_sixteen_bytes() {
+        assert!(size_of::<Watch>() <= 16, "{}", size_of::<Watch>());
+    }
+}

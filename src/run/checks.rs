@@ -1,0 +1,265 @@
+//! Ties recognition and health to the rest of a run: which connections are checks, what is said of
+//! their targets, and which findings are theirs.
+
+use super::{FINDINGS_MAX, Listener, Settings};
+use crate::cause::{self, Confidence, Evidence, Finding, Kind, Responsible, What};
+use crate::flow::Flow;
+use crate::health::{Check, Effect, Entry, Events, Outcome, Watch};
+use crate::http::{Exchange, Request, Response};
+use crate::packet::Endpoint;
+use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Sighting};
+use crate::report::Report;
+use crate::tcp::Side;
+use crate::time::{Mark, Timestamp};
+use hashbrown::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Checks whose findings are told from those of users; further ones are only counted.
+const CHECKS_MAX: usize = 1 << 17;
+/// The whole connection, in place of a request's position on it.
+const ALONE: u32 = u32::MAX;
+
+/// Causes that leave open whether the load balancer's own timer or its client ended the wait. A
+/// check has no client: it was the timer.
+const UNSURE_WHO: [&str; 3] = ["client-abort", "lb-cut", "inconclusive"];
+
+/// The checks of a run.
+pub(super) struct Checks {
+    recogniser: Recogniser,
+    watch: Watch,
+    known: Known,
+}
+
+/// Which connections and exchanges are checks.
+struct Known {
+    /// By flow and position of the request on it.
+    outcomes: HashMap<(u64, u32), Found>,
+    /// Checks that are not among them.
+    lost: u64,
+    /// Collect whose checks flows carry.
+    probes: bool,
+}
+
+/// What a check found out.
+struct Found {
+    outcome: Option<Outcome>,
+    confidence: Confidence,
+    note: Box<str>,
+}
+
+/// Passes on what health has to tell.
+struct Teller<'a>(&'a mut dyn Listener);
+
+impl Events for Teller<'_> {
+    fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
+        self.0.check(server, prober, check);
+    }
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
+        self.0.transition(server, prober, entry);
+    }
+}
+
+impl Known {
+    /// Takes in a check that was recognised.
+    fn take(
+        &mut self,
+        watch: &mut Watch,
+        recognised: Recognised,
+        report: &mut Report,
+        listener: &mut dyn Listener,
+    ) {
+        for told in watch.check(recognised, &mut Teller(listener)) {
+            if self.probes {
+                report.probes.insert(told.flow, told.prober);
+            }
+            if told.relayed {
+                continue;
+            }
+            if self.outcomes.len() < CHECKS_MAX {
+                let ordinal = if told.alone { ALONE } else { told.ordinal };
+                let (outcome, confidence) = (told.outcome, told.confidence);
+                let found = Found { outcome, confidence, note: told.note.into() };
+                self.outcomes.insert((told.flow, ordinal), found);
+            } else {
+                self.lost += 1;
+            }
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn new(settings: &Settings, probers: Arc<Catalogue>) -> Checks {
+        Checks {
+            recogniser: Recogniser::new(probers),
+            watch: Watch::new(settings.health.clone()),
+            known: Known { outcomes: HashMap::new(), lost: 0, probes: settings.flows },
+        }
+    }
+
+    /// A frame was read.
+    pub(super) fn advance(&mut self, at: Timestamp) {
+        self.watch.advance(at);
+    }
+
+    pub(super) fn flow(&mut self, flow: &Flow) {
+        self.watch.flow(flow);
+    }
+
+    pub(super) fn habit(&mut self, flow: &Flow, habit: Habit) {
+        self.recogniser.habit(flow.client, habit);
+    }
+
+    pub(super) fn sighting(
+        &mut self,
+        sighting: Sighting,
+        report: &mut Report,
+        listener: &mut dyn Listener,
+    ) {
+        let Checks { recogniser, watch, known } = self;
+        recogniser.sight(sighting, &mut |check| known.take(watch, check, report, listener));
+    }
+
+    /// Names the finding a health check's if it is one. `false`: the check passed, so that nothing
+    /// failed.
+    pub(super) fn settle(&self, finding: &mut Finding) -> bool {
+        let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
+        let outcomes = &self.known.outcomes;
+        let alone = outcomes.get(&(finding.flow, ALONE));
+        let Some(found) = alone.or_else(|| outcomes.get(&(finding.flow, ordinal))) else {
+            return true;
+        };
+        finding.kind = Kind::HealthCheck;
+        let Some(outcome) = found.outcome else { return true };
+        if outcome == Outcome::Timeout
+            && UNSURE_WHO.contains(&finding.cause.id)
+            && let Some(cause) = cause::by_id("response-timeout")
+        {
+            finding.cause = cause;
+            finding.responsible = cause.responsible;
+            finding.confidence = found.confidence;
+            finding.summary = found.note.to_string();
+        }
+        outcome.effect() == Effect::Fail
+    }
+
+    /// The captures are read: settles what is left and gives out the health of targets.
+    pub(super) fn finish(mut self, report: &mut Report, listener: &mut dyn Listener) {
+        let Checks { recogniser, watch, known } = &mut self;
+        recogniser.finish(&mut |check| known.take(watch, check, report, listener));
+        let mut findings = std::mem::take(&mut report.findings);
+        findings.retain_mut(|finding| {
+            report.summary.uncount(finding);
+            let keep = self.settle(finding);
+            if keep {
+                report.summary.count(finding);
+            }
+            keep
+        });
+        report.findings = findings;
+        let unweighed = self.recogniser.unweighed();
+        let health = self.watch.finish(&report.findings);
+        let bounds = [
+            ("health checks decided early", unweighed.early),
+            ("possible health checks not looked at", unweighed.dropped),
+            ("sources not compared with health checks", unweighed.forgotten),
+            ("health checks whose failures count as users'", self.known.lost),
+        ];
+        let of_health = health.bounds.iter().map(|(name, count)| (*name, *count));
+        for (name, count) in bounds.into_iter().chain(of_health).filter(|(_, count)| *count > 0) {
+            *report.summary.bounds.entry(name).or_default() += count;
+        }
+        report.health = health;
+    }
+}
+
+/// Findings for checks that failed without one: what the target answered was sound, only the check
+/// does not take it.
+pub(super) fn missing(report: &Report, causes: &[&'static str]) -> Vec<Finding> {
+    let mut found: HashSet<(u64, u32)> = HashSet::new();
+    for finding in report.findings.iter().filter(|finding| finding.kind == Kind::HealthCheck) {
+        let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
+        found.extend([(finding.flow, ordinal), (finding.flow, ALONE)]);
+    }
+    let probers = report.health.targets.iter().flat_map(|target| &target.probers);
+    let checks = probers.filter(|prober| !prober.verdict.relayed).flat_map(|prober| &prober.checks);
+    checks
+        .filter_map(|check| Some((check, check.outcome?)))
+        .filter(|(_, outcome)| outcome.effect() == Effect::Fail)
+        .filter(|(_, outcome)| causes.is_empty() || causes.contains(&outcome.id()))
+        .filter(|(check, _)| {
+            let ordinal = if check.alone { ALONE } else { check.ordinal };
+            !found.contains(&(check.flow, ordinal))
+        })
+        .map(|(check, outcome)| finding(check, outcome))
+        .take(FINDINGS_MAX.saturating_sub(report.findings.len()))
+        .collect()
+}
+
+fn finding(check: &Check, outcome: Outcome) -> Finding {
+    let cause = outcome.cause();
+    let note = if check.note.is_empty() { cause.summary.to_owned() } else { check.note.clone() };
+    // Every outcome is proved by what the target sent, or by its silence.
+    let guilty =
+        Evidence { mark: check.decisive, side: Side::Server, what: check.what, note: note.clone() };
+    let mut evidence = vec![guilty];
+    if check.frame.frame != check.decisive.frame {
+        let what = if check.request.is_some() { What::Request } else { What::Syn };
+        let note = "the health check".to_owned();
+        evidence.push(Evidence { mark: check.frame, side: Side::Client, what, note });
+    }
+    Finding {
+        cause,
+        kind: Kind::HealthCheck,
+        flow: check.flow,
+        stream: check.stream,
+        client: check.source,
+        server: check.target,
+        responsible: match check.status {
+            Some(500..) => Responsible::TargetApp,
+            _ => cause.responsible,
+        },
+        confidence: check.confidence,
+        vantage: check.vantage,
+        exchange: exchange(check).map(Box::new),
+        evidence,
+        outstanding: check.request.as_ref().map(|_| check.decisive.at.nanos_since(check.frame.at)),
+        idle_before: None,
+        blind_spots: check.blind_spots,
+        summary: note,
+    }
+}
+
+/// As much of the exchange as was kept. The request's head is put together again from its parts.
+fn exchange(check: &Check) -> Option<Exchange> {
+    let asked = check.request.as_deref()?;
+    let mut head = format!("{} {} {}\r\n", asked.method, asked.target, asked.version);
+    for (name, value) in asked.names.iter().zip(&asked.values) {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("\r\n");
+    let request = Request {
+        first: check.frame,
+        last: check.frame,
+        end: check.request_len,
+        head: head.into_bytes(),
+        head_complete: asked.whole,
+        complete: true,
+        ..Request::default()
+    };
+    let answered = check.status.map(|status| (status, answer(check)));
+    let response = answered.map(|(status, mark)| Response {
+        first: mark,
+        last: mark,
+        end: check.sent.unwrap_or(0),
+        status: Some(status),
+        body: check.body.unwrap_or(0),
+        ..Response::default()
+    });
+    let (ordinal, request) = (check.ordinal, Some(request));
+    Some(Exchange { ordinal, request, response, ..Exchange::default() })
+}
+
+fn answer(check: &Check) -> Mark {
+    if check.what == What::Response { check.decisive } else { check.frame }
+}
