@@ -18,6 +18,7 @@ Examples:
   tcpdump -i eth0 -s 0 -w - | why502 -      from standard input, until it ends
   why502 -f 'host 10.0.2.9' lb.pcapng.gz    only what a libpcap filter lets through
   why502 --cause keepalive-race a.pcap      only this cause
+  why502 --lb-type alb --expect-target 10.0.2.9:8080 a.pcap   is it checked, and healthy?
   why502 --format json a.pcap | jq '.findings[].cause'
   why502 explain keepalive-race             what it means and how to fix it
   why502 ./explain                          a capture that is called like a command
@@ -98,8 +99,14 @@ pub struct Input {
     /// interval = 10
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, verbatim_doc_comment, hide_short_help = true)]
     pub config: Option<PathBuf>,
+    /// Recognise the health checkers of this file, too; can be repeated
+    ///
+    /// TOML; `why502 probers` lists those that are known without it. An entry with a known id
+    /// replaces that one.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    pub probers: Vec<PathBuf>,
     /// UDP ports that carry VXLAN, besides 4789
-    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', hide_short_help = true)]
     pub vxlan_port: Vec<u16>,
 }
 
@@ -137,13 +144,13 @@ pub struct Output {
     )]
     pub color: ColorChoice,
     /// Write ASCII only, as without a UTF-8 locale
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub ascii: bool,
     /// Show no progress and no warnings on standard error
     #[arg(short, long)]
     pub quiet: bool,
     /// Show no progress; without a terminal there is none anyway
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_progress: bool,
     /// Exit with 1 when there are findings
     #[arg(long)]
@@ -158,6 +165,15 @@ pub enum Command {
         /// Id of the cause
         #[arg(value_name = "CAUSE", hide_possible_values = true)]
         cause: Option<String>,
+    },
+    /// The health checkers that are recognised: how each looks, and what it does by default
+    Probers {
+        /// Read those of this file, too; can be repeated
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        probers: Vec<PathBuf>,
+        /// Form of the list
+        #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+        format: ListFormat,
     },
     /// Print completions for a shell
     ///
@@ -176,6 +192,14 @@ pub enum Command {
         #[arg(value_enum, default_value = "json")]
         format: SchemaChoice,
     },
+}
+
+/// Formats of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ListFormat {
+    Text,
+    Json,
 }
 
 /// Formats that have a schema.
@@ -422,6 +446,18 @@ mod tests {
             assert!(text.contains("keepalive-rase") && text.contains("'keepalive-race'"), "{text}");
         }
         assert_eq!(parsed("--cause KEEPALIVE_RACE a").unwrap().selection.cause, ["keepalive-race"]);
+    }
+
+    #[test]
+    fn files_of_probers_can_be_given_to_a_run_and_to_the_list() {
+        let cli = parsed("--probers a.toml --probers b.toml c.pcap").unwrap();
+        assert_eq!(cli.input.probers, ["a.toml", "b.toml"].map(PathBuf::from));
+        let Some(Command::Probers { probers, format }) =
+            parsed("probers --probers a.toml --format json").unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!((probers, format), (vec![PathBuf::from("a.toml")], ListFormat::Json));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
-use crate::packet::{IcmpError, Segment};
+use crate::packet::{Address, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
 use std::sync::Arc;
@@ -193,6 +193,7 @@ impl Engine {
             pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            source: connection.flow.client.ip,
         };
         connection.on_segment(segment, &mut sink);
         let buffered = connection.buffered() + sink.talk.conversation.buffered();
@@ -281,6 +282,7 @@ impl Engine {
             pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            source: connection.flow.client.ip,
         };
         connection.finish(&mut sink);
         sink.finish();
@@ -430,6 +432,8 @@ struct Sink<'a> {
     pool: &'a mut Pool,
     counts: &'a mut Counts,
     tap: Option<&'a mut Tap>,
+    /// Address of the client.
+    source: Address,
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
@@ -438,7 +442,7 @@ struct Sink<'a> {
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
     fn parts(&mut self) -> (&mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, pool, counts, tap, all, client_closed } = self;
+        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed } = self;
         let Talk { conversation, longest_wait, client_gap, watch, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -446,7 +450,7 @@ impl Sink<'_> {
             counts.exchanges += asked;
             let mispaired = *client_gap && mispaired(exchange);
             if let Some(tap) = &mut tap {
-                tap.exchange(watch, exchange, mispaired);
+                tap.exchange(watch, *source, exchange, mispaired);
             }
             if mispaired || exchange.state == State::Unknown {
                 counts.unknown += asked;

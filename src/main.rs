@@ -3,18 +3,22 @@
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use why502::cause::Finding;
-use why502::cli::{self, Cli, Command, SchemaChoice, locale_is_utf8};
+use why502::cli::{self, Cli, Command, ListFormat, SchemaChoice, locale_is_utf8};
 use why502::flow::Flow;
 use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, config};
 use why502::http::Exchange;
 use why502::packet::Endpoint;
+use why502::probe::Catalogue;
 use why502::report::ndjson::Stream;
 use why502::report::output::Output;
+use why502::report::probers as list;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Report, Style, explain};
 use why502::run::{Listener, Settings, analyse};
 
@@ -51,6 +55,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Explain { cause: Some(id) } => {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;
         }
+        Command::Probers { probers: files, format: ListFormat::Text } => {
+            list::text(&probers(files)?, &style, &mut out)?;
+        }
+        Command::Probers { probers: files, format: ListFormat::Json } => {
+            list::json(&probers(files)?, &mut out)?;
+        }
         Command::Completions { shell } => cli::completions(*shell, &EXPLAINED, &mut out)?,
         Command::Man => cli::man(&EXPLAINED, &mut out)?,
         Command::Schema { format: SchemaChoice::Json } => {
@@ -64,12 +74,26 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The known probers and those of the user's files.
+fn probers(files: &[PathBuf]) -> Result<Catalogue> {
+    let texts = files
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("{}: cannot be read", path.display()))?;
+            Ok((path.display().to_string(), text))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    Ok(Catalogue::load(texts)?)
+}
+
 fn report(cli: &Cli) -> Result<ExitCode> {
     let format = cli.output.format;
     let health = cli.health.setup(&configuration(cli)?)?;
     let settings = Settings {
         health,
-        probers: None,
+        probers: Some(Arc::new(probers(&cli.input.probers)?)),
         vantage: cli.input.vantage.given(),
         flows: format.lists_flows && !format.streams,
         exchanges: cli.selection.all,

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use support::lab::{expected, runs, shipped};
 use why502::cause::{ALL, Cause, by_id};
+use why502::health::texts::EXPLAINED;
 use why502::report::{Style, explain};
 
 /// Causes without a capture of their own, and why.
@@ -67,7 +68,7 @@ fn ids_are_kebab_case_and_found() {
 
 #[test]
 fn every_cause_says_what_to_know_and_to_do() {
-    for cause in ALL {
+    for cause in EXPLAINED.iter() {
         let id = cause.id;
         for (name, words) in [("summary", cause.summary), ("explanation", cause.explanation)] {
             assert!(!words.trim().is_empty(), "{id}: no {name}");
@@ -99,7 +100,7 @@ fn explained(cause: &'static Cause, style: Style) -> String {
 
 #[test]
 fn explanations_fit_the_width_and_lose_no_word() {
-    for cause in ALL {
+    for cause in EXPLAINED.iter() {
         for ascii in [false, true] {
             let text = explained(cause, Style { ascii, ..Style::default() });
             for line in text.lines().filter(|line| !line.contains("://")) {

@@ -54,7 +54,7 @@ const NEAR: f64 = 0.1;
 /// A peer is given this long to answer before its silence at the end of a capture says anything,
 /// when no time-out is known.
 const PATIENCE: i64 = 3 * SECOND;
-/// A SYN-ACK later than this answers a repeated SYN, the first was lost (RFC 6298, 2.1).
+/// A first packet is repeated after 1 s (RFC 6298, 2.1): what comes later than this was lost before.
 const LATE: i64 = SECOND * 9 / 10;
 /// Statuses that probers accept of which nothing is known; most of them do.
 const USUAL: (u16, u16) = (200, 399);
@@ -128,11 +128,15 @@ impl Context<'_> {
     fn connect(&self, check: &Sighting) -> Judged {
         let marks = &check.marks;
         let accepted = marks.syn_ack.unwrap_or(marks.first);
-        if check.shape == Shape::HalfOpen
-            && let Some(took) =
-                check.connect_time().filter(|took| *took > self.patience().min(LATE))
+        let reset = check.ending(Side::Client).map(|end| end.mark.at.nanos_since(marks.first.at));
+        if let (Shape::HalfOpen, Some(after)) = (check.shape, reset)
+            && after > self.patience().min(LATE)
         {
-            let note = format!("the SYN-ACK came after {}, when the prober had given up", s(took));
+            // Nobody half-opens so slowly: the SYN-ACK came to a socket that was closed by then.
+            let note = format!(
+                "the prober answers a SYN-ACK with RST after {}: it had given up",
+                s(after)
+            );
             return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), &note);
         }
         let given = self.settings.protocol.as_ref().is_some_and(|protocol| {
@@ -538,10 +542,9 @@ mod tests {
     fn connections_that_fail_are_told_apart() {
         assert_eq!(alb(&attempt(1, Shape::Refused)), ("hc-refused", "certain"));
         assert_eq!(alb(&attempt(1, Shape::Unanswered)), ("hc-connect-timeout", "certain"));
-        let mut late = attempt(1, Shape::HalfOpen);
-        late.marks.syn_ack = Some(mark(SECOND + 1_100 * MS));
-        assert_eq!(alb(&late).0, "hc-connect-timeout", "the repeated SYN was answered too late");
-        assert_eq!(alb(&attempt(1, Shape::HalfOpen)).0, "hc-pass");
+        let half = |ms| closed(attempt(1, Shape::HalfOpen), Client, EndingKind::Rst, ms);
+        assert_eq!(alb(&half(1_100)).0, "hc-connect-timeout", "the SYN-ACK came too late");
+        assert_eq!(alb(&half(2)).0, "hc-pass");
         let settings = settings("aws-alb", &[]);
         let until = Timestamp(SECOND + 300 * MS);
         let context =

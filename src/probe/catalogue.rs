@@ -91,6 +91,15 @@ impl Catalogue {
         (hits, named)
     }
 
+    /// Whether what a head asks for is made for checks; cheaper than [`Catalogue::path_signs`].
+    pub(super) fn is_check_path(&self, head: &[u8]) -> bool {
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        target == b"*"
+            || line.starts_with(b"OPTIONS / ")
+            || std::str::from_utf8(target).is_ok_and(|target| self.paths.is_match(target))
+    }
+
     /// What a request target speaks for.
     pub(super) fn path_signs(&self, target: &str) -> EvidenceSet {
         let mut signs = EvidenceSet::default();

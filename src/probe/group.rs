@@ -146,7 +146,9 @@ impl Group {
             (sighting.status(), sighting.response.as_ref().map_or(0, |r| r.body), sighting.payload);
         if self.members == 1 {
             self.on = Some(sighting.on());
-            self.rules = catalogue.fitting(sighting);
+            if !self.attempts {
+                self.rules = catalogue.fitting(sighting);
+            }
             self.digest = digest;
             self.answer = answer;
         }

@@ -7,6 +7,7 @@ use super::catalogue::Catalogue;
 use super::evidence::{Evidence, EvidenceSet};
 use super::facts::{HeaderCase, NAMES_MAX, RequestFacts, VALUE_KEPT};
 use crate::http::{HEAD_KEPT, RequestHead};
+use crate::packet::Address;
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use memchr::memchr;
@@ -16,6 +17,10 @@ use std::sync::Arc;
 /// Heads and User-Agents that are remembered; a target with its probers has some dozens. All are
 /// forgotten and learned anew beyond.
 const REMEMBERED: usize = 2048;
+
+/// Different heads from which on a caller is no prober, unless what it asks for is made for checks:
+/// more than one proxy has backends with checks of their own on one target.
+const DIFFERENT_HEADS: u16 = 32;
 
 /// What became of a head at a glance.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub(super) struct Heads {
     catalogue: Arc<Catalogue>,
     heads: HashMap<u64, (Box<[u8]>, Arc<RequestFacts>)>,
     agents: HashMap<Box<[u8]>, (Arc<[u16]>, bool), RandomState>,
+    /// Different heads by who sends them: source and User-Agent.
+    callers: HashMap<u64, u16, RandomState>,
 }
 
 /// The same in every run, so that a report does not depend on chance.
@@ -52,11 +59,22 @@ pub(super) fn hash(value: impl Hash) -> u64 {
 
 impl Heads {
     pub(super) fn new(catalogue: Arc<Catalogue>) -> Heads {
-        Heads { catalogue, heads: HashMap::new(), agents: HashMap::default() }
+        Heads {
+            catalogue,
+            heads: HashMap::new(),
+            agents: HashMap::default(),
+            callers: HashMap::default(),
+        }
     }
 
-    /// What `head` is. `digest` is its hash.
-    pub(super) fn glance(&mut self, head: &[u8], digest: u64, complete: bool) -> Glance {
+    /// What `head` is, sent by `source`. `digest` is its hash.
+    pub(super) fn glance(
+        &mut self,
+        source: Address,
+        head: &[u8],
+        digest: u64,
+        complete: bool,
+    ) -> Glance {
         if let Some((known, facts)) = self.heads.get(&digest)
             && **known == *head
         {
@@ -67,6 +85,10 @@ impl Heads {
         let named = agent.as_ref().is_some_and(|(_, named)| *named);
         if scan.user && !named {
             return Glance::User { forwarded: scan.signs.has(Evidence::Forwarded) };
+        }
+        if !named && self.has_much_to_say(source, scan.agent) && !self.catalogue.is_check_path(head)
+        {
+            return Glance::User { forwarded: false };
         }
         let mut facts = facts(head);
         facts.digest = digest;
@@ -85,6 +107,16 @@ impl Heads {
     /// Whether the User-Agent of `head` names a known prober.
     pub(super) fn is_named(&mut self, head: &[u8]) -> bool {
         agent_of(head).is_some_and(|agent| self.agent(agent).1)
+    }
+
+    /// Whether a caller sends many different requests, as no check does. Counts one more.
+    fn has_much_to_say(&mut self, source: Address, agent: Option<&[u8]>) -> bool {
+        if self.callers.len() >= REMEMBERED {
+            self.callers.clear();
+        }
+        let count = self.callers.entry(hash((source, agent))).or_default();
+        *count = count.saturating_add(1);
+        *count > DIFFERENT_HEADS
     }
 
     fn agent(&mut self, agent: &[u8]) -> (Arc<[u16]>, bool) {
@@ -268,7 +300,7 @@ mod tests {
     fn glance(head: &str) -> Glance {
         let catalogue = Arc::new(Catalogue::load([]).unwrap());
         let head = head.replace('\n', "\r\n");
-        Heads::new(catalogue).glance(head.as_bytes(), digest(head.as_bytes()), true)
+        Heads::new(catalogue).glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true)
     }
 
     fn candidate(head: &str) -> Option<Arc<RequestFacts>> {
@@ -345,13 +377,26 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_much_is_a_user_except_where_it_asks_for_health() {
+        let mut heads = Heads::new(Arc::new(Catalogue::load([]).unwrap()));
+        let mut glance = |target: &str| {
+            let head = format!("GET {target} HTTP/1.1\r\nUser-Agent: app\r\n\r\n");
+            let glance = heads.glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true);
+            matches!(glance, Glance::Candidate(_))
+        };
+        assert!((0..DIFFERENT_HEADS).all(|number| glance(&format!("/{number}"))));
+        assert!(!glance("/another") && glance("/health"));
+    }
+
+    #[test]
     fn more_heads_than_are_remembered_do_no_harm() {
         let catalogue = Arc::new(Catalogue::load([]).unwrap());
         let mut heads = Heads::new(catalogue);
         for number in 0..3 * REMEMBERED {
             let head = format!("GET /{number} HTTP/1.1\r\nUser-Agent: a{number}\r\n\r\n");
-            heads.glance(head.as_bytes(), digest(head.as_bytes()), true);
+            heads.glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true);
             assert!(heads.heads.len() <= REMEMBERED && heads.agents.len() <= REMEMBERED);
+            assert!(heads.callers.len() <= REMEMBERED);
         }
     }
 }

@@ -43,6 +43,8 @@ struct Key {
     asked: u64,
 }
 
+/// Members from which a group is more than one case.
+const PAIR: u32 = 2;
 /// [`Key::on`] of failed attempts, of which nothing else is known.
 const ATTEMPTS: u8 = 4;
 
@@ -127,6 +129,7 @@ impl Recogniser {
         }
         if (attempt || is_stalled(&sighting))
             && let Some(key) = self.host_of(&sighting)
+            && (sighting.shape != Shape::HalfOpen || key.on < ATTEMPTS)
         {
             return self.adopt(&key, sighting, out);
         }
@@ -230,8 +233,10 @@ impl Recogniser {
         if key.on == 1 {
             self.paths.add(asks.0, key.asked);
         }
-        self.targets.add(asks.1, hash(key.target));
-        self.sources.add(checker, hash(key.source));
+        if !attempts {
+            self.targets.add(asks.1, hash(key.target));
+            self.sources.add(checker, hash(key.source));
+        }
         true
     }
 
@@ -407,13 +412,14 @@ impl Recogniser {
             let group = self.groups.get(&key);
             let waits = |group: &Group| group.id == id && group.standing == Standing::Open;
             if let Some(group) = group.filter(|group| waits(group)) {
-                if group.members > 1 {
-                    self.unweighed.early += group.held.len() as u64;
-                }
-                if group.held.is_empty() {
+                let held = group.held.len();
+                if group.members < PAIR || held == 0 {
+                    // What comes once is no check, and users make many of these.
                     self.groups.remove(&key);
                     self.open_count -= 1;
+                    self.held -= held;
                 } else {
+                    self.unweighed.early += held as u64;
                     self.decide(&key, true, out);
                 }
                 return true;
@@ -428,9 +434,9 @@ fn is_attempt(sighting: &Sighting) -> bool {
     matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
 }
 
-/// A TLS handshake that got no answer.
+/// A TLS handshake that got no answer, or a SYN-ACK that came when its client had given up.
 fn is_stalled(sighting: &Sighting) -> bool {
-    sighting.on() == On::Tls && sighting.payload[1] == 0
+    (sighting.on() == On::Tls && sighting.payload[1] == 0) || sighting.shape == Shape::HalfOpen
 }
 
 fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {

@@ -188,6 +188,12 @@ impl Catalogue {
 
     fn fits(&self, rule: &Rule, sighting: &Sighting) -> bool {
         let when = &rule.when;
+        // Most rules name a User-Agent, and whether that fits is known.
+        if let (Some(agent), Some(facts)) = (rule.agent, &sighting.request)
+            && !facts.agent_rules.contains(&(agent as u16))
+        {
+            return false;
+        }
         if !when.shape.is_empty() && !when.shape.contains(&sighting.shape) {
             return false;
         }

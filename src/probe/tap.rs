@@ -15,6 +15,7 @@ use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, Protocol, Response, ResponseHead, State};
+use crate::packet::Address;
 use crate::tcp::Side;
 use memchr::memmem::Finder;
 use std::sync::Arc;
@@ -108,7 +109,13 @@ impl Tap {
 
     /// Takes an exchange that nothing can change any more. `doubtful` says that the response may
     /// belong to another request.
-    pub(crate) fn exchange(&mut self, watch: &mut Watch, exchange: &Exchange, doubtful: bool) {
+    pub(crate) fn exchange(
+        &mut self,
+        watch: &mut Watch,
+        source: Address,
+        exchange: &Exchange,
+        doubtful: bool,
+    ) {
         let Some(request) = &exchange.request else { return };
         let head = request.head.as_slice();
         if watch.flags & USERS != 0 {
@@ -126,7 +133,7 @@ impl Tap {
             self.note_users(watch, false);
             watch.drop_unnamed();
         }
-        match self.heads.glance(head, digest, request.head_complete) {
+        match self.heads.glance(source, head, digest, request.head_complete) {
             Glance::User { forwarded } => self.note_users(watch, forwarded),
             Glance::Candidate(facts) => {
                 if watch.flags & USERS != 0 && !stands_out(&facts) {

@@ -113,7 +113,8 @@ impl Scene {
     /// An exchange with a connection of its own; `None` when the tap would not let it through.
     pub(super) fn exchange(&mut self, head: &str, at: i64, status: u16) -> Option<Sighting> {
         let head = format!("{}\r\n", head.trim_start_matches('\n').replace('\n', "\r\n"));
-        let glance = self.heads.glance(head.as_bytes(), digest(head.as_bytes()), true);
+        let glance =
+            self.heads.glance(self.source.ip, head.as_bytes(), digest(head.as_bytes()), true);
         let Glance::Candidate(facts) = glance else {
             self.recogniser.habit(self.source, Habit::Users);
             return None;

@@ -5,8 +5,11 @@ use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, LinkType};
 use crate::cause::{Cause, Confidence, Evidence, Finding, Kind, Responsible, What};
 use crate::flow::{Ended, Flow, Vantage};
+use crate::health::settings::{Place, Raw};
+use crate::health::{Health, Setup, Silent, Watch, testing as checked};
 use crate::http::{Exchange, Protocol, Request, Response, State};
 use crate::packet::Endpoint;
+use crate::probe::{Shape, Sighting};
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
 use serde_json::Value;
@@ -189,12 +192,31 @@ fn flow(id: u64) -> Flow {
     flow
 }
 
+/// One target that became unhealthy, and one of which checks are expected in vain.
+fn health() -> Health {
+    let raw = |text: &str| Raw { text: text.into(), place: Place::Flag("--expect-target") };
+    let expected = ["10.0.2.9:8080", "10.0.2.10:8080"].map(|at| raw(at).target().unwrap());
+    let mut watch = Watch::new(Setup { expected: expected.to_vec(), ..Setup::default() });
+    for at in [0, 100 * 1_000 * MS] {
+        watch.advance(Timestamp(at));
+    }
+    let mut checks: Vec<Sighting> = (1..8).map(|n| checked::sighting(n * 10, 200)).collect();
+    checks.extend([80, 90].map(|at| checked::sighting(at, 503)));
+    checks.push(checked::attempt(98, Shape::Unanswered));
+    for check in checks {
+        watch.check(checked::recognised(check), &mut Silent);
+    }
+    watch.finish(&[])
+}
+
 /// Four requests failed for one reason, one connection for another, and much is not seen.
 pub(super) fn report() -> Report {
     let mut report = Report {
         captures: vec![capture("/data/lb/web.pcapng.gz")],
         flows: vec![flow(0), flow(1)],
         findings: vec![race(1), race(2), race(3), race(7), refused(0, 300)],
+        health: health(),
+        probes: [(1, "aws-alb".into())].into(),
         ..Report::default()
     };
     let mut answered = exchange(0, 95, 10);

@@ -14,6 +14,7 @@ mod json;
 mod model;
 pub mod ndjson;
 pub mod output;
+pub mod probers;
 mod request;
 pub mod terms;
 mod text;

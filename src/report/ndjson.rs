@@ -193,8 +193,14 @@ mod tests {
             names.dedup();
             names
         };
-        assert_eq!(names(false), ["capture", "flow", "finding", "summary"]);
-        assert_eq!(names(true), ["capture", "flow", "exchange", "finding", "summary"]);
+        let health = ["check", "transition", "target", "target", "summary"];
+        let wanted = |first: &[&'static str]| [first, &health].concat();
+        let deduplicated = |mut names: Vec<&'static str>| {
+            names.dedup();
+            names
+        };
+        assert_eq!(names(false), deduplicated(wanted(&["capture", "flow", "finding"])));
+        assert_eq!(names(true), deduplicated(wanted(&["capture", "flow", "exchange", "finding"])));
     }
 
     #[test]

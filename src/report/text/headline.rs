@@ -69,7 +69,7 @@ fn health(targets: &[Target]) -> Option<String> {
     let [first, others @ ..] = bad.as_slice() else { return None };
     let more = match others.len() {
         0 => String::new(),
-        n => format!(", and {} more", words::plural(n as u64, "target")),
+        n => format!(", and {}", words::plural(n as u64, "more target")),
     };
     let what = match (&first.absence, first.checks()) {
         (Some(absence), _) => words::shorten(&absence.text, WIDTH * 2),
@@ -146,6 +146,7 @@ fn without_http(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::blind::BlindSpot;
+    use crate::health::Health;
     use crate::report::{fixture, text};
 
     fn first_line(report: &Report) -> String {
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn failures_are_counted_by_cause() {
-        let mut report = fixture::report();
+        let mut report = Report { health: Health::default(), ..fixture::report() };
         assert_eq!(
             first_line(&report),
             "4 of 4 310 requests failed: 4 keepalive-race; and 1 connection failed before a request: \
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn failures_that_are_not_listed_still_count() {
-        let mut report = fixture::report();
+        let mut report = Report { health: Health::default(), ..fixture::report() };
         (report.summary.unknown_requests, report.summary.failed_requests) = (0, 6);
         report.findings.pop();
         report.summary.by_cause.remove("connect-refused");
@@ -181,8 +182,24 @@ mod tests {
     }
 
     #[test]
+    fn an_unhealthy_target_is_the_answer_when_no_request_failed() {
+        let mut report = Report { findings: Vec::new(), ..fixture::report() };
+        report.summary = crate::report::Summary { packets: 9, ..Default::default() };
+        assert!(
+            first_line(&report).starts_with(
+                "target 10.0.2.9:8080 is unhealthy (Target.ResponseCodeMismatch) since 1970-"
+            ),
+            "{}",
+            first_line(&report)
+        );
+        report.health.targets.retain(|target| target.absence.is_some());
+        let unchecked = first_line(&report);
+        assert!(unchecked.starts_with("no health check from any load balancer"), "{unchecked}");
+    }
+
+    #[test]
     fn connections_alone() {
-        let mut report = fixture::report();
+        let mut report = Report { health: Health::default(), ..fixture::report() };
         report.findings = vec![fixture::refused(0, 3)];
         report.summary.by_cause = [("connect-refused", 1)].into();
         (report.summary.failed_requests, report.summary.unknown_requests) = (0, 0);
