@@ -1,15 +1,21 @@
 # make demo   build, and analyse a capture that ships with the source
 # make test   all tests
 # make lab    make the failures afresh with real proxies (root) and check every verdict
+# make bench  time it beside its peers on captures made here (root); BENCH=--help says what can be set
+# make instructions          compare the instructions it needs with the recorded ones
+# make instructions-update   record them anew
 # Each installs what it lacks through apt-get, with sudo when not root.
 
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test lab build-deps test-deps lab-deps rust install
+.PHONY: demo test lab bench instructions instructions-update install
+.PHONY: build-deps test-deps lab-deps bench-deps instructions-deps rust
 
 DEMO := captures/demo/nginx-demo-lb.pcap
+BENCH_DIR ?= target/bench
+BENCH ?=
 LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -27,7 +33,17 @@ lab: lab-deps
 	rm -rf '$(LAB_OUT)'
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
-	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health_truth logs -- --nocapture
+	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health logs -- --nocapture
+
+bench: bench-deps
+	if [ "$$(id -u)" != 0 ]; then echo "make bench needs root for its network namespace: sudo make bench" >&2; exit 1; fi
+	python3 benches/peers/bench.py --dir '$(BENCH_DIR)' $(BENCH)
+
+instructions: instructions-deps
+	python3 benches/instructions.py
+
+instructions-update: instructions-deps
+	python3 benches/instructions.py --update
 
 install: build-deps
 	cargo install --locked --path .
@@ -67,6 +83,12 @@ build-deps: rust
 
 test-deps: build-deps
 	@$(call install_missing,tshark:tshark tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables sysctl:procps openssl:openssl python3:python3)
+
+bench-deps: build-deps
+	@$(call install_missing,tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcptrace:tcptrace nginx:nginx-light wrk:wrk ip:iproute2 sysctl:procps gzip:gzip zstd:zstd python3:python3)
+
+instructions-deps: build-deps
+	@$(call install_missing,valgrind:valgrind python3:python3)
 
 lab-deps: test-deps
 	@$(call install_missing,apache2:apache2-bin curl:curl wget:wget nc:netcat-openbsd)

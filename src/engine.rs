@@ -8,17 +8,21 @@ use crate::blind::BlindSpot;
 use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
-use crate::http::{Conversation, Exchange, State, likely_side};
-use crate::packet::{IcmpError, Segment};
+use crate::http::{Conversation, Exchange, Pool, State, likely_side};
+use crate::packet::{Address, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
-use crate::time::Mark;
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
 /// Exchanges of one flow that wait for its end; further ones are judged when they end.
 pub const SUSPECTS_MAX: usize = 64;
 /// Cases that wait for the end of the capture; further ones are judged with what is known by then.
 pub const DEFERRED_MAX: usize = 1 << 15;
+
+/// Bytes of all flows together that wait for earlier bytes, for the rest of their head or for their
+/// response. Past it the flow that needs more gives up what it waits for.
+pub const BUFFERED_MAX: usize = 256 << 20;
 
 /// Receives results as soon as they are final.
 pub trait Output {
@@ -72,6 +76,8 @@ pub struct Counts {
     pub forgotten_pairs: u64,
     /// What was not remembered of other flows to judge by.
     pub forgotten_lessons: u64,
+    /// Flows that gave up what they waited for to stay within [`BUFFERED_MAX`].
+    pub released_flows: u64,
     /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
     pub judged_early: u64,
 }
@@ -84,8 +90,12 @@ pub struct Engine {
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
     counts: Counts,
+    /// Bytes that wait, see [`BUFFERED_MAX`].
+    buffered: usize,
+    buffered_max: usize,
     /// Reused between segments.
     fresh: Vec<Exchange>,
+    pool: Pool,
     /// Looks for health checks.
     tap: Option<Tap>,
 }
@@ -94,10 +104,12 @@ pub struct Engine {
 #[derive(Debug)]
 struct Talk {
     conversation: Conversation,
-    suspects: Vec<Exchange>,
+    suspects: ThinVec<Exchange>,
     longest_wait: i64,
     /// Bytes of the client are missing from the capture.
     client_gap: bool,
+    /// Its part of [`Engine::buffered`].
+    buffered: u32,
     watch: Watch,
 }
 
@@ -105,9 +117,10 @@ impl Talk {
     fn new(first: &Segment<'_>) -> Talk {
         Talk {
             conversation: Conversation::new(first.flags.syn().then_some(first.mark)),
-            suspects: Vec::new(),
+            suspects: ThinVec::new(),
             longest_wait: 0,
             client_gap: false,
+            buffered: 0,
             watch: Watch::default(),
         }
     }
@@ -122,7 +135,10 @@ impl Engine {
             wider: Wider::default(),
             deferred: Vec::new(),
             counts: Counts::default(),
+            buffered: 0,
+            buffered_max: BUFFERED_MAX,
             fresh: Vec::new(),
+            pool: Pool::default(),
             tap: None,
         }
     }
@@ -174,11 +190,24 @@ impl Engine {
             all: self.options.exchanges,
             talk,
             fresh: &mut self.fresh,
+            pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
             source: connection.flow.client.ip,
         };
         connection.on_segment(segment, &mut sink);
+        let buffered = connection.buffered() + sink.talk.conversation.buffered();
+        self.buffered = self.buffered + buffered - sink.talk.buffered as usize;
+        sink.talk.buffered = buffered as u32;
+        if self.buffered > self.buffered_max && buffered > 0 {
+            connection.release(&mut sink);
+            sink.release();
+            sink.talk.buffered = 0;
+            self.buffered -= buffered;
+            self.counts.released_flows += 1;
+        }
+        let received = connection.flow.half(Side::Server).acked;
+        talk.conversation.received(received, &mut self.pool);
         if connection.flow.opening.ack == Some(segment.mark) {
             talk.conversation.opening(segment.mark);
         }
@@ -215,7 +244,7 @@ impl Engine {
             }
         }
         for entry in over.into_iter().flatten() {
-            self.conclude(*entry, out);
+            self.conclude(entry, out);
         }
     }
 
@@ -233,7 +262,7 @@ impl Engine {
     /// The capture is over: gives out everything that is left.
     pub fn finish(&mut self, out: &mut impl Output) {
         for entry in self.table.drain() {
-            self.conclude(*entry, out);
+            self.conclude(entry, out);
         }
         self.wider.seal();
         for (flow, exchange) in std::mem::take(&mut self.deferred) {
@@ -242,13 +271,15 @@ impl Engine {
     }
 
     /// A flow is over.
-    fn conclude(&mut self, entry: Entry<Talk>, out: &mut impl Output) {
-        let Entry { mut connection, attached: mut talk } = entry;
+    fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
+        let Entry { connection, attached: talk } = &mut *entry;
+        self.buffered -= talk.buffered as usize;
         let mut sink = Sink {
             client_closed: connection.closed_by(Side::Client),
             all: self.options.exchanges,
-            talk: &mut talk,
+            talk,
             fresh: &mut self.fresh,
+            pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
             source: connection.flow.client.ip,
@@ -268,21 +299,22 @@ impl Engine {
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
-        let fresh = std::mem::take(&mut self.fresh);
+        let mut fresh = std::mem::take(&mut self.fresh);
         if self.options.exchanges {
             fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
         }
         let mut cases = std::mem::take(&mut talk.suspects);
         let closed = connection.closed_by(Side::Client);
         let flow = &mut connection.flow;
-        cases.extend(fresh.into_iter().filter(|fresh| worth_a_look(fresh, closed)));
+        cases.extend(fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
+        self.fresh = fresh;
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
         self.wider.learn(flow, talk.longest_wait);
         out.flow(flow);
         if let Some(tap) = &mut self.tap {
-            tap.conclude(talk.watch, flow, &mut Found(out));
+            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
         }
         if flow.requests == 0 {
             self.weigh(flow, None, out);
@@ -290,6 +322,7 @@ impl Engine {
         for exchange in cases {
             self.weigh(flow, Some(exchange), out);
         }
+        self.table.recycle(entry);
     }
 
     /// Judges a case now, or keeps it until all flows are known.
@@ -396,10 +429,11 @@ fn settled(exchange: &Exchange) -> bool {
 struct Sink<'a> {
     talk: &'a mut Talk,
     fresh: &'a mut Vec<Exchange>,
+    pool: &'a mut Pool,
     counts: &'a mut Counts,
     tap: Option<&'a mut Tap>,
     /// Address of the client.
-    source: u128,
+    source: Address,
     all: bool,
     /// Whatever is answered from now on may come too late.
     client_closed: bool,
@@ -407,8 +441,8 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     /// The conversation, and where its exchanges go.
-    fn parts(&mut self) -> (&mut Conversation, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, counts, tap, source, all, client_closed } = self;
+    fn parts(&mut self) -> (&mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
+        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed } = self;
         let Talk { conversation, longest_wait, client_gap, watch, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -435,19 +469,25 @@ impl Sink<'_> {
                 fresh.push(exchange);
             }
         };
-        (conversation, keep)
+        (conversation, pool, keep)
+    }
+
+    /// Gives up what the flow waits for.
+    fn release(&mut self) {
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.release(pool, &mut keep);
     }
 
     fn finish(&mut self) {
-        let (conversation, mut keep) = self.parts();
-        conversation.finish(&mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.finish(pool, &mut keep);
     }
 }
 
 impl StreamSink for Sink<'_> {
     fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
-        let (conversation, mut keep) = self.parts();
-        conversation.data(side, at, bytes, &mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.data(side, at, bytes, pool, &mut keep);
         drop(keep);
         if at.offset < OPENING_KEPT as u64
             && let Some(tap) = &mut self.tap
@@ -459,12 +499,93 @@ impl StreamSink for Sink<'_> {
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
         self.talk.client_gap |= side == Side::Client && why == BlindSpot::Gap;
-        let (conversation, mut keep) = self.parts();
-        conversation.gap(side, at, len, why, &mut keep);
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.gap(side, at, len, why, pool, &mut keep);
     }
 
-    fn ended(&mut self, side: Side, _: Mark) {
-        let (conversation, mut keep) = self.parts();
-        conversation.ended(side, &mut keep);
+    fn ended(&mut self, side: Side) {
+        let (conversation, pool, mut keep) = self.parts();
+        conversation.ended(side, pool, &mut keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Endpoint, Flags, TcpOptions, TunnelId};
+    use crate::time::{FrameId, Mark, Timestamp};
+
+    #[derive(Default)]
+    struct Flows(Vec<Flow>);
+
+    impl Output for Flows {
+        fn flow(&mut self, flow: &Flow) {
+            self.0.push(flow.clone());
+        }
+        fn exchange(&mut self, _: u64, _: &Exchange) {}
+        fn finding(&mut self, finding: Finding) {
+            panic!("{finding:?}");
+        }
+    }
+
+    /// A segment of the client of connection `port`.
+    fn says(port: u16, number: u64, seq: u32, flags: u8, payload: &[u8]) -> Segment<'_> {
+        Segment {
+            mark: Mark { frame: FrameId::new(0, number), at: Timestamp(number as i64 * 1000) },
+            src: Endpoint::v4([10, 0, 0, 1], port),
+            dst: Endpoint::v4([10, 0, 0, 2], 80),
+            tunnel: TunnelId(0),
+            seq,
+            ack: 0,
+            flags: Flags(flags),
+            window: 1000,
+            options: TcpOptions::default(),
+            payload,
+            payload_len: payload.len() as u32,
+            ttl: 64,
+            ip_id: None,
+            direction: Direction::Unknown,
+            corrupt: false,
+        }
+    }
+
+    #[test]
+    fn a_flow_is_small() {
+        let size = size_of::<Entry<Talk>>();
+        assert!(size <= 856, "{size}");
+    }
+
+    #[test]
+    fn what_waits_stays_within_its_bound_over_all_flows() {
+        let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+        engine.buffered_max = 100_000;
+        let mut number = 0;
+        let mut say = |port, seq, flags, payload: &[u8]| {
+            number += 1;
+            engine.segment(&says(port, number, seq, flags, payload), &mut out);
+            assert!(engine.buffered <= engine.buffered_max);
+        };
+        let endless = [b'a'; 1000];
+        for port in 1..=50 {
+            say(port, 0, Flags::SYN, b"");
+        }
+        for turn in 0..10 {
+            for port in 1..=50 {
+                if port % 2 == 0 {
+                    // Behind a hole.
+                    say(port, 2 + turn * 1000, Flags::ACK, &endless);
+                } else {
+                    // A request line without an end.
+                    let first = if turn == 0 { b"GET /".as_slice() } else { &endless };
+                    let at = turn.checked_sub(1).map_or(1, |turn| 6 + turn * 1000);
+                    say(port, at, Flags::ACK, first);
+                }
+            }
+        }
+        assert!(engine.counts().released_flows > 20);
+        engine.finish(&mut out);
+        assert_eq!(engine.buffered, 0);
+        let evicted = out.0.iter().filter(|flow| flow.blind_spots.has(BlindSpot::Evicted));
+        assert!(evicted.count() > 20);
     }
 }

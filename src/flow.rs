@@ -3,8 +3,9 @@
 use crate::blind::BlindSpots;
 use crate::http::Protocol;
 use crate::packet::{Endpoint, IcmpError, TunnelId};
-use crate::tcp::Side;
-use crate::time::Mark;
+use crate::tcp::{History, Side};
+use crate::time::{Mark, Timestamp};
+use thin_vec::ThinVec;
 
 /// Facts of one flow. Updated while it lives, inert once it is finished.
 #[derive(Clone, Debug, Default)]
@@ -29,13 +30,13 @@ pub struct Flow {
     /// Per sending side: `[client, server]`.
     pub halves: [Half; 2],
     /// FIN and RST segments in capture order, at most [`ENDINGS_MAX`].
-    pub endings: Vec<Ending>,
+    pub endings: ThinVec<Ending>,
     /// ICMP errors that quote this flow, at most [`ICMP_MAX`].
-    pub icmp: Vec<IcmpError>,
+    pub icmp: ThinVec<IcmpError>,
     /// Zeek's connection history: upper case for the client, lower case for the server.
-    pub history: String,
-    /// Round-trip estimate.
-    pub rtt: Rtt,
+    pub history: History,
+    /// Round-trip time from data and its acknowledgments.
+    pub rtt: Option<Rtt>,
     /// Where the capture was taken relative to this flow.
     pub vantage: Vantage,
     /// Requests seen.
@@ -71,7 +72,8 @@ impl Flow {
     /// Bytes of `side` that were repeated more than once and never acknowledged.
     pub fn lost(&self, side: Side) -> Option<Retransmission> {
         let half = self.half(side);
-        half.retransmission.filter(|last| last.times >= 2 && last.offset >= half.acked)
+        let last = half.trouble().retransmission;
+        last.filter(|last| last.times >= 2 && last.offset >= half.acked)
     }
 
     /// Address of `side`.
@@ -84,31 +86,99 @@ impl Flow {
 }
 
 /// The three-way handshake as captured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Opening {
     /// First SYN.
     pub syn: Option<Mark>,
-    /// Last SYN (retransmission).
-    pub last_syn: Option<Mark>,
-    /// Number of SYN segments.
-    pub syns: u16,
     /// First SYN-ACK.
     pub syn_ack: Option<Mark>,
-    /// Last SYN-ACK.
-    pub last_syn_ack: Option<Mark>,
-    /// Number of SYN-ACK segments.
-    pub syn_acks: u16,
     /// First segment by which the client acknowledged the SYN-ACK.
     pub ack: Option<Mark>,
+    /// First segment of the client with payload.
+    pub asked: Option<Mark>,
+    /// First segment of the server with payload.
+    pub answered: Option<Mark>,
+    /// Number of SYN segments.
+    pub syns: u16,
+    /// Number of SYN-ACK segments.
+    pub syn_acks: u16,
+    /// Its three segments came once each, in order, so that the times between them are round trips
+    /// (Karn's rule, RFC 6298, 3).
+    pub timed: bool,
+    /// What few handshakes have.
+    odd: Option<Box<OddOpening>>,
+}
+
+/// What few handshakes have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OddOpening {
+    /// Last SYN, when it was repeated.
+    pub last_syn: Option<Mark>,
+    /// Last SYN-ACK, when it was repeated.
+    pub last_syn_ack: Option<Mark>,
     /// A bare ACK of the server that answers SYN without acknowledging it (RFC 5961 challenge ACK
     /// of an older connection on the same addresses and ports).
     pub challenge_ack: Option<Mark>,
 }
 
+impl Opening {
+    /// What few handshakes have.
+    pub fn odd(&self) -> OddOpening {
+        self.odd.as_deref().copied().unwrap_or_default()
+    }
+
+    /// What few handshakes have, to add to.
+    pub fn odd_mut(&mut self) -> &mut OddOpening {
+        self.odd.get_or_insert_default()
+    }
+
+    /// Last SYN.
+    pub fn last_syn(&self) -> Option<Mark> {
+        self.odd().last_syn.or(self.syn)
+    }
+
+    /// Last SYN-ACK.
+    pub fn last_syn_ack(&self) -> Option<Mark> {
+        self.odd().last_syn_ack.or(self.syn_ack)
+    }
+
+    /// SYN to ACK: the round-trip time of the whole path wherever the capture was taken,
+    /// nanoseconds.
+    pub fn round_trip(&self) -> Option<i64> {
+        self.timed_between(self.syn, self.ack)
+    }
+
+    /// SYN to SYN-ACK: from the capture point to the server and back, nanoseconds.
+    pub fn server_side(&self) -> Option<i64> {
+        self.timed_between(self.syn, self.syn_ack)
+    }
+
+    /// SYN-ACK to ACK: from the capture point to the client and back, nanoseconds.
+    pub fn client_side(&self) -> Option<i64> {
+        self.timed_between(self.syn_ack, self.ack)
+    }
+
+    fn timed_between(&self, from: Option<Mark>, to: Option<Mark>) -> Option<i64> {
+        let (from, to) = from.zip(to).filter(|_| self.timed)?;
+        Some(to.at.nanos_since(from.at))
+    }
+}
+
 impl Half {
     /// Segments captured, copies of the same packet not counted.
     pub fn distinct(&self) -> u64 {
-        self.packets - u64::from(self.duplicates)
+        self.packets - u64::from(self.trouble().duplicates)
+    }
+
+    /// What disturbed it.
+    pub fn trouble(&self) -> &Trouble {
+        static NONE: Trouble = Trouble::NONE;
+        self.trouble.as_deref().unwrap_or(&NONE)
+    }
+
+    /// What disturbed it, to add to.
+    pub fn trouble_mut(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 }
 
@@ -120,34 +190,36 @@ impl Grade {
 }
 
 /// One direction of a flow, named after its sender.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Half {
     /// Segments captured.
     pub packets: u64,
     /// TCP payload bytes as sent, retransmissions included.
     pub payload_bytes: u64,
-    /// First segment.
-    pub first: Option<Mark>,
-    /// Last segment.
-    pub last: Option<Mark>,
-    /// First segment with payload.
-    pub first_data: Option<Mark>,
+    /// Time of the last segment.
+    pub last: Option<Timestamp>,
     /// Last segment with payload that was not a retransmission.
     pub last_data: Option<Mark>,
     /// Offset behind the highest payload byte seen.
     pub sent: u64,
     /// Highest offset that the peer acknowledged.
     pub acked: u64,
-    /// The acknowledgment that raised [`Half::acked`] last.
-    pub acked_at: Option<Mark>,
-    /// Segments that repeat bytes.
-    pub retransmissions: u32,
-    /// Last retransmission.
-    pub retransmission: Option<Retransmission>,
     /// Largest payload of one segment, bytes.
     pub largest: u32,
     /// Largest payload of one segment that the peer acknowledged, bytes.
     pub largest_acked: u32,
+    /// Time to live of the last segment that was no RST.
+    pub ttl: u8,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What an undisturbed half does not have.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble {
+    /// Segments that repeat bytes.
+    pub retransmissions: u32,
+    /// Last retransmission.
+    pub retransmission: Option<Retransmission>,
     /// Segments by which this side advertised a zero window.
     pub zero_windows: u32,
     /// First zero-window segment of the current run; `None` while the window is open.
@@ -158,8 +230,18 @@ pub struct Half {
     pub stranded: u64,
     /// Copies of the same packet in the capture.
     pub duplicates: u32,
-    /// Time to live of the last segment that was no RST.
-    pub ttl: u8,
+}
+
+impl Trouble {
+    const NONE: Trouble = Trouble {
+        retransmissions: 0,
+        retransmission: None,
+        zero_windows: 0,
+        zero_window_since: None,
+        missing: 0,
+        stranded: 0,
+        duplicates: 0,
+    };
 }
 
 /// A segment that repeats bytes.
@@ -175,20 +257,14 @@ pub struct Retransmission {
     pub times: u16,
 }
 
-/// Round-trip time as seen in the capture, nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
+/// Round-trip time between the capture point and the server from data and its acknowledgments,
+/// nanoseconds (RFC 6298, 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtt {
-    /// SYN to SYN-ACK plus SYN-ACK to ACK: the whole path wherever the capture was taken.
-    pub handshake: Option<i64>,
-    /// SYN to SYN-ACK: from the capture point to the server and back.
-    pub server_side: Option<i64>,
-    /// SYN-ACK to ACK: from the capture point to the client and back.
-    pub client_side: Option<i64>,
-    /// Smoothed round-trip time between the capture point and the server from data and its
-    /// acknowledgments (RFC 6298, 2).
-    pub smoothed: Option<i64>,
-    /// Its mean deviation.
-    pub variation: Option<i64>,
+    /// Smoothed.
+    pub smoothed: i64,
+    /// Mean deviation.
+    pub variation: i64,
 }
 
 /// Where the capture was taken.

@@ -262,6 +262,7 @@ pub fn analyse(
         ("flows dropped", counts.evicted_flows),
         ("stream numbers uncertain", counts.forgotten_pairs),
         ("connections not compared with others", counts.forgotten_lessons),
+        ("flows that gave up what they waited for", counts.released_flows),
         ("verdicts without the rest of the capture", counts.judged_early),
     ] {
         if count > 0 {

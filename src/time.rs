@@ -1,6 +1,7 @@
 //! Capture time, the only clock of the engine.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// Nanoseconds since the Unix epoch, UTC, as the capture recorded them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +16,11 @@ impl Timestamp {
     /// Nanoseconds from `earlier` to `self`, saturating.
     pub fn nanos_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// The time `nanos` later.
+    pub fn after(self, nanos: i64) -> Timestamp {
+        Timestamp(self.0.saturating_add(nanos))
     }
 }
 
@@ -31,25 +37,37 @@ impl fmt::Display for Timestamp {
 ///
 /// Packed into eight bytes because every record of the engine carries some of them: 24 bits of
 /// file and 40 bits of number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FrameId(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(NonZeroU64);
 
 impl FrameId {
     const NUMBER_BITS: u32 = 40;
 
     /// `file` is the index of the capture in the report, `number` counts from 1 as Wireshark's.
     pub fn new(file: u32, number: u64) -> FrameId {
-        FrameId((u64::from(file) << Self::NUMBER_BITS) | (number & ((1 << Self::NUMBER_BITS) - 1)))
+        let id = (u64::from(file) << Self::NUMBER_BITS) | (number & ((1 << Self::NUMBER_BITS) - 1));
+        // One more than the id, so that an optional mark takes no more room than a mark.
+        FrameId(NonZeroU64::MIN.saturating_add(id))
     }
 
     /// Index of the capture file in the report's list.
     pub fn file(self) -> u32 {
-        (self.0 >> Self::NUMBER_BITS) as u32
+        (self.id() >> Self::NUMBER_BITS) as u32
     }
 
     /// Frame number within its file, from 1, as Wireshark shows it.
     pub fn number(self) -> u64 {
-        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+        self.id() & ((1 << Self::NUMBER_BITS) - 1)
+    }
+
+    fn id(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl Default for FrameId {
+    fn default() -> FrameId {
+        FrameId(NonZeroU64::MIN)
     }
 }
 

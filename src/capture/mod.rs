@@ -6,9 +6,9 @@
 //! time order. Behind it, one file at a time:
 //!
 //! ```text
-//! inputs -> stored -> decompress -> window -> pcap | pcapng -> reader -> timeline
-//! which     bytes     gzip, ...     refilled  records to       numbers,  order of
-//! files     on disk                 buffer    frames           totals    several files
+//! inputs -> stored -> decompress -> read_ahead -> window -> pcap | pcapng -> reader -> timeline
+//! which     bytes     gzip, ...     a thread     refilled  records to       numbers,  order of
+//! files     on disk                 for it all   buffer    frames           totals    several files
 //! ```
 //!
 //! What is odd but readable is read and told in [`CaptureInfo::warnings`]; what is damaged is
@@ -28,6 +28,7 @@ mod pcapng;
 mod pcapng_blocks;
 mod pcapng_interface;
 mod pcapng_options;
+mod read_ahead;
 mod reader;
 mod stored;
 #[cfg(test)]

@@ -85,10 +85,12 @@ impl Reader {
     /// The next frame, or `None` at the end.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Record> {
-        match &mut self.format {
+        let record = match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.window, &mut self.notes),
             Format::Pcapng(pcapng) => pcapng.next(&mut self.window, &mut self.notes),
-        }
+        };
+        self.window.warm();
+        record
     }
 
     /// Counts the record that [`next`](Reader::next) gave last, which may not be used if reading

@@ -1,14 +1,20 @@
 //! The part of a file that is in memory: one buffer, refilled and reused.
 //!
 //! Format readers look at the bytes ahead, ask for more, and step over what they have used. A
-//! frame is lent straight from here. Reading into a buffer that stays in the processor's cache
-//! beats mapping the file, whose page faults cost more than the copy.
+//! frame is lent straight from here. The file is not mapped: a file that shrinks while it is
+//! mapped (a ring that a running tcpdump overwrites) would kill the process.
 
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 
+use super::read_ahead::{End, ReadAhead};
+
 /// Buffer of a file that is being read, unless one of its items is larger.
-pub(super) const WINDOW: usize = 1 << 20;
+pub(super) const WINDOW: usize = 256 << 10;
+
+/// Room before a piece that was read ahead, for the part of an item that the piece before it ended
+/// with. An item that is larger is copied together.
+const ROOM: usize = 64 << 10;
 
 /// Largest frame accepted. Capture tools stop at 256 KiB (libpcap's `MAXIMUM_SNAPLEN`), Wireshark
 /// at 128 MiB for USB; a larger number is damage, and believing it would let a file decide how
@@ -20,25 +26,36 @@ pub(super) const MAX_ITEM: usize = MAX_FRAME + (64 << 10);
 
 /// Bytes of a stream from the current position on.
 pub(super) struct Window {
-    source: Box<dyn Read + Send>,
+    supply: Supply,
     bytes: Vec<u8>,
     start: usize,
     end: usize,
     offset: u64,
     ended: bool,
     trouble: Option<String>,
+    /// Whether a thread of its own has been asked for.
+    asked: bool,
+}
+
+/// Where the bytes come from.
+enum Supply {
+    /// Read here when they are needed.
+    Here(Box<dyn Read + Send>),
+    /// Read by another thread.
+    Ahead(ReadAhead),
 }
 
 impl Window {
     pub(super) fn new(source: Box<dyn Read + Send>, size: usize) -> Window {
         Window {
-            source,
+            supply: Supply::Here(source),
             bytes: vec![0; size],
             start: 0,
             end: 0,
             offset: 0,
             ended: false,
             trouble: None,
+            asked: false,
         }
     }
 
@@ -62,6 +79,17 @@ impl Window {
         self.start = (from + count).min(self.end);
         self.offset += (self.start - from) as u64;
         from..self.start
+    }
+
+    /// Has the processor fetch the start of what is ahead while the frame before it is analysed:
+    /// frames with bodies lie too far apart for it to guess where the next one begins.
+    #[inline]
+    pub(super) fn warm(&self) {
+        /// Bytes fetched at a time, and how many of them hold the headers of a frame.
+        const LINE: usize = 64;
+        for line in 0..3 {
+            std::hint::black_box(self.bytes.get(self.start + line * LINE).copied());
+        }
     }
 
     /// The bytes at a place that [`take`](Window::take) named.
@@ -89,14 +117,81 @@ impl Window {
         zeros > 0
     }
 
-    /// Bytes move to the front only when that many have been used since the last move, or when
-    /// the buffer (then at least twice what is wanted) is used up: a byte moves a bounded number
-    /// of times, whatever the sizes that a hostile file makes us ask for.
     #[cold]
     fn fill(&mut self, want: usize) -> bool {
         if want > MAX_ITEM {
             return false;
         }
+        // A source that is longer than one large buffer is worth a thread.
+        if !self.asked && self.offset >= WINDOW as u64 && self.bytes.len() >= WINDOW {
+            self.asked = true;
+            self.read_ahead();
+        }
+        while self.end - self.start < want && !self.ended {
+            let end = match &mut self.supply {
+                Supply::Here(_) => self.read(want),
+                Supply::Ahead(_) => self.receive(),
+            };
+            if let Err(trouble) = end {
+                self.ended = true;
+                self.trouble = trouble;
+            }
+        }
+        self.end - self.start >= want
+    }
+
+    /// Hands the source over to a thread of its own.
+    fn read_ahead(&mut self) {
+        let nothing = Supply::Here(Box::new(std::io::empty()));
+        self.supply = match std::mem::replace(&mut self.supply, nothing) {
+            Supply::Here(source) => match ReadAhead::start(source, ROOM, WINDOW) {
+                Ok(ahead) => Supply::Ahead(ahead),
+                Err(source) => Supply::Here(source),
+            },
+            ahead => ahead,
+        };
+    }
+
+    /// Reads more behind the bytes that are ahead. An error is the end.
+    fn read(&mut self, want: usize) -> Result<(), End> {
+        self.make_room(want);
+        let Supply::Here(source) = &mut self.supply else { return Ok(()) };
+        match source.read(&mut self.bytes[self.end..]) {
+            Ok(0) => return Err(None),
+            Ok(count) => self.end += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Some(error.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Makes the next piece that was read ahead follow the bytes that are ahead: they move in front
+    /// of it when they are few, and it moves behind them otherwise.
+    fn receive(&mut self) -> Result<(), End> {
+        let Supply::Ahead(ahead) = &mut self.supply else { return Ok(()) };
+        let mut piece = ahead.next()?;
+        let (held, new) = (self.end - self.start, piece.end - ROOM);
+        let unused = if held <= ROOM.min(new) {
+            let start = ROOM - held;
+            piece.bytes[start..ROOM].copy_from_slice(&self.bytes[self.start..self.end]);
+            (self.start, self.end) = (start, piece.end);
+            std::mem::replace(&mut self.bytes, piece.bytes)
+        } else {
+            self.make_room(held + new);
+            self.bytes[self.end..][..new].copy_from_slice(&piece.bytes[ROOM..piece.end]);
+            self.end += new;
+            piece.bytes
+        };
+        let Supply::Ahead(ahead) = &mut self.supply else { return Ok(()) };
+        ahead.give_back(unused);
+        Ok(())
+    }
+
+    /// Makes room for `want` bytes from the current position on. Bytes move to the front only when
+    /// that many have been used since the last move, or when the buffer (then at least twice what
+    /// is wanted) is used up: a byte moves a bounded number of times, whatever the sizes that a
+    /// hostile file makes us ask for.
+    fn make_room(&mut self, want: usize) {
         let held = self.end - self.start;
         if self.bytes.len() - self.start < want || self.start >= held {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -106,18 +201,6 @@ impl Window {
                 self.bytes.resize(2 * want, 0);
             }
         }
-        while self.end - self.start < want && !self.ended {
-            match self.source.read(&mut self.bytes[self.end..]) {
-                Ok(0) => self.ended = true,
-                Ok(count) => self.end += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.ended = true;
-                    self.trouble = Some(error.to_string());
-                }
-            }
-        }
-        self.end - self.start >= want
     }
 }
 
@@ -152,6 +235,26 @@ mod tests {
         }
         seen.extend_from_slice(window.ahead());
         assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_long_source_is_read_ahead_and_gives_the_same_bytes() {
+        let all: Vec<u8> = (0..4 * WINDOW).map(|n| (n / 7) as u8).collect();
+        let mut window = Window::new(Box::new(std::io::Cursor::new(all.clone())), WINDOW);
+        let mut seen = Vec::new();
+        for step in [1, 40, 60_000, 100_000, 3, 700_000].into_iter().cycle() {
+            if !window.has(step) {
+                break;
+            }
+            let place = window.take(step);
+            seen.extend_from_slice(window.at(place));
+            assert_eq!(window.offset(), seen.len() as u64);
+        }
+        seen.extend_from_slice(window.ahead());
+        assert!(seen == all);
+        if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
+            assert!(matches!(window.supply, Supply::Ahead(_)));
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl<'a> Case<'a> {
 
     /// `side` sent the same bytes again and again at the end.
     pub fn repeats(&self, side: Side) -> bool {
-        self.flow.half(side).retransmission.is_some_and(|last| {
+        self.flow.half(side).trouble().retransmission.is_some_and(|last| {
             last.times >= 2 && last.offset + u64::from(last.len) >= self.flow.half(side).sent
         })
     }
@@ -233,9 +233,9 @@ impl<'a> Case<'a> {
         /// Longer than this the client had paused, nanoseconds.
         const PAUSE: i64 = 500_000_000;
         let opening = &self.flow.opening;
-        let asked = self.flow.half(Side::Client).first_data;
-        let bound = opening.last_syn.zip(asked).map(|(syn, asked)| asked.at.nanos_since(syn.at));
-        self.flow.rtt.handshake.or(bound.filter(|bound| *bound < PAUSE)).unwrap_or(0)
+        let bound =
+            opening.last_syn().zip(opening.asked).map(|(syn, asked)| asked.at.nanos_since(syn.at));
+        opening.round_trip().or(bound.filter(|bound| *bound < PAUSE)).unwrap_or(0)
     }
 
     /// The close follows the last byte so closely that it is a reaction to it, not a timer.
@@ -249,8 +249,9 @@ impl<'a> Case<'a> {
     pub fn too_fast(&self, close: &Ending) -> bool {
         /// Round trips below this are lost in scheduling noise, nanoseconds.
         const CLEAR: i64 = 2_000_000;
-        let rtt = &self.flow.rtt;
-        let shortest = rtt.server_side.into_iter().chain(rtt.smoothed).min().unwrap_or(0);
+        let smoothed = self.flow.rtt.map(|rtt| rtt.smoothed);
+        let handshake = self.flow.opening.server_side();
+        let shortest = handshake.into_iter().chain(smoothed).min().unwrap_or(0);
         self.vantage() != Vantage::Server
             && self.request().is_some_and(|request| {
                 let after = close.mark.at.nanos_since(request.first.at);

@@ -83,7 +83,7 @@ const PATIENCE: i64 = 1_000_000_000;
 /// A SYN that nobody answered, repeated or waited for long enough.
 pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
-    let (syn, last) = (opening.syn?, opening.last_syn?);
+    let (syn, last) = (opening.syn?, opening.last_syn()?);
     let asked = case.flow.half(Side::Client).distinct() == u64::from(opening.syns);
     let silent = case.flow.half(Side::Server).packets == 0 && case.flow.icmp.is_empty();
     let waited = case.wider.now().nanos_since(syn.at);
@@ -164,7 +164,7 @@ mod tests {
     fn two_syns(waited: i64) -> Scene {
         Scene::syn().with(|scene| {
             scene.flow.opening.syns = 2;
-            scene.flow.opening.last_syn = Some(mark(S));
+            scene.flow.opening.odd_mut().last_syn = Some(mark(S));
             scene.flow.half_mut(Side::Client).packets = 2;
             scene.wider.advance(mark(S + waited).at);
         })

@@ -42,7 +42,6 @@ impl Scene {
         flow.client = Endpoint::v4([10, 0, 1, 7], 40_001);
         flow.server = Endpoint::v4([10, 0, 2, 9], 8080);
         flow.opening.syn = Some(mark(0));
-        flow.opening.last_syn = Some(mark(0));
         flow.opening.syns = 1;
         flow.half_mut(Side::Client).packets = 1;
         scene
@@ -53,10 +52,9 @@ impl Scene {
         let mut scene = Scene::syn();
         let flow = &mut scene.flow;
         flow.opening.syn_ack = Some(mark(MS));
-        flow.opening.last_syn_ack = Some(mark(MS));
         flow.opening.syn_acks = 1;
         flow.opening.ack = Some(mark(2 * MS));
-        flow.rtt.handshake = Some(2 * MS);
+        flow.opening.timed = true;
         flow.last = mark(ASKED);
         let client = flow.half_mut(Side::Client);
         client.packets = 4;
@@ -223,7 +221,7 @@ impl Scene {
         self.with(|scene| {
             let half = scene.flow.half_mut(side);
             half.acked = offset;
-            half.retransmission =
+            half.trouble_mut().retransmission =
                 Some(Retransmission { mark: mark(ASKED + S), offset, len, times });
         })
     }

@@ -116,8 +116,8 @@ fn never_acknowledged(case: &Case<'_>) -> Option<Verdict> {
 fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
     let (side, last, hole) = [Side::Client, Side::Server].into_iter().find_map(|side| {
         let half = case.flow.half(side);
-        let hole = half.sent.checked_sub(half.stranded + half.acked)?;
-        let small = half.stranded > 0 && half.largest < LARGE && hole >= u64::from(LARGE);
+        let hole = half.sent.checked_sub(half.trouble().stranded + half.acked)?;
+        let small = half.trouble().stranded > 0 && half.largest < LARGE && hole >= u64::from(LARGE);
         Some((side, half.last_data.filter(|_| small)?, hole))
     })?;
     let mut evidence = vec![Evidence {

@@ -81,7 +81,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     // One repetition is enough when the load balancer gives up on it.
     let client = case.flow.half(Side::Client);
     let lost = case.flow.lost(Side::Client).or_else(|| {
-        let lost = client.retransmission.filter(|lost| lost.offset >= client.acked);
+        let lost = client.trouble().retransmission.filter(|lost| lost.offset >= client.acked);
         lost.filter(|_| case.closed_by_client().is_some())
     })?;
     if !(request.start..request.end).contains(&lost.offset) {

@@ -93,6 +93,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         responsible: case
             .flow
             .half(Side::Client)
+            .trouble()
             .zero_window_since
             .map(|_| Responsible::LoadBalancer),
     })

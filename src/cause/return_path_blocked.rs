@@ -79,14 +79,14 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 /// SYN-ACKs repeated, and SYN as well: the first way works, the way back does not.
 fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
-    let (syn, syn_ack, last) = (opening.syn?, opening.syn_ack?, opening.last_syn_ack?);
+    let (syn, syn_ack, last) = (opening.syn?, opening.syn_ack?, opening.last_syn_ack()?);
     let answered = opening.ack.is_some()
         || case.flow.half(Side::Client).payload_bytes > 0
         || case.flow.endings.iter().any(|ending| ending.side == Side::Client);
     // The next SYN-ACK comes a second after the last at the earliest (RFC 6298, 2.1).
     let waited = case.wider.now().nanos_since(last.at).max(
         // A SYN repeated long after the first SYN-ACK shows the same.
-        opening.last_syn.map_or(0, |syn| syn.at.nanos_since(syn_ack.at)),
+        opening.last_syn().map_or(0, |syn| syn.at.nanos_since(syn_ack.at)),
     );
     if answered || opening.syn_acks < 2 || waited < 500_000_000 {
         return None;
@@ -151,9 +151,9 @@ mod tests {
         Scene::syn().with(|scene| {
             let opening = &mut scene.flow.opening;
             opening.syns = 3;
-            opening.last_syn = Some(mark(3 * S));
+            opening.odd_mut().last_syn = Some(mark(3 * S));
             opening.syn_ack = Some(mark(MS));
-            opening.last_syn_ack = Some(mark(3 * S + MS));
+            opening.odd_mut().last_syn_ack = Some(mark(3 * S + MS));
             opening.syn_acks = 3;
             scene.flow.half_mut(Side::Client).packets = 3;
             scene.flow.half_mut(Side::Server).packets = 3;

@@ -125,7 +125,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use crate::cause::Responsible;
-    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
     use crate::tcp::Side;
 
     #[test]
@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn a_reset_sooner_than_the_target_can_answer_comes_from_the_path() {
         let scene = Scene::asked().target_rst(ASKED + MS, END).with(|scene| {
-            scene.flow.rtt.server_side = Some(50 * MS);
+            let opening = &mut scene.flow.opening;
+            (opening.syn, opening.syn_ack) = (Some(mark(0)), Some(mark(50 * MS)));
             scene.flow.half_mut(Side::Client).acked = 0;
         });
         assert_eq!(scene.cause(), Some("stale-flow-reset"));

@@ -70,7 +70,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let server = case.flow.half(Side::Server);
-    let since = server.zero_window_since?;
+    let since = server.trouble().zero_window_since?;
     if since.at < request.first.at || case.closed_by_server().is_some() {
         return None;
     }
@@ -115,7 +115,8 @@ mod tests {
     fn window_shut() -> Scene {
         Scene::asked().with(|scene| {
             scene.request().complete = false;
-            scene.flow.half_mut(Side::Server).zero_window_since = Some(mark(ASKED + 10 * MS));
+            let server = scene.flow.half_mut(Side::Server);
+            server.trouble_mut().zero_window_since = Some(mark(ASKED + 10 * MS));
         })
     }
 

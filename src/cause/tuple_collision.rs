@@ -74,7 +74,7 @@ const PATIENCE: i64 = 500_000_000;
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
-    let (challenge, syn) = (opening.challenge_ack?, opening.syn?);
+    let (challenge, syn) = (opening.odd().challenge_ack?, opening.syn?);
     let client = case.flow.half(Side::Client);
     if case.exchange.is_some() || opening.syn_ack.is_some() || client.payload_bytes > 0 {
         return None; // it was opened after all
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_ack_of_an_older_connection_answers_the_syn() {
         let scene = Scene::syn().with(|scene| {
-            scene.flow.opening.challenge_ack = Some(mark(MS));
+            scene.flow.opening.odd_mut().challenge_ack = Some(mark(MS));
             scene.flow.half_mut(Side::Server).packets = 1;
             scene.wider.advance(mark(1_000 * MS).at);
         });

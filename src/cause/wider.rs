@@ -3,7 +3,7 @@
 
 use crate::blind::BlindSpot;
 use crate::flow::{Flow, Vantage};
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,19 +29,19 @@ struct Cut {
 #[derive(Clone, Debug, Default)]
 pub struct Wider {
     /// Votes that an address belongs to the host that captured; negative: that it does not.
-    local: BTreeMap<u128, i32>,
-    cuts: BTreeMap<u128, Vec<Cut>>,
+    local: BTreeMap<Address, i32>,
+    cuts: BTreeMap<Address, Vec<Cut>>,
     /// Closes of idle connections by the client.
-    closes: BTreeMap<u128, Vec<Timestamp>>,
+    closes: BTreeMap<Address, Vec<Timestamp>>,
     /// First and last packet of the client's connections to each server; once sealed, in the order
     /// of the first, with the latest last packet so far.
-    spans: BTreeMap<(u128, Endpoint), Vec<(Timestamp, Timestamp)>>,
+    spans: BTreeMap<(Address, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
     /// Time to live of a host's packets.
-    ttl: BTreeMap<u128, u8>,
+    ttl: BTreeMap<Address, u8>,
     /// Addresses that opened connections.
-    clients: BTreeSet<u128>,
+    clients: BTreeSet<Address>,
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
@@ -54,7 +54,7 @@ pub struct Wider {
     /// The latest capture time.
     now: Timestamp,
     /// Longest silence that a client sat out until bytes came, by client address, nanoseconds.
-    longest_wait: BTreeMap<u128, i64>,
+    longest_wait: BTreeMap<Address, i64>,
 }
 
 impl Wider {
@@ -135,7 +135,7 @@ impl Wider {
         self.vote(dst.ip, -weight);
     }
 
-    fn vote(&mut self, ip: u128, weight: i32) {
+    fn vote(&mut self, ip: Address, weight: i32) {
         if let Some(score) = place(&mut self.local, ip) {
             *score = score.saturating_add(weight);
         }
@@ -264,7 +264,7 @@ impl Wider {
 }
 
 /// The place of `key`, unless that were one host too many.
-fn place<V: Default>(map: &mut BTreeMap<u128, V>, key: u128) -> Option<&mut V> {
+fn place<V: Default>(map: &mut BTreeMap<Address, V>, key: Address) -> Option<&mut V> {
     (map.len() < HOSTS_MAX || map.contains_key(&key)).then(|| map.entry(key).or_default())
 }
 

@@ -6,7 +6,7 @@ use super::target::{Absence, Target};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::{SECOND, Vendor};
 use crate::flow::Vantage;
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use crate::report::words;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ impl Expected<'_> {
 
     /// Sources that get no answer at all, whatever others get.
     fn unanswered(&self, checked: Endpoint) -> Option<Absence> {
-        let mut sources: BTreeMap<u128, (u64, bool)> = BTreeMap::new();
+        let mut sources: BTreeMap<Address, (u64, bool)> = BTreeMap::new();
         let (mut first, mut others) = (None, false);
         for seen in self.traffic.to(checked) {
             let (unanswered, answered) = sources.entry(seen.client).or_default();

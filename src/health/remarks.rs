@@ -8,7 +8,7 @@ use super::target::{Check, Entry, Note, ProberHealth, Target, Users};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::SECOND;
 use crate::cause::{Confidence, Finding};
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use crate::report::words;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ impl Scene<'_> {
         if here.iter().any(|seen| seen.asked.is_some()) {
             return here;
         }
-        let sources: BTreeSet<u128> = target
+        let sources: BTreeSet<Address> = target
             .deciding()
             .flat_map(|prober| &prober.checks)
             .map(|check| check.source.ip)

@@ -7,6 +7,7 @@ use super::outcome::Outcome;
 use super::state::{Change, Machine, Result, State, Thresholds, Whole};
 use super::target::Check;
 use crate::flow::Vantage;
+use crate::packet::Address;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,7 +24,7 @@ pub(super) const NODES_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     /// By the source's address.
-    pub(super) nodes: BTreeMap<u128, NodeProgress>,
+    pub(super) nodes: BTreeMap<Address, NodeProgress>,
     /// All nodes together.
     pub(super) whole: Whole,
     /// Changes of the whole.

@@ -1,7 +1,7 @@
 //! Connections per server, so that checks can be seen beside what else arrives there.
 
 use crate::flow::{EndingKind, Flow, Vantage};
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::Mark;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,7 +34,7 @@ pub(super) struct Seen {
     /// Wireshark's stream number.
     pub(super) stream: Option<u32>,
     /// Address of the side that opened it.
-    pub(super) client: u128,
+    pub(super) client: Address,
     /// Its port.
     pub(super) port: u16,
     /// First packet.
@@ -78,14 +78,14 @@ pub(super) struct Traffic {
 impl Seen {
     fn of(flow: &Flow) -> Seen {
         let server = flow.half(Side::Server);
-        let refused = flow.endings.iter().any(|ending| {
+        let refusal = flow.endings.iter().find(|ending| {
             ending.side == Side::Server && ending.kind == EndingKind::Rst && ending.grade.counts()
         });
         let opened = match flow.opening.syn_ack {
             Some(_) => Opened::Accepted,
             None if server.sent > 0 => Opened::Accepted,
             None if flow.opening.syn.is_none() => Opened::Unseen,
-            None if refused => Opened::Refused,
+            None if refusal.is_some() => Opened::Refused,
             None if server.packets == 0 => Opened::Unanswered,
             None => Opened::Unseen,
         };
@@ -98,7 +98,11 @@ impl Seen {
             last: flow.last,
             asked: flow.half(Side::Client).last_data,
             spoke: flow.half(Side::Client).sent > 0,
-            answer: server.first,
+            answer: flow
+                .opening
+                .syn_ack
+                .or(refusal.map(|ending| ending.mark))
+                .or(flow.opening.answered),
             requests: flow.requests,
             responses: flow.responses,
             opened,
@@ -143,7 +147,7 @@ impl Traffic {
     }
 
     /// Connections that the host `ip` opened, with the servers it opened them to.
-    pub(super) fn from(&self, ip: u128) -> impl Iterator<Item = (Endpoint, &Seen)> {
+    pub(super) fn from(&self, ip: Address) -> impl Iterator<Item = (Endpoint, &Seen)> {
         self.servers.iter().flat_map(move |(at, server)| {
             server.seen.iter().filter(move |seen| seen.client == ip).map(|seen| (*at, seen))
         })

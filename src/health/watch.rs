@@ -15,7 +15,7 @@ use super::vendor::{self, SECOND};
 use super::{series, triage};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use crate::probe::{CheckerId, Class, Recognised, Scope, Sighting, Verdict};
 use crate::tcp::Side;
 use crate::time::Timestamp;
@@ -206,7 +206,7 @@ impl Watch {
             let group = self.group_at(*server);
             drafts.entry(*server).or_insert_with(|| empty(*server, group)).expected = true;
         }
-        let mut elsewhere: BTreeMap<u128, BTreeMap<u16, u64>> = BTreeMap::new();
+        let mut elsewhere: BTreeMap<Address, BTreeMap<u16, u64>> = BTreeMap::new();
         for target in drafts.values() {
             for prober in target.probers.iter().filter(|prober| prober.balances) {
                 let port = prober.settings.port.as_ref().map_or(target.server.port, |p| p.value);
@@ -240,7 +240,7 @@ impl Watch {
         let (mut sure, unsure): (Vec<Checker>, Vec<Checker>) = checkers
             .into_values()
             .partition(|checker| checker.verdict.confidence >= Confidence::Likely);
-        let talkers: BTreeSet<u128> = sure
+        let talkers: BTreeSet<Address> = sure
             .iter()
             .filter(|checker| checker.speaks() && checker.tests_connections())
             .flat_map(|checker| checker.series.progress().nodes.keys().copied())
@@ -332,7 +332,7 @@ impl Watch {
         target: &mut Target,
         scene: &Scene<'_>,
         span: Option<(Timestamp, Timestamp)>,
-        elsewhere: &BTreeMap<u128, BTreeMap<u16, u64>>,
+        elsewhere: &BTreeMap<Address, BTreeMap<u16, u64>>,
     ) {
         target.probers.sort_by(|a, b| {
             let first = |prober: &ProberHealth| prober.checks.first().map(|check| check.began);
@@ -462,8 +462,8 @@ fn facts(sighting: &Sighting, judged: super::judge::Judged) -> Check {
         syn: marks.syn,
         tls: sighting.tls.as_ref().is_some_and(|tls| tls.hello),
         left_open: closed.zip(answered).map(|(end, last)| end.mark.at.nanos_since(last.at)),
-        rtt: sighting.rtt.handshake.or(sighting.rtt.smoothed),
-        rtt_variation: sighting.rtt.variation,
+        rtt: sighting.round_trip.or(sighting.rtt.map(|rtt| rtt.smoothed)),
+        rtt_variation: sighting.rtt.map(|rtt| rtt.variation),
         vantage: sighting.vantage,
         blind_spots: sighting.blind_spots,
     }

@@ -4,7 +4,7 @@ use super::body::{Body, Step};
 use super::conversation::{Conversation, Done, Line, Phase};
 use super::detect::{self, Opening};
 use super::pending::keep;
-use super::scan::{Method, Scan, is_token, request_line};
+use super::scan::{Method, is_token, request_line};
 use super::{PENDING_MAX, Protocol, State};
 use crate::blind::BlindSpot;
 use crate::tcp::At;
@@ -14,7 +14,7 @@ use crate::tcp::At;
 const ONE_WAY_MAX: usize = 32;
 
 impl Conversation {
-    pub(super) fn client_data(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+    pub(super) fn client_data(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) {
         match self.client.phase {
             Phase::Start if self.protocol == Protocol::Unknown => {
                 return self.open(at, bytes, done);
@@ -31,7 +31,7 @@ impl Conversation {
             }
             // After a final answer the client need not send the body that it announced
             // (RFC 9110, 10.1.1).
-            Phase::Body(body) if self.body_is_refused(body) && detect::is_request(bytes) => {
+            Phase::Body(_) if self.body_is_refused() && detect::is_request(bytes) => {
                 self.client.phase = Phase::Start;
             }
             _ => {}
@@ -40,9 +40,11 @@ impl Conversation {
     }
 
     /// Finds out what the connection carries.
-    fn open(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
-        let mut held = std::mem::take(&mut self.client.carry);
-        let from = self.client.carried_from.take();
+    fn open(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) {
+        let (mut held, from) = match self.client.draft.as_deref_mut() {
+            Some(draft) => (std::mem::take(&mut draft.carry), draft.from.take()),
+            None => (Vec::new(), None),
+        };
         let bytes = if held.is_empty() {
             bytes
         } else {
@@ -52,8 +54,9 @@ impl Conversation {
         let here = At { offset: from.as_ref().map_or(at.offset, |from| from.offset), ..at };
         match detect::opening(bytes) {
             Opening::More => {
-                self.client.carried_from = from.or_else(|| Some(Box::new(at)));
-                self.client.carry = if held.is_empty() { bytes.to_vec() } else { held };
+                let carry = if held.is_empty() { bytes.to_vec() } else { held };
+                let draft = self.client.draft();
+                (draft.carry, draft.from) = (carry, from.or(Some(at)));
             }
             Opening::Proxy(_) if self.proxied => self.give_up(Protocol::Other),
             Opening::Proxy(length) => {
@@ -63,7 +66,9 @@ impl Conversation {
             }
             Opening::Http1 => {
                 self.protocol = Protocol::Http1;
-                self.client.carried_from = from;
+                if from.is_some() {
+                    self.client.draft().from = from;
+                }
                 self.client_bytes(here, bytes, done);
             }
             Opening::Tls => self.give_up(Protocol::Tls),
@@ -72,7 +77,7 @@ impl Conversation {
         }
     }
 
-    fn client_bytes(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+    fn client_bytes(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) {
         let mut pos = 0;
         while pos < bytes.len() {
             let rest = &bytes[pos..];
@@ -106,11 +111,9 @@ impl Conversation {
 
     /// The target said with its latest answer that it closes the connection (RFC 9112, 9.6).
     fn announced_close(&self) -> bool {
-        let waiting = self.queue.back().map(|back| &back.exchange);
-        waiting
-            .or(self.last())
-            .and_then(|exchange| exchange.response.as_ref())
-            .is_some_and(|response| response.head_complete && response.closes)
+        let Some(back) = self.queue.back() else { return self.closing };
+        let response = back.exchange.response.as_ref();
+        response.is_some_and(|response| response.head_complete && response.closes)
     }
 
     /// A client that asks again had the end of a response whose end seemed to be the close: its
@@ -129,10 +132,10 @@ impl Conversation {
         }
     }
 
-    fn begin_request(&mut self, here: At, done: Done<'_>) {
+    fn begin_request(&mut self, here: At, done: Done<'_, '_>) {
         // The first byte may have come in an earlier segment that did not tell what it was.
-        let at = match self.client.carried_from.take() {
-            Some(from) => At { offset: here.offset, ..*from },
+        let at = match self.client.draft.as_mut().and_then(|draft| draft.from.take()) {
+            Some(from) => At { offset: here.offset, ..from },
             None => here,
         };
         self.doubt_until_close(at);
@@ -146,7 +149,7 @@ impl Conversation {
             Some(early) if !early.is_garbage() && self.queue.is_empty() => early,
             early => {
                 self.early = early;
-                self.blank()
+                self.blank(done)
             }
         };
         pending.ask(at);
@@ -178,12 +181,11 @@ impl Conversation {
             self.last_byte.map(|last| at.mark.at.nanos_since(last).max(0));
         self.response_since = false;
         self.queue.push_back(pending);
-        self.client.phase = Phase::Head;
-        self.client.scan = Scan::default();
+        self.client.begin(done);
     }
 
     /// What a new request says of those before it. Returns whether answers to them may still come.
-    fn settle_older(&mut self, at: At, done: Done<'_>) -> bool {
+    fn settle_older(&mut self, at: At, done: Done<'_, '_>) -> bool {
         let bound = if self.is_one_way() { ONE_WAY_MAX } else { PENDING_MAX };
         if self.queue.len() >= bound {
             let one_way = bound == ONE_WAY_MAX;
@@ -219,23 +221,26 @@ impl Conversation {
         doubtful
     }
 
-    fn request_head(&mut self, at: At, bytes: &[u8], done: Done<'_>) -> usize {
+    fn request_head(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) -> usize {
         let mut pos = 0;
         let mut over = false;
         while !over && pos < bytes.len() {
             let mut held = Vec::new();
-            let reader = &mut self.client;
-            let Line::Whole { line, carried, length } = reader.line(&bytes[pos..], &mut held)
-            else {
+            let draft = self.client.draft();
+            if let Some((length, _)) = draft.plain_header(&bytes[pos..]) {
+                pos += length;
+                continue;
+            }
+            let Line::Whole { line, carried, length } = draft.line(&bytes[pos..], &mut held) else {
                 pos = bytes.len();
                 break;
             };
-            if reader.scan.lines == 0 {
+            if draft.scan.lines == 0 {
                 let Some(start) = request_line(line) else {
                     self.no_request(at, bytes.len() as u64);
                     return bytes.len();
                 };
-                reader.scan.http10 = start.minor == Some(0);
+                draft.scan.http10 = start.minor == Some(0);
                 over = start.method == Method::Simple;
                 if let Some(back) = self.queue.back_mut() {
                     back.method = start.method;
@@ -243,12 +248,11 @@ impl Conversation {
             } else if line.is_empty() {
                 over = true;
             } else {
-                reader.scan.header(line, false);
+                draft.scan.header(line, false);
             }
-            let reader = &mut self.client;
-            reader.scan.lines += 1;
-            reader.scan.offset += (carried + length) as u64;
-            reader.give_back(held);
+            draft.scan.lines += 1;
+            draft.scan.offset += (carried + length) as u64;
+            draft.give_back(held);
             pos += length;
         }
         self.extend_request(at, pos as u64);
@@ -262,12 +266,14 @@ impl Conversation {
         pos
     }
 
-    fn request_head_ends(&mut self, done: Done<'_>) {
-        let scan = self.client.scan;
+    fn request_head_ends(&mut self, done: Done<'_, '_>) {
+        let scan = self.client.draft().scan;
+        done.pool.keep_draft(self.client.draft.take());
         let Some(back) = self.queue.back_mut() else { return };
         back.expects = scan.expects;
         if let Some(request) = &mut back.exchange.request {
             request.head_complete = true;
+            back.head_end = request.end;
         }
         match Body::new(scan.request_framing()) {
             _ if back.method == Method::Connect => self.request_ends(Phase::Tunnel, done),
@@ -276,7 +282,7 @@ impl Conversation {
         }
     }
 
-    fn request_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_>) -> usize {
+    fn request_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_, '_>) -> usize {
         let step = body.feed(bytes, &mut 0);
         self.client.phase = Phase::Body(body);
         let taken = match step {
@@ -292,7 +298,7 @@ impl Conversation {
         taken
     }
 
-    pub(super) fn request_ends(&mut self, next: Phase, done: Done<'_>) {
+    pub(super) fn request_ends(&mut self, next: Phase, done: Done<'_, '_>) {
         self.client.phase = next;
         if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
         {
@@ -304,11 +310,8 @@ impl Conversation {
     /// What began as a request is none. It stays one if the server answers it.
     fn no_request(&mut self, at: At, len: u64) {
         if self.queue.back().is_some_and(|back| back.exchange.response.is_none()) {
-            if let Some(mut pending) = self.queue.pop_back() {
-                pending.clear();
-                self.spare = Some(pending);
-                self.requests = self.requests.saturating_sub(1);
-            }
+            self.queue.pop_back();
+            self.requests = self.requests.saturating_sub(1);
         } else {
             self.extend_request(at, len);
         }
@@ -318,18 +321,21 @@ impl Conversation {
     /// The client sends what is no HTTP: the server may answer that.
     fn client_garbage(&mut self) {
         self.client.phase = Phase::Opaque;
-        self.client.carry = Vec::new();
-        self.client.carried_from = None;
+        self.client.draft = None;
         self.unseen = Some(BlindSpot::Gap);
     }
 
     /// The announced body is not sent because the final answer came first.
-    fn body_is_refused(&self, body: Body) -> bool {
+    fn body_is_refused(&self) -> bool {
         self.queue.back().is_some_and(|back| {
             back.expects
                 && back.exchange.interim == 0
                 && back.response_complete()
-                && Body::new(self.client.scan.request_framing()) == Some(body)
+                && back
+                    .exchange
+                    .request
+                    .as_ref()
+                    .is_some_and(|request| request.end == back.head_end)
         })
     }
 

@@ -5,16 +5,17 @@
 
 use super::body::Body;
 use super::pending::Pending;
-use super::scan::Scan;
+use super::pool::{Draft, Outlet, Pool};
+use super::queue::Queue;
+use super::scan::Flaw;
 use super::{Exchange, HEAD_MAX, Protocol, State};
 use crate::blind::BlindSpot;
 use crate::tcp::{At, Side};
 use crate::time::{Mark, Timestamp};
 use memchr::memchr;
-use std::collections::VecDeque;
 
 /// Receives exchanges once nothing can change them any more.
-pub(super) type Done<'a> = &'a mut dyn FnMut(&Exchange);
+pub(super) type Done<'a, 'b> = &'a mut Outlet<'b>;
 
 /// What one connection says, from two ordered byte streams with gaps.
 #[derive(Debug)]
@@ -28,11 +29,14 @@ pub struct Conversation {
     pub(super) client: Reader,
     pub(super) server: Reader,
     /// Requests without a complete answer, oldest first.
-    pub(super) queue: VecDeque<Box<Pending>>,
+    pub(super) queue: Queue,
     /// A response that began while no request waited.
     pub(super) early: Option<Box<Pending>>,
-    /// The exchange given out last; its buffers serve the next request.
-    pub(super) spare: Option<Box<Pending>>,
+    /// The exchange that was answered last, until its response is known to have arrived or the next
+    /// request comes.
+    last: Option<Box<Pending>>,
+    /// The target said with its latest answer that it closes the connection (RFC 9112, 9.6).
+    pub(super) closing: bool,
     /// Time of the last byte of either side.
     pub(super) last_byte: Option<Timestamp>,
     pub(super) requests: u32,
@@ -43,12 +47,8 @@ pub struct Conversation {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) phase: Phase,
-    /// The head being read.
-    pub(super) scan: Scan,
-    /// A line that began in an earlier segment.
-    pub(super) carry: Vec<u8>,
-    /// Where `carry` began, while it may still turn out not to be HTTP.
-    pub(super) carried_from: Option<Box<At>>,
+    /// The head being read, or what may become one.
+    pub(super) draft: Option<Box<Draft>>,
     /// Offset behind the last byte delivered or known to be missing.
     pub(super) end: u64,
 }
@@ -82,11 +82,31 @@ pub(super) enum Line<'a> {
 
 impl Reader {
     fn new(phase: Phase) -> Reader {
-        Reader { phase, scan: Scan::default(), carry: Vec::new(), carried_from: None, end: 0 }
+        Reader { phase, draft: None, end: 0 }
     }
 
+    /// The head being read.
+    pub(super) fn draft(&mut self) -> &mut Draft {
+        self.draft.get_or_insert_default()
+    }
+
+    /// Begins a head.
+    pub(super) fn begin(&mut self, done: Done<'_, '_>) {
+        done.pool.keep_draft(self.draft.take());
+        self.draft = Some(done.pool.draft());
+        self.phase = Phase::Head;
+    }
+
+    /// Bytes of a head of which no line is complete; none when there is no such head.
+    pub(super) fn undecided(&self) -> Option<&[u8]> {
+        let draft = self.draft.as_deref().filter(|_| self.phase == Phase::Head)?;
+        (draft.scan.lines == 0).then_some(&draft.carry)
+    }
+}
+
+impl Draft {
     /// Takes the next line from the start of `bytes`. `held` is room for a line that spans segments;
-    /// give it back with [`Reader::give_back`].
+    /// give it back with [`Draft::give_back`].
     pub(super) fn line<'a>(&mut self, bytes: &'a [u8], held: &'a mut Vec<u8>) -> Line<'a> {
         let room = HEAD_MAX.saturating_sub(self.carry.len());
         let Some(end) = memchr(b'\n', bytes) else {
@@ -105,9 +125,23 @@ impl Reader {
         Line::Whole { line, carried, length: end + 1 }
     }
 
-    /// Takes the room for the next line back, unless it has grown large.
+    /// Takes a whole and legal header line from the start of `bytes`, see [`Scan::plain_header`].
+    ///
+    /// [`Scan::plain_header`]: super::scan::Scan::plain_header
+    #[inline]
+    pub(super) fn plain_header(&mut self, bytes: &[u8]) -> Option<(usize, Option<Flaw>)> {
+        if self.scan.lines == 0 || !self.carry.is_empty() {
+            return None;
+        }
+        let (length, flaw) = self.scan.plain_header(bytes)?;
+        self.scan.lines += 1;
+        self.scan.offset += length as u64;
+        Some((length, flaw))
+    }
+
+    /// Takes the room for the next line back.
     pub(super) fn give_back(&mut self, mut held: Vec<u8>) {
-        if held.capacity() > 0 && held.capacity() <= 1024 {
+        if held.capacity() > 0 {
             held.clear();
             self.carry = held;
         }
@@ -129,9 +163,10 @@ impl Conversation {
             response_since: false,
             client: Reader::new(phase),
             server: Reader::new(phase),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             early: None,
-            spare: None,
+            last: None,
+            closing: false,
             last_byte: opened.map(|mark| mark.at),
             requests: 0,
             responses: 0,
@@ -145,28 +180,45 @@ impl Conversation {
         }
     }
 
-    /// Takes bytes of `side`, in order and without repetition. `done` receives the exchanges that
+    /// Takes bytes of `side`, in order and without repetition. `give` receives the exchanges that
     /// are settled by them.
-    pub fn data(&mut self, side: Side, at: At, bytes: &[u8], done: Done<'_>) {
+    pub fn data(
+        &mut self,
+        side: Side,
+        at: At,
+        bytes: &[u8],
+        pool: &mut Pool,
+        give: &mut dyn FnMut(&Exchange),
+    ) {
         if self.is_opaque() || bytes.is_empty() {
             return;
         }
+        let done = &mut Outlet { pool, give };
         match side {
             Side::Client => self.client_data(at, bytes, done),
             Side::Server => self.server_data(at, bytes, done),
         }
         let reader = self.reader(side);
         reader.end = reader.end.max(at.offset + bytes.len() as u64);
-        if self.client.carried_from.is_none() {
+        if self.client.draft.as_ref().is_none_or(|draft| draft.from.is_none()) {
             self.last_byte = Some(at.mark.at);
         }
     }
 
     /// Takes note of `len` bytes of `side` that exist and were not captured.
-    pub fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot, done: Done<'_>) {
+    pub fn gap(
+        &mut self,
+        side: Side,
+        at: At,
+        len: u64,
+        why: BlindSpot,
+        pool: &mut Pool,
+        give: &mut dyn FnMut(&Exchange),
+    ) {
         if self.is_opaque() || len == 0 {
             return;
         }
+        let done = &mut Outlet { pool, give };
         match side {
             Side::Client => self.client_gap(at, len, why, done),
             Side::Server => self.server_gap(at, len, why, done),
@@ -176,15 +228,16 @@ impl Conversation {
     }
 
     /// `side` sends no more (its FIN, in order).
-    pub fn ended(&mut self, side: Side, done: Done<'_>) {
+    pub fn ended(&mut self, side: Side, pool: &mut Pool, give: &mut dyn FnMut(&Exchange)) {
         match side {
             Side::Client => self.client.phase = Phase::Opaque,
-            Side::Server => self.server_ended(done),
+            Side::Server => self.server_ended(&mut Outlet { pool, give }),
         }
     }
 
     /// The connection is over: gives out what is left, each request in its final state.
-    pub fn finish(&mut self, done: Done<'_>) {
+    pub fn finish(&mut self, pool: &mut Pool, give: &mut dyn FnMut(&Exchange)) {
+        let done = &mut Outlet { pool, give };
         self.resolve_answer();
         self.client.phase = Phase::Opaque;
         self.server.phase = Phase::Opaque;
@@ -204,10 +257,43 @@ impl Conversation {
         self.queue.iter().map(|pending| &pending.exchange)
     }
 
-    /// The exchange that was answered last, unless another request came since.
+    /// The exchange that was answered last, unless another request came since or
+    /// [`Conversation::received`] says that its response arrived.
     pub fn last(&self) -> Option<&Exchange> {
-        let last = &self.spare.as_ref()?.exchange;
-        (last.state == State::Answered && last.request.is_some()).then_some(last)
+        self.last.as_deref().map(|last| &last.exchange)
+    }
+
+    /// The client has received the server's stream up to `end`.
+    pub fn received(&mut self, end: u64, pool: &mut Pool) {
+        let response = self.last().and_then(|last| last.response.as_ref());
+        if response.is_some_and(|response| response.end <= end)
+            && let Some(last) = self.last.take()
+        {
+            pool.keep_pending(last);
+        }
+    }
+
+    /// Memory of what is incomplete: heads, and requests that wait.
+    pub(crate) fn buffered(&self) -> usize {
+        let lines =
+            [&self.client, &self.server].into_iter().filter_map(|reader| reader.draft.as_ref());
+        let lines: usize = lines.map(|draft| draft.carry.capacity()).sum();
+        // Requests of one connection are much alike.
+        let waiting = self.queue.front().map_or(0, |front| front.memory() * self.queue.len());
+        lines + waiting
+    }
+
+    /// Gives up what is incomplete, as if it had not been captured.
+    pub(crate) fn release(&mut self, pool: &mut Pool, give: &mut dyn FnMut(&Exchange)) {
+        if self.is_opaque() {
+            return;
+        }
+        self.early = None;
+        self.give_up_pairing(BlindSpot::Evicted, &mut Outlet { pool, give });
+        for reader in [&mut self.client, &mut self.server] {
+            reader.draft = None;
+            reader.phase = Phase::Lost(BlindSpot::Evicted);
+        }
     }
 
     /// What the connection carries.
@@ -230,17 +316,6 @@ impl Conversation {
         self.responses
     }
 
-    /// Frees the buffers that wait for the next request; for connections that have been idle long.
-    pub fn release_buffers(&mut self) {
-        self.spare = None;
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        for reader in [&mut self.client, &mut self.server] {
-            reader.carry.shrink_to_fit();
-        }
-    }
-
     fn reader(&mut self, side: Side) -> &mut Reader {
         match side {
             Side::Client => &mut self.client,
@@ -257,9 +332,8 @@ impl Conversation {
         self.protocol = protocol;
         self.client.phase = Phase::Opaque;
         self.server.phase = Phase::Opaque;
-        self.client.carry = Vec::new();
-        self.server.carry = Vec::new();
-        self.client.carried_from = None;
+        self.client.draft = None;
+        self.server.draft = None;
     }
 
     /// No byte of the server was seen, and the client's packets do not say that there was none.
@@ -274,19 +348,21 @@ impl Conversation {
     pub(super) fn answering(&mut self) -> Option<&mut Pending> {
         match &mut self.early {
             Some(early) if !early.response_complete() => Some(early),
-            _ => self.queue.front_mut().map(|pending| &mut **pending),
+            _ => self.queue.front_mut(),
         }
     }
 
-    pub(super) fn blank(&mut self) -> Box<Pending> {
-        let mut spare = self.spare.take().unwrap_or_default();
-        spare.clear();
-        spare
+    /// A new exchange on this connection.
+    pub(super) fn blank(&mut self, done: Done<'_, '_>) -> Box<Pending> {
+        if let Some(last) = self.last.take() {
+            done.pool.keep_pending(last);
+        }
+        done.pool.pending()
     }
 
     /// Gives out the exchanges at the front that are complete on both sides. A request that another
     /// follows does not go on, whether its end was seen or not.
-    pub(super) fn settle(&mut self, done: Done<'_>) {
+    pub(super) fn settle(&mut self, done: Done<'_, '_>) {
         while let Some(front) = self.queue.front() {
             let asked = front.request_complete() || self.queue.len() > 1;
             if !(front.response_complete() && asked) {
@@ -296,14 +372,14 @@ impl Conversation {
         }
     }
 
-    pub(super) fn give_front(&mut self, state: State, done: Done<'_>) {
+    pub(super) fn give_front(&mut self, state: State, done: Done<'_, '_>) {
         if let Some(pending) = self.queue.pop_front() {
             self.give(pending, state, done);
         }
     }
 
     /// Every pending exchange becomes unknown, for the reason given; answers to them may come.
-    pub(super) fn give_up_pairing(&mut self, why: BlindSpot, done: Done<'_>) {
+    pub(super) fn give_up_pairing(&mut self, why: BlindSpot, done: Done<'_, '_>) {
         while let Some(mut pending) = self.queue.pop_front() {
             let state = if pending.response_complete() { State::Answered } else { State::Unknown };
             pending.exchange.blind_spots.add(why);
@@ -313,10 +389,16 @@ impl Conversation {
         self.response_since = false;
     }
 
-    pub(super) fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_>) {
+    pub(super) fn give(&mut self, mut pending: Box<Pending>, state: State, done: Done<'_, '_>) {
         pending.exchange.state = state;
-        done(&pending.exchange);
-        self.spare = Some(pending);
+        (done.give)(&pending.exchange);
+        let answered = state == State::Answered && pending.exchange.request.is_some();
+        let response = pending.exchange.response.as_ref().filter(|_| answered);
+        self.closing = response.is_some_and(|response| response.head_complete && response.closes);
+        let earlier = if answered { self.last.replace(pending) } else { Some(pending) };
+        if let Some(unneeded) = earlier {
+            done.pool.keep_pending(unneeded);
+        }
     }
 }
 
@@ -329,7 +411,7 @@ mod tests {
     #[test]
     fn an_idle_conversation_is_small() {
         let size = size_of::<Conversation>();
-        assert!(size <= 400, "{size}");
+        assert!(size <= 152, "{size}");
     }
 
     #[test]

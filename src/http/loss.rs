@@ -19,7 +19,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn client_gap(&mut self, at: At, len: u64, why: BlindSpot, done: Done<'_>) {
+    pub(super) fn client_gap(&mut self, at: At, len: u64, why: BlindSpot, done: Done<'_, '_>) {
         let incomplete = self.queue.back_mut().filter(|back| !back.request_complete());
         if let (Some(back), Phase::Head | Phase::Body(_)) = (incomplete, self.client.phase) {
             back.exchange.blind_spots.add(why);
@@ -50,8 +50,7 @@ impl Conversation {
     fn lose_client(&mut self, why: BlindSpot) {
         self.client.phase = Phase::Lost(why);
         self.drop_awaiting(why);
-        self.client.carry.clear();
-        self.client.carried_from = None;
+        self.client.draft = None;
         self.unseen = Some(why);
         self.response_since = false;
     }
@@ -72,7 +71,7 @@ impl Conversation {
     }
 
     /// A segment begins with a status line: what was being read has ended.
-    pub(super) fn resync_server(&mut self, done: Done<'_>) {
+    pub(super) fn resync_server(&mut self, done: Done<'_, '_>) {
         self.server.phase = Phase::Start;
         if self.early_is_read() {
             self.give_early(done);
@@ -90,7 +89,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn server_gap(&mut self, at: At, len: u64, why: BlindSpot, done: Done<'_>) {
+    pub(super) fn server_gap(&mut self, at: At, len: u64, why: BlindSpot, done: Done<'_, '_>) {
         let end = at.offset.saturating_add(len);
         match self.server.phase {
             Phase::Body(mut body) => {
@@ -115,12 +114,9 @@ impl Conversation {
                 }
             }
             Phase::Head => {
-                if self.server.scan.lines == 0 {
-                    let carry = std::mem::take(&mut self.server.carry);
-                    if let Some(status) = detect::status(&carry) {
-                        self.status(Some(status));
-                        self.protocol = Protocol::Http1;
-                    }
+                if let Some(status) = self.server.undecided().and_then(detect::status) {
+                    self.status(Some(status));
+                    self.protocol = Protocol::Http1;
                 }
                 self.lose_server(end, why, done);
             }
@@ -131,15 +127,15 @@ impl Conversation {
     }
 
     /// The place in the server's stream is lost; what is missing or not understood ends at `end`.
-    fn lose_server(&mut self, end: u64, why: BlindSpot, done: Done<'_>) {
+    fn lose_server(&mut self, end: u64, why: BlindSpot, done: Done<'_, '_>) {
         self.server.phase = Phase::Lost(why);
-        self.server.carry.clear();
+        self.server.draft = None;
         if let Some(early) = self.early.as_mut().filter(|early| !early.response_complete()) {
             early.hide(why);
         }
         self.server_hidden(end, why);
         // Missing bytes may become known only after the client, who had them, has asked again.
-        while self.queue.get(1).is_some_and(|next| next.asked_after(end)) {
+        while self.queue.second().is_some_and(|next| next.asked_after(end)) {
             let state = self.queue.front().map_or(State::Unknown, |front| front.implied_state());
             self.give_front(state, done);
         }
@@ -151,7 +147,7 @@ impl Conversation {
 
     /// Bytes before `end` that are missing or not understood may answer the requests that wait.
     fn server_hidden(&mut self, end: u64, why: BlindSpot) {
-        for pending in &mut self.queue {
+        for pending in self.queue.iter_mut() {
             if !pending.response_complete() && !pending.asked_after(end) {
                 pending.hide(why);
             }
@@ -161,8 +157,8 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Framing;
     use super::super::script::{GET, OK, Script};
+    use super::super::{Framing, Pool};
     use super::*;
     use crate::blind::BlindSpot::{CaptureStart, Gap, OneDirection, Snaplen};
     use crate::tcp::Side::{Client, Server};
@@ -234,12 +230,12 @@ mod tests {
         let mut done = |exchange: &super::super::Exchange| script.given.push(exchange.clone());
         let conversation = &mut script.conversation;
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut done);
-        conversation.data(Server, at(0, 28), chunked.as_bytes(), &mut done);
+        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.data(Server, at(0, 28), chunked.as_bytes(), &mut Pool::default(), &mut done);
         // The client has had 148 bytes, of which the capture shows 48.
-        conversation.data(Client, at(28, 148), GET.as_bytes(), &mut done);
-        conversation.gap(Server, at(48, 28), 100, Gap, &mut done);
-        conversation.data(Server, at(148, 56), OK.as_bytes(), &mut done);
+        conversation.data(Client, at(28, 148), GET.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.gap(Server, at(48, 28), 100, Gap, &mut Pool::default(), &mut done);
+        conversation.data(Server, at(148, 56), OK.as_bytes(), &mut Pool::default(), &mut done);
         assert_eq!(script.outcomes(), [(200, Answered), (200, Answered)]);
         assert!(script.given[0].blind_spots.has(Gap) && script.given[1].blind_spots.is_empty());
     }

@@ -9,8 +9,10 @@ mod detect;
 mod head;
 mod loss;
 mod pending;
+mod pool;
 #[cfg(test)]
 mod properties;
+mod queue;
 mod scan;
 #[cfg(test)]
 mod script;
@@ -20,6 +22,7 @@ mod unasked;
 pub use conversation::Conversation;
 pub use detect::likely_side;
 pub use head::{Headers, RequestHead, ResponseHead};
+pub use pool::Pool;
 
 use crate::blind::BlindSpots;
 use crate::time::Mark;

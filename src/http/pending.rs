@@ -10,6 +10,8 @@ use crate::tcp::At;
 pub(super) struct Pending {
     pub(super) exchange: Exchange,
     pub(super) method: Method,
+    /// Where the head of the request ends in the client's stream, once it is complete.
+    pub(super) head_end: u64,
     /// `Expect: 100-continue`.
     pub(super) expects: bool,
     /// Bytes of the server that may belong to it were not seen or not understood.
@@ -65,6 +67,15 @@ impl Pending {
             interim: self.exchange.interim,
             ..Response::default()
         });
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let heads = [
+            self.exchange.request.as_ref().map(|request| request.head.capacity()),
+            self.exchange.response.as_ref().map(|response| response.head.capacity()),
+        ];
+        size_of::<Pending>() + heads.into_iter().flatten().sum::<usize>()
     }
 
     /// Forgets the response. Keeps its buffer.

@@ -74,9 +74,31 @@ impl Scan {
         };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         let flaw = if strict { illegal_byte(name, value) } else { None };
-        let name = name.trim_ascii();
+        let meaning = self.field(name.trim_ascii(), value);
+        flaw.or(meaning)
+    }
+
+    /// Takes the header line that `bytes` begin with when it is complete and all its bytes are
+    /// legal, as most are: in one pass. Its length, line end included, and what is wrong with what
+    /// it says.
+    #[inline]
+    pub(super) fn plain_header(&mut self, bytes: &[u8]) -> Option<(usize, Option<Flaw>)> {
+        let colon = bytes.iter().position(|byte| !is_token(*byte)).filter(|colon| *colon > 0)?;
+        let value = bytes[colon..].strip_prefix(b":")?;
+        let end = value.iter().position(|byte| !IN_VALUE[usize::from(*byte)])?;
+        let line_end = match value[end..] {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n', ..] => 1,
+            _ => return None,
+        };
+        let flaw = self.field(&bytes[..colon], &value[..end]);
+        Some((colon + 1 + end + line_end, flaw))
+    }
+
+    /// What a field says that matters here.
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Flaw> {
         // The length tells most names apart before any comparison.
-        let meaning = match name.len() {
+        let wrong = match name.len() {
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expects |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
                 None
@@ -89,7 +111,7 @@ impl Scan {
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_coding(value),
             _ => None,
         };
-        flaw.or(meaning.map(|kind| Flaw { kind, at: 0 }))
+        wrong.map(|kind| Flaw { kind, at: 0 })
     }
 
     fn connection(&mut self, value: &[u8]) {
@@ -242,6 +264,18 @@ const TOKEN: [bool; 256] = {
     table
 };
 
+/// RFC 9110, 5.5, and bytes beyond ASCII, which pass everywhere.
+const IN_VALUE: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = byte == b'\t' as usize;
+        byte += 1;
+    }
+    table[0x7f] = false;
+    table
+};
+
 /// A control byte, space or nothing as a name is refused everywhere; other bytes that are no token
 /// pass nginx. Values: RFC 9110, 5.5.
 fn illegal_byte(name: &[u8], value: &[u8]) -> Option<Flaw> {
@@ -257,7 +291,7 @@ fn illegal_byte(name: &[u8], value: &[u8]) -> Option<Flaw> {
             }
         });
     }
-    let control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+    let control = |byte: u8| !IN_VALUE[usize::from(byte)];
     // Without an early exit, so that the compiler can look at many bytes at once.
     if value.iter().fold(false, |found, byte| found | control(*byte)) {
         let at = value.iter().position(|byte| control(*byte)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Lets a test write down what both sides say, and gives the exchanges.
 
-use super::{Conversation, Exchange, Protocol, State};
+use super::{Conversation, Exchange, Pool, Protocol, State};
 use crate::blind::BlindSpot;
 use crate::tcp::{At, Side};
 use crate::time::{FrameId, Mark, Timestamp};
@@ -9,6 +9,7 @@ use crate::time::{FrameId, Mark, Timestamp};
 pub(super) struct Script {
     pub(super) conversation: Conversation,
     pub(super) given: Vec<Exchange>,
+    pool: Pool,
     /// Whether the packets tell what their sender has received.
     pub(super) acks: bool,
     offsets: [u64; 2],
@@ -26,8 +27,8 @@ impl Script {
     }
 
     fn with(conversation: Conversation) -> Script {
-        let given = Vec::new();
-        Script { conversation, given, acks: true, offsets: [0, 0], frame: 0, now: 0 }
+        let (given, pool) = (Vec::new(), Pool::default());
+        Script { conversation, given, pool, acks: true, offsets: [0, 0], frame: 0, now: 0 }
     }
 
     fn at(&mut self, side: Side) -> At {
@@ -42,7 +43,9 @@ impl Script {
 
     pub(super) fn says(&mut self, side: Side, bytes: &[u8]) -> &mut Script {
         let at = self.at(side);
-        self.conversation.data(side, at, bytes, &mut |exchange| self.given.push(exchange.clone()));
+        let given = &mut self.given;
+        let mut give = |exchange: &Exchange| given.push(exchange.clone());
+        self.conversation.data(side, at, bytes, &mut self.pool, &mut give);
         self.offsets[side as usize] += bytes.len() as u64;
         self
     }
@@ -60,14 +63,16 @@ impl Script {
         let mut at = self.at(side);
         at.acked = at.acked.map(|acked| acked - unread);
         let bytes = text.as_bytes();
-        self.conversation.data(side, at, bytes, &mut |exchange| self.given.push(exchange.clone()));
+        let given = &mut self.given;
+        let mut give = |exchange: &Exchange| given.push(exchange.clone());
+        self.conversation.data(side, at, bytes, &mut self.pool, &mut give);
         self.offsets[side as usize] += bytes.len() as u64;
         self
     }
 
     pub(super) fn gap(&mut self, side: Side, len: u64, why: BlindSpot) -> &mut Script {
         let at = self.at(side);
-        self.conversation.gap(side, at, len, why, &mut |exchange| {
+        self.conversation.gap(side, at, len, why, &mut self.pool, &mut |exchange| {
             self.given.push(exchange.clone());
         });
         self.offsets[side as usize] += len;
@@ -81,7 +86,9 @@ impl Script {
     }
 
     pub(super) fn fin(&mut self, side: Side) -> &mut Script {
-        self.conversation.ended(side, &mut |exchange| self.given.push(exchange.clone()));
+        self.conversation.ended(side, &mut self.pool, &mut |exchange| {
+            self.given.push(exchange.clone());
+        });
         self
     }
 
@@ -95,7 +102,8 @@ impl Script {
     }
 
     pub(super) fn end(&mut self) -> &mut Script {
-        self.conversation.finish(&mut |exchange| self.given.push(exchange.clone()));
+        let given = &mut self.given;
+        self.conversation.finish(&mut self.pool, &mut |exchange| given.push(exchange.clone()));
         self
     }
 

@@ -4,13 +4,13 @@ use super::body::{Body, Step};
 use super::conversation::{Conversation, Done, Line, Phase};
 use super::detect;
 use super::pending::keep;
-use super::scan::{Flaw, Method, Scan, sample, status_line};
+use super::scan::{Flaw, Method, sample, status_line};
 use super::{Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
 use crate::tcp::At;
 use crate::time::Mark;
 
 impl Conversation {
-    pub(super) fn server_data(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
+    pub(super) fn server_data(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) {
         match self.server.phase {
             Phase::Lost(why) => {
                 if self.protocol == Protocol::Unknown && detect::is_tls_record(bytes) {
@@ -40,10 +40,8 @@ impl Conversation {
         }
     }
 
-    fn begin_response(&mut self, at: At, bytes: &[u8], done: Done<'_>) {
-        self.server.scan = Scan::default();
-        self.server.carry.clear();
-        self.server.phase = Phase::Head;
+    fn begin_response(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) {
+        self.server.begin(done);
         let waits = self.queue.front().filter(|front| !front.response_complete());
         match waits {
             Some(front) => {
@@ -61,7 +59,7 @@ impl Conversation {
             None => {
                 self.give_early(done);
                 let awaited = self.asks_unseen(at);
-                let mut early = self.blank();
+                let mut early = self.blank(done);
                 early.answer(at);
                 early.doubtful = awaited;
                 if let Some(response) = &mut early.exchange.response {
@@ -78,24 +76,32 @@ impl Conversation {
         }
     }
 
-    fn response_head(&mut self, at: At, bytes: &[u8], done: Done<'_>) -> usize {
-        if self.server.scan.lines == 0 && !self.begins_as_response(at, bytes) {
+    fn response_head(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) -> usize {
+        if self.server.undecided().is_some() && !self.begins_as_response(at, bytes) {
             return if self.server.phase == Phase::Head { bytes.len() } else { 0 };
         }
         let mut pos = 0;
         let mut over = false;
         while !over && pos < bytes.len() {
             let mut held = Vec::new();
-            let reader = &mut self.server;
-            let Line::Whole { line, carried, length } = reader.line(&bytes[pos..], &mut held)
-            else {
+            let draft = self.server.draft();
+            if let Some((length, flaw)) = draft.plain_header(&bytes[pos..]) {
+                let offset = draft.scan.offset - length as u64;
+                if let Some(flaw) = flaw {
+                    let line = bytes[pos..pos + length].trim_ascii_end();
+                    self.flaw(at.mark, flaw, false, offset, line);
+                }
+                pos += length;
+                continue;
+            }
+            let Line::Whole { line, carried, length } = draft.line(&bytes[pos..], &mut held) else {
                 pos = bytes.len();
                 break;
             };
-            let flaw = if reader.scan.lines == 0 {
+            let flaw = if draft.scan.lines == 0 {
                 let start = status_line(line);
-                reader.scan.http10 = start.http10;
-                let offset = reader.scan.offset;
+                draft.scan.http10 = start.http10;
+                let offset = draft.scan.offset;
                 self.protocol = Protocol::Http1;
                 self.status(start.status);
                 start.flaw.map(|flaw| (flaw, offset))
@@ -103,16 +109,16 @@ impl Conversation {
                 over = true;
                 None
             } else {
-                let flaw = reader.scan.header(line, true);
-                flaw.map(|flaw| (flaw, reader.scan.offset))
+                let flaw = draft.scan.header(line, true);
+                flaw.map(|flaw| (flaw, draft.scan.offset))
             };
             if let Some((flaw, offset)) = flaw {
                 self.flaw(at.mark, flaw, flaw.at < carried, offset, line);
             }
-            let reader = &mut self.server;
-            reader.scan.lines += 1;
-            reader.scan.offset += (carried + length) as u64;
-            reader.give_back(held);
+            let draft = self.server.draft();
+            draft.scan.lines += 1;
+            draft.scan.offset += (carried + length) as u64;
+            draft.give_back(held);
             pos += length;
         }
         self.extend_head(at, &bytes[..pos]);
@@ -169,8 +175,9 @@ impl Conversation {
         }
     }
 
-    fn response_head_ends(&mut self, done: Done<'_>) {
-        let scan = self.server.scan;
+    fn response_head_ends(&mut self, done: Done<'_, '_>) {
+        let scan = self.server.draft().scan;
+        done.pool.keep_draft(self.server.draft.take());
         let unasked = self.early_is_read();
         let Some(answering) = self.answering() else { return };
         let method = answering.method;
@@ -207,7 +214,7 @@ impl Conversation {
     }
 
     /// The connection is no HTTP from here on (RFC 9110, 7.8 and 9.3.6).
-    fn switch(&mut self, done: Done<'_>) {
+    fn switch(&mut self, done: Done<'_, '_>) {
         if self.queue.front().is_some_and(|front| front.response_complete()) {
             self.give_front(State::Answered, done);
         }
@@ -218,7 +225,7 @@ impl Conversation {
         self.give_up(Protocol::Upgraded);
     }
 
-    fn response_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_>) -> usize {
+    fn response_body(&mut self, at: At, mut body: Body, bytes: &[u8], done: Done<'_, '_>) -> usize {
         let Some(response) =
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
         else {
@@ -248,7 +255,7 @@ impl Conversation {
         taken
     }
 
-    pub(super) fn response_ends(&mut self, done: Done<'_>) {
+    pub(super) fn response_ends(&mut self, done: Done<'_, '_>) {
         self.server.phase = Phase::Start;
         if let Some(response) =
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
@@ -258,7 +265,7 @@ impl Conversation {
         self.settle(done);
     }
 
-    pub(super) fn server_ended(&mut self, done: Done<'_>) {
+    pub(super) fn server_ended(&mut self, done: Done<'_, '_>) {
         self.resolve_answer();
         let until_close = self.server.phase == Phase::Body(Body::UntilClose);
         if until_close {

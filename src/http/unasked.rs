@@ -23,13 +23,11 @@ impl Conversation {
 
     /// Forgets a response that came before its request when the request turns out not to come.
     pub(super) fn drop_awaiting(&mut self, why: BlindSpot) {
-        if let Some(mut early) = self.early.take_if(|early| early.doubtful) {
-            if !early.response_complete() {
-                self.server.phase = Phase::Lost(why);
-                self.server.carry.clear();
-            }
-            early.clear();
-            self.spare = Some(early);
+        if let Some(early) = self.early.take_if(|early| early.doubtful)
+            && !early.response_complete()
+        {
+            self.server.phase = Phase::Lost(why);
+            self.server.draft = None;
         }
     }
 
@@ -39,6 +37,7 @@ impl Conversation {
         self.response_since = true;
         let why = self.unseen.unwrap_or(BlindSpot::Gap);
         self.server.phase = Phase::Lost(why);
+        self.server.draft = None;
         match detect::status(bytes) {
             Some(status) => {
                 self.protocol = Protocol::Http1;
@@ -52,23 +51,24 @@ impl Conversation {
     /// Whether the head is or may become one; if not, the phase is no longer `Head`. When it takes
     /// more bytes to tell, those at hand are put aside.
     pub(super) fn begins_as_response(&mut self, at: At, bytes: &[u8]) -> bool {
-        let carried = self.server.carry.len();
+        let draft = self.server.draft();
+        let carried = draft.carry.len();
         if carried >= ANSWER_BYTES {
             return true;
         }
         let mut first = [0; ANSWER_BYTES];
         let new = bytes.len().min(ANSWER_BYTES - carried);
-        first[..carried].copy_from_slice(&self.server.carry);
+        first[..carried].copy_from_slice(&draft.carry);
         first[carried..carried + new].copy_from_slice(&bytes[..new]);
         match detect::answer(&first[..carried + new]) {
             Answer::Status => true,
             Answer::More => {
-                self.server.carry.extend_from_slice(bytes);
+                draft.carry.extend_from_slice(bytes);
                 self.extend_head(at, bytes);
                 false
             }
             Answer::Not(kind) => {
-                let mut shown = std::mem::take(&mut self.server.carry);
+                let mut shown = std::mem::take(&mut draft.carry);
                 shown.extend_from_slice(&bytes[..bytes.len().min(64)]);
                 self.not_a_response(at.mark, kind, &shown);
                 false
@@ -107,8 +107,8 @@ impl Conversation {
 
     /// The stream ended before the first bytes told what they are.
     pub(super) fn resolve_answer(&mut self) {
-        if self.server.phase == Phase::Head && self.server.scan.lines == 0 {
-            let shown = std::mem::take(&mut self.server.carry);
+        if let Some(shown) = self.server.undecided() {
+            let shown = shown.to_vec();
             if detect::answer(&shown) == Answer::More && !b"HTTP/".starts_with(&shown) {
                 self.not_a_response(Mark::default(), FaultKind::NotHttp, &shown);
             }
@@ -131,7 +131,7 @@ impl Conversation {
     }
 
     /// A response that nobody asked for is given out as one.
-    pub(super) fn give_early(&mut self, done: Done<'_>) {
+    pub(super) fn give_early(&mut self, done: Done<'_, '_>) {
         self.early = self.early.take_if(|early| !early.doubtful);
         if let Some(mut early) = self.early.take() {
             early.exchange.ordinal = self.requests.saturating_add(1);
@@ -142,7 +142,7 @@ impl Conversation {
 
     /// A status line at the start of a segment behind bytes that could not be read: when a request
     /// waits for it or nobody asked for those bytes, reading resumes.
-    pub(super) fn resume_server(&mut self, done: Done<'_>) {
+    pub(super) fn resume_server(&mut self, done: Done<'_, '_>) {
         if self.early_is_read() {
             self.give_early(done);
             self.server.phase = Phase::Start;
@@ -157,7 +157,7 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::super::script::{GET, OK, Script};
-    use super::super::{Exchange, Response};
+    use super::super::{Exchange, Pool, Response};
     use super::*;
     use crate::tcp::Side::{Client, Server};
     use State::{Answered, Cut};
@@ -198,11 +198,11 @@ mod tests {
         let Script { conversation, given, .. } = &mut script;
         let mut done = |exchange: &Exchange| given.push(exchange.clone());
         // The server acknowledges a request that the capture shows only later.
-        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut done);
-        conversation.data(Server, at(0, 28), OK.as_bytes(), &mut done);
-        conversation.data(Server, at(40, 56), OK.as_bytes(), &mut done);
-        conversation.data(Client, at(28, 40), GET.as_bytes(), &mut done);
-        conversation.finish(&mut done);
+        conversation.data(Client, at(0, 0), GET.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.data(Server, at(0, 28), OK.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.data(Server, at(40, 56), OK.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.data(Client, at(28, 40), GET.as_bytes(), &mut Pool::default(), &mut done);
+        conversation.finish(&mut Pool::default(), &mut done);
         assert!(script.given.iter().all(|e| e.response.as_ref().is_some_and(|r| !r.unsolicited)));
         assert_eq!(script.outcomes(), [(200, Answered), (200, Answered)]);
     }

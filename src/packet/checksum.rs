@@ -23,7 +23,7 @@ pub(super) fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
     let Some(field) = bytes.get(FIELD) else { return false };
     let field = u16::from_ne_bytes([field[0], field[1]]);
     // An IPv4 address in its mapped form adds 0xffff, which is nothing in ones' complement.
-    let addresses = sum(&ip.src().to_be_bytes()) + sum(&ip.dst().to_be_bytes());
+    let addresses = sum(&ip.src()) + sum(&ip.dst());
     let pseudo =
         |len: usize| fold(addresses + u64::from(TCP.to_be()) + u64::from((len as u16).to_be()));
     let whole = fold(u64::from(pseudo(wire)) + sum(bytes));

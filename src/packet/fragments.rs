@@ -5,7 +5,7 @@
 
 use super::decoder::DecoderCounters;
 use super::ip::{IpPacket, Piece};
-use super::{Skip, TunnelId};
+use super::{Address, Skip, TunnelId};
 use crate::time::Timestamp;
 
 /// Datagrams that wait at once. TCP is seldom fragmented and a datagram completes within
@@ -42,8 +42,8 @@ pub(super) struct Joined {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
     id: u32,
-    src: u128,
-    dst: u128,
+    src: Address,
+    dst: Address,
     tunnel: TunnelId,
     v4_protocol: Option<u8>,
 }

@@ -1,8 +1,8 @@
 //! IPv4 and IPv6 headers, and who comes after them.
 
-use super::Skip;
 use super::decoder::{Carried, Found, View, Walk, be16, be32};
 use super::tunnel::Kind;
+use super::{Address, Skip, mapped};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, err};
 
 pub(super) const TCP: u8 = 6;
@@ -38,18 +38,18 @@ impl<'a> Ip<'a> {
 
     /// IPv6, or IPv4-mapped, as in [`super::Endpoint`].
     #[inline]
-    pub(super) fn src(self) -> u128 {
+    pub(super) fn src(self) -> Address {
         match self {
             Ip::V4(header) => mapped(header.source()),
-            Ip::V6(header) => u128::from_be_bytes(header.source()),
+            Ip::V6(header) => header.source(),
         }
     }
 
     #[inline]
-    pub(super) fn dst(self) -> u128 {
+    pub(super) fn dst(self) -> Address {
         match self {
             Ip::V4(header) => mapped(header.destination()),
-            Ip::V6(header) => u128::from_be_bytes(header.destination()),
+            Ip::V6(header) => header.destination(),
         }
     }
 
@@ -236,11 +236,6 @@ impl Walk<'_> {
             other => Err(Skip::IpProtocol(other)),
         }
     }
-}
-
-#[inline]
-fn mapped(octets: [u8; 4]) -> u128 {
-    0xffff_0000_0000 | u128::from(u32::from_be_bytes(octets))
 }
 
 #[cfg(test)]

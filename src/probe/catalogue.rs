@@ -5,6 +5,7 @@ use super::evidence::{Evidence, EvidenceSet};
 use super::file::{Entry, File, FileError, Match, Source};
 use super::pattern::{Cidr, Expression, Text};
 use super::prober::{Defaults, Prober};
+use crate::packet::Address;
 use regex::{RegexSet, RegexSetBuilder};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -55,7 +56,7 @@ pub(super) struct Net {
 }
 
 impl Net {
-    pub(super) fn holds(&self, ip: u128) -> bool {
+    pub(super) fn holds(&self, ip: Address) -> bool {
         self.cidr.iter().any(|cidr| cidr.holds(ip))
     }
 }

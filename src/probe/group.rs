@@ -14,6 +14,7 @@ use super::rule::words;
 use super::sighting::{Scope, Sighting};
 use super::verdict::{CheckerId, GroupId, Reason, Verdict};
 use crate::cause::Confidence;
+use crate::packet::Address;
 use std::sync::Arc;
 
 /// Members from which a group is more than single cases.
@@ -189,7 +190,7 @@ impl Group {
     pub(super) fn judge(
         &self,
         catalogue: &Catalogue,
-        source: u128,
+        source: Address,
         around: Around,
         failed: &[i64],
     ) -> Judgement {

@@ -7,6 +7,7 @@ use super::catalogue::Catalogue;
 use super::evidence::{Evidence, EvidenceSet};
 use super::facts::{HeaderCase, NAMES_MAX, RequestFacts, VALUE_KEPT};
 use crate::http::{HEAD_KEPT, RequestHead};
+use crate::packet::Address;
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use memchr::memchr;
@@ -73,7 +74,7 @@ impl Heads {
     /// What `head` is, sent by `source`. `digest` is its hash.
     pub(super) fn glance(
         &mut self,
-        source: u128,
+        source: Address,
         head: &[u8],
         digest: u64,
         complete: bool,
@@ -113,7 +114,7 @@ impl Heads {
     }
 
     /// Whether a caller sends many different requests, as no check does. Counts one more.
-    fn has_much_to_say(&mut self, source: u128, agent: Option<&[u8]>) -> bool {
+    fn has_much_to_say(&mut self, source: Address, agent: Option<&[u8]>) -> bool {
         if self.callers.len() >= REMEMBERED {
             self.callers.clear();
         }
@@ -303,7 +304,7 @@ mod tests {
     fn glance(head: &str) -> Glance {
         let catalogue = Catalogue::built_in().unwrap();
         let head = head.replace('\n', "\r\n");
-        Heads::new(catalogue).glance(1, head.as_bytes(), digest(head.as_bytes()), true)
+        Heads::new(catalogue).glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true)
     }
 
     fn candidate(head: &str) -> Option<Arc<RequestFacts>> {
@@ -384,7 +385,7 @@ mod tests {
         let mut heads = Heads::new(Catalogue::built_in().unwrap());
         let mut glance = |target: &str| {
             let head = format!("GET {target} HTTP/1.1\r\nUser-Agent: app\r\n\r\n");
-            let glance = heads.glance(1, head.as_bytes(), digest(head.as_bytes()), true);
+            let glance = heads.glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true);
             matches!(glance, Glance::Candidate(_))
         };
         assert!((0..DIFFERENT_HEADS).all(|number| glance(&format!("/{number}"))));
@@ -397,7 +398,7 @@ mod tests {
         let mut heads = Heads::new(catalogue);
         for number in 0..3 * REMEMBERED {
             let head = format!("GET /{number} HTTP/1.1\r\nUser-Agent: a{number}\r\n\r\n");
-            heads.glance(1, head.as_bytes(), digest(head.as_bytes()), true);
+            heads.glance([1; 16], head.as_bytes(), digest(head.as_bytes()), true);
             assert!(heads.heads.len() <= REMEMBERED && heads.agents.len() <= REMEMBERED);
             assert!(heads.callers.len() <= REMEMBERED);
         }

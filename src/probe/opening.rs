@@ -2,7 +2,7 @@
 
 use super::facts::{ProxyCommand, ProxyHeader, TlsOpening};
 use super::head::hash;
-use crate::packet::Endpoint;
+use crate::packet::{Address, Endpoint};
 use memchr::memchr;
 use std::net::IpAddr;
 
@@ -101,14 +101,14 @@ pub(super) fn proxy_header(bytes: &[u8]) -> Option<(ProxyHeader, usize)> {
 
 /// Two addresses of `len` bytes and their ports.
 fn two(bytes: &[u8], len: usize) -> Option<ProxyCommand> {
-    let ip = |at: usize| -> Option<u128> {
+    let ip = |at: usize| -> Option<Address> {
         let bytes = bytes.get(at..at + len)?;
         Some(match <[u8; 4]>::try_from(bytes) {
             Ok(v4) => Endpoint::v4(v4, 0).ip,
-            Err(_) => u128::from_be_bytes(bytes.try_into().ok()?),
+            Err(_) => bytes.try_into().ok()?,
         })
     };
-    let endpoint = |ip: u128, at: usize| Some(Endpoint { ip, port: u16_at(bytes, at)? });
+    let endpoint = |ip: Address, at: usize| Some(Endpoint { ip, port: u16_at(bytes, at)? });
     let source = endpoint(ip(0)?, 2 * len)?;
     let target = endpoint(ip(len)?, 2 * len + 2)?;
     Some(ProxyCommand::Proxy(source, target))

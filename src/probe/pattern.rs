@@ -1,6 +1,6 @@
 //! The small languages in files of probers: texts, bytes, networks, statuses.
 
-use crate::packet::Endpoint;
+use crate::packet::Address;
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -118,18 +118,18 @@ impl TryFrom<String> for Cidr {
         let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
         let bits: u32 = bits.parse().map_err(|_| wrong())?;
         let (network, bits) = match ip {
-            IpAddr::V4(ip) if bits <= 32 => (Endpoint::v4(ip.octets(), 0).ip, bits + 96),
-            IpAddr::V6(ip) if bits <= 128 => (u128::from(ip), bits),
+            IpAddr::V4(ip) if bits <= 32 => (ip.to_ipv6_mapped(), bits + 96),
+            IpAddr::V6(ip) if bits <= 128 => (ip, bits),
             _ => return Err(wrong()),
         };
         let mask = u128::MAX.checked_shl(128 - bits).unwrap_or_default();
-        Ok(Cidr { network: network & mask, mask })
+        Ok(Cidr { network: network.to_bits() & mask, mask })
     }
 }
 
 impl Cidr {
-    pub(super) fn holds(&self, ip: u128) -> bool {
-        ip & self.mask == self.network
+    pub(super) fn holds(&self, ip: Address) -> bool {
+        u128::from_be_bytes(ip) & self.mask == self.network
     }
 }
 
@@ -162,8 +162,8 @@ mod tests {
     fn networks_hold_their_addresses() {
         let holds = |cidr: &str, ip: &str| {
             let ip = match ip.parse().unwrap() {
-                IpAddr::V4(ip) => Endpoint::v4(ip.octets(), 0).ip,
-                IpAddr::V6(ip) => u128::from(ip),
+                IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                IpAddr::V6(ip) => ip.octets(),
             };
             Cidr::try_from(cidr.to_owned()).unwrap().holds(ip)
         };

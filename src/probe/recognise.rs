@@ -15,7 +15,7 @@ use super::source::{Different, Habits};
 use super::tap::Habit;
 use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
 use crate::cause::Confidence;
-use crate::packet::{Endpoint, TunnelId};
+use crate::packet::{Address, Endpoint, TunnelId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ const CROWDED: f64 = 0.1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     tunnel: TunnelId,
-    source: u128,
+    source: Address,
     target: Endpoint,
     on: u8,
     asked: u64,
@@ -49,7 +49,7 @@ const PAIR: u32 = 2;
 const ATTEMPTS: u8 = 4;
 
 /// One source and one target.
-type Pair = (TunnelId, u128, Endpoint);
+type Pair = (TunnelId, Address, Endpoint);
 
 /// What was not weighed to the end because a bound was reached.
 #[derive(Clone, Copy, Debug, Default)]

@@ -69,7 +69,7 @@ impl Sighting {
         }
         let bare = self.on() == On::Bare && self.payload[1] == 0;
         let silence = self.silence().filter(|_| bare);
-        let round_trip = self.rtt.handshake.or_else(|| self.connect_time()).unwrap_or(0);
+        let round_trip = self.round_trip.or_else(|| self.connect_time()).unwrap_or(0);
         let closes = matches!(self.shape, Shape::ConnectFin | Shape::ConnectReset);
         found.set(
             Evidence::ClosedAtOnce,

@@ -72,7 +72,9 @@ pub struct Sighting {
     /// How the exchange stands; [`State::Outstanding`] without one.
     pub state: State,
     /// Round-trip time of its connection.
-    pub rtt: Rtt,
+    pub rtt: Option<Rtt>,
+    /// Round-trip time of the handshake, nanoseconds.
+    pub round_trip: Option<i64>,
     /// Where the capture was taken relative to its connection.
     pub vantage: Vantage,
     /// What could hide another truth: of the connection and of the exchange.
@@ -212,7 +214,7 @@ impl Shape {
             return match refusal {
                 Some(_) => Shape::Refused,
                 None if flow.half(Side::Server).packets == 0 => Shape::Unanswered,
-                None if opening.challenge_ack.is_some() => Shape::Unanswered,
+                None if opening.odd().challenge_ack.is_some() => Shape::Unanswered,
                 None => Shape::Unseen,
             };
         }

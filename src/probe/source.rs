@@ -1,6 +1,7 @@
 //! What is known of sources: their habits, and how many different things they do.
 
 use super::tap::Habit;
+use crate::packet::Address;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
@@ -14,14 +15,14 @@ const DIFFERENT_MAX: usize = 8;
 /// Habits of sources.
 #[derive(Debug, Default)]
 pub(super) struct Habits {
-    users: HashSet<u128, RandomState>,
-    forwards: HashSet<u128, RandomState>,
+    users: HashSet<Address, RandomState>,
+    forwards: HashSet<Address, RandomState>,
     /// Sources that were not remembered.
     pub(super) forgotten: u64,
 }
 
 impl Habits {
-    pub(super) fn note(&mut self, source: u128, habit: Habit) {
+    pub(super) fn note(&mut self, source: Address, habit: Habit) {
         let of = match habit {
             Habit::Users => &mut self.users,
             Habit::Forwards => &mut self.forwards,
@@ -34,12 +35,12 @@ impl Habits {
     }
 
     /// Whether it sends what users send.
-    pub(super) fn has_users(&self, source: u128) -> bool {
+    pub(super) fn has_users(&self, source: Address) -> bool {
         self.users.contains(&source) || self.users.len() >= SOURCES_MAX
     }
 
     /// Whether it forwards requests of others.
-    pub(super) fn forwards(&self, source: u128) -> bool {
+    pub(super) fn forwards(&self, source: Address) -> bool {
         self.forwards.contains(&source)
     }
 }
@@ -102,10 +103,10 @@ mod tests {
         let (mut different, mut habits) = (Different::default(), Habits::default());
         for of in 0..COUNTED_MAX as u64 + 5 {
             different.add(of, 1);
-            habits.note(u128::from(of), Habit::Users);
+            habits.note(u128::from(of).to_be_bytes(), Habit::Users);
         }
         assert_eq!((different.forgotten, habits.forgotten), (5, 5));
-        assert!(habits.has_users(u128::MAX), "unknown counts as a user's");
-        assert!(!habits.forwards(1));
+        assert!(habits.has_users([0xff; 16]), "unknown counts as a user's");
+        assert!(!habits.forwards([1; 16]));
     }
 }

@@ -15,6 +15,7 @@ use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, Protocol, Response, ResponseHead, State};
+use crate::packet::Address;
 use crate::tcp::Side;
 use memchr::memmem::Finder;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Tap {
     pub(crate) fn exchange(
         &mut self,
         watch: &mut Watch,
-        source: u128,
+        source: Address,
         exchange: &Exchange,
         doubtful: bool,
     ) {
@@ -197,9 +198,9 @@ impl Tap {
         }
         let mut sighting = Box::<Sighting>::default();
         watch.complete(&mut sighting, flow);
-        sighting.marks.request_first = flow.half(Side::Client).first_data;
+        sighting.marks.request_first = flow.opening.asked;
         sighting.marks.request_last = flow.half(Side::Client).last_data;
-        sighting.marks.response_first = flow.half(Side::Server).first_data;
+        sighting.marks.response_first = flow.opening.answered;
         sighting.marks.response_last = flow.half(Side::Server).last_data;
         sighting.close(flow);
         out.sighting(*sighting);
@@ -275,11 +276,12 @@ impl Watch {
             sighting.protocol = Protocol::Http1;
         }
         sighting.rtt = flow.rtt;
+        sighting.round_trip = flow.opening.round_trip();
         sighting.vantage = flow.vantage;
         sighting.blind_spots = sighting.blind_spots.with(flow.blind_spots);
         let marks = &mut sighting.marks;
         let opening = &flow.opening;
-        (marks.syn, marks.last_syn, marks.syns) = (opening.syn, opening.last_syn, opening.syns);
+        (marks.syn, marks.last_syn, marks.syns) = (opening.syn, opening.last_syn(), opening.syns);
         (marks.syn_ack, marks.ack) = (opening.syn_ack, opening.ack);
         marks.last = flow.last;
         marks.first = match sighting.scope {

@@ -183,7 +183,10 @@ fn flow(id: u64) -> Flow {
         ended_by: Some(Side::Server),
         ..Flow::default()
     };
-    flow.rtt.handshake = Some(310_000);
+    flow.opening.syn = Some(mark(0, 90, 0));
+    let ack = Mark { at: flow.first.at.after(310_000), ..flow.first };
+    flow.opening.ack = Some(ack);
+    flow.opening.timed = true;
     flow.half_mut(Side::Client).packets = 6;
     flow.half_mut(Side::Server).payload_bytes = 512;
     flow

@@ -31,7 +31,10 @@ impl Held {
 
 /// Holds out-of-order segments.
 #[derive(Debug, Default)]
-pub(crate) struct Assembler {
+pub(crate) struct Assembler(Option<Box<Store>>);
+
+#[derive(Debug, Default)]
+struct Store {
     held: VecDeque<Held>,
     bytes: usize,
 }
@@ -39,30 +42,38 @@ pub(crate) struct Assembler {
 impl Assembler {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.0.is_none()
     }
 
     /// Whether a bound is reached, so that the next insertion must be preceded by giving up a gap.
     pub(crate) fn is_full(&self) -> bool {
-        self.held.len() >= HELD_SEGMENTS || self.bytes >= HELD_BYTES
+        self.0
+            .as_ref()
+            .is_some_and(|store| store.held.len() >= HELD_SEGMENTS || store.bytes >= HELD_BYTES)
+    }
+
+    /// Memory that the waiting bytes take.
+    pub(crate) fn memory(&self) -> usize {
+        self.0.as_ref().map_or(0, |store| store.bytes + store.held.len() * size_of::<Held>())
     }
 
     /// Bytes of the stream that wait.
     pub(crate) fn stranded(&self) -> u64 {
-        self.held.iter().map(|held| held.len).sum()
+        self.0.iter().flat_map(|store| &store.held).map(|held| held.len).sum()
     }
 
     /// Offset of the first byte held.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.held.front().map(|held| held.at.offset)
+        Some(self.0.as_ref()?.held.front()?.at.offset)
     }
 
     /// Holds the part of a segment that is not held yet. `bytes` may be shorter than `len`.
     pub(crate) fn insert(&mut self, at: At, bytes: &[u8], len: u64) {
+        let store = self.0.get_or_insert_default();
         let (mut start, end) = (at.offset, at.offset + len);
-        let mut index = self.held.partition_point(|held| held.end() <= start);
+        let mut index = store.held.partition_point(|held| held.end() <= start);
         while start < end {
-            let next = self.held.get(index).map_or(u64::MAX, |held| held.at.offset);
+            let next = store.held.get(index).map_or(u64::MAX, |held| held.at.offset);
             let stop = end.min(next);
             if start < stop {
                 let skip = ((start - at.offset) as usize).min(bytes.len());
@@ -72,11 +83,11 @@ impl Assembler {
                     bytes: bytes[skip..take].into(),
                     len: stop - start,
                 };
-                self.bytes += part.bytes.len();
-                self.held.insert(index, part);
+                store.bytes += part.bytes.len();
+                store.held.insert(index, part);
                 index += 1;
             }
-            start = match self.held.get(index) {
+            start = match store.held.get(index) {
                 Some(held) if stop == held.at.offset => held.end(),
                 _ => end,
             };
@@ -86,11 +97,13 @@ impl Assembler {
 
     /// Takes out the first segment if it starts at or before `next`.
     pub(crate) fn pop_ready(&mut self, next: u64) -> Option<Held> {
-        if self.first()? > next {
-            return None;
+        self.first().filter(|first| *first <= next)?;
+        let store = self.0.as_mut()?;
+        let held = store.held.pop_front()?;
+        store.bytes -= held.bytes.len();
+        if store.held.is_empty() {
+            self.0 = None;
         }
-        let held = self.held.pop_front()?;
-        self.bytes -= held.bytes.len();
         Some(held)
     }
 }
@@ -149,7 +162,7 @@ mod tests {
             let out = drain(&mut assembler, 0);
             prop_assert!(out.len() >= 52);
             prop_assert_eq!(&out[..], &text[..out.len()]);
-            prop_assert_eq!(assembler.bytes, 0);
+            prop_assert_eq!(assembler.memory(), 0);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! acknowledged is known to have existed), and an acknowledgment number on a RST is recorded but
 //! not believed.
 
-use super::history::{self, Seen};
+use super::history::Seen;
 use super::seq::Base;
 use super::track::Track;
 use super::{At, Side, StreamSink};
@@ -13,6 +13,7 @@ use crate::blind::BlindSpot;
 use crate::flow::{Flow, Retransmission};
 use crate::packet::Segment;
 use crate::time::{Mark, Timestamp};
+use std::num::NonZeroU64;
 
 /// How long a hole that the peer acknowledged past may still be filled by a packet that the
 /// capture holds out of order, nanoseconds.
@@ -35,7 +36,7 @@ pub struct Connection {
     /// Capture file for which the stream number is settled.
     pub(super) settled: Option<u32>,
     /// Client bytes whose acknowledgment is being timed: their end, and when they were sent.
-    pub(super) timing: Option<(u64, Timestamp)>,
+    pub(super) timing: Option<(NonZeroU64, Timestamp)>,
     /// When both sides had sent FIN, or a RST counted.
     pub(super) closed_at: Option<Timestamp>,
 }
@@ -95,7 +96,7 @@ impl Connection {
         self.flow.halves.swap(0, 1);
         self.tracks.swap(0, 1);
         self.seen.flip();
-        history::flip(&mut self.flow.history);
+        self.flow.history.flip();
         for ending in &mut self.flow.endings {
             ending.side = !ending.side;
         }
@@ -122,10 +123,9 @@ impl Connection {
         let half = self.flow.half_mut(side);
         half.packets += 1;
         half.payload_bytes += u64::from(segment.payload_len);
-        half.first.get_or_insert(segment.mark);
-        half.last = Some(segment.mark);
+        half.last = Some(segment.mark.at);
         if self.tracks[side as usize].is_copy(segment) {
-            self.flow.half_mut(side).duplicates += 1;
+            self.flow.half_mut(side).trouble_mut().duplicates += 1;
             self.note(side, b'c');
             return;
         }
@@ -169,8 +169,11 @@ impl Connection {
         track.scale = segment.options.window_scale.unwrap_or(0).min(14);
         let opening = &mut self.flow.opening;
         if segment.flags.ack() {
-            opening.syn_ack.get_or_insert(segment.mark);
-            opening.last_syn_ack = Some(segment.mark);
+            if opening.syn_ack.is_some() {
+                opening.odd_mut().last_syn_ack = Some(segment.mark);
+            } else {
+                opening.syn_ack = Some(segment.mark);
+            }
             opening.syn_acks = opening.syn_acks.saturating_add(1);
             self.note(side, b'h');
             // The acknowledgment number of a SYN-ACK tells the other side's base as surely as its
@@ -181,8 +184,11 @@ impl Connection {
                 other.solid = true;
             }
         } else {
-            opening.syn.get_or_insert(segment.mark);
-            opening.last_syn = Some(segment.mark);
+            if opening.syn.is_some() {
+                opening.odd_mut().last_syn = Some(segment.mark);
+            } else {
+                opening.syn = Some(segment.mark);
+            }
             opening.syns = opening.syns.saturating_add(1);
             self.note(side, b's');
         }
@@ -202,7 +208,7 @@ impl Connection {
                 !(0..FAR).contains(&offset)
             });
         if challenged {
-            self.flow.opening.challenge_ack.get_or_insert(segment.mark);
+            self.flow.opening.odd_mut().challenge_ack.get_or_insert(segment.mark);
             return;
         }
         let track = &mut self.tracks[side as usize];
@@ -239,7 +245,7 @@ impl Connection {
         };
         let mut acked = offset as u64;
         let track = &self.tracks[sender as usize];
-        if let Some((fin, _)) = track.fin {
+        if let Some(fin) = track.fin {
             acked = acked.min(fin);
         }
         let opening = &mut self.flow.opening;
@@ -255,7 +261,6 @@ impl Connection {
         let half = self.flow.half_mut(sender);
         if acked > half.acked {
             half.acked = acked;
-            half.acked_at = Some(segment.mark);
             if acked >= self.tracks[sender as usize].largest_end {
                 half.largest_acked = half.largest;
             }
@@ -265,8 +270,8 @@ impl Connection {
         }
         if acked > self.tracks[sender as usize].next {
             let track = &mut self.tracks[sender as usize];
-            let (since, count) = track.hole.unwrap_or((segment.mark.at, 0));
-            track.hole = Some((since, count + 1));
+            let (since, count) = track.hole.as_deref().copied().unwrap_or((segment.mark.at, 0));
+            track.hole = Some(Box::new((since, count + 1)));
             let patient = pure
                 && count + 1 < REORDER_ACKS
                 && segment.mark.at.nanos_since(since) < REORDER_GRACE;
@@ -287,13 +292,28 @@ impl Connection {
             }
             let (offset, len) = (track.next, stop - track.next);
             track.next = stop;
-            self.flow.half_mut(side).missing += len;
+            self.flow.half_mut(side).trouble_mut().missing += len;
             self.flow.blind_spots.add(BlindSpot::Gap);
             self.note(side, b'g');
             sink.gap(side, At { mark, offset, acked: None }, len, BlindSpot::Gap);
             self.drain(side, sink);
         }
         self.end_if_complete(side, sink);
+    }
+
+    /// Memory of the bytes that wait for earlier ones.
+    pub(crate) fn buffered(&self) -> usize {
+        self.tracks.iter().map(|track| track.held.memory()).sum()
+    }
+
+    /// Goes on without what is missing, so that no byte waits.
+    pub(crate) fn release(&mut self, sink: &mut impl StreamSink) {
+        self.flow.blind_spots.add(BlindSpot::Evicted);
+        for side in [Side::Client, Side::Server] {
+            while let Some(first) = self.tracks[side as usize].held.first() {
+                self.give_up(side, first, self.flow.last, sink);
+            }
+        }
     }
 
     fn on_payload(
@@ -305,8 +325,12 @@ impl Connection {
     ) {
         let Some(offset) = self.offset(side, start) else { return };
         let (len, mark) = (u64::from(segment.payload_len), segment.mark);
+        let opening = &mut self.flow.opening;
+        match side {
+            Side::Client => opening.asked.get_or_insert(mark),
+            Side::Server => opening.answered.get_or_insert(mark),
+        };
         let half = self.flow.half_mut(side);
-        half.first_data.get_or_insert(mark);
         let Some(end) = offset.checked_add_unsigned(len).filter(|end| *end > 0) else {
             return; // wholly before the first byte known
         };
@@ -327,9 +351,9 @@ impl Connection {
         half.last_data = Some(mark);
         if end <= half.sent {
             // Fills a hole: a retransmission for its sender, new to us.
-            half.retransmissions += 1;
+            half.trouble_mut().retransmissions += 1;
         } else if side == Side::Client && self.timing.is_none() {
-            self.timing = Some((end, mark.at));
+            self.timing = NonZeroU64::new(end).map(|end| (end, mark.at));
         }
         let half = self.flow.half_mut(side);
         half.sent = half.sent.max(end);
@@ -360,7 +384,7 @@ impl Connection {
         if self.flow.half(!side).packets == 0 {
             // Nobody acknowledges in a one-sided capture: wait for the grace only.
             let track = &mut self.tracks[side as usize];
-            let (since, _) = *track.hole.get_or_insert((mark.at, 0));
+            let (since, _) = **track.hole.get_or_insert_with(|| Box::new((mark.at, 0)));
             if mark.at.nanos_since(since) > REORDER_GRACE {
                 self.give_up(side, begin, mark, sink);
             }
@@ -376,13 +400,13 @@ impl Connection {
         if side == Side::Client {
             self.timing = None; // Karn: a repeated segment cannot be timed
         }
-        let half = self.flow.half_mut(side);
-        half.retransmissions += 1;
-        let times = match half.retransmission {
+        let trouble = self.flow.half_mut(side).trouble_mut();
+        trouble.retransmissions += 1;
+        let times = match trouble.retransmission {
             Some(last) if last.offset == begin => last.times.saturating_add(1),
             _ => 1,
         };
-        half.retransmission = Some(Retransmission {
+        trouble.retransmission = Some(Retransmission {
             mark: segment.mark,
             offset: begin,
             len: segment.payload_len,
@@ -429,10 +453,13 @@ impl Connection {
         self.tracks[side as usize].window = u32::from(segment.window) << scale;
         let half = self.flow.half_mut(side);
         if segment.window > 0 || segment.flags.syn() {
-            half.zero_window_since = None;
+            if half.trouble().zero_windows > 0 {
+                half.trouble_mut().zero_window_since = None;
+            }
         } else {
-            half.zero_windows += 1;
-            half.zero_window_since.get_or_insert(segment.mark);
+            let trouble = half.trouble_mut();
+            trouble.zero_windows += 1;
+            trouble.zero_window_since.get_or_insert(segment.mark);
             self.note(side, b'w');
         }
     }
@@ -443,7 +470,7 @@ impl Connection {
     fn existed(&self, side: Side) -> u64 {
         let (half, track) = (self.flow.half(side), &self.tracks[side as usize]);
         // A FIN takes a sequence number, and no byte.
-        let bytes = |end: u64| track.fin.map_or(end, |(fin, _)| end.min(fin));
+        let bytes = |end: u64| track.fin.map_or(end, |fin| end.min(fin));
         let missing = |end: &u64| *end > track.next && *end - track.next < MISSING_MAX;
         let (mut acked, mut ended) = (None, None);
         for ending in &self.flow.endings {
@@ -458,8 +485,9 @@ impl Connection {
         }
         let Some((end, last)) = ended else { return half.acked };
         let peer = self.flow.half(!side).last;
-        let lacks = half.acked <= track.next && peer.is_some_and(|mark| mark.at > last);
-        let dropped = half.retransmission.is_some_and(|repeated| repeated.offset >= half.acked);
+        let lacks = half.acked <= track.next && peer.is_some_and(|at| at > last);
+        let dropped =
+            half.trouble().retransmission.is_some_and(|repeated| repeated.offset >= half.acked);
         if lacks || dropped || !track.held.is_empty() { half.acked } else { half.acked.max(end) }
     }
 
@@ -473,7 +501,9 @@ impl Connection {
                 self.give_up(side, first, self.flow.last, sink);
             }
             let stranded = self.tracks[side as usize].held.stranded();
-            self.flow.half_mut(side).stranded = stranded;
+            if stranded > 0 {
+                self.flow.half_mut(side).trouble_mut().stranded = stranded;
+            }
         }
         let [client, server] = &self.flow.halves;
         let only_syn = client.distinct() == u64::from(self.flow.opening.syns);
@@ -482,7 +512,7 @@ impl Connection {
         }
         if self.flow.opening.syn.is_none() || self.flow.opening.syn_ack.is_none() {
             let opened =
-                server.packets > 0 && !only_syn && self.flow.opening.challenge_ack.is_none();
+                server.packets > 0 && !only_syn && self.flow.opening.odd().challenge_ack.is_none();
             if self.flow.opening.syn.is_none() || opened {
                 self.flow.blind_spots.add(BlindSpot::NoHandshake);
             }

@@ -21,7 +21,7 @@ impl Connection {
         }
         self.push_ending(side, segment, EndingKind::Fin, Grade::Exact, end);
         if let Some(end) = end {
-            self.tracks[side as usize].fin = Some((end.max(0) as u64, segment.mark));
+            self.tracks[side as usize].fin = Some(end.max(0) as u64);
         }
         if self.flow.ended == Ended::CaptureEnd {
             (self.flow.ended, self.flow.ended_by) = (Ended::Fin, Some(side));
@@ -34,12 +34,12 @@ impl Connection {
 
     pub(super) fn end_if_complete(&mut self, side: Side, sink: &mut impl StreamSink) {
         let track = &mut self.tracks[side as usize];
-        if let Some((end, mark)) = track.fin
+        if let Some(end) = track.fin
             && track.next >= end
             && !track.fin_delivered
         {
             track.fin_delivered = true;
-            sink.ended(side, mark);
+            sink.ended(side);
         }
     }
 
@@ -96,6 +96,10 @@ impl Connection {
             return;
         }
         let acked = segment.flags.ack().then(|| self.offset(!side, segment.ack)).flatten();
+        if self.flow.endings.is_empty() {
+            // Most flows end with a FIN of each side.
+            self.flow.endings.reserve_exact(2);
+        }
         self.flow.endings.push(Ending {
             mark: segment.mark,
             side,

@@ -8,20 +8,81 @@
 //! that turned out to be the server.
 
 use super::Side;
+use std::fmt;
 
-/// Letters seen, as two bit sets, and the string itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
-    once: [u16; 2],
-    noisy: [[u16; 4]; 2],
+/// Letters that are written once a side.
+const ONCE: &[u8] = b"shadfr";
+/// Letters that are written again as they pile up.
+const NOISY: &[u8] = b"twgc";
+/// At how many occurrences they are.
+const AGAIN: [u8; 3] = [1, 10, 100];
+/// Longest history: every letter of both sides, and `^`.
+const LETTERS_MAX: usize = 2 * (ONCE.len() + NOISY.len() * AGAIN.len()) + 1;
+
+/// A history, held in place: most flows have eight letters, and every flow has a history.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    letters: [u8; LETTERS_MAX],
+    count: u8,
 }
 
-const ONCE: &[u8] = b"shadfr";
-const NOISY: &[u8] = b"twgc";
+impl Default for History {
+    fn default() -> History {
+        History { letters: [0; LETTERS_MAX], count: 0 }
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl From<&str> for History {
+    /// What goes beyond the longest history is dropped.
+    fn from(letters: &str) -> History {
+        let mut history = History::default();
+        letters.bytes().for_each(|letter| history.push(letter));
+        history
+    }
+}
+
+impl History {
+    /// The letters.
+    pub fn as_str(&self) -> &str {
+        // All that is pushed is ASCII.
+        std::str::from_utf8(&self.letters[..usize::from(self.count)]).unwrap_or_default()
+    }
+
+    fn push(&mut self, letter: u8) {
+        if let Some(place) = self.letters.get_mut(usize::from(self.count)) {
+            *place = letter;
+            self.count += 1;
+        }
+    }
+
+    /// The sides turned out to be the other way round.
+    pub(super) fn flip(&mut self) {
+        let before = *self;
+        *self = History::default();
+        self.push(b'^');
+        let flip = |letter: u8| match letter {
+            b'a'..=b'z' => letter.to_ascii_uppercase(),
+            other => other.to_ascii_lowercase(),
+        };
+        before.as_str().bytes().for_each(|letter| self.push(flip(letter)));
+    }
+}
+
+/// Which letters a history has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    once: [u8; 2],
+    noisy: [[u8; NOISY.len()]; 2],
+}
 
 impl Seen {
-    /// Adds `letter` (lower case) for `side` when it is due.
-    pub(crate) fn note(&mut self, history: &mut String, side: Side, letter: u8) {
+    pub(super) fn note(&mut self, history: &mut History, side: Side, letter: u8) {
         let of = side as usize;
         if let Some(index) = ONCE.iter().position(|&known| known == letter) {
             if self.once[of] & (1 << index) != 0 {
@@ -30,33 +91,22 @@ impl Seen {
             self.once[of] |= 1 << index;
         } else if let Some(index) = NOISY.iter().position(|&known| known == letter) {
             let count = &mut self.noisy[of][index];
-            *count = count.saturating_add(1);
-            if !matches!(*count, 1 | 10 | 100) {
+            // Beyond the last occurrence that is written the number does not matter.
+            if *count > AGAIN[AGAIN.len() - 1] {
+                return;
+            }
+            *count += 1;
+            if !AGAIN.contains(count) {
                 return;
             }
         }
-        history.push(char::from(match side {
+        history.push(match side {
             Side::Client => letter.to_ascii_uppercase(),
             Side::Server => letter,
-        }));
+        });
     }
-}
 
-/// Swaps the sides of a history, when the roles turn out to be the other way round.
-pub(crate) fn flip(history: &mut String) {
-    let flipped =
-        history
-            .chars()
-            .map(|c| {
-                if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }
-            })
-            .collect::<String>();
-    *history = format!("^{flipped}");
-}
-
-impl Seen {
-    /// Swaps the sides.
-    pub(crate) fn flip(&mut self) {
+    pub(super) fn flip(&mut self) {
         self.once.swap(0, 1);
         self.noisy.swap(0, 1);
     }
@@ -68,7 +118,7 @@ mod tests {
 
     #[test]
     fn common_letters_once_and_noisy_ones_at_powers_of_ten() {
-        let (mut seen, mut history) = (Seen::default(), String::new());
+        let (mut seen, mut history) = (Seen::default(), History::default());
         for _ in 0..3 {
             seen.note(&mut history, Side::Client, b's');
             seen.note(&mut history, Side::Server, b'h');
@@ -76,8 +126,21 @@ mod tests {
         for _ in 0..12 {
             seen.note(&mut history, Side::Server, b't');
         }
-        assert_eq!(history, "Shtt");
-        flip(&mut history);
-        assert_eq!(history, "^sHTT");
+        assert_eq!(history.as_str(), "Shtt");
+        history.flip();
+        assert_eq!(history.as_str(), "^sHTT");
+    }
+    #[test]
+    fn every_letter_has_room() {
+        let (mut seen, mut history) = (Seen::default(), History::default());
+        history.push(b'^');
+        for _ in 0..300 {
+            for letter in ONCE.iter().chain(NOISY) {
+                seen.note(&mut history, Side::Client, *letter);
+                seen.note(&mut history, Side::Server, *letter);
+            }
+        }
+        assert_eq!(history.as_str().len(), LETTERS_MAX);
+        assert!(history.as_str().ends_with("tTwWgGcC") || history.as_str().ends_with("TtWwGgCc"));
     }
 }

@@ -13,6 +13,7 @@ mod timing;
 mod track;
 
 pub use connection::Connection;
+pub use history::History;
 pub use stream::PAIRS_MAX;
 pub use table::{Entry, FLOWS_MAX, Table, Turn};
 
@@ -61,5 +62,5 @@ pub trait StreamSink {
     /// ([`BlindSpot::Gap`] or [`BlindSpot::Snaplen`]).
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot);
     /// `side` sent FIN and all its bytes have been delivered.
-    fn ended(&mut self, side: Side, mark: Mark);
+    fn ended(&mut self, side: Side);
 }

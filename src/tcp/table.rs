@@ -8,8 +8,9 @@ use crate::flow::Ended;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 /// Flows alive at once; past it the one idle longest among a few is judged and dropped. A flow takes
 /// up to 2 KiB, so that a flood of SYNs costs half a gigabyte.
@@ -27,6 +28,8 @@ const HALF_CLOSED: i64 = 660_000_000_000;
 const OPEN: i64 = 7_200_000_000_000;
 /// Capture files whose streams are numbered at the same time; more than that hardly overlap.
 const FILES_MAX: usize = 16;
+/// Rooms of flows kept for the next ones: one flow ends where one begins.
+const SPARE_MAX: usize = 16;
 /// Slots looked at when one has to be freed.
 const EVICT_SAMPLE: usize = 16;
 
@@ -50,8 +53,16 @@ pub struct Entry<T> {
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Option<Box<Entry<T>>>>,
+    /// When to look at each slot next: side by side in memory, so that passing a slot by costs
+    /// nothing.
+    due: Vec<Timestamp>,
     free: Vec<u32>,
-    index: HashMap<Key, u32, RandomState>,
+    /// Room of flows that are over, for the next ones: the last one used is the one still in the
+    /// processor's cache.
+    spare: Vec<Box<Entry<T>>>,
+    /// The slot of each key; the key itself is in the slot.
+    index: HashTable<u32>,
+    hasher: RandomState,
     streams: BTreeMap<u32, Streams>,
     hand: usize,
     next_id: u64,
@@ -78,8 +89,11 @@ impl<T> Table<T> {
     pub fn new(limit: usize) -> Table<T> {
         Table {
             slots: Vec::new(),
+            due: Vec::new(),
             free: Vec::new(),
-            index: HashMap::default(),
+            spare: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
             streams: BTreeMap::new(),
             hand: 0,
             next_id: 0,
@@ -105,7 +119,8 @@ impl<T> Table<T> {
         let now = segment.mark.at;
         let aged = self.sweep(now);
         let key = key(segment.src, segment.dst, segment.tunnel);
-        let mut found = self.index.get(&key).copied();
+        let hash = self.hasher.hash_one(key);
+        let mut found = self.find(hash, key);
         let mut replaced = None;
         if let Some(slot) = found
             && self.begins_anew(slot, segment)
@@ -120,7 +135,7 @@ impl<T> Table<T> {
                 if replaced.is_none() && self.index.len() >= self.limit {
                     replaced = self.evict(now);
                 }
-                self.open(key, segment, sender, attach())
+                self.open(hash, segment, sender, attach())
             }
         };
         let file = segment.mark.frame.file();
@@ -143,8 +158,23 @@ impl<T> Table<T> {
         if error.quoted_tcp >= FIXED {
             self.streams_of(error.mark.frame.file()).quoted(error.src, error.dst);
         }
-        let slot = *self.index.get(&key(error.src, error.dst, error.tunnel))?;
+        let key = key(error.src, error.dst, error.tunnel);
+        let slot = self.find(self.hasher.hash_one(key), key)?;
         self.slots[slot as usize].as_deref_mut()
+    }
+
+    /// Takes back the room of a flow that is over and done with.
+    pub fn recycle(&mut self, entry: Box<Entry<T>>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(entry);
+        }
+    }
+
+    fn find(&self, hash: u64, key: Key) -> Option<u32> {
+        let same = |slot: &u32| {
+            self.slots[*slot as usize].as_deref().is_some_and(|entry| key_of(entry) == key)
+        };
+        self.index.find(hash, same).copied()
     }
 
     /// The stream numbers of a capture file.
@@ -172,7 +202,7 @@ impl<T> Table<T> {
 
     fn open(
         &mut self,
-        key: Key,
+        hash: u64,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
         attached: T,
@@ -184,45 +214,64 @@ impl<T> Table<T> {
         };
         let connection = Connection::new(self.next_id, segment, side);
         self.next_id += 1;
-        let entry = Some(Box::new(Entry { connection, attached }));
+        let entry = Entry { connection, attached };
+        let entry = Some(match self.spare.pop() {
+            Some(mut room) => {
+                *room = entry;
+                room
+            }
+            None => Box::new(entry),
+        });
+        let due = segment.mark.at.after(LINGER);
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
+                self.due[slot as usize] = due;
                 slot
             }
             None => {
                 self.slots.push(entry);
+                self.due.push(due);
                 (self.slots.len() - 1) as u32
             }
         };
-        self.index.insert(key, slot);
+        let rehash = |slot: &u32| rehash(&self.hasher, &self.slots, *slot);
+        self.index.insert_unique(hash, slot, rehash);
         slot
     }
 
     fn remove(&mut self, slot: u32) -> Option<Box<Entry<T>>> {
         let entry = self.slots[slot as usize].take()?;
-        let flow = &entry.connection.flow;
-        self.index.remove(&key(flow.client, flow.server, flow.tunnel));
+        let hash = self.hasher.hash_one(key_of(&entry));
+        if let Ok(found) = self.index.find_entry(hash, |known| *known == slot) {
+            found.remove();
+        }
         self.free.push(slot);
         Some(entry)
     }
 
-    /// Looks at one slot a segment, so that age costs the same whatever the number of flows.
+    /// Looks at one slot a segment, so that age costs the same whatever the number of flows. A
+    /// flow that is not over is left alone for [`LINGER`], the shortest patience.
     fn sweep(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
-        if self.slots.is_empty() {
+        self.hand += 1;
+        if self.hand >= self.due.len() {
+            self.hand = 0;
+        }
+        if now < *self.due.get(self.hand)? {
             return None;
         }
-        self.hand = (self.hand + 1) % self.slots.len();
+        self.due[self.hand] = now.after(LINGER);
         let connection = &self.slots[self.hand].as_ref()?.connection;
-        (now.nanos_since(connection.flow.last.at) > patience(connection))
-            .then(|| self.remove(self.hand as u32))
-            .flatten()
-            .map(|mut entry| {
-                if entry.connection.flow.ended == Ended::CaptureEnd {
-                    entry.connection.flow.ended = Ended::Timeout;
-                }
-                entry
-            })
+        let over = connection.flow.last.at.after(patience(connection));
+        if now <= over {
+            self.due[self.hand] = over.min(now.after(LINGER));
+            return None;
+        }
+        let mut entry = self.remove(self.hand as u32)?;
+        if entry.connection.flow.ended == Ended::CaptureEnd {
+            entry.connection.flow.ended = Ended::Timeout;
+        }
+        Some(entry)
     }
 
     fn evict(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
@@ -250,6 +299,16 @@ impl<T> Table<T> {
         entries.sort_unstable_by_key(|entry| entry.connection.flow.id);
         entries.into_iter()
     }
+}
+
+fn key_of<T>(entry: &Entry<T>) -> Key {
+    let flow = &entry.connection.flow;
+    key(flow.client, flow.server, flow.tunnel)
+}
+
+/// The hash of the key in a slot that is in use.
+fn rehash<T>(hasher: &RandomState, slots: &[Option<Box<Entry<T>>>], slot: u32) -> u64 {
+    slots[slot as usize].as_deref().map_or(0, |entry| hasher.hash_one(key_of(entry)))
 }
 
 /// How long a connection in its present state may be silent, nanoseconds.

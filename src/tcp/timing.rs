@@ -1,46 +1,35 @@
 //! Round-trip times, and what they tell of the place of the capture.
 
 use super::connection::Connection;
-use crate::flow::Vantage;
+use crate::flow::{Rtt, Vantage};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 
 impl Connection {
+    /// The client has acknowledged the SYN-ACK; `pure` without saying anything else.
     pub(super) fn time_handshake(&mut self, pure: bool) {
-        let opening = &self.flow.opening;
-        let (Some(syn), Some(syn_ack), Some(ack)) =
-            (opening.last_syn, opening.syn_ack, opening.ack)
-        else {
-            return;
-        };
-        if opening.syns != 1 || opening.syn_acks != 1 {
-            return; // Karn: which one was answered is not known
-        }
-        if !pure || self.flow.half(Side::Client).distinct() != 2 {
-            return; // this is not the first ACK, which was missed or captured before the SYN-ACK
-        }
-        let rtt = &mut self.flow.rtt;
-        rtt.handshake = Some(ack.at.nanos_since(syn.at));
-        rtt.server_side = Some(syn_ack.at.nanos_since(syn.at));
-        rtt.client_side = Some(ack.at.nanos_since(syn_ack.at));
+        // With a repetition it is not known which one was answered; a later ACK is not the first,
+        // which was missed or captured before the SYN-ACK.
+        let first = pure && self.flow.half(Side::Client).distinct() == 2;
+        let opening = &mut self.flow.opening;
+        opening.timed = first && opening.syns == 1 && opening.syn_acks == 1;
     }
 
     /// RFC 6298, 2.2 and 2.3.
     pub(super) fn time_ack(&mut self, acked: u64, at: Timestamp) {
         let Some((end, sent_at)) = self.timing else { return };
-        if acked < end {
+        if acked < end.get() {
             return;
         }
         self.timing = None;
         let sample = at.nanos_since(sent_at);
-        let rtt = &mut self.flow.rtt;
-        match (rtt.smoothed, rtt.variation) {
-            (Some(smoothed), Some(variation)) => {
-                rtt.variation = Some((3 * variation + (smoothed - sample).abs()) / 4);
-                rtt.smoothed = Some((7 * smoothed + sample) / 8);
-            }
-            _ => (rtt.smoothed, rtt.variation) = (Some(sample), Some(sample / 2)),
-        }
+        self.flow.rtt = Some(match self.flow.rtt {
+            Some(Rtt { smoothed, variation }) => Rtt {
+                variation: (3 * variation + (smoothed - sample).abs()) / 4,
+                smoothed: (7 * smoothed + sample) / 8,
+            },
+            None => Rtt { smoothed: sample, variation: sample / 2 },
+        });
     }
 
     /// Where the capture was taken, from the two halves of the handshake: at the client the
@@ -48,8 +37,8 @@ impl Connection {
     pub(super) fn vantage(&self) -> Vantage {
         /// Shortest round trip that tells the halves apart from scheduling noise, nanoseconds.
         const CLEAR: i64 = 400_000;
-        let rtt = &self.flow.rtt;
-        let (Some(server), Some(client)) = (rtt.server_side, rtt.client_side) else {
+        let opening = &self.flow.opening;
+        let (Some(server), Some(client)) = (opening.server_side(), opening.client_side()) else {
             return Vantage::Unknown;
         };
         let whole = server + client;

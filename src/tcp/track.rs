@@ -3,13 +3,17 @@
 use super::assembler::Assembler;
 use super::seq::Base;
 use crate::packet::{Flags, Segment};
-use crate::time::{Mark, Timestamp};
+use crate::time::Timestamp;
 
 /// A second copy of a packet without IP identification comes within this time, nanoseconds; the
 /// shortest retransmission time-out of common stacks is 200 ms, their tail loss probe 10 ms.
 const COPY_WITHIN: i64 = 5_000_000;
 /// A second copy of a packet with the same IP identification comes within this time, nanoseconds.
 const COPY_WITHIN_ID: i64 = 1_000_000_000;
+
+/// Unit of the times of fingerprints, nanoseconds: fine enough for the limits above, and coarse
+/// enough for three days in 32 bits.
+const TICK: i64 = 1 << 16;
 
 /// What only tracking needs of one direction.
 #[derive(Debug, Default)]
@@ -21,19 +25,19 @@ pub(super) struct Track {
     /// Offset up to which bytes (or gaps) have been delivered.
     pub(super) next: u64,
     /// Where the stream ends, once FIN was seen.
-    pub(super) fin: Option<(u64, Mark)>,
+    pub(super) fin: Option<u64>,
     pub(super) fin_delivered: bool,
     pub(super) held: Assembler,
     /// Hole that the peer acknowledged past: since when, and how many acknowledgments.
-    pub(super) hole: Option<(Timestamp, u8)>,
+    pub(super) hole: Option<Box<(Timestamp, u8)>>,
     /// Window scale offered on SYN.
     pub(super) scale: u8,
     /// Last advertised window, bytes.
     pub(super) window: u32,
     /// End offset of the largest segment.
     pub(super) largest_end: u64,
-    /// Fingerprints of the latest packets: hash and time.
-    recent: [(u32, i64); 4],
+    /// Fingerprints of the latest packets: hash (0 for none) and time in [`TICK`]s.
+    recent: [(u32, u32); 4],
     turn: u8,
     /// Segments with a good checksum, and with a wrong one.
     sound: u32,
@@ -66,12 +70,12 @@ impl Track {
         ] {
             hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         }
-        let (hash, now) = ((hash >> 16) as u32, segment.mark.at.0);
-        let within = if id.is_some() { COPY_WITHIN_ID } else { COPY_WITHIN };
-        let copy = self
-            .recent
-            .iter()
-            .any(|&(known, at)| known == hash && at != 0 && now.saturating_sub(at).abs() <= within);
+        let hash = ((hash >> 16) as u32).max(1);
+        let now = (segment.mark.at.0 / TICK) as u32;
+        let within = (if id.is_some() { COPY_WITHIN_ID } else { COPY_WITHIN } / TICK) as u32;
+        let copy = self.recent.iter().any(|&(known, at)| {
+            known == hash && (now.wrapping_sub(at) as i32).unsigned_abs() <= within
+        });
         if !copy {
             self.recent[usize::from(self.turn % 4)] = (hash, now);
             self.turn = self.turn.wrapping_add(1);

@@ -1,0 +1,62 @@
+//! The benchmarks measure what they say: their traffic is read as what it is meant to be.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
+#[path = "../benches/traffic/mod.rs"]
+mod traffic;
+
+use why502::report::Report;
+use why502::run::{Patient, Settings, analyse};
+
+fn report(pcap: &[u8]) -> Report {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pcap).unwrap();
+    analyse(&[file.path().to_path_buf()], &Settings::default(), &mut Patient).unwrap()
+}
+
+#[test]
+fn every_scene_is_read_as_meant() {
+    // Name, amount; packets, flows, requests.
+    let expected = [
+        ("keep-alive", 128, [64 * 6 + 128 * 11, 64, 128]),
+        ("checks", 100, [1_000, 100, 100]),
+        ("reordered", 10, [10 * (3 + 1 + 45 + 1 + 3), 10, 10]),
+        ("live-flows", 100, [1_100, 100, 200]),
+        ("failures", 100, [600, 100, 100]),
+        ("nothing", 0, [0; 3]),
+        ("syn-flood", 1_000, [1_000, 1_000, 0]),
+        ("holes", 1_000, [64 * 5 + 1_000, 64, 64]),
+        ("endless-heads", 1_000, [64 * 4 + 1_000, 64, 64]),
+        ("pipelined", 500, [3 + 1_000 + 3, 1, 500]),
+    ];
+    assert_eq!(expected.map(|scene| scene.0), traffic::scenes::<Vec<u8>>().map(|scene| scene.name));
+    for (name, amount, counts) in expected {
+        let summary = report(&traffic::in_memory(name, amount).unwrap()).summary;
+        assert_eq!([summary.packets, summary.flows, summary.exchanges], counts, "{name}");
+        let failures: u64 = summary.by_cause.values().sum();
+        match name {
+            "failures" => assert_eq!(failures, amount),
+            // What fails under a flood is not for this test to say.
+            "syn-flood" | "holes" | "endless-heads" | "pipelined" => {}
+            _ => assert_eq!(failures, 0, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_health_check_has_ten_packets_of_80_bytes() {
+    let pcap = traffic::in_memory("checks", 1_000).unwrap();
+    let average = (pcap.len() - 24) / 10_000 - 16;
+    assert!((75..=85).contains(&average), "{average}");
+}
+
+#[test]
+fn copies_are_flows_of_their_own_with_checksums_that_hold() {
+    let once = traffic::in_memory("checks", 50).unwrap();
+    let mut copied = Vec::new();
+    assert_eq!(traffic::multiply::multiply(&once, 3, &mut copied).unwrap(), 1_500);
+    let summary = report(&copied).summary;
+    assert_eq!([summary.packets, summary.flows, summary.exchanges], [1_500, 150, 150]);
+    assert_eq!(summary.unknown_requests, 0);
+    assert_eq!(summary.by_cause.len(), 0);
+    assert_eq!(copied.len(), 24 + 3 * (once.len() - 24));
+}
