@@ -47,6 +47,8 @@ pub(super) struct Heads {
     /// Different heads by who sends them: source and User-Agent.
     callers: HashMap<u64, u16, RandomState>,
     finder: Finder<'static>,
+    /// The last User-Agent that named nobody: most of a load balancer's users have the same.
+    unnamed: Vec<u8>,
 }
 
 /// The part of `User-Agent` that is written the same way by nearly everybody; names in capitals
@@ -74,6 +76,7 @@ impl Heads {
             agents: HashMap::default(),
             callers: HashMap::default(),
             finder: Finder::new(AGENT),
+            unnamed: Vec::new(),
         }
     }
 
@@ -116,7 +119,16 @@ impl Heads {
 
     /// Whether the User-Agent of `head` names a known prober.
     pub(super) fn is_named(&mut self, head: &[u8]) -> bool {
-        agent_of(&self.finder, head).is_some_and(|agent| self.agent(agent).1)
+        let Some(agent) = agent_of(&self.finder, head) else { return false };
+        if agent == self.unnamed {
+            return false;
+        }
+        let named = self.agent(agent).1;
+        if !named {
+            self.unnamed.clear();
+            self.unnamed.extend_from_slice(agent);
+        }
+        named
     }
 
     /// Whether a caller sends many different requests, as no check does. Counts one more.
