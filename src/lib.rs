@@ -21,6 +21,7 @@
 //! | [`http`] | heads, body lengths, pairing, what is outstanding | sequence numbers, causes |
 //! | [`flow`] | the facts of one flow | how they were collected |
 //! | [`blind`] | the names of what could not be seen | everything else |
+//! | [`probe`] | candidate checks, known probers (`probers.toml`), which traffic is health checks and whose | what the checks found out |
 //! | [`cause`] | root causes: text and rule, one file each; what other flows tell | packets, formatting |
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
@@ -47,6 +48,8 @@
 //!
 //! - A root cause: its file in `src/cause/` (text, rule and tests) and its entry in [`cause::ALL`].
 //!   The first rule in the list that fits decides.
+//! - A prober: its entry in `src/probe/probers.toml`, with an example request; no code. What else
+//!   speaks for a check or against one: `src/probe/evidence.rs`.
 //! - A kind of load balancer, its defaults and ranges: [`health::vendor::VENDORS`].
 //! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].

@@ -56,10 +56,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;
         }
         Command::Probers { probers: files, format: ListFormat::Text } => {
-            list::text(&probers(files)?, &style, &mut out)?;
+            list::text(&*probers(files)?, &style, &mut out)?;
         }
         Command::Probers { probers: files, format: ListFormat::Json } => {
-            list::json(&probers(files)?, &mut out)?;
+            list::json(&*probers(files)?, &mut out)?;
         }
         Command::Completions { shell } => cli::completions(*shell, &EXPLAINED, &mut out)?,
         Command::Man => cli::man(&EXPLAINED, &mut out)?,
@@ -75,7 +75,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
 }
 
 /// The known probers and those of the user's files.
-fn probers(files: &[PathBuf]) -> Result<Catalogue> {
+fn probers(files: &[PathBuf]) -> Result<Arc<Catalogue>> {
+    if files.is_empty() {
+        return Ok(Catalogue::built_in()?);
+    }
     let texts = files
         .iter()
         .map(|path| {
@@ -85,7 +88,7 @@ fn probers(files: &[PathBuf]) -> Result<Catalogue> {
         })
         .collect::<Result<Vec<_>>>()?;
     let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    Ok(Catalogue::load(texts)?)
+    Ok(Arc::new(Catalogue::load(texts)?))
 }
 
 fn report(cli: &Cli) -> Result<ExitCode> {
@@ -93,7 +96,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     let health = cli.health.setup(&configuration(cli)?)?;
     let settings = Settings {
         health,
-        probers: Some(Arc::new(probers(&cli.input.probers)?)),
+        probers: Some(probers(&cli.input.probers)?),
         vantage: cli.input.vantage.given(),
         flows: format.lists_flows && !format.streams,
         exchanges: cli.selection.all,

@@ -196,7 +196,7 @@ pub fn analyse(
     let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
     let probers = match &settings.probers {
         Some(probers) => Arc::clone(probers),
-        None => Arc::new(Catalogue::load([])?),
+        None => Catalogue::built_in()?,
     };
     let mut engine = Engine::new(options).watch_probers(Arc::clone(&probers));
     let mut collector = Collector {

@@ -10,7 +10,7 @@ mod support;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use support::lab::{Run, runs, shipped};
 use support::say;
 use why502::capture::Timeline;
@@ -47,9 +47,7 @@ impl Output for Checks {
 }
 
 fn recognise(capture: &Path) -> Checks {
-    static BUILT_IN: LazyLock<Arc<Catalogue>> =
-        LazyLock::new(|| Arc::new(Catalogue::load([]).unwrap()));
-    let catalogue = Arc::clone(&BUILT_IN);
+    let catalogue = Catalogue::built_in().unwrap();
     let mut timeline = Timeline::open(&[capture.to_owned()]).unwrap();
     let mut decoder = Decoder::new(DecoderOptions::default());
     let mut engine = Engine::new(Options::default()).watch_probers(Arc::clone(&catalogue));
@@ -155,7 +153,7 @@ fn judge(run: &Run, vantage: &str, capture: &Path) -> Vec<String> {
                     unsure += u64::from(one.verdict.confidence == Confidence::Possible);
                     let id = one.verdict.prober_id().unwrap_or("tcp");
                     let unnamed = one.verdict.prober.is_none();
-                    misnamed += u64::from(!ids.contains(&id) && !(unnamed && ids == ["tls"]));
+                    misnamed += u64::from(!(ids.contains(&id) || unnamed && ids == ["tls"]));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The same check of one target from all its sources: what is known of it and what followed.
 
-use super::judge::Judged;
+use super::judge::{HALF_CLOSE, Judged};
 use super::matcher::Matcher;
 use super::series::Series;
 use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
@@ -32,6 +32,16 @@ pub(super) struct Checker {
     told_changes: Vec<Change>,
 }
 
+/// Nanoseconds from the start of a check until the prober gave it up: until it closed while no
+/// answer had come. What closes right behind its request only says that it asks no more.
+fn gave_up_after(check: &Sighting) -> Option<i64> {
+    let end = check.ending(Side::Client).filter(|_| check.closed_by == Some(Side::Client))?;
+    let asked = check.marks.request_last?;
+    let first = check.marks.response_first.is_none_or(|answer| end.mark.at < answer.at);
+    let waited = end.mark.at.nanos_since(asked.at);
+    (first && waited >= HALF_CLOSE).then(|| end.mark.at.nanos_since(check.began()))
+}
+
 /// What is kept of a sighting.
 pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
     let response = sighting.response.as_deref();
@@ -58,7 +68,7 @@ pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
             None => sighting.connect_time(),
         },
         duration: sighting.duration(),
-        gave_up_after: sighting.given_up_after(),
+        gave_up_after: gave_up_after(sighting),
         connect: sighting.connect_time(),
         request: sighting.request.clone(),
         request_len: sighting.request_len,
@@ -135,8 +145,7 @@ impl Checker {
         if let Some(request) = &check.request {
             self.seen.path = Some(request.path().to_owned());
         }
-        if let Some(after) = check.given_up_after().filter(|_| check.marks.response_first.is_none())
-        {
+        if let Some(after) = gave_up_after(check) {
             if self.gave_up.len() == GIVE_UPS_MAX {
                 self.gave_up.pop_front();
             }

@@ -162,12 +162,11 @@ impl Watch {
         checker.tell(server, check, events)
     }
 
-    /// The captures are read. `findings` are those of all connections; a finding of a check may
-    /// be among them.
+    /// The captures are read. `findings` are those of all connections; those of checks say so.
     pub fn finish(mut self, findings: &[Finding]) -> Health {
         let span = self.since.map(|since| (since, self.until));
         let mut health = Health::default();
-        let mut flows: BTreeSet<u64> = BTreeSet::new();
+        let mut flows: BTreeMap<u64, u32> = BTreeMap::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
         for (server, checkers) in std::mem::take(&mut self.targets) {
             let mut checkers = self.settle(checkers, &mut health);
@@ -175,9 +174,8 @@ impl Watch {
             if checkers.is_empty() {
                 continue;
             }
-            for checker in &checkers {
-                let checks = checker.series.checks().iter();
-                flows.extend(checks.filter(|check| check.alone).map(|check| check.flow));
+            for check in checkers.iter().flat_map(|checker| checker.series.checks()) {
+                *flows.entry(check.flow).or_default() += 1;
             }
             let (at, group) = self.home(server, &checkers);
             let draft = drafts.entry(at).or_insert_with(|| empty(at, group));

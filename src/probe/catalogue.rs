@@ -7,7 +7,7 @@ use super::pattern::{Cidr, Expression, Text};
 use super::prober::{Defaults, Prober};
 use regex::{RegexSet, RegexSetBuilder};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use toml::Spanned;
 
 /// The file that is built in.
@@ -71,6 +71,13 @@ impl Catalogue {
             merged.add(&Source { name, text })?;
         }
         merged.seal()
+    }
+
+    /// What is built in, made once.
+    pub fn built_in() -> Result<Arc<Catalogue>, FileError> {
+        static BUILT_IN: LazyLock<Result<Arc<Catalogue>, FileError>> =
+            LazyLock::new(|| Catalogue::load([]).map(Arc::new));
+        BUILT_IN.clone()
     }
 
     /// The known probers in the order of their files.

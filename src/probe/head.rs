@@ -33,12 +33,16 @@ pub(super) enum Glance {
     Candidate(Arc<RequestFacts>),
 }
 
+/// What is known of a User-Agent: which conditions of rules hold, and whether one of them names a
+/// product.
+type Agent = (Arc<[u16]>, bool);
+
 /// Looks at heads and remembers those that come again.
 #[derive(Debug)]
 pub(super) struct Heads {
     catalogue: Arc<Catalogue>,
     heads: HashMap<u64, (Box<[u8]>, Arc<RequestFacts>)>,
-    agents: HashMap<Box<[u8]>, (Arc<[u16]>, bool), RandomState>,
+    agents: HashMap<Box<[u8]>, Agent, RandomState>,
     /// Different heads by who sends them: source and User-Agent.
     callers: HashMap<u64, u16, RandomState>,
 }
@@ -118,7 +122,7 @@ impl Heads {
         *count > DIFFERENT_HEADS
     }
 
-    fn agent(&mut self, agent: &[u8]) -> (Arc<[u16]>, bool) {
+    fn agent(&mut self, agent: &[u8]) -> Agent {
         if let Some(known) = self.agents.get(agent) {
             return known.clone();
         }
@@ -297,7 +301,7 @@ mod tests {
     use super::*;
 
     fn glance(head: &str) -> Glance {
-        let catalogue = Arc::new(Catalogue::load([]).unwrap());
+        let catalogue = Catalogue::built_in().unwrap();
         let head = head.replace('\n', "\r\n");
         Heads::new(catalogue).glance(1, head.as_bytes(), digest(head.as_bytes()), true)
     }
@@ -377,7 +381,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_much_is_a_user_except_where_it_asks_for_health() {
-        let mut heads = Heads::new(Arc::new(Catalogue::load([]).unwrap()));
+        let mut heads = Heads::new(Catalogue::built_in().unwrap());
         let mut glance = |target: &str| {
             let head = format!("GET {target} HTTP/1.1\r\nUser-Agent: app\r\n\r\n");
             let glance = heads.glance(1, head.as_bytes(), digest(head.as_bytes()), true);
@@ -389,7 +393,7 @@ mod tests {
 
     #[test]
     fn more_heads_than_are_remembered_do_no_harm() {
-        let catalogue = Arc::new(Catalogue::load([]).unwrap());
+        let catalogue = Catalogue::built_in().unwrap();
         let mut heads = Heads::new(catalogue);
         for number in 0..3 * REMEMBERED {
             let head = format!("GET /{number} HTTP/1.1\r\nUser-Agent: a{number}\r\n\r\n");

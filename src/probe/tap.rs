@@ -46,7 +46,7 @@ pub(crate) struct Tap {
     heads: Heads,
     forwarded: Finder<'static>,
     /// Candidates whose connection has to be looked at before they are given out.
-    ready: Vec<Box<Sighting>>,
+    ready: Vec<Sighting>,
     /// Habits of the connection at hand.
     habits: u8,
 }
@@ -147,7 +147,7 @@ impl Tap {
                     sighting.blind_spots.add(BlindSpot::Gap);
                 }
                 let held = watch.held.get_or_insert_default();
-                self.ready.extend(held.asked.replace(sighting));
+                self.ready.extend(held.asked.replace(sighting).map(|earlier| *earlier));
             }
         }
     }
@@ -175,7 +175,7 @@ impl Tap {
         for mut sighting in self.ready.drain(..) {
             sighting.scope = Scope::Exchange;
             watch.complete(&mut sighting, flow);
-            out.sighting(*sighting);
+            out.sighting(sighting);
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn new() -> Scene {
-        Scene::with(Arc::new(Catalogue::load([]).unwrap()))
+        Scene::with(Catalogue::built_in().unwrap())
     }
 
     pub(super) fn with(catalogue: Arc<Catalogue>) -> Scene {

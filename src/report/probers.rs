@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_list_tells_how_each_looks_and_where_it_is_known_from() {
-        let catalogue = Catalogue::load([]).unwrap();
+        let catalogue = Catalogue::built_in().unwrap();
         let mut out = Vec::new();
         text(&catalogue, &Style { ascii: true, ..Style::default() }, &mut out).unwrap();
         let page = String::from_utf8(out).unwrap();
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_json_list_holds_every_prober() {
-        let catalogue = Catalogue::load([]).unwrap();
+        let catalogue = Catalogue::built_in().unwrap();
         let mut out = Vec::new();
         json(&catalogue, &mut out).unwrap();
         let list: serde_json::Value = serde_json::from_slice(&out).unwrap();

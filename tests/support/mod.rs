@@ -239,6 +239,18 @@ pub fn run(packets: &[Packet]) -> Outcome {
 pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) -> Outcome {
     let mut engine = Engine::new(options);
     let mut outcome = Outcome::default();
+    play(&mut engine, packets, icmp, &mut outcome);
+    outcome.counts = engine.counts();
+    outcome
+}
+
+/// Plays packets to `engine`, and the end of the capture.
+pub fn play(
+    engine: &mut Engine,
+    packets: &[Packet],
+    icmp: &[(usize, u8, u8)],
+    outcome: &mut impl Output,
+) {
     let mut frame = 0;
     for (index, packet) in packets.iter().enumerate() {
         frame += 1;
@@ -270,7 +282,7 @@ pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) 
                 direction: why502::capture::Direction::Unknown,
                 corrupt: packet.corrupt,
             },
-            &mut outcome,
+            outcome,
         );
         for &(_, kind, code) in icmp.iter().filter(|(after, ..)| *after == index) {
             frame += 1;
@@ -290,7 +302,5 @@ pub fn run_with(packets: &[Packet], icmp: &[(usize, u8, u8)], options: Options) 
             });
         }
     }
-    engine.finish(&mut outcome);
-    outcome.counts = engine.counts();
-    outcome
+    engine.finish(outcome);
 }
