@@ -10,12 +10,12 @@ use super::settings::{Protocol, TargetGroup};
 use super::state::{State, Thresholds};
 use super::target::{Check, Entry, Health, ProberHealth, Target, Users};
 use super::traffic::{Opened, Traffic};
-use super::vendor::SECOND;
+use super::vendor::{self, SECOND};
 use super::{series, triage};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::packet::Endpoint;
-use crate::probe::{CheckerId, Recognised, Verdict};
+use crate::probe::{CheckerId, Reason, Recognised, Sighting, Verdict};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -116,8 +116,14 @@ impl Watch {
     /// A check was recognised. Gives those that count as checks from now on: itself, and earlier
     /// ones of its kind when it is the one that makes them likely.
     pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Vec<Told> {
-        let Recognised { sighting, checker: id, verdict, .. } = recognised;
+        let Recognised { sighting, checker: id, mut verdict, .. } = recognised;
         let server = sighting.target;
+        if verdict.confidence == Confidence::Possible && self.is_announced(&sighting, &verdict) {
+            let verdict = Arc::make_mut(&mut verdict);
+            verdict.confidence = Confidence::Likely;
+            let what = "as the given settings say of this target".into();
+            verdict.reasons.insert(0, Reason { what, decibans: 0 });
+        }
         if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {
             *self.bounds.entry("targets not told apart").or_default() += 1;
             return Vec::new();
@@ -160,6 +166,31 @@ impl Watch {
             return Vec::new();
         }
         checker.tell(server, check, events)
+    }
+
+    /// Whether regular connections are what the user says that checks of this target are.
+    fn is_announced(&self, sighting: &Sighting, verdict: &Verdict) -> bool {
+        let server = sighting.target;
+        let known = verdict.prober_id().is_none_or(|id| vendor::of_prober(id).is_some());
+        if !known || verdict.relayed || verdict.period.is_none() {
+            return false;
+        }
+        let group = self.groups.iter().find(|group| {
+            let here = |target: &Endpoint| {
+                *target == server || (group.port == Some(server.port) && target.ip == server.ip)
+            };
+            let targets = if group.targets.is_empty() { &self.expected } else { &group.targets };
+            targets.iter().any(here)
+        });
+        let Some(given) = group else { return false };
+        let tls = sighting.tls.as_ref().is_some_and(|tls| tls.hello);
+        match (given.protocol, &sighting.request) {
+            (Some(Protocol::Http), Some(asked)) => given.path.as_deref() == Some(asked.path()),
+            (Some(Protocol::Https | Protocol::Tls), None) if tls => true,
+            (Some(Protocol::Tcp), None) => sighting.opening.is_empty(),
+            (Some(_), None) => !sighting.shape.is_accepted(),
+            _ => false,
+        }
     }
 
     /// The captures are read. `findings` are those of all connections; those of checks say so.
@@ -406,7 +437,7 @@ mod tests {
     use super::super::settings::{Place, Raw, RawGroup};
     use super::super::testing::{SECOND, attempt, recognised, sighting};
     use super::*;
-    use crate::probe::{Reason, Shape};
+    use crate::probe::Shape;
     use crate::tcp::Side;
 
     /// Notes what it is told.
@@ -503,6 +534,28 @@ mod tests {
         watch.check(check, &mut Silent);
         let health = watch.finish(&[]);
         assert_eq!((health.targets.len(), health.checks, health.possible), (0, 0, 1));
+    }
+
+    #[test]
+    fn what_the_user_announces_needs_less_to_be_a_check() {
+        let raw = |text: &str| Raw { text: text.into(), place: Place::Flag("--hc") };
+        let mut seen = Vec::new();
+        for (protocol, expected) in [("https", true), ("https", false), ("http", true)] {
+            let group = RawGroup { protocol: Some(raw(protocol)), ..RawGroup::default() };
+            let target = Endpoint::v4([10, 0, 2, if expected { 9 } else { 10 }], 8080);
+            let groups = vec![group.check().unwrap()];
+            let mut watch = Watch::new(Setup { groups, expected: vec![target] });
+            watch.advance(Timestamp(0));
+            let mut check = super::super::testing::silent(10);
+            let hello = crate::probe::TlsOpening { hello: true, ..Default::default() };
+            check.tls = Some(Box::new(hello));
+            let mut check = recognised(check);
+            let verdict = Arc::make_mut(&mut check.verdict);
+            (verdict.confidence, verdict.prober) = (Confidence::Possible, None);
+            watch.check(check, &mut Silent);
+            seen.push(watch.finish(&[]).checks);
+        }
+        assert_eq!(seen, [1, 0, 0]);
     }
 
     #[test]
