@@ -144,7 +144,7 @@ pub struct Output {
     )]
     pub color: ColorChoice,
     /// Write ASCII only, as without a UTF-8 locale
-    #[arg(long, hide_short_help = true)]
+    #[arg(long)]
     pub ascii: bool,
     /// Show no progress and no warnings on standard error
     #[arg(short, long)]

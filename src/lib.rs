@@ -7,7 +7,9 @@
 //! bytes -> Frame -> Segment -> stream bytes | gap | ended -> Exchange -> Flow -> Finding -> Report
 //!  capture   packet     tcp                          http        flow      cause     report
 //!            `--------------------- engine ----------------------------------'
-//!  run wires capture, packet, engine, pattern and report together
+//!                                       `-> probe: which are health checks, and whose
+//!                                             `-> health: what they say of each target
+//!  run wires capture, packet, engine, probe, health, pattern and report together
 //! ```
 //!
 //! | module | owns | must not know |
@@ -22,6 +24,7 @@
 //! | [`probe`] | candidate checks, known probers (`probers.toml`), which traffic is health checks and whose | what the checks found out |
 //! | [`cause`] | root causes: text and rule, one file each; what other flows tell | packets, formatting |
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
+//! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
@@ -29,8 +32,8 @@
 //!
 //! # What always holds
 //!
-//! 1. [`packet`], [`tcp`], [`http`], [`cause`] and [`engine`] do no I/O, read no clock and cannot
-//!    fail: they return values and count problems. Capture time is the only time. (`.clippy.toml`
+//! 1. [`packet`], [`tcp`], [`http`], [`cause`], [`health`] and [`engine`] do no I/O, read no clock and
+//!    cannot fail: they return values and count problems. Capture time is the only time. (`.clippy.toml`
 //!    forbids the clocks.)
 //! 2. The same captures give the same bytes of report: no hash order, no locale beyond the choice
 //!    of Unicode or ASCII, no terminal width.
@@ -47,6 +50,8 @@
 //!   The first rule in the list that fits decides.
 //! - A prober: its entry in `src/probe/probers.toml`, with an example request; no code. What else
 //!   speaks for a check or against one: `src/probe/evidence.rs`.
+//! - A kind of load balancer, its defaults and ranges: [`health::vendor::VENDORS`].
+//! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes

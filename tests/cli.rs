@@ -288,7 +288,8 @@ fn json_has_the_fields_of_the_shipped_schema() {
         .iter()
         .map(|kind| kind["properties"]["record"]["const"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["capture", "flow", "exchange", "finding", "summary"]);
+    let health = ["check", "transition", "target", "summary"];
+    assert_eq!(names, [&["capture", "flow", "exchange", "finding"][..], &health].concat());
 }
 
 fn same_fields(value: &Value, schema: &Value, root: &Value, path: &str, faults: &mut Vec<String>) {

@@ -66,27 +66,27 @@ fn series(wire: &mut Wire, node: [u8; 4], letters: &str, first_ms: i64) {
         match letter {
             '+' => wire.check(ms, node, TARGET, OK),
             'M' => wire.check(ms, node, TARGET, UNAVAILABLE),
-            'R' => drop(
-                wire.connect(ms, node, TARGET)
-                    .flags(0, Flags::SYN)
-                    .flags(1, Flags::RST | Flags::ACK),
-            ),
-            'X' => drop(
-                wire.connect(ms, node, TARGET)
-                    .open()
-                    .say(0, asked)
-                    .wait(2)
-                    .flags(1, Flags::RST | Flags::ACK),
-            ),
-            _ => drop(
-                wire.connect(ms, node, TARGET)
-                    .open()
-                    .say(0, asked)
-                    .flags(1, Flags::ACK)
-                    .wait(5_000)
-                    .flags(0, Flags::FIN | Flags::ACK)
-                    .flags(1, Flags::ACK),
-            ),
+            'R' => wire
+                .connect(ms, node, TARGET)
+                .flags(0, Flags::SYN)
+                .flags(1, Flags::RST | Flags::ACK)
+                .end(),
+            'X' => wire
+                .connect(ms, node, TARGET)
+                .open()
+                .say(0, asked)
+                .wait(2)
+                .flags(1, Flags::RST | Flags::ACK)
+                .end(),
+            _ => wire
+                .connect(ms, node, TARGET)
+                .open()
+                .say(0, asked)
+                .flags(1, Flags::ACK)
+                .wait(5_000)
+                .flags(0, Flags::FIN | Flags::ACK)
+                .flags(1, Flags::ACK)
+                .end(),
         }
     }
 }
@@ -257,7 +257,7 @@ fn checks_that_stop_while_users_go_on_are_pointed_out() {
             "GET /page/{n} HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 203.0.113.{n}\r\n\r\n"
         );
         let connection = wire.connect(n * 10_000 + 3_000, NODE, TARGET).open();
-        drop(connection.say(0, request).wait(5).say(1, OK).close());
+        connection.say(0, request).wait(5).say(1, OK).close().end();
     }
     let report = json(wire, &[]);
     let target = &report["targets"][0];
@@ -275,7 +275,7 @@ fn traffic_to_an_unhealthy_target_is_failing_open_and_users_may_notice_first() {
         let request =
             format!("GET /p/{n} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n");
         let connection = wire.connect(ms, NODE, TARGET).open().say(0, request).wait(3);
-        drop(connection.flags(1, Flags::RST | Flags::ACK));
+        connection.flags(1, Flags::RST | Flags::ACK).end();
     }
     let report = json(wire, &THRESHOLDS);
     let target = &report["targets"][0];
@@ -303,7 +303,7 @@ fn slow_redirected_and_heavy_checks_get_advice() {
         for part in heavy.as_bytes().chunks(1_400) {
             connection = connection.say(1, part).flags(0, Flags::ACK);
         }
-        drop(connection.close());
+        connection.close().end();
     }
     let report = json(wire, &["--hc-timeout", "5"]);
     let target = &report["targets"][0];
@@ -344,7 +344,7 @@ fn users_alone_make_no_target() {
         let request =
             format!("GET /p{n} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0\r\n\r\n");
         let client = [203, 0, 113, (n % 7) as u8];
-        drop(wire.connect(ms, client, TARGET).open().say(0, request).wait(5).say(1, OK).close());
+        wire.connect(ms, client, TARGET).open().say(0, request).wait(5).say(1, OK).close().end();
     }
     let report = json(wire, &[]);
     assert_eq!(report["targets"], Value::Array(Vec::new()));

@@ -12,7 +12,7 @@ use clap::builder::PossibleValue;
 #[derive(Args, Clone, Debug, Default)]
 pub struct HealthFlags {
     /// Expect health checks of this target and say why none arrive; can be repeated
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", help_heading = "Input")]
     pub expect_target: Vec<String>,
     /// Kind of load balancer that checks, for its defaults and limits
     #[arg(long, value_name = "KIND", value_parser = kinds(), hide_short_help = true)]

@@ -48,7 +48,7 @@ pub struct Context<'a> {
 
 /// A prober that closes sooner than this after its request closes its sending side only, and still
 /// reads the answer (`Connection: close` clients, netcat).
-const HALF_CLOSE: i64 = SECOND / 5;
+pub(super) const HALF_CLOSE: i64 = SECOND / 5;
 /// Share of a time-out within which a close counts as that time-out.
 const NEAR: f64 = 0.1;
 /// A peer is given this long to answer before its silence at the end of a capture says anything,

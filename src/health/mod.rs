@@ -3,6 +3,7 @@
 //! ```text
 //! settings  what the user gave, the vendor's defaults, what the packets suggest
 //! judge     the facts of one check -> its outcome
+//! checker   what is known of the same check of one target from all its sources
 //! series    checks in the order of time -> states of each node and of the whole
 //! watch     takes in checks and connections, gives out targets
 //!           absence, triage, remarks, advice: what to say of a target at the end
@@ -12,6 +13,7 @@
 
 mod absence;
 mod advice;
+mod checker;
 pub mod config;
 mod flags;
 pub mod judge;

@@ -7,11 +7,11 @@ use super::state::{ASSUMED, State};
 use super::target::{Check, Entry, Note, ProberHealth, Target, Users};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::SECOND;
-use crate::cause::{Confidence, Finding};
+use crate::cause::{Confidence, Finding, Kind};
 use crate::packet::{Address, Endpoint};
 use crate::report::words;
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes between healthy and unhealthy from which a target flaps.
 const FLAPPING: usize = 3;
@@ -27,9 +27,9 @@ const GRACE: i64 = 5 * SECOND;
 pub(super) struct Scene<'a> {
     /// All connections.
     pub(super) traffic: &'a Traffic,
-    /// Connections that are checks.
-    pub(super) checks: &'a BTreeSet<u64>,
-    /// Everything that failed, checks included.
+    /// Connections that carry checks, and how many.
+    pub(super) checks: &'a BTreeMap<u64, u32>,
+    /// Everything that failed; what is a check's says so.
     pub(super) findings: &'a [Finding],
     /// Time of the last packet.
     pub(super) until: Timestamp,
@@ -39,7 +39,8 @@ impl Scene<'_> {
     /// Connections of others to the target; where there are none on the checked port, those to
     /// other ports of its host that come from its probers' addresses.
     fn users<'a>(&'a self, target: &'a Target) -> Vec<&'a Seen> {
-        let user = |seen: &&Seen| !self.checks.contains(&seen.flow);
+        let user =
+            |seen: &&Seen| self.checks.get(&seen.flow).is_none_or(|checks| seen.requests > *checks);
         let here: Vec<&Seen> = self.traffic.to(target.server).filter(user).collect();
         if here.iter().any(|seen| seen.asked.is_some()) {
             return here;
@@ -57,7 +58,7 @@ impl Scene<'_> {
     fn failures(&self, server: Endpoint) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()
-            .filter(move |finding| finding.server == server && !self.checks.contains(&finding.flow))
+            .filter(move |finding| finding.server == server && finding.kind != Kind::HealthCheck)
     }
 
     /// Counts the target's other traffic.

@@ -305,7 +305,7 @@ fn nanoseconds(text: &str) -> Option<i64> {
     (nanos.is_finite() && nanos >= 1.0 && nanos < i64::MAX as f64).then_some(nanos.round() as i64)
 }
 
-/// `30 s`, `500 ms`: as exact as it was written.
+/// `30 s`, `500 ms`: as exact as it was written; what was measured with three digits.
 pub fn time(nanos: i64) -> String {
     if nanos % SECOND == 0 {
         return format!("{} s", nanos / SECOND);
@@ -313,7 +313,10 @@ pub fn time(nanos: i64) -> String {
     if nanos.abs() < SECOND && nanos % (SECOND / 1000) == 0 {
         return format!("{} ms", nanos / (SECOND / 1000));
     }
-    format!("{} s", nanos as f64 / SECOND as f64)
+    if nanos % (SECOND / 1000) == 0 {
+        return format!("{} s", nanos as f64 / SECOND as f64);
+    }
+    crate::report::words::seconds(nanos as f64 / SECOND as f64)
 }
 
 const FREE_TIME: vendor::Range<i64> = vendor::Range { default: None, min: 1, max: i64::MAX };

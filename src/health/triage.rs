@@ -159,7 +159,12 @@ impl Scene<'_> {
                 let answer = if status >= 500 && status != 501 { Answer::Yes } else { Answer::No };
                 (answer, why, Some(check.decisive))
             }
-            (Some(check), Some(Outcome::Malformed | Outcome::TlsFailed)) => (
+            (Some(check), Some(Outcome::TlsFailed)) => (
+                Answer::No,
+                format!("the TLS of port {} and that of the check do not fit", self.port),
+                Some(check.decisive),
+            ),
+            (Some(check), Some(Outcome::Malformed)) => (
                 Answer::No,
                 format!("port {} speaks another protocol than the check", self.port),
                 Some(check.decisive),

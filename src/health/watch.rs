@@ -2,24 +2,22 @@
 //! health of each target.
 
 use super::absence::{self, Expected};
+use super::checker::{Checker, facts};
 use super::judge::Context;
-use super::matcher::Matcher;
 use super::outcome::Outcome;
 use super::remarks::Scene;
-use super::series::Series;
-use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
-use super::state::{Change, State, Thresholds};
-use super::target::{Check, Entry, Health, Node, ProberHealth, Target, Users};
+use super::settings::{Protocol, TargetGroup};
+use super::state::{State, Thresholds};
+use super::target::{Check, Entry, Health, ProberHealth, Target, Users};
 use super::traffic::{Opened, Traffic};
 use super::vendor::{self, SECOND};
 use super::{series, triage};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::packet::{Address, Endpoint};
-use crate::probe::{CheckerId, Class, Recognised, Scope, Sighting, Verdict};
-use crate::tcp::Side;
+use crate::probe::{CheckerId, Reason, Recognised, Sighting, Verdict};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Targets that are told apart.
@@ -28,8 +26,6 @@ pub(super) const TARGETS_MAX: usize = 4096;
 pub(super) const CHECKERS_MAX: usize = 64;
 /// Checks of all targets that are listed one by one, of about 500 bytes each: 16 MB.
 pub(super) const ALL_CHECKS_MAX: usize = 1 << 15;
-/// Times after which a prober gave up that are kept to tell its time-out.
-const GIVE_UPS_MAX: usize = 15;
 /// Intervals without a check at the start of a capture after which the first check counts as the
 /// first ever.
 const FRESH: i64 = 2;
@@ -96,21 +92,6 @@ pub struct Watch {
     bounds: BTreeMap<&'static str, u64>,
 }
 
-/// The same check of one target, from all its sources.
-#[derive(Debug)]
-struct Checker {
-    verdict: Arc<Verdict>,
-    given: Option<usize>,
-    known: Defaults,
-    seen: Estimates,
-    gave_up: VecDeque<i64>,
-    settings: Settings,
-    series: Series,
-    /// Checks and changes have been given out.
-    told: bool,
-    told_changes: Vec<Change>,
-}
-
 impl Watch {
     /// Watches targets with what the user knows of them.
     pub fn new(setup: Setup) -> Watch {
@@ -135,8 +116,14 @@ impl Watch {
     /// A check was recognised. Gives those that count as checks from now on: itself, and earlier
     /// ones of its kind when it is the one that makes them likely.
     pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Vec<Told> {
-        let Recognised { sighting, checker: id, verdict, .. } = recognised;
+        let Recognised { sighting, checker: id, mut verdict, .. } = recognised;
         let server = sighting.target;
+        if verdict.confidence == Confidence::Possible && self.is_announced(&sighting, &verdict) {
+            let verdict = Arc::make_mut(&mut verdict);
+            verdict.confidence = Confidence::Likely;
+            let what = "as the given settings say of this target".into();
+            verdict.reasons.insert(0, Reason { what, decibans: 0 });
+        }
         if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {
             *self.bounds.entry("targets not told apart").or_default() += 1;
             return Vec::new();
@@ -181,12 +168,36 @@ impl Watch {
         checker.tell(server, check, events)
     }
 
-    /// The captures are read. `findings` are those of all connections; a finding of a check may
-    /// be among them.
+    /// Whether regular connections are what the user says that checks of this target are.
+    fn is_announced(&self, sighting: &Sighting, verdict: &Verdict) -> bool {
+        let server = sighting.target;
+        let known = verdict.prober_id().is_none_or(|id| vendor::of_prober(id).is_some());
+        if !known || verdict.relayed || verdict.period.is_none() {
+            return false;
+        }
+        let group = self.groups.iter().find(|group| {
+            let here = |target: &Endpoint| {
+                *target == server || (group.port == Some(server.port) && target.ip == server.ip)
+            };
+            let targets = if group.targets.is_empty() { &self.expected } else { &group.targets };
+            targets.iter().any(here)
+        });
+        let Some(given) = group else { return false };
+        let tls = sighting.tls.as_ref().is_some_and(|tls| tls.hello);
+        match (given.protocol, &sighting.request) {
+            (Some(Protocol::Http), Some(asked)) => given.path.as_deref() == Some(asked.path()),
+            (Some(Protocol::Https | Protocol::Tls), None) if tls => true,
+            (Some(Protocol::Tcp), None) => sighting.opening.is_empty(),
+            (Some(_), None) => !sighting.shape.is_accepted(),
+            _ => false,
+        }
+    }
+
+    /// The captures are read. `findings` are those of all connections; those of checks say so.
     pub fn finish(mut self, findings: &[Finding]) -> Health {
         let span = self.since.map(|since| (since, self.until));
         let mut health = Health::default();
-        let mut flows: BTreeSet<u64> = BTreeSet::new();
+        let mut flows: BTreeMap<u64, u32> = BTreeMap::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
         for (server, checkers) in std::mem::take(&mut self.targets) {
             let mut checkers = self.settle(checkers, &mut health);
@@ -194,9 +205,8 @@ impl Watch {
             if checkers.is_empty() {
                 continue;
             }
-            for checker in &checkers {
-                let checks = checker.series.checks().iter();
-                flows.extend(checks.filter(|check| check.alone).map(|check| check.flow));
+            for check in checkers.iter().flat_map(|checker| checker.series.checks()) {
+                *flows.entry(check.flow).or_default() += 1;
             }
             let (at, group) = self.home(server, &checkers);
             let draft = drafts.entry(at).or_insert_with(|| empty(at, group));
@@ -422,271 +432,13 @@ fn worst(states: impl Iterator<Item = State>) -> State {
     states.max_by_key(rank).unwrap_or_default()
 }
 
-/// What is kept of a sighting.
-fn facts(sighting: &Sighting, judged: super::judge::Judged) -> Check {
-    let response = sighting.response.as_deref();
-    let marks = &sighting.marks;
-    let closed = sighting.ending(Side::Server).filter(|_| sighting.closed_by == Some(Side::Server));
-    let answered = marks.response_last.filter(|_| response.is_some_and(|it| it.complete));
-    Check {
-        flow: sighting.flow,
-        stream: sighting.stream,
-        ordinal: sighting.ordinal,
-        alone: sighting.scope == Scope::Connection,
-        frame: sighting.frame(),
-        began: sighting.began(),
-        source: sighting.source,
-        target: sighting.target,
-        outcome: judged.outcome,
-        confidence: judged.confidence,
-        decisive: judged.decisive,
-        what: judged.what,
-        note: judged.note,
-        status: sighting.status(),
-        latency: match sighting.request {
-            Some(_) => sighting.latency(),
-            None => sighting.connect_time(),
-        },
-        duration: sighting.duration(),
-        gave_up_after: sighting.given_up_after(),
-        connect: sighting.connect_time(),
-        request: sighting.request.clone(),
-        request_len: sighting.request_len,
-        body: response.map(|response| response.body),
-        sent: response.map(|response| response.sent),
-        location: response.and_then(|response| response.location.clone()),
-        server: response.and_then(|response| response.server.clone()),
-        content_type: response.and_then(|response| response.content_type.clone()),
-        answered: sighting.payload[Side::Server as usize],
-        accepted: marks.syn_ack,
-        syn: marks.syn,
-        tls: sighting.tls.as_ref().is_some_and(|tls| tls.hello),
-        left_open: closed.zip(answered).map(|(end, last)| end.mark.at.nanos_since(last.at)),
-        rtt: sighting.round_trip.or(sighting.rtt.map(|rtt| rtt.smoothed)),
-        rtt_variation: sighting.rtt.map(|rtt| rtt.variation),
-        vantage: sighting.vantage,
-        blind_spots: sighting.blind_spots,
-    }
-}
-
-impl Checker {
-    fn new(groups: &[TargetGroup], server: Endpoint, verdict: Arc<Verdict>) -> Checker {
-        let seconds = |s: Option<f64>| s.map(|s| (s * SECOND as f64) as i64);
-        let known = verdict.prober.as_ref().map_or_else(Defaults::default, |prober| Defaults {
-            interval: seconds(prober.defaults.interval),
-            timeout: seconds(prober.defaults.timeout),
-            healthy: prober.defaults.rise,
-            unhealthy: prober.defaults.fall,
-            matcher: prober.defaults.ok_http.as_deref().and_then(|ok| Matcher::parse(ok).ok()),
-        });
-        Checker {
-            given: group_of(groups, server, &verdict),
-            known,
-            seen: Estimates { port: Some(server.port), ..Estimates::default() },
-            gave_up: VecDeque::new(),
-            settings: Settings::default(),
-            series: Series::default(),
-            told: false,
-            told_changes: Vec::new(),
-            verdict,
-        }
-    }
-
-    /// Whether its checks carry data.
-    fn speaks(&self) -> bool {
-        self.seen.protocol.is_some_and(|protocol| protocol != Protocol::Tcp)
-    }
-
-    /// Whether its load balancer also tests connections without data.
-    fn tests_connections(&self) -> bool {
-        let prober = self.verdict.prober_id().and_then(vendor::of_prober);
-        let vendor = self.settings.vendor.or(prober);
-        balances(&self.verdict) && vendor.is_none_or(|vendor| matches!(vendor.id, "nlb" | "clb"))
-    }
-
-    /// Learns what the check shows of the settings.
-    fn learn(&mut self, groups: &[TargetGroup], check: &Sighting) {
-        let before = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
-        let speaks = if check.request.is_some() {
-            Some(Protocol::Http)
-        } else if check.tls.as_ref().is_some_and(|tls| tls.hello) {
-            Some(Protocol::Https)
-        } else if check.protocol == crate::http::Protocol::Http2 {
-            Some(Protocol::Grpc)
-        } else if check.shape.is_accepted() && check.opening.is_empty() {
-            Some(Protocol::Tcp)
-        } else {
-            None
-        };
-        // What carries data says more than what does not.
-        if speaks.is_some_and(|speaks| self.seen.protocol.is_none_or(|old| old < speaks)) {
-            self.seen.protocol = speaks;
-        }
-        if let Some(request) = &check.request {
-            self.seen.path = Some(request.path().to_owned());
-        }
-        if let Some(after) = check.given_up_after().filter(|_| check.marks.response_first.is_none())
-        {
-            if self.gave_up.len() == GIVE_UPS_MAX {
-                self.gave_up.pop_front();
-            }
-            self.gave_up.push_back(after);
-        }
-        let after = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
-        if before != after || self.series.total == 0 {
-            self.refresh(groups);
-        }
-    }
-
-    /// Works out the settings again.
-    fn refresh(&mut self, groups: &[TargetGroup]) {
-        let mut gaps: Vec<i64> =
-            self.series.progress().nodes.values().filter_map(|node| node.interval()).collect();
-        gaps.sort_unstable();
-        self.seen.interval = gaps.get(gaps.len() / 2).copied();
-        let mut given_up: Vec<i64> =
-            self.gave_up.iter().copied().filter(|_| self.speaks()).collect();
-        given_up.sort_unstable();
-        self.seen.timeout = given_up.get(given_up.len() / 2).copied();
-        let given = self.given.and_then(|index| groups.get(index));
-        let prober = self.verdict.prober_id().unwrap_or_default();
-        self.settings = Settings::new(given, prober, &self.known, &self.seen);
-    }
-
-    fn id(&self) -> &str {
-        self.verdict.prober_id().unwrap_or("unknown")
-    }
-
-    fn tell(&mut self, server: Endpoint, check: Check, events: &mut dyn Events) -> Vec<Told> {
-        let prober: Arc<str> = self.id().into();
-        let relayed = self.verdict.relayed;
-        let mut tell = |check: &Check| {
-            events.check(server, &prober, check);
-            Told {
-                flow: check.flow,
-                ordinal: check.ordinal,
-                alone: check.alone,
-                outcome: check.outcome,
-                confidence: check.confidence,
-                note: check.note.clone(),
-                prober: Arc::clone(&prober),
-                relayed,
-            }
-        };
-        let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
-            vec![tell(&check)]
-        } else {
-            self.series.checks().iter().map(&mut tell).collect()
-        };
-        let changes = &self.series.progress().changes;
-        if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {
-            return told;
-        }
-        for change in changes {
-            let same =
-                |told: &Change| (told.mark.frame, told.state) == (change.mark.frame, change.state);
-            if !self.told_changes.iter().any(same) {
-                events.transition(server, self.id(), &entry(change, &self.settings, 0));
-            }
-        }
-        self.told_changes.clone_from(changes);
-        told
-    }
-
-    fn into_health(self) -> ProberHealth {
-        let progress = self.series.progress();
-        let nodes = progress
-            .nodes
-            .iter()
-            .map(|(ip, node)| Node {
-                source: Endpoint { ip: *ip, port: 0 }.addr(),
-                checks: node.checks,
-                state: node.machine.state(),
-                in_a_row: node.machine.in_a_row(),
-                interval: node.interval(),
-                timeline: node.changes.iter().map(|it| entry(it, &self.settings, 0)).collect(),
-            })
-            .collect();
-        ProberHealth {
-            id: self.id().to_owned(),
-            name: self
-                .verdict
-                .prober
-                .as_ref()
-                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
-            balances: balances(&self.verdict),
-            nodes,
-            total: self.series.total,
-            by_outcome: self.series.by_outcome.clone(),
-            state: progress.whole.state(),
-            changes: progress.changes.clone(),
-            verdict: self.verdict,
-            settings: self.settings,
-            checks: self.series.into_checks(),
-        }
-    }
-}
-
-impl ProberHealth {
-    /// The target as a whole by its checks, over time.
-    fn entries(&self, prober: usize) -> Vec<Entry> {
-        self.changes.iter().map(|change| entry(change, &self.settings, prober)).collect()
-    }
-}
-
-/// Whether such a prober decides what traffic a target gets.
-fn balances(verdict: &Verdict) -> bool {
-    let kind = verdict.prober.as_ref().is_none_or(|prober| {
-        !prober.external && !matches!(prober.class, Class::Monitor | Class::Local)
-    });
-    kind && !verdict.relayed
-}
-
-/// The group of the user that says something of these checks: one that names the target, else one
-/// that names no target and fits the prober.
-fn group_of(groups: &[TargetGroup], server: Endpoint, verdict: &Verdict) -> Option<usize> {
-    if !balances(verdict) {
-        return None;
-    }
-    let own = verdict.prober_id().and_then(vendor::of_prober);
-    let fits = |group: &TargetGroup| match (group.vendor, own) {
-        (Some(given), Some(own)) => given.id == own.id,
-        _ => true,
-    };
-    let names = |group: &TargetGroup| {
-        group.targets.contains(&server)
-            || (group.port == Some(server.port)
-                && group.targets.iter().any(|target| target.ip == server.ip))
-    };
-    let named = groups.iter().position(|group| fits(group) && names(group));
-    named.or_else(|| groups.iter().position(|group| fits(group) && group.targets.is_empty()))
-}
-
-fn entry(change: &Change, settings: &Settings, prober: usize) -> Entry {
-    let codes = settings.vendor.is_some_and(|vendor| vendor.reason_codes);
-    let reason = match change.state {
-        State::Initial if codes => Some("Elb.InitialHealthChecking"),
-        State::Unhealthy => change
-            .outcome
-            .and_then(|outcome| outcome.reason(settings.vendor).or(Some(outcome.id()))),
-        _ => None,
-    };
-    Entry {
-        mark: change.mark,
-        state: change.state,
-        reason,
-        confidence: change.confidence,
-        prober,
-        note: String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::settings::{Place, Raw, RawGroup};
     use super::super::testing::{SECOND, attempt, recognised, sighting};
     use super::*;
-    use crate::probe::{Reason, Shape};
+    use crate::probe::Shape;
+    use crate::tcp::Side;
 
     /// Notes what it is told.
     #[derive(Default)]
@@ -782,6 +534,28 @@ mod tests {
         watch.check(check, &mut Silent);
         let health = watch.finish(&[]);
         assert_eq!((health.targets.len(), health.checks, health.possible), (0, 0, 1));
+    }
+
+    #[test]
+    fn what_the_user_announces_needs_less_to_be_a_check() {
+        let raw = |text: &str| Raw { text: text.into(), place: Place::Flag("--hc") };
+        let mut seen = Vec::new();
+        for (protocol, expected) in [("https", true), ("https", false), ("http", true)] {
+            let group = RawGroup { protocol: Some(raw(protocol)), ..RawGroup::default() };
+            let target = Endpoint::v4([10, 0, 2, if expected { 9 } else { 10 }], 8080);
+            let groups = vec![group.check().unwrap()];
+            let mut watch = Watch::new(Setup { groups, expected: vec![target] });
+            watch.advance(Timestamp(0));
+            let mut check = super::super::testing::silent(10);
+            let hello = crate::probe::TlsOpening { hello: true, ..Default::default() };
+            check.tls = Some(Box::new(hello));
+            let mut check = recognised(check);
+            let verdict = Arc::make_mut(&mut check.verdict);
+            (verdict.confidence, verdict.prober) = (Confidence::Possible, None);
+            watch.check(check, &mut Silent);
+            seen.push(watch.finish(&[]).checks);
+        }
+        assert_eq!(seen, [1, 0, 0]);
     }
 
     #[test]

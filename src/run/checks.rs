@@ -204,7 +204,11 @@ fn finding(check: &Check, outcome: Outcome) -> Finding {
         Evidence { mark: check.decisive, side: Side::Server, what: check.what, note: note.clone() };
     let mut evidence = vec![guilty];
     if check.frame.frame != check.decisive.frame {
-        let what = if check.request.is_some() { What::Request } else { What::Syn };
+        let what = match (check.request.is_some(), check.tls) {
+            (true, _) => What::Request,
+            (false, true) => What::TlsHello,
+            (false, false) => What::Syn,
+        };
         let note = "the health check".to_owned();
         evidence.push(Evidence { mark: check.frame, side: Side::Client, what, note });
     }

@@ -94,6 +94,9 @@ impl Connection<'_> {
             .flags(1, Flags::ACK)
     }
 
+    /// Nothing more comes on it.
+    pub fn end(self) {}
+
     /// `side`: 0 the client, 1 the server.
     fn send(mut self, side: usize, flags: u8, payload: &[u8]) -> Self {
         let (from, to) =

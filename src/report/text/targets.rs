@@ -18,7 +18,7 @@ const STRIP_LINES: usize = 3;
 const STATES_MAX: usize = 12;
 /// Addresses of checks that are shown.
 const SOURCES_MAX: usize = 4;
-/// Frames of failed checks that are listed, where not everything is wanted.
+/// Runs of failed checks that are listed, where not everything is wanted.
 const FAILED_MAX: usize = 6;
 
 pub(super) fn targets(
@@ -237,26 +237,35 @@ fn outcomes(
         text.push_str(&format!("{and}{hidden} not decidable"));
     }
     page.field("Outcomes", &text)?;
-    let failed: Vec<&Check> = prober
+    // Runs of the same outcome tell more than each of its checks.
+    let runs: Vec<&[Check]> = prober
         .checks
-        .iter()
-        .filter(|check| check.outcome.is_some_and(|it| it.effect() == Effect::Fail))
+        .chunk_by(|a, b| a.outcome == b.outcome && !all)
+        .filter(|run| run[0].outcome.is_some_and(|it| it.effect() == Effect::Fail))
         .collect();
-    let shown = if all { failed.len() } else { failed.len().min(FAILED_MAX) };
-    for check in &failed[..shown] {
+    let shown = if all { runs.len() } else { runs.len().min(FAILED_MAX) };
+    for run in &runs[..shown] {
+        let check = &run[0];
         let outcome = check.outcome.map_or("", Outcome::id);
         let sure = match check.confidence {
             Confidence::Certain => String::new(),
             confidence => format!(" ({})", confidence.id()),
         };
-        let frame = names.frame(check.decisive.frame);
-        let time = words::time(check.began);
-        let first = format!("{:LABEL$}", "");
-        page.hanging(&first, &format!("{time} frame {frame} {outcome}{sure}: {}", check.note))?;
+        let more = match run {
+            [_, .., last] => format!(
+                "; {} in a row until frame {}",
+                words::count(run.len() as u64),
+                names.frame(last.decisive.frame)
+            ),
+            _ => String::new(),
+        };
+        let (frame, time) = (names.frame(check.decisive.frame), words::time(check.began));
+        let text = format!("{time} frame {frame} {outcome}{sure}: {}{more}", check.note);
+        page.hanging(&format!("{:LABEL$}", ""), &text)?;
     }
-    if shown < failed.len() {
-        let more = words::plural((failed.len() - shown) as u64, "more");
-        page.line(&format!("{:LABEL$}and {} (--all lists them)", "", more.trim_end_matches('s')))?;
+    if shown < runs.len() {
+        let left = words::count((runs.len() - shown) as u64);
+        page.line(&format!("{:LABEL$}and {left} more times (--all lists each check)", ""))?;
     }
     Ok(())
 }
@@ -330,7 +339,8 @@ fn timeline(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<(
         if entries.len() > STATES_MAX && n >= head && n < entries.len() - head {
             continue;
         }
-        page.field(label, &state(entry, target, n == 0, several, names))?;
+        let first = entries[..n].iter().all(|before| before.prober != entry.prober);
+        page.field(label, &state(entry, target, first, several, names))?;
         label = "";
     }
     let undecided = entries.len() == 1 && entries[0].state == State::Unknown;

@@ -1,0 +1,306 @@
+//! The same check of one target from all its sources: what is known of it and what followed.
+
+use super::judge::{HALF_CLOSE, Judged};
+use super::matcher::Matcher;
+use super::series::Series;
+use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
+use super::state::{Change, State};
+use super::target::{Check, Entry, Node, ProberHealth};
+use super::vendor::{self, SECOND};
+use super::watch::{Events, Told};
+use crate::packet::Endpoint;
+use crate::probe::{Class, Scope, Sighting, Verdict};
+use crate::tcp::Side;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Times after which a prober gave up that are kept to tell its time-out.
+const GIVE_UPS_MAX: usize = 15;
+
+/// The same check of one target, from all its sources.
+#[derive(Debug)]
+pub(super) struct Checker {
+    pub(super) verdict: Arc<Verdict>,
+    pub(super) given: Option<usize>,
+    known: Defaults,
+    pub(super) seen: Estimates,
+    gave_up: VecDeque<i64>,
+    pub(super) settings: Settings,
+    pub(super) series: Series,
+    /// Checks and changes have been given out.
+    told: bool,
+    told_changes: Vec<Change>,
+}
+
+/// Nanoseconds from the start of a check until the prober gave it up: until it closed while no
+/// answer had come. What closes right behind its request only says that it asks no more.
+fn gave_up_after(check: &Sighting) -> Option<i64> {
+    let end = check.ending(Side::Client).filter(|_| check.closed_by == Some(Side::Client))?;
+    let asked = check.marks.request_last?;
+    let first = check.marks.response_first.is_none_or(|answer| end.mark.at < answer.at);
+    let waited = end.mark.at.nanos_since(asked.at);
+    (first && waited >= HALF_CLOSE).then(|| end.mark.at.nanos_since(check.began()))
+}
+
+/// What is kept of a sighting.
+pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
+    let response = sighting.response.as_deref();
+    let marks = &sighting.marks;
+    let closed = sighting.ending(Side::Server).filter(|_| sighting.closed_by == Some(Side::Server));
+    let answered = marks.response_last.filter(|_| response.is_some_and(|it| it.complete));
+    Check {
+        flow: sighting.flow,
+        stream: sighting.stream,
+        ordinal: sighting.ordinal,
+        alone: sighting.scope == Scope::Connection,
+        frame: sighting.frame(),
+        began: sighting.began(),
+        source: sighting.source,
+        target: sighting.target,
+        outcome: judged.outcome,
+        confidence: judged.confidence,
+        decisive: judged.decisive,
+        what: judged.what,
+        note: judged.note,
+        status: sighting.status(),
+        latency: match sighting.request {
+            Some(_) => sighting.latency(),
+            None => sighting.connect_time(),
+        },
+        duration: sighting.duration(),
+        gave_up_after: gave_up_after(sighting),
+        connect: sighting.connect_time(),
+        request: sighting.request.clone(),
+        request_len: sighting.request_len,
+        body: response.map(|response| response.body),
+        sent: response.map(|response| response.sent),
+        location: response.and_then(|response| response.location.clone()),
+        server: response.and_then(|response| response.server.clone()),
+        content_type: response.and_then(|response| response.content_type.clone()),
+        answered: sighting.payload[Side::Server as usize],
+        accepted: marks.syn_ack,
+        syn: marks.syn,
+        tls: sighting.tls.as_ref().is_some_and(|tls| tls.hello),
+        left_open: closed.zip(answered).map(|(end, last)| end.mark.at.nanos_since(last.at)),
+        rtt: sighting.round_trip.or(sighting.rtt.map(|rtt| rtt.smoothed)),
+        rtt_variation: sighting.rtt.map(|rtt| rtt.variation),
+        vantage: sighting.vantage,
+        blind_spots: sighting.blind_spots,
+    }
+}
+
+impl Checker {
+    pub(super) fn new(groups: &[TargetGroup], server: Endpoint, verdict: Arc<Verdict>) -> Checker {
+        let seconds = |s: Option<f64>| s.map(|s| (s * SECOND as f64) as i64);
+        let known = verdict.prober.as_ref().map_or_else(Defaults::default, |prober| Defaults {
+            interval: seconds(prober.defaults.interval),
+            timeout: seconds(prober.defaults.timeout),
+            healthy: prober.defaults.rise,
+            unhealthy: prober.defaults.fall,
+            matcher: prober.defaults.ok_http.as_deref().and_then(|ok| Matcher::parse(ok).ok()),
+        });
+        Checker {
+            given: group_of(groups, server, &verdict),
+            known,
+            seen: Estimates { port: Some(server.port), ..Estimates::default() },
+            gave_up: VecDeque::new(),
+            settings: Settings::default(),
+            series: Series::default(),
+            told: false,
+            told_changes: Vec::new(),
+            verdict,
+        }
+    }
+
+    /// Whether its checks carry data.
+    pub(super) fn speaks(&self) -> bool {
+        self.seen.protocol.is_some_and(|protocol| protocol != Protocol::Tcp)
+    }
+
+    /// Whether its load balancer also tests connections without data.
+    pub(super) fn tests_connections(&self) -> bool {
+        let prober = self.verdict.prober_id().and_then(vendor::of_prober);
+        let vendor = self.settings.vendor.or(prober);
+        balances(&self.verdict) && vendor.is_none_or(|vendor| matches!(vendor.id, "nlb" | "clb"))
+    }
+
+    /// Learns what the check shows of the settings.
+    pub(super) fn learn(&mut self, groups: &[TargetGroup], check: &Sighting) {
+        let before = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
+        let speaks = if check.request.is_some() {
+            Some(Protocol::Http)
+        } else if check.tls.as_ref().is_some_and(|tls| tls.hello) {
+            Some(Protocol::Https)
+        } else if check.protocol == crate::http::Protocol::Http2 {
+            Some(Protocol::Grpc)
+        } else if check.shape.is_accepted() && check.opening.is_empty() {
+            Some(Protocol::Tcp)
+        } else {
+            None
+        };
+        // What carries data says more than what does not.
+        if speaks.is_some_and(|speaks| self.seen.protocol.is_none_or(|old| old < speaks)) {
+            self.seen.protocol = speaks;
+        }
+        if let Some(request) = &check.request {
+            self.seen.path = Some(request.path().to_owned());
+        }
+        if let Some(after) = gave_up_after(check) {
+            if self.gave_up.len() == GIVE_UPS_MAX {
+                self.gave_up.pop_front();
+            }
+            self.gave_up.push_back(after);
+        }
+        let after = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
+        if before != after || self.series.total == 0 {
+            self.refresh(groups);
+        }
+    }
+
+    /// Works out the settings again.
+    pub(super) fn refresh(&mut self, groups: &[TargetGroup]) {
+        let mut gaps: Vec<i64> =
+            self.series.progress().nodes.values().filter_map(|node| node.interval()).collect();
+        gaps.sort_unstable();
+        self.seen.interval = gaps.get(gaps.len() / 2).copied();
+        let mut given_up: Vec<i64> =
+            self.gave_up.iter().copied().filter(|_| self.speaks()).collect();
+        given_up.sort_unstable();
+        self.seen.timeout = given_up.get(given_up.len() / 2).copied();
+        let given = self.given.and_then(|index| groups.get(index));
+        let prober = self.verdict.prober_id().unwrap_or_default();
+        self.settings = Settings::new(given, prober, &self.known, &self.seen);
+    }
+
+    fn id(&self) -> &str {
+        self.verdict.prober_id().unwrap_or("unknown")
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        server: Endpoint,
+        check: Check,
+        events: &mut dyn Events,
+    ) -> Vec<Told> {
+        let prober: Arc<str> = self.id().into();
+        let relayed = self.verdict.relayed;
+        let mut tell = |check: &Check| {
+            events.check(server, &prober, check);
+            Told {
+                flow: check.flow,
+                ordinal: check.ordinal,
+                alone: check.alone,
+                outcome: check.outcome,
+                confidence: check.confidence,
+                note: check.note.clone(),
+                prober: Arc::clone(&prober),
+                relayed,
+            }
+        };
+        let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
+            vec![tell(&check)]
+        } else {
+            self.series.checks().iter().map(&mut tell).collect()
+        };
+        let changes = &self.series.progress().changes;
+        if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {
+            return told;
+        }
+        for change in changes {
+            let same =
+                |told: &Change| (told.mark.frame, told.state) == (change.mark.frame, change.state);
+            if !self.told_changes.iter().any(same) {
+                events.transition(server, self.id(), &entry(change, &self.settings, 0));
+            }
+        }
+        self.told_changes.clone_from(changes);
+        told
+    }
+
+    pub(super) fn into_health(self) -> ProberHealth {
+        let progress = self.series.progress();
+        let nodes = progress
+            .nodes
+            .iter()
+            .map(|(ip, node)| Node {
+                source: Endpoint { ip: *ip, port: 0 }.addr(),
+                checks: node.checks,
+                state: node.machine.state(),
+                in_a_row: node.machine.in_a_row(),
+                interval: node.interval(),
+                timeline: node.changes.iter().map(|it| entry(it, &self.settings, 0)).collect(),
+            })
+            .collect();
+        ProberHealth {
+            id: self.id().to_owned(),
+            name: self
+                .verdict
+                .prober
+                .as_ref()
+                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
+            balances: balances(&self.verdict),
+            nodes,
+            total: self.series.total,
+            by_outcome: self.series.by_outcome.clone(),
+            state: progress.whole.state(),
+            changes: progress.changes.clone(),
+            verdict: self.verdict,
+            settings: self.settings,
+            checks: self.series.into_checks(),
+        }
+    }
+}
+
+impl ProberHealth {
+    /// The target as a whole by its checks, over time.
+    pub(super) fn entries(&self, prober: usize) -> Vec<Entry> {
+        self.changes.iter().map(|change| entry(change, &self.settings, prober)).collect()
+    }
+}
+
+/// Whether such a prober decides what traffic a target gets.
+fn balances(verdict: &Verdict) -> bool {
+    let kind = verdict.prober.as_ref().is_none_or(|prober| {
+        !prober.external && !matches!(prober.class, Class::Monitor | Class::Local)
+    });
+    kind && !verdict.relayed
+}
+
+/// The group of the user that says something of these checks: one that names the target, else one
+/// that names no target and fits the prober.
+fn group_of(groups: &[TargetGroup], server: Endpoint, verdict: &Verdict) -> Option<usize> {
+    if !balances(verdict) {
+        return None;
+    }
+    let own = verdict.prober_id().and_then(vendor::of_prober);
+    let fits = |group: &TargetGroup| match (group.vendor, own) {
+        (Some(given), Some(own)) => given.id == own.id,
+        _ => true,
+    };
+    let names = |group: &TargetGroup| {
+        group.targets.contains(&server)
+            || (group.port == Some(server.port)
+                && group.targets.iter().any(|target| target.ip == server.ip))
+    };
+    let named = groups.iter().position(|group| fits(group) && names(group));
+    named.or_else(|| groups.iter().position(|group| fits(group) && group.targets.is_empty()))
+}
+
+fn entry(change: &Change, settings: &Settings, prober: usize) -> Entry {
+    let codes = settings.vendor.is_some_and(|vendor| vendor.reason_codes);
+    let reason = match change.state {
+        State::Initial if codes => Some("Elb.InitialHealthChecking"),
+        State::Unhealthy => change
+            .outcome
+            .and_then(|outcome| outcome.reason(settings.vendor).or(Some(outcome.id()))),
+        _ => None,
+    };
+    Entry {
+        mark: change.mark,
+        state: change.state,
+        reason,
+        confidence: change.confidence,
+        prober,
+        note: String::new(),
+    }
+}
