@@ -50,6 +50,9 @@ pub(super) struct NodeProgress {
     gaps: VecDeque<i64>,
 }
 
+/// One in so many checks may wait to be put in order, so that working out the states again costs the
+/// same for each whatever their number.
+const LATE_SHARE: usize = 32;
 /// Usual intervals without a check after which the state is not known any more: two thresholds of
 /// failures may have gone by unseen.
 const PAUSE: f64 = 2.5;
@@ -93,8 +96,11 @@ impl Progress {
         if node.checks > 0 {
             let gap = check.began.nanos_since(node.last);
             // At the prober a pause is its own; elsewhere checks may have been lost on the way.
+            let long = |usual: i64| gap as f64 > usual as f64 * PAUSE;
+            // What is not long against the shortest is not long against the usual one.
             let lost = check.vantage != Vantage::Client
-                && node.interval().is_some_and(|usual| gap as f64 > usual as f64 * PAUSE);
+                && node.gaps.iter().copied().min().is_some_and(long)
+                && node.interval().is_some_and(long);
             missed = if lost { node.machine.forget(check.frame) } else { None };
             if node.gaps.len() == GAPS_MAX {
                 node.gaps.pop_front();
@@ -151,8 +157,10 @@ pub(super) struct Series {
     checks: VecDeque<Check>,
     /// What followed from those that are not kept.
     base: Progress,
-    /// What follows from all.
+    /// What follows from all, but for those that came since and are not put in order.
     now: Progress,
+    /// Checks since then.
+    unplaced: usize,
     /// Checks that are counts only.
     pub(super) folded: u64,
     /// Checks that came too late to be put in order.
@@ -187,10 +195,20 @@ impl Series {
         }
         let newest = at == self.checks.len();
         self.checks.insert(at, check);
-        if newest {
+        if newest && self.unplaced == 0 {
             let check = &self.checks[at];
             self.now.step(check, thresholds, first(self.first.unwrap_or_default()));
-        } else {
+            return;
+        }
+        self.unplaced += 1;
+        if self.unplaced > self.checks.len() / LATE_SHARE {
+            self.replay(thresholds, first);
+        }
+    }
+
+    /// Makes the states follow from all checks, also from those that came late.
+    pub(super) fn settle(&mut self, thresholds: Thresholds, first: impl Fn(Timestamp) -> bool) {
+        if self.unplaced > 0 {
             self.replay(thresholds, first);
         }
     }
@@ -209,6 +227,7 @@ impl Series {
 
     /// Works out all states again.
     pub(super) fn replay(&mut self, thresholds: Thresholds, first: impl Fn(Timestamp) -> bool) {
+        self.unplaced = 0;
         self.now = self.base.clone();
         let first = first(self.first.unwrap_or_default());
         for check in &self.checks {

@@ -316,6 +316,7 @@ impl Watch {
                 }
             }
         }
+        checker.series.settle(limits, first);
     }
 
     /// Where the target of these checks gets its traffic, and its group.
