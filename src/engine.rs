@@ -195,6 +195,7 @@ impl Engine {
             tap: self.tap.as_mut(),
             source: connection.flow.client.ip,
         };
+        let was_closed = connection.is_closed();
         connection.on_segment(segment, &mut sink);
         let buffered = connection.buffered() + sink.talk.conversation.buffered();
         self.buffered = self.buffered + buffered - sink.talk.buffered as usize;
@@ -215,6 +216,7 @@ impl Engine {
             self.wider.learn_client(segment.src);
         }
         let over = turn.over;
+        let closed = (connection.is_closed() && !was_closed).then_some(turn.slot);
         if let Some(tap) = &mut self.tap
             && tap.is_ready()
         {
@@ -242,6 +244,9 @@ impl Engine {
                     out.finding(finding);
                 }
             }
+        }
+        if let Some(slot) = closed {
+            self.table.closed(slot, segment.mark.at);
         }
         for entry in over.into_iter().flatten() {
             self.conclude(entry, out);

@@ -53,6 +53,8 @@ pub(super) struct NodeProgress {
 /// One in so many checks may wait to be put in order, so that working out the states again costs the
 /// same for each whatever their number.
 const LATE_SHARE: usize = 32;
+/// Checks by which one may be late and need no working out again.
+const RUN_MAX: usize = 64;
 /// Usual intervals without a check after which the state is not known any more: two thresholds of
 /// failures may have gone by unseen.
 const PAUSE: f64 = 2.5;
@@ -102,12 +104,14 @@ impl Progress {
                 && node.gaps.iter().copied().min().is_some_and(long)
                 && node.interval().is_some_and(long);
             missed = if lost { node.machine.forget(check.frame) } else { None };
-            if node.gaps.len() == GAPS_MAX {
-                node.gaps.pop_front();
+            if gap >= 0 {
+                if node.gaps.len() == GAPS_MAX {
+                    node.gaps.pop_front();
+                }
+                node.gaps.push_back(gap);
             }
-            node.gaps.push_back(gap);
         }
-        node.last = check.began;
+        node.last = node.last.max(check.began);
         node.checks += 1;
         let opening = Change {
             mark: check.frame,
@@ -195,7 +199,7 @@ impl Series {
         }
         let newest = at == self.checks.len();
         self.checks.insert(at, check);
-        if newest && self.unplaced == 0 {
+        if self.unplaced == 0 && (newest || self.is_of_a_run(at)) {
             let check = &self.checks[at];
             self.now.step(check, thresholds, first(self.first.unwrap_or_default()));
             return;
@@ -204,6 +208,22 @@ impl Series {
         if self.unplaced > self.checks.len() / LATE_SHARE {
             self.replay(thresholds, first);
         }
+    }
+
+    /// Whether a late check, now at `at`, tells what all those after it tell, and they have changed
+    /// no state: then it makes no difference which of them came first.
+    fn is_of_a_run(&self, at: usize) -> bool {
+        let late = &self.checks[at];
+        let same = |other: &Check| {
+            (other.outcome, other.confidence) == (late.outcome, late.confidence)
+                && other.source.ip == late.source.ip
+        };
+        self.checks.len() - at <= RUN_MAX
+            && self.checks.range(at..).all(same)
+            && self.now.nodes.get(&late.source.ip).is_some_and(|node| {
+                let last = |changes: &[Change]| changes.last().map(|change| change.mark.at);
+                last(&self.now.changes).max(last(&node.changes)) < Some(late.began)
+            })
     }
 
     /// Makes the states follow from all checks, also from those that came late.

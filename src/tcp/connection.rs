@@ -70,6 +70,11 @@ impl Connection {
         }
     }
 
+    /// Both sides have sent FIN, or a RST counted.
+    pub fn is_closed(&self) -> bool {
+        self.closed_at.is_some()
+    }
+
     /// Whether `side` has sent FIN or RST.
     pub fn closed_by(&self, side: Side) -> bool {
         self.flow.endings.iter().any(|ending| ending.side == side)

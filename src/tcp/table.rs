@@ -9,7 +9,7 @@ use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 
 /// Flows alive at once; past it the one idle longest among a few is judged and dropped. A flow takes
@@ -57,6 +57,9 @@ pub struct Table<T> {
     /// nothing.
     due: Vec<Timestamp>,
     free: Vec<u32>,
+    /// Closed flows in the order in which they closed, so that they are given out in that order:
+    /// when each is due, its slot and its id.
+    closed: VecDeque<(Timestamp, u32, u64)>,
     /// Room of flows that are over, for the next ones: the last one used is the one still in the
     /// processor's cache.
     spare: Vec<Box<Entry<T>>>,
@@ -78,6 +81,8 @@ pub struct Table<T> {
 pub struct Turn<'a, T> {
     /// The flow that the segment belongs to.
     pub entry: &'a mut Entry<T>,
+    /// Where it is, for [`Table::closed`].
+    pub slot: u32,
     /// The segment is its first.
     pub opened: bool,
     /// A flow that ended by this: reuse of its addresses and ports, age, or eviction.
@@ -91,6 +96,7 @@ impl<T> Table<T> {
             slots: Vec::new(),
             due: Vec::new(),
             free: Vec::new(),
+            closed: VecDeque::new(),
             spare: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::default(),
@@ -117,7 +123,7 @@ impl<T> Table<T> {
         attach: impl FnOnce() -> T,
     ) -> Turn<'_, T> {
         let now = segment.mark.at;
-        let aged = self.sweep(now);
+        let aged = self.linger_over(now).or_else(|| self.sweep(now));
         let key = key(segment.src, segment.dst, segment.tunnel);
         let hash = self.hasher.hash_one(key);
         let mut found = self.find(hash, key);
@@ -148,7 +154,7 @@ impl<T> Table<T> {
             entry.connection.settled = stays.then_some(file);
             entry.connection.flow.stream = Some(stream);
         }
-        Turn { entry, opened, over: [aged, replaced] }
+        Turn { entry, slot, opened, over: [aged, replaced] }
     }
 
     /// Attaches an ICMP error to the flow that it quotes, if it is known.
@@ -161,6 +167,13 @@ impl<T> Table<T> {
         let key = key(error.src, error.dst, error.tunnel);
         let slot = self.find(self.hasher.hash_one(key), key)?;
         self.slots[slot as usize].as_deref_mut()
+    }
+
+    /// The connection in `slot` has just been closed at `now`.
+    pub fn closed(&mut self, slot: u32, now: Timestamp) {
+        if let Some(entry) = &self.slots[slot as usize] {
+            self.closed.push_back((now.after(LINGER), slot, entry.connection.flow.id));
+        }
     }
 
     /// Takes back the room of a flow that is over and done with.
@@ -250,6 +263,25 @@ impl<T> Table<T> {
         Some(entry)
     }
 
+    /// The closed flow that has lingered longest, when it is over.
+    fn linger_over(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
+        let (_, slot, id) = *self.closed.front().filter(|(due, ..)| *due < now)?;
+        self.closed.pop_front();
+        let entry = self.slots[slot as usize].as_deref()?;
+        let connection = &entry.connection;
+        if connection.flow.id != id {
+            return None;
+        }
+        let over = connection.flow.last.at.after(patience(connection));
+        if over < now {
+            return self.remove(slot);
+        }
+        if connection.is_closed() {
+            self.closed.push_back((over, slot, id));
+        }
+        None
+    }
+
     /// Looks at one slot a segment, so that age costs the same whatever the number of flows. A
     /// flow that is not over is left alone for [`LINGER`], the shortest patience.
     fn sweep(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
@@ -263,8 +295,8 @@ impl<T> Table<T> {
         self.due[self.hand] = now.after(LINGER);
         let connection = &self.slots[self.hand].as_ref()?.connection;
         let over = connection.flow.last.at.after(patience(connection));
-        if now <= over {
-            self.due[self.hand] = over.min(now.after(LINGER));
+        if now <= over || connection.is_closed() {
+            self.due[self.hand] = over.min(now).after(LINGER);
             return None;
         }
         let mut entry = self.remove(self.hand as u32)?;
@@ -314,7 +346,7 @@ fn rehash<T>(hasher: &RandomState, slots: &[Option<Box<Entry<T>>>], slot: u32) -
 /// How long a connection in its present state may be silent, nanoseconds.
 fn patience(connection: &Connection) -> i64 {
     let flow = &connection.flow;
-    if connection.closed_at.is_some() {
+    if connection.is_closed() {
         LINGER
     } else if flow.opening.syn.is_some() && flow.opening.syn_ack.is_none() {
         UNANSWERED
