@@ -200,7 +200,7 @@ impl Checker {
         let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
             vec![tell(&check)]
         } else {
-            self.series.checks().iter().map(&mut tell).collect()
+            self.series.checks().map(&mut tell).collect()
         };
         let changes = &self.series.progress().changes;
         if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {

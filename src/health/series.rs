@@ -52,7 +52,7 @@ pub(super) struct NodeProgress {
 
 /// One in so many checks may wait to be put in order, so that working out the states again costs the
 /// same for each whatever their number.
-const LATE_SHARE: usize = 32;
+const LATE_SHARE: usize = 4;
 /// Checks by which one may be late and need no working out again.
 const RUN_MAX: usize = 64;
 /// Usual intervals without a check after which the state is not known any more: two thresholds of
@@ -72,9 +72,11 @@ impl NodeProgress {
 
     /// Usual nanoseconds between two checks: the median, once there are two intervals.
     pub(super) fn interval(&self) -> Option<i64> {
-        let mut gaps: Vec<i64> = self.gaps.iter().copied().collect();
-        gaps.sort_unstable();
-        (gaps.len() >= 2).then(|| gaps[gaps.len() / 2])
+        let mut gaps = [0; GAPS_MAX];
+        let gaps = &mut gaps[..self.gaps.len()];
+        gaps.iter_mut().zip(&self.gaps).for_each(|(place, gap)| *place = *gap);
+        let middle = gaps.len() / 2;
+        (gaps.len() >= 2).then(|| *gaps.select_nth_unstable(middle).1)
     }
 }
 
@@ -157,8 +159,8 @@ impl Progress {
 /// Sorted checks and what follows from them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
-    /// The newest, sorted by when they began.
-    checks: VecDeque<Check>,
+    /// The newest, sorted by when they began. Boxed: one that comes late moves the others.
+    checks: VecDeque<Box<Check>>,
     /// What followed from those that are not kept.
     base: Progress,
     /// What follows from all, but for those that came since and are not put in order.
@@ -198,7 +200,7 @@ impl Series {
             self.disordered += 1;
         }
         let newest = at == self.checks.len();
-        self.checks.insert(at, check);
+        self.checks.insert(at, Box::new(check));
         if self.unplaced == 0 && (newest || self.is_of_a_run(at)) {
             let check = &self.checks[at];
             self.now.step(check, thresholds, first(self.first.unwrap_or_default()));
@@ -216,14 +218,14 @@ impl Series {
         let late = &self.checks[at];
         let same = |other: &Check| {
             (other.outcome, other.confidence) == (late.outcome, late.confidence)
-                && other.source.ip == late.source.ip
         };
+        let before =
+            |changes: &[Change]| changes.last().is_none_or(|change| change.mark.at < late.began);
+        let node = self.now.nodes.get(&late.source.ip);
         self.checks.len() - at <= RUN_MAX
-            && self.checks.range(at..).all(same)
-            && self.now.nodes.get(&late.source.ip).is_some_and(|node| {
-                let last = |changes: &[Change]| changes.last().map(|change| change.mark.at);
-                last(&self.now.changes).max(last(&node.changes)) < Some(late.began)
-            })
+            && before(&self.now.changes)
+            && node.is_none_or(|node| before(&node.changes))
+            && self.checks.range(at..).map(|check| &**check).all(same)
     }
 
     /// Makes the states follow from all checks, also from those that came late.
@@ -283,13 +285,13 @@ impl Series {
     }
 
     /// The checks that are listed, in the order of time.
-    pub(super) fn checks(&self) -> &VecDeque<Check> {
-        &self.checks
+    pub(super) fn checks(&self) -> impl ExactSizeIterator<Item = &Check> + DoubleEndedIterator {
+        self.checks.iter().map(|check| &**check)
     }
 
     /// The checks that are listed, in the order of time.
     pub(super) fn into_checks(self) -> Vec<Check> {
-        self.checks.into()
+        self.checks.into_iter().map(|check| *check).collect()
     }
 
     /// What follows from all checks.
@@ -326,7 +328,7 @@ mod tests {
         }
         let wanted = [(10, "unknown"), (20, "healthy"), (40, "unhealthy"), (60, "healthy")];
         assert_eq!(states(&series), wanted);
-        let order: Vec<i64> = series.checks().iter().map(|check| check.began.0 / SECOND).collect();
+        let order: Vec<i64> = series.checks().map(|check| check.began.0 / SECOND).collect();
         assert_eq!(order, [10, 20, 30, 40, 50, 60]);
         assert_eq!(series.progress().nodes.values().next().unwrap().interval(), Some(10 * SECOND));
     }

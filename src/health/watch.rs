@@ -296,7 +296,7 @@ impl Watch {
     fn add_tests(&self, server: Endpoint, checkers: &mut [Checker]) {
         let known: BTreeSet<u64> = checkers
             .iter()
-            .flat_map(|checker| checker.series.checks().iter().map(|check| check.flow))
+            .flat_map(|checker| checker.series.checks().map(|check| check.flow))
             .collect();
         let Some(checker) = checkers.iter_mut().find(|checker| {
             checker.speaks() && checker.settings.vendor.is_some() && checker.tests_connections()

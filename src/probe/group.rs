@@ -112,10 +112,27 @@ pub(super) struct Judgement {
     period: Option<f64>,
 }
 
+/// Members after which a group may be [busy](Group::is_busy).
+const BUSY_MEMBERS: u32 = 256;
+/// Below this many nanoseconds between two requests no load balancer checks a target: Knative, the
+/// fastest known, does so every 25 ms while a container starts.
+const BUSY_INTERVAL: i64 = 20_000_000;
+
 impl Group {
     /// A group without members.
     pub(super) fn new(id: GroupId, checker: CheckerId, asks: (u64, u64), attempts: bool) -> Group {
         Group { id, checker, asks, attempts, ..Group::default() }
+    }
+
+    /// Whether its members come too fast for checks that nothing but their rhythm would tell: a load
+    /// generator's, or a page that polls.
+    pub(super) fn is_busy(&self) -> bool {
+        let fast = |first: i64, last: i64| {
+            last.saturating_sub(first) < BUSY_INTERVAL * (self.arrivals.len() as i64 - 1)
+        };
+        self.members >= BUSY_MEMBERS
+            && self.verdict.as_ref().is_none_or(|it| it.confidence == Confidence::Possible)
+            && self.arrivals.first().zip(self.arrivals.last()).is_some_and(|(a, b)| fast(*a, *b))
     }
 
     /// Adds when a failed attempt of it came.

@@ -140,6 +140,9 @@ impl Recogniser {
         }
         let Some(group) = self.groups.get_mut(&key) else { return };
         group.add(&sighting, &self.catalogue);
+        if group.is_busy() {
+            return;
+        }
         let due = group.is_due(&self.catalogue);
         match group.standing {
             Standing::Vetoed => return,

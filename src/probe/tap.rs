@@ -62,6 +62,11 @@ pub(crate) struct Watch {
     flags: u8,
 }
 
+/// Requests of one connection from which they may be too fast for checks.
+const BUSY_ORDINAL: u32 = 32;
+/// A client that asks again so soon, nanoseconds, is no health checker.
+const BUSY_IDLE: i64 = 20_000_000;
+
 /// A request was seen.
 const SEEN: u8 = 1;
 /// Its requests differ, or are a user's.
@@ -132,6 +137,14 @@ impl Tap {
         } else if !again && watch.flags & USERS == 0 {
             self.note_users(watch, false);
             watch.drop_unnamed();
+        }
+        let busy = exchange.ordinal > BUSY_ORDINAL
+            && exchange.idle_before.is_some_and(|idle| idle < BUSY_IDLE)
+            && watch.flags & USERS == 0
+            && !self.heads.is_named(head);
+        if busy {
+            self.note_users(watch, false);
+            return watch.drop_unnamed();
         }
         match self.heads.glance(source, head, digest, request.head_complete) {
             Glance::User { forwarded } => self.note_users(watch, forwarded),
