@@ -89,10 +89,17 @@ fn table(found: &[Recognised]) -> Vec<String> {
     groups.values().map(line).collect()
 }
 
+fn has(run: &Run, list: &str) -> bool {
+    run.truth[list].as_array().is_some_and(|list| !list.is_empty())
+}
+
 #[test]
 fn haproxys_checks_are_recognised_and_users_requests_are_not() {
     let mut wrong = Vec::new();
     for run in runs(&shipped()) {
+        if has(&run, "probers") || has(&run, "bystanders") {
+            continue; // `tests/health.rs` compares these with the probers' own logs
+        }
         let checked = CHECKS.iter().any(|name| run.name.contains(name));
         for capture in [&run.lb, &run.target] {
             let checks = recognise(capture);

@@ -216,9 +216,8 @@ impl Series {
     /// no state: then it makes no difference which of them came first.
     fn is_of_a_run(&self, at: usize) -> bool {
         let late = &self.checks[at];
-        let same = |other: &Check| {
-            (other.outcome, other.confidence) == (late.outcome, late.confidence)
-        };
+        let same =
+            |other: &Check| (other.outcome, other.confidence) == (late.outcome, late.confidence);
         let before =
             |changes: &[Change]| changes.last().is_none_or(|change| change.mark.at < late.began);
         let node = self.now.nodes.get(&late.source.ip);

@@ -320,7 +320,10 @@ impl Recogniser {
                 self.given_count += 1;
             }
             _ => {
+                let id = group.id;
                 self.groups.remove(key);
+                let stalled = held.into_iter().filter(is_stalled).collect();
+                self.sort_attempts(stalled, None, id, out);
             }
         }
     }
@@ -437,9 +440,11 @@ fn is_attempt(sighting: &Sighting) -> bool {
     matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
 }
 
-/// A TLS handshake that got no answer, or a SYN-ACK that came when its client had given up.
+/// A TLS handshake that got no answer, a SYN-ACK that came when its client had given up, or a
+/// connection that the server reset before its client said or closed anything.
 fn is_stalled(sighting: &Sighting) -> bool {
-    (sighting.on() == On::Tls && sighting.payload[1] == 0) || sighting.shape == Shape::HalfOpen
+    (sighting.on() == On::Tls && sighting.payload[1] == 0)
+        || matches!(sighting.shape, Shape::HalfOpen | Shape::ServerClosed)
 }
 
 fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {

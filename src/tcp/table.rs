@@ -57,8 +57,8 @@ pub struct Table<T> {
     /// nothing.
     due: Vec<Timestamp>,
     free: Vec<u32>,
-    /// Closed flows in the order in which they closed, so that they are given out in that order:
-    /// when each is due, its slot and its id.
+    /// Closed flows by when each is due, so that they are given out in the order in which they
+    /// closed: that time, the slot and the id.
     closed: VecDeque<(Timestamp, u32, u64)>,
     /// Room of flows that are over, for the next ones: the last one used is the one still in the
     /// processor's cache.
@@ -277,7 +277,8 @@ impl<T> Table<T> {
             return self.remove(slot);
         }
         if connection.is_closed() {
-            self.closed.push_back((over, slot, id));
+            let place = self.closed.partition_point(|(due, ..)| *due <= over);
+            self.closed.insert(place, (over, slot, id));
         }
         None
     }

@@ -86,6 +86,10 @@ pub fn configuration(truth: &Value) -> String {
         let server = format!("{}:{}", word(&group["server"]["ip"]), group["server"]["port"]);
         let mut text = format!("[[target-group]]\ntargets = [\"{server}\"]\n");
         let _ = writeln!(text, "lb-type = {}", settings["lb_type"]);
+        // That a handshake which never succeeds is a check, only the settings tell.
+        if settings["protocol"] == "https" {
+            text.push_str("protocol = \"https\"\n");
+        }
         for name in ["healthy", "unhealthy", "matcher"] {
             if !settings[name].is_null() {
                 let _ = writeln!(text, "{name} = {}", settings[name]);
