@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::capture::{self, Frame, Order};
-use support::lab::shipped;
+use support::lab::{runs, shipped};
 use support::random::Random;
 use tempfile::TempDir;
 use why502::report::Report;
@@ -420,4 +420,38 @@ fn an_empty_capture_has_an_empty_report() {
         assert_eq!((report.summary.packets, report.findings.len()), (0, 0), "{name}");
         assert_eq!(report.captures[0].damaged_at, None, "{name}");
     }
+}
+
+/// A capture longer than one buffer is read by a thread of its own where there is a processor for it.
+#[test]
+fn the_number_of_processors_does_not_matter() {
+    const WINDOW: u64 = 256 << 10;
+    let long = |path: &PathBuf| fs::metadata(path).unwrap().len() > WINDOW;
+    let all = runs(&shipped()).into_iter().flat_map(|run| [run.lb, run.target]);
+    let captures: Vec<PathBuf> = all.filter(long).collect();
+    assert!(captures.len() >= 5, "few captures are long enough");
+    let directory = TempDir::new().unwrap();
+    let processor = first_processor();
+    let on_one = ["-c", &processor];
+    for capture in captures {
+        let packed = directory.path().join("packed.pcap.gz");
+        fs::write(&packed, compressed(&fs::read(&capture).unwrap(), "gzip")).unwrap();
+        for (file, format) in [(&capture, "text"), (&capture, "json"), (&packed, "json")] {
+            let why502 = env!("CARGO_BIN_EXE_why502");
+            let run = |command: &mut Command| {
+                command.args(["--all", "--format", format]).arg(file).output().unwrap().stdout
+            };
+            let all = run(&mut Command::new(why502));
+            let one = run(Command::new("taskset").args(on_one).arg(why502));
+            assert!(!all.is_empty() && all == one, "{} as {format}", file.display());
+        }
+    }
+}
+
+/// One of the processors that this process may use.
+fn first_processor() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let end = |c: char| !c.is_ascii_digit();
+    allowed.trim().split(end).next().unwrap().to_owned()
 }
