@@ -11,6 +11,7 @@ mod support;
 
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 use support::health::{configuration, items, judge_all, report, seconds};
 use support::lab::{Run, runs, shipped};
 
@@ -131,4 +132,23 @@ fn what_users_meet_is_set_beside_the_checks() {
             ["fail-open", "passive-lead", "checks-stopped", "flapping", "no-check-passed"];
         assert!(!found.iter().any(|(known, _)| alarming.contains(&known.as_str())), "{found:?}");
     }
+}
+
+/// Without settings a handshake that never succeeds may be anybody's: the report says what to ask.
+#[test]
+fn handshakes_that_never_succeed_are_pointed_out() {
+    let capture = shipped().join("probers/direct-nlb-https-tls13-only-target.pcap");
+    let text = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_why502"));
+        let output = command.args(arguments).arg(&capture).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace('\n', " ")
+    };
+    let plain = text(&[]);
+    assert!(
+        plain.contains("16 connections to 198.51.100.20:8080 at a steady pace all failed"),
+        "{plain}"
+    );
+    let told = text(&["--expect-target", "198.51.100.20:8080", "--hc-protocol", "https"]);
+    assert!(!told.contains("at a steady pace") && told.contains("16 hc-tls-failed"), "{told}");
+    assert!(told.contains("alert 70, protocol_version"), "{told}");
 }

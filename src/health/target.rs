@@ -337,6 +337,9 @@ pub struct Health {
     pub by_outcome: BTreeMap<Outcome, u64>,
     /// Connections that may be checks and are not sure enough to be counted.
     pub possible: u64,
+    /// Of these, connections to a server that came at a steady pace and all failed in the TLS
+    /// handshake.
+    pub failed_handshakes: BTreeMap<Endpoint, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
 }

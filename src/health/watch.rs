@@ -200,7 +200,7 @@ impl Watch {
         let mut flows: BTreeMap<u64, u32> = BTreeMap::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
         for (server, checkers) in std::mem::take(&mut self.targets) {
-            let mut checkers = self.settle(checkers, &mut health);
+            let mut checkers = self.settle(server, checkers, &mut health);
             self.add_tests(server, &mut checkers);
             if checkers.is_empty() {
                 continue;
@@ -246,7 +246,12 @@ impl Watch {
     }
 
     /// Checkers that are likely ones, judged again with what all of them together show.
-    fn settle(&self, checkers: BTreeMap<CheckerId, Checker>, health: &mut Health) -> Vec<Checker> {
+    fn settle(
+        &self,
+        server: Endpoint,
+        checkers: BTreeMap<CheckerId, Checker>,
+        health: &mut Health,
+    ) -> Vec<Checker> {
         let (mut sure, unsure): (Vec<Checker>, Vec<Checker>) = checkers
             .into_values()
             .partition(|checker| checker.verdict.confidence >= Confidence::Likely);
@@ -263,6 +268,11 @@ impl Watch {
                 sure.push(checker);
             } else {
                 health.possible += checker.series.total;
+                if checker.seen.protocol == Some(Protocol::Https)
+                    && !checker.series.by_outcome.contains_key(&Outcome::Pass)
+                {
+                    *health.failed_handshakes.entry(server).or_default() += checker.series.total;
+                }
             }
         }
         for checker in &mut sure {

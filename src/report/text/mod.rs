@@ -43,6 +43,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         page.blank()?;
         causes::cause(&mut page, group, &report.patterns, &names)?;
     }
+    targets::hints(&mut page, &report.health)?;
     targets::targets(&mut page, &report.health.targets, style.all, &names)?;
     if style.all {
         all::findings(&mut page, &report.findings, &names)?;

@@ -4,7 +4,8 @@ use super::names::Names;
 use super::page::{Ink, LABEL, Page, WIDTH};
 use crate::cause::Confidence;
 use crate::health::{
-    Check, Effect, Entry, Note, Origin, Outcome, ProberHealth, Setting, Settings, State, Target,
+    Check, Effect, Entry, Health, Note, Origin, Outcome, ProberHealth, Setting, Settings, State,
+    Target,
 };
 use crate::report::words;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ const STRIP_LINES: usize = 3;
 const STATES_MAX: usize = 12;
 /// Addresses of checks that are shown.
 const SOURCES_MAX: usize = 4;
+/// Servers whose handshakes are pointed out.
+const HINTS_MAX: usize = 3;
 /// Runs of failed checks that are listed, where not everything is wanted.
 const FAILED_MAX: usize = 6;
 
@@ -44,6 +47,20 @@ pub(super) fn targets(
         for target in &order[shown..] {
             page.line(&format!("{}: {}", target.server.socket(), brief(target)))?;
         }
+    }
+    Ok(())
+}
+
+/// What only the reader can say: whether handshakes that never succeed are health checks.
+pub(super) fn hints(page: &mut Page<'_>, health: &Health) -> io::Result<()> {
+    for (server, count) in health.failed_handshakes.iter().take(HINTS_MAX) {
+        let server = server.socket();
+        page.blank()?;
+        page.paragraph("", &format!(
+            "{} to {server} at a steady pace all failed in the TLS handshake. If these are health \
+             checks, say so, and they are judged: --expect-target {server} --hc-protocol https",
+            words::plural(*count, "connection")
+        ))?;
     }
     Ok(())
 }
