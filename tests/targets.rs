@@ -290,6 +290,25 @@ fn traffic_to_an_unhealthy_target_is_failing_open_and_users_may_notice_first() {
 }
 
 #[test]
+fn connections_that_end_with_the_targets_health_are_the_load_balancers_doing() {
+    let remarks = |until: i64| {
+        let mut wire = Wire::default();
+        series(&mut wire, NODE, "+++++RRRR", 0);
+        for n in 0..3 {
+            let asked = "GET /p HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+            let connection = wire.connect(30_000 + n, [203, 0, 113, 7 + n as u8], TARGET);
+            let idle = connection.open().say(0, asked).wait(3).say(1, OK).wait(until - 30_000);
+            idle.flags(0, Flags::RST | Flags::ACK).end();
+        }
+        let report = json(wire, &THRESHOLDS);
+        assert_eq!(report["summary"]["failed_requests"], 0);
+        ids(&report["targets"][0], "remarks").contains(&"taken-out")
+    };
+    assert!(remarks(62_000), "two seconds after the second failure");
+    assert!(!remarks(48_000) && !remarks(75_000), "before it, and long after it");
+}
+
+#[test]
 fn slow_redirected_and_heavy_checks_get_advice() {
     let mut wire = Wire::default();
     let page = "x".repeat(20_000);

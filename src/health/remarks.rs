@@ -10,9 +10,11 @@ use super::vendor::SECOND;
 use crate::cause::{Confidence, Finding, Kind};
 use crate::packet::{Address, Endpoint};
 use crate::report::words;
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How soon after a target became unhealthy its connections are ended, nanoseconds.
+const TAKEN_OUT: i64 = 5 * SECOND;
 /// Changes between healthy and unhealthy from which a target flaps.
 const FLAPPING: usize = 3;
 /// Short runs of failed checks from which they are pointed out although no threshold is met.
@@ -85,6 +87,7 @@ impl Scene<'_> {
         let mut notes = Vec::new();
         notes.extend(self.fail_open(target));
         notes.extend(self.lead(target));
+        notes.extend(self.taken_out(target));
         notes.extend(flapping(target));
         for prober in target.deciding() {
             notes.extend(never_passed(prober, &target.timeline));
@@ -127,6 +130,34 @@ impl Scene<'_> {
                     time(grace)
                 ),
                 mark: mark.or(Some(first.first)),
+            });
+        }
+        None
+    }
+
+    /// Connections that were reset from the load balancer's side when the target became unhealthy: a
+    /// Network Load Balancer does so by its target group attribute
+    /// `target_health_state.unhealthy.connection_termination.enabled`.
+    fn taken_out(&self, target: &Target) -> Option<Note> {
+        let users = self.users(target);
+        for (start, end) in periods(&target.timeline, State::Unhealthy, self.until) {
+            let soon = Timestamp(start.0.saturating_add(TAKEN_OUT).min(end.0));
+            let cut = users.iter().filter_map(|seen| seen.reset);
+            let cut: Vec<Mark> = cut.filter(|mark| mark.at > start && mark.at <= soon).collect();
+            let Some(first) = cut.iter().min_by_key(|mark| mark.at).filter(|_| cut.len() > 1)
+            else {
+                continue;
+            };
+            return Some(Note {
+                id: "taken-out",
+                text: format!(
+                    "{} of others were reset from the load balancer's side within {} after the target became \
+                     unhealthy: it ends the connections of a target that it takes out of service; these RSTs are not \
+                     the target's",
+                    words::plural(cut.len() as u64, "connection"),
+                    time(TAKEN_OUT)
+                ),
+                mark: Some(*first),
             });
         }
         None

@@ -47,6 +47,8 @@ pub(super) struct Seen {
     pub(super) spoke: bool,
     /// First packet of the server.
     pub(super) answer: Option<Mark>,
+    /// The RST by which its client's side ended it.
+    pub(super) reset: Option<Mark>,
     /// Requests on it.
     pub(super) requests: u32,
     /// Responses on it.
@@ -97,6 +99,12 @@ impl Seen {
             first: flow.first,
             last: flow.last,
             asked: flow.half(Side::Client).last_data,
+            reset: flow
+                .endings
+                .iter()
+                .find(|ending| ending.grade.counts())
+                .filter(|ending| ending.side == Side::Client && ending.kind == EndingKind::Rst)
+                .map(|ending| ending.mark),
             spoke: flow.half(Side::Client).sent > 0,
             answer: flow
                 .opening
