@@ -2,6 +2,7 @@
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::tcp::Side;
+use crate::time::Mark;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -64,6 +65,9 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// Time after which what is not acknowledged has been repeated: the first retransmission time-out
+/// (RFC 6298, 2.1), nanoseconds.
+const REPEATED: i64 = 1_000_000_000;
 /// Payload that hardly any path with a broken MTU carries; below it size is not the reason.
 const LARGE: u32 = 1000;
 fn detect(case: &Case<'_>) -> Option<Verdict> {
@@ -118,13 +122,17 @@ fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
         let half = case.flow.half(side);
         let hole = half.sent.checked_sub(half.trouble().stranded + half.acked)?;
         let small = half.trouble().stranded > 0 && half.largest < LARGE && hole >= u64::from(LARGE);
-        Some((side, half.last_data.filter(|_| small)?, hole))
+        // By then the sender has repeated them.
+        let repeated = |last: &Mark| case.wider.now().nanos_since(last.at) >= REPEATED;
+        Some((side, half.last_data.filter(|_| small).filter(repeated)?, hole))
     })?;
     let mut evidence = vec![Evidence {
         mark: last,
         side,
         what: if side == Side::Client { What::Request } else { What::Response },
-        note: format!("the {hole} bytes before it never arrive, though they are sent again"),
+        note: format!(
+            "the {hole} bytes before it never arrive, though a sender repeats such bytes"
+        ),
     }];
     evidence.extend(case.asked("the request"));
     Some(Verdict {
@@ -141,8 +149,9 @@ fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use crate::cause::Confidence;
-    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
     use crate::tcp::Side;
+    use crate::time::Timestamp;
 
     #[test]
     fn full_size_segments_vanish() {
@@ -168,5 +177,19 @@ mod tests {
         let scene =
             Scene::asked().repeated(Side::Client, START, 1448, 3).target_fin(ASKED + MS, END);
         assert!(scene.rule("mtu-blackhole").is_none());
+    }
+    #[test]
+    fn what_was_never_repeated_may_just_be_missing_from_the_capture() {
+        let hole = |seen_until: i64| {
+            let scene = Scene::asked().with(|scene| {
+                let half = scene.flow.half_mut(Side::Server);
+                (half.sent, half.acked, half.largest) = (4000, 1000, 500);
+                half.last_data = Some(mark(ASKED + MS));
+                half.trouble_mut().stranded = 500;
+                scene.wider.advance(Timestamp(ASKED + seen_until));
+            });
+            scene.rule("mtu-blackhole").is_some()
+        };
+        assert!(hole(2_000 * MS) && !hole(7 * MS));
     }
 }
