@@ -337,7 +337,9 @@ impl Expected<'_> {
         if (silent as f64) < self.interval as f64 * SILENT {
             return None;
         }
-        let after = self.users(checked).filter(|seen| seen.first.at > last.began);
+        // What came with the last check has ended with it.
+        let missed = Timestamp(last.began.0.saturating_add((self.interval as f64 * SILENT) as i64));
+        let after = self.users(checked).filter(|seen| seen.last.at > missed);
         let (traffic, steps) = match after {
             Some(seen) => (
                 format!(" while other traffic goes on (frame {})", seen.first.frame.number()),

@@ -19,6 +19,10 @@ use std::sync::Arc;
 
 /// Members from which a group is more than single cases.
 const GROUP: u32 = 3;
+/// An arrival that is nearer than this share of the period takes its place in the rhythm.
+const TAKEN: f64 = 0.5;
+/// What first bytes have to count so that they are nobody else's, decibans.
+const TELLING: i32 = 20;
 /// What a fingerprint has to count for a verdict on a single one, decibans.
 pub(super) const STRONG: i32 = 36;
 /// What smaller groups without such a fingerprint, programs for any purpose, and what is relayed
@@ -259,7 +263,9 @@ impl Group {
         match self.on {
             Some(On::Http) if plain && !evidence.any_of(CLUES) => bound = bound.min(WITHOUT_CLUE),
             Some(On::Http) if tool && !contrast => bound = bound.min(POSSIBLE_ONLY),
-            Some(On::Payload) if plain => bound = bound.min(POSSIBLE_ONLY),
+            // Pollers and client libraries with a heartbeat are as regular.
+            Some(On::Payload) if plain || strength < TELLING => bound = bound.min(POSSIBLE_ONLY),
+            Some(On::Tls) if plain => bound = bound.min(POSSIBLE_ONLY),
             Some(On::Tls) if weak => bound = bound.min(LIKELY_ONLY),
             _ => {}
         }
@@ -330,6 +336,10 @@ impl Group {
         let within = (0.03 * period).max(0.02);
         let next = self.arrivals.partition_point(|arrival| *arrival < at);
         let near = next.saturating_sub(2)..(next + 2).min(self.arrivals.len());
+        let taken = |arrival: &i64| at.abs_diff(*arrival) as f64 / 1e9 < TAKEN * period;
+        if self.arrivals[near.clone()].iter().any(taken) {
+            return false;
+        }
         self.arrivals[near].iter().any(|arrival| {
             let apart = at.abs_diff(*arrival) as f64 / 1e9;
             let longest = self.durations.iter().copied().fold(0.0, f64::max);
@@ -339,6 +349,11 @@ impl Group {
 }
 
 impl Judgement {
+    /// Whether its members keep a rhythm.
+    pub(super) fn has_period(&self) -> bool {
+        self.period.is_some()
+    }
+
     /// How sure it is; `None` below possible.
     pub(super) fn confidence(&self) -> Option<Confidence> {
         match self.decibans {

@@ -45,6 +45,10 @@ struct Key {
 
 /// Members from which a group is more than one case.
 const PAIR: u32 = 2;
+/// [`Key::on`] of HTTP requests.
+const HTTP: u8 = 1;
+/// [`Key::on`] of TLS handshakes.
+const TLS: u8 = 2;
 /// [`Key::on`] of failed attempts, of which nothing else is known.
 const ATTEMPTS: u8 = 4;
 
@@ -77,6 +81,8 @@ pub struct Recogniser {
     /// Groups that are given out, by source and target.
     pairs: HashMap<Pair, Vec<Key>, RandomState>,
     habits: Habits,
+    /// Sources of requests that were candidates and are no checks.
+    others: Habits,
     paths: Different,
     targets: Different,
     sources: Different,
@@ -98,6 +104,7 @@ impl Recogniser {
             checkers: HashMap::default(),
             pairs: HashMap::default(),
             habits: Habits::default(),
+            others: Habits::default(),
             paths: Different::default(),
             targets: Different::default(),
             sources: Different::default(),
@@ -128,7 +135,7 @@ impl Recogniser {
             }
         }
         if (attempt || is_stalled(&sighting))
-            && let Some(key) = self.host_of(&sighting)
+            && let Some(key) = self.host_of(&sighting, false)
             && (sighting.shape != Shape::HalfOpen || key.on < ATTEMPTS)
         {
             return self.adopt(&key, sighting, out);
@@ -185,12 +192,12 @@ impl Recogniser {
             (Some(facts), _) => {
                 let what = (&facts.method, facts.path(), &facts.user_agent);
                 let host = host_shape(facts, source, target);
-                (1, hash((what, &facts.host)), hash((what, host)), hash(&facts.user_agent))
+                (HTTP, hash((what, &facts.host)), hash((what, host)), hash(&facts.user_agent))
             }
             (None, On::Tls) => {
                 let hello = sighting.tls.as_ref().map_or(0, |tls| tls.digest);
                 let asked = hash((hello, sighting.payload[0]));
-                (2, asked, asked, 0)
+                (TLS, asked, asked, 0)
             }
             (None, On::Payload) => {
                 let start = &sighting.opening[..sighting.opening.len().min(12)];
@@ -233,7 +240,7 @@ impl Recogniser {
         self.groups.insert(key, Box::new(group));
         self.open.push_back((id, key));
         self.open_count += 1;
-        if key.on == 1 {
+        if key.on == HTTP {
             self.paths.add(asks.0, key.asked);
         }
         if !attempts {
@@ -308,10 +315,15 @@ impl Recogniser {
                 self.given_count += 1;
                 group.verdict = Some(Arc::new(verdict));
                 let likely = judgement.decibans >= LIKELY;
+                // Settings may yet say that these are checks, and then what failed among them is.
+                let hosts = likely || (key.on == TLS && judgement.has_period());
+                if key.on == HTTP && !likely {
+                    self.others.note(key.source, Habit::Users);
+                }
                 for sighting in sorted(held) {
                     give(group, sighting, out);
                 }
-                if likely {
+                if hosts {
                     self.settle(*key, out);
                 }
             }
@@ -320,6 +332,9 @@ impl Recogniser {
                 self.given_count += 1;
             }
             _ => {
+                if key.on == HTTP {
+                    self.others.note(key.source, Habit::Users);
+                }
                 let id = group.id;
                 self.groups.remove(key);
                 let stalled = held.into_iter().filter(is_stalled).collect();
@@ -338,7 +353,7 @@ impl Recogniser {
         self.held -= held.len();
         // The nearest to a known check first: each makes a place for the next.
         for sighting in sorted(held).into_iter().rev() {
-            match self.host_of(&sighting) {
+            match self.host_of(&sighting, false) {
                 Some(host) => self.adopt(&host, sighting, out),
                 None => {
                     if let Some(group) = self.groups.get_mut(&attempts) {
@@ -351,18 +366,19 @@ impl Recogniser {
     }
 
     /// The group of checks that a failed attempt belongs to.
-    fn host_of(&self, sighting: &Sighting) -> Option<Key> {
+    fn host_of(&self, sighting: &Sighting, end: bool) -> Option<Key> {
         let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
         let keys = self.pairs.get(&pair)?;
         let at = sighting.began().0;
         let in_rhythm = keys
             .iter()
             .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(at)));
-        if !self.habits.has_users(sighting.source.ip) {
-            // It has never asked for anything but checks.
-            return in_rhythm.or(keys.first()).copied();
-        }
-        in_rhythm.filter(|key| !self.is_crowded(key, at)).copied()
+        let host = in_rhythm.filter(|key| !self.is_crowded(key, at));
+        // Probers change their rhythm when a check fails. What is out of it can be told only of a
+        // source that has never asked for anything else, which is known at the end.
+        let source = sighting.source.ip;
+        let alone = end && !self.habits.has_users(source) && !self.others.has_users(source);
+        host.or(keys.first().filter(|_| alone)).copied()
     }
 
     /// Whether other attempts came about the same time, so that it is chance which fits.
@@ -402,7 +418,7 @@ impl Recogniser {
     ) {
         let verdict = verdict.map(Arc::new);
         for sighting in sorted(held) {
-            if let Some(host) = self.host_of(&sighting) {
+            if let Some(host) = self.host_of(&sighting, true) {
                 self.adopt(&host, sighting, out);
             } else if let Some(verdict) = &verdict {
                 let (_, checker, _) = self.key(&sighting, true);
@@ -421,6 +437,9 @@ impl Recogniser {
                 let held = group.held.len();
                 if group.members < PAIR || held == 0 {
                     // What comes once is no check, and users make many of these.
+                    if key.on == HTTP {
+                        self.others.note(key.source, Habit::Users);
+                    }
                     self.groups.remove(&key);
                     self.open_count -= 1;
                     self.held -= held;

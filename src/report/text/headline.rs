@@ -65,7 +65,11 @@ fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
 
 /// Targets that are not as they should be: one by name, several counted.
 fn health(targets: &[Target]) -> Option<String> {
-    let bad: Vec<&Target> = targets.iter().filter(|target| targets::is_bad(target)).collect();
+    let mut bad: Vec<&Target> = targets.iter().filter(|target| targets::is_bad(target)).collect();
+    // What is known to be wrong comes before what the capture is too short for.
+    bad.sort_by_key(|target| {
+        target.absence.as_ref().is_some_and(|it| it.id == "capture-too-short")
+    });
     let [first, others @ ..] = bad.as_slice() else { return None };
     let more = match others.len() {
         0 => String::new(),
@@ -74,7 +78,7 @@ fn health(targets: &[Target]) -> Option<String> {
     let what = match (&first.absence, first.checks()) {
         (Some(absence), _) => words::shorten(&absence.text, WIDTH * 2),
         (None, _) => {
-            let entry = first.timeline.last();
+            let entry = first.timeline.iter().rfind(|entry| entry.state == first.state);
             let reason = entry.and_then(|entry| entry.reason);
             let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
             let at = entry
