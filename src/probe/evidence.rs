@@ -80,7 +80,7 @@ evidence! {
     /// x-envoy-upstream-healthchecked-cluster.
     ProbeResponseHeader = "probe-response-header", 15, "the answer says that it answers a health check";
     /// No payload, and closed within a round trip and 20 ms of the handshake.
-    ClosedAtOnce = "closed-at-once", 8, "opened and closed at once";
+    ClosedAtOnce = "closed-at-once", 10, "opened and closed at once";
     /// Constant within 5 %, after a wait: a check that timed out.
     ConstantWait = "constant-wait", 4, "the same wait every time";
     /// C:SYN S:SYN-ACK C:RST-ACK.

@@ -49,6 +49,8 @@ const PAIR: u32 = 2;
 const HTTP: u8 = 1;
 /// [`Key::on`] of TLS handshakes.
 const TLS: u8 = 2;
+/// [`Key::on`] of connections without payload.
+const BARE: u8 = 5;
 /// [`Key::on`] of failed attempts, of which nothing else is known.
 const ATTEMPTS: u8 = 4;
 
@@ -207,7 +209,9 @@ impl Recogniser {
             }
             _ if attempt => (ATTEMPTS, 0, 0, 0),
             // Whether FIN or RST ends it is chance.
-            _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => (5, 0, 0, 0),
+            _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => {
+                (BARE, 0, 0, 0)
+            }
             _ => (6, sighting.shape as u64, sighting.shape as u64, 0),
         };
         let key = Key { tunnel, source: source.ip, target, on, asked };
@@ -316,7 +320,7 @@ impl Recogniser {
                 group.verdict = Some(Arc::new(verdict));
                 let likely = judgement.decibans >= LIKELY;
                 // Settings may yet say that these are checks, and then what failed among them is.
-                let hosts = likely || (key.on == TLS && judgement.has_period());
+                let hosts = likely || (matches!(key.on, TLS | BARE) && judgement.has_period());
                 if key.on == HTTP && !likely {
                     self.others.note(key.source, Habit::Users);
                 }
