@@ -144,10 +144,15 @@ pub(super) fn pattern(pattern: &Pattern) -> String {
         PatternKind::IdleTime { median_s, range_s } => {
             let idle = format!("{some} after {} of idle{}", seconds(*median_s), range(*range_s));
             // Only there did the server itself close for being idle.
-            if pattern.cause == "keepalive-race" {
-                format!("{idle}: the server's keep-alive time-out is {}", setting(*median_s))
-            } else {
-                format!("{idle}: something drops connections that are idle that long")
+            match pattern.cause {
+                "keepalive-race" => {
+                    format!("{idle}: the server's keep-alive time-out is {}", setting(*median_s))
+                }
+                "stale-flow-reset" | "l4-lb-reset" | "injected-reset" | "request-unacked" => {
+                    format!("{idle}: something drops connections that are idle that long")
+                }
+                // The target or its client acted on the request, however long the pause before it.
+                _ => idle,
             }
         }
         PatternKind::OutstandingTime { median_s, range_s } => format!(
