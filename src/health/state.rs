@@ -144,6 +144,8 @@ pub struct Machine {
     /// Results of the same kind in a row.
     passes: u32,
     failures: u32,
+    /// Checks in a row whose outcome is not known.
+    undecided: u32,
     /// How sure the results in a row are.
     confidence: Confidence,
 }
@@ -152,7 +154,8 @@ impl Machine {
     /// A target whose past is not known, or, with `first`, one that has not been checked before.
     pub fn new(thresholds: Thresholds, first: bool) -> Machine {
         let state = if first { State::Initial } else { State::Unknown };
-        Machine { thresholds, state, passes: 0, failures: 0, confidence: Confidence::Certain }
+        let confidence = Confidence::Certain;
+        Machine { thresholds, state, passes: 0, failures: 0, undecided: 0, confidence }
     }
 
     /// The state now.
@@ -184,9 +187,16 @@ impl Machine {
             // It may have been of the other kind.
             None => {
                 self.confidence = self.confidence.min(Confidence::Likely);
-                return None;
+                self.undecided = self.undecided.saturating_add(1);
+                // So many may have changed the state unseen.
+                let enough = match self.state {
+                    State::Unhealthy => self.thresholds.healthy,
+                    _ => self.thresholds.unhealthy,
+                };
+                return if self.undecided >= enough { self.forget(result.mark) } else { None };
             }
         };
+        self.undecided = 0;
         let passed = outcome.effect() == Effect::Pass;
         let (same, other) = if passed {
             (&mut self.passes, &mut self.failures)
@@ -318,6 +328,15 @@ mod tests {
         assert_eq!(changes(&mut machine, "+"), [(1, "healthy")]);
         assert_eq!(changes(&mut Machine::new(AWS, false), "++R+R"), []);
         assert_eq!(changes(&mut Machine::new(AWS, false), "RR"), [(2, "unhealthy")]);
+    }
+
+    #[test]
+    fn as_many_unknown_results_as_a_change_takes_leave_the_state_unknown() {
+        let of = |series| changes(&mut Machine::new(AWS, true), series);
+        assert_eq!(of("+?R"), [(1, "healthy")]);
+        assert_eq!(of("+??+++"), [(1, "healthy"), (3, "unknown"), (6, "healthy")]);
+        assert_eq!(of("RR??"), [(2, "unhealthy")]);
+        assert_eq!(of("RR???"), [(2, "unhealthy"), (5, "unknown")]);
     }
 
     #[test]
