@@ -20,15 +20,10 @@ struct Scene<'a> {
 
 /// Answers the questions for `target`, checked at `port`.
 pub(super) fn triage(target: &Target, port: u16, traffic: &Traffic) -> Vec<Point> {
-    // A check that could not be decided makes way for one that passed before it; but what failed
-    // before it may have changed since.
-    let newest = target.deciding().filter_map(|prober| {
-        let decided = prober.checks.iter().rposition(|check| check.outcome.is_some())?;
-        let check = &prober.checks[decided];
-        let stale = decided + 1 < prober.checks.len() && check.outcome != Some(Outcome::Pass);
-        (!stale).then_some(check)
-    });
-    let last = newest.max_by_key(|check| check.began);
+    let last = target
+        .deciding()
+        .filter_map(|prober| prober.checks.iter().rev().find(|check| check.outcome.is_some()))
+        .max_by_key(|check| check.began);
     let checked = Endpoint { port, ..target.server };
     let seen = traffic.to(checked).max_by_key(|seen| seen.first.at);
     let vantage = last.map_or_else(|| traffic.vantage(checked), |check| check.vantage);
