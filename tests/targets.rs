@@ -267,6 +267,24 @@ fn checks_that_stop_while_users_go_on_are_pointed_out() {
 }
 
 #[test]
+fn a_target_that_mostly_refuses_is_told_from_one_that_nothing_reaches() {
+    let absence = |accepted: i64| {
+        let mut wire = Wire::default();
+        for n in 0..8 {
+            let syn = wire.connect(n * 7_300, NODE, TARGET).flags(0, Flags::SYN);
+            syn.flags(1, Flags::RST | Flags::ACK).end();
+        }
+        for n in 0..accepted {
+            wire.connect(60_000 + n * 1_700, [203, 0, 113, 9], TARGET).open().say(0, "x").close();
+        }
+        let report = json(wire, &["--expect-target", "10.0.2.9:8080", "--hc-interval", "5"]);
+        report["targets"][0]["absence"]["id"].clone()
+    };
+    assert_eq!((absence(0), absence(1)), ("refused".into(), "refused".into()));
+    assert_eq!(absence(20), "no-check-arrived");
+}
+
+#[test]
 fn traffic_to_an_unhealthy_target_is_failing_open_and_users_may_notice_first() {
     let mut wire = Wire::default();
     series(&mut wire, NODE, "++++++++RRRRRR", 0);

@@ -326,6 +326,8 @@ impl<T> Table<T> {
     pub fn drain(&mut self) -> impl Iterator<Item = Box<Entry<T>>> + use<T> {
         self.index.clear();
         self.free.clear();
+        self.closed.clear();
+        self.due.clear();
         self.forgotten_pairs += self.streams.values().map(|streams| streams.forgotten).sum::<u64>();
         self.streams.clear();
         let mut entries: Vec<_> = self.slots.drain(..).flatten().collect();
