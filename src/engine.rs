@@ -12,6 +12,7 @@ use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::packet::{Address, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
+use crate::tls::{Inner, Session};
 use std::sync::Arc;
 use thin_vec::ThinVec;
 
@@ -68,6 +69,8 @@ pub struct Options {
 pub struct Counts {
     /// Requests.
     pub exchanges: u64,
+    /// Requests that cannot be read, see [`crate::tls`]; not counted as exchanges.
+    pub encrypted: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown: u64,
     /// Flows dropped to stay within [`FLOWS_MAX`].
@@ -111,9 +114,15 @@ struct Talk {
     /// Its part of [`Engine::buffered`].
     buffered: u32,
     watch: Watch,
+    tls: Option<Box<Session>>,
 }
 
 impl Talk {
+    /// Memory of what is incomplete.
+    fn buffered(&self) -> usize {
+        self.conversation.buffered() + self.tls.as_ref().map_or(0, |tls| tls.buffered())
+    }
+
     fn new(first: &Segment<'_>) -> Talk {
         Talk {
             conversation: Conversation::new(first.flags.syn().then_some(first.mark)),
@@ -122,6 +131,7 @@ impl Talk {
             client_gap: false,
             buffered: 0,
             watch: Watch::default(),
+            tls: None,
         }
     }
 }
@@ -197,7 +207,7 @@ impl Engine {
         };
         let was_closed = connection.is_closed();
         connection.on_segment(segment, &mut sink);
-        let buffered = connection.buffered() + sink.talk.conversation.buffered();
+        let buffered = connection.buffered() + sink.talk.buffered();
         self.buffered = self.buffered + buffered - sink.talk.buffered as usize;
         sink.talk.buffered = buffered as u32;
         if self.buffered > self.buffered_max && buffered > 0 {
@@ -224,7 +234,7 @@ impl Engine {
         }
         if !self.fresh.is_empty() {
             for exchange in self.fresh.drain(..) {
-                if self.options.exchanges {
+                if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
                     out.exchange(connection.flow.id, &exchange);
                 }
                 let closed = connection.closed_by(Side::Client);
@@ -301,6 +311,7 @@ impl Engine {
         flow.requests = conversation.requests();
         flow.responses = conversation.responses();
         flow.protocol = conversation.protocol();
+        flow.tls = talk.tls.take().map(|mut tls| Box::new(tls.facts()));
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
@@ -321,7 +332,8 @@ impl Engine {
         if let Some(tap) = &mut self.tap {
             tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
         }
-        if flow.requests == 0 {
+        let encrypted = |case: &Exchange| case.blind_spots.has(BlindSpot::Encrypted);
+        if flow.requests == 0 && !cases.iter().any(encrypted) {
             self.weigh(flow, None, out);
         }
         for exchange in cases {
@@ -354,7 +366,9 @@ impl Engine {
         match judge(&case) {
             Some(finding) => out.finding(finding),
             None => {
-                let asked = exchange.filter(|exchange| exchange.request.is_some());
+                let asked = exchange.filter(|exchange| {
+                    exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
+                });
                 self.counts.unknown += u64::from(asked.is_some_and(unfinished));
             }
         }
@@ -445,16 +459,22 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// The conversation, and where its exchanges go.
-    fn parts(&mut self) -> (&mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
+    /// The TLS and the conversation of the connection, and where exchanges go.
+    fn parts(
+        &mut self,
+    ) -> (&mut Option<Box<Session>>, &mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
         let Sink { talk, fresh, pool, counts, tap, source, all, client_closed } = self;
-        let Talk { conversation, longest_wait, client_gap, watch, .. } = &mut **talk;
+        let Talk { conversation, longest_wait, client_gap, watch, tls, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
-            let asked = u64::from(exchange.request.is_some());
+            let readable = !exchange.blind_spots.has(BlindSpot::Encrypted);
+            let asked = u64::from(readable && exchange.request.is_some());
             counts.exchanges += asked;
+            counts.encrypted += u64::from(!readable);
             let mispaired = *client_gap && mispaired(exchange);
-            if let Some(tap) = &mut tap {
+            if let Some(tap) = &mut tap
+                && readable
+            {
                 tap.exchange(watch, *source, exchange, mispaired);
             }
             if mispaired || exchange.state == State::Unknown {
@@ -465,7 +485,7 @@ impl Sink<'_> {
                 let wait = response.first.at.nanos_since(request.last.at);
                 *longest_wait = (*longest_wait).max(wait);
             }
-            if *all || (!mispaired && worth_a_look(exchange, *client_closed)) {
+            if (*all && readable) || (!mispaired && worth_a_look(exchange, *client_closed)) {
                 let mut exchange = exchange.clone();
                 if mispaired {
                     exchange.state = State::Unknown;
@@ -474,26 +494,75 @@ impl Sink<'_> {
                 fresh.push(exchange);
             }
         };
-        (conversation, pool, keep)
+        (tls, conversation, pool, keep)
+    }
+
+    /// Calls `tls` where the connection carries TLS, else `plain`.
+    fn with(
+        &mut self,
+        tls: impl FnOnce(&mut Session, &mut Inner<'_>),
+        plain: impl FnOnce(&mut Conversation, &mut Pool, &mut dyn FnMut(&Exchange)),
+    ) {
+        let (session, conversation, pool, mut keep) = self.parts();
+        match session {
+            Some(session) => {
+                tls(session, &mut Inner { conversation, pool, give: &mut keep });
+            }
+            None => plain(conversation, pool, &mut keep),
+        }
     }
 
     /// Gives up what the flow waits for.
     fn release(&mut self) {
-        let (conversation, pool, mut keep) = self.parts();
-        conversation.release(pool, &mut keep);
+        self.with(
+            |tls, inner| tls.release(inner),
+            |conversation, pool, keep| conversation.release(pool, keep),
+        );
     }
 
     fn finish(&mut self) {
-        let (conversation, pool, mut keep) = self.parts();
-        conversation.finish(pool, &mut keep);
+        self.with(
+            |tls, inner| tls.finish(inner),
+            |conversation, pool, keep| conversation.finish(pool, keep),
+        );
+    }
+
+    /// The latest bytes of `side` told that the connection carries TLS: begins to read it.
+    #[cold]
+    fn begin_tls(&mut self, side: Side, at: At, bytes: &[u8], from: u64) {
+        let hello = side == Side::Client && matches!(bytes, [HANDSHAKE, _, _, _, _, 1, ..]);
+        let midway = self.talk.conversation.is_midway() && !hello;
+        let session = if midway { Session::midway() } else { Session::new() };
+        self.talk.tls = Some(Box::new(session));
+        match from.checked_sub(at.offset) {
+            Some(skip) => {
+                let rest = bytes.get(skip as usize..).unwrap_or_default();
+                self.data(side, At { offset: from, ..at }, rest);
+            }
+            // The first byte of the first record came alone, in an earlier segment.
+            None => {
+                self.data(side, At { offset: from, ..at }, &[HANDSHAKE]);
+                self.data(side, at, bytes);
+            }
+        }
     }
 }
 
+/// Content type of a TLS handshake record (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+
 impl StreamSink for Sink<'_> {
     fn data(&mut self, side: Side, at: At, bytes: &[u8]) {
-        let (conversation, pool, mut keep) = self.parts();
-        conversation.data(side, at, bytes, pool, &mut keep);
-        drop(keep);
+        self.with(
+            |tls, inner| tls.data(side, at, bytes, inner),
+            |conversation, pool, keep| conversation.data(side, at, bytes, pool, keep),
+        );
+        let talk = &mut *self.talk;
+        if talk.tls.is_none()
+            && let Some(from) = talk.conversation.tls_from(side)
+        {
+            return self.begin_tls(side, at, bytes, from);
+        }
         if at.offset < OPENING_KEPT as u64
             && let Some(tap) = &mut self.tap
         {
@@ -504,13 +573,17 @@ impl StreamSink for Sink<'_> {
 
     fn gap(&mut self, side: Side, at: At, len: u64, why: BlindSpot) {
         self.talk.client_gap |= side == Side::Client && why == BlindSpot::Gap;
-        let (conversation, pool, mut keep) = self.parts();
-        conversation.gap(side, at, len, why, pool, &mut keep);
+        self.with(
+            |tls, inner| tls.gap(side, at, len, why, inner),
+            |conversation, pool, keep| conversation.gap(side, at, len, why, pool, keep),
+        );
     }
 
     fn ended(&mut self, side: Side) {
-        let (conversation, pool, mut keep) = self.parts();
-        conversation.ended(side, pool, &mut keep);
+        self.with(
+            |tls, inner| tls.ended(side, inner),
+            |conversation, pool, keep| conversation.ended(side, pool, keep),
+        );
     }
 }
 
@@ -557,7 +630,7 @@ mod tests {
     #[test]
     fn a_flow_is_small() {
         let size = size_of::<Entry<Talk>>();
-        assert!(size <= 888, "{size}");
+        assert!(size <= 904, "{size}");
     }
 
     #[test]

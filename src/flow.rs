@@ -5,6 +5,7 @@ use crate::http::Protocol;
 use crate::packet::{Endpoint, IcmpError, TunnelId};
 use crate::tcp::{History, Side};
 use crate::time::{Mark, Timestamp};
+use crate::tls::Handshake;
 use thin_vec::ThinVec;
 
 /// Facts of one flow. Updated while it lives, inert once it is finished.
@@ -45,6 +46,8 @@ pub struct Flow {
     pub responses: u32,
     /// What it carries.
     pub protocol: Protocol,
+    /// Its TLS, when it carries that; known when it is over.
+    pub tls: Option<Box<Handshake>>,
     /// What could hide another truth.
     pub blind_spots: BlindSpots,
     /// How it ended.

@@ -72,3 +72,4 @@ pub mod report;
 pub mod run;
 pub mod tcp;
 pub mod time;
+pub mod tls;

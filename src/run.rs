@@ -251,6 +251,7 @@ pub fn analyse(
     summary.packets = packets;
     summary.flows = engine.flows();
     summary.exchanges = counts.exchanges;
+    summary.encrypted_requests = counts.encrypted;
     summary.unknown_requests = counts.unknown;
     for (skip, count) in skipped {
         *summary.skipped.entry(skip.name().into_owned()).or_default() += count;

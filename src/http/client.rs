@@ -7,7 +7,7 @@ use super::pending::keep;
 use super::scan::{Method, is_token, request_line};
 use super::{PENDING_MAX, Protocol, State};
 use crate::blind::BlindSpot;
-use crate::tcp::At;
+use crate::tcp::{At, Side};
 
 /// Requests that may wait while no byte of the server was ever seen and nothing tells whether the
 /// capture holds its direction. Clients that pipeline more than this are not known.
@@ -21,7 +21,7 @@ impl Conversation {
             }
             Phase::Lost(_) => {
                 if self.protocol == Protocol::Unknown && detect::is_tls_record(bytes) {
-                    return self.give_up(Protocol::Tls);
+                    return self.give_up_tls(Side::Client, at.offset);
                 }
                 if !detect::is_request(bytes) {
                     return self.client_astray(at, bytes.len() as u64);
@@ -71,7 +71,7 @@ impl Conversation {
                 }
                 self.client_bytes(here, bytes, done);
             }
-            Opening::Tls => self.give_up(Protocol::Tls),
+            Opening::Tls => self.give_up_tls(Side::Client, here.offset),
             Opening::Http2 => self.give_up(Protocol::Http2),
             Opening::Other => self.give_up(Protocol::Other),
         }

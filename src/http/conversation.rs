@@ -198,6 +198,9 @@ impl Conversation {
             Side::Client => self.client_data(at, bytes, done),
             Side::Server => self.server_data(at, bytes, done),
         }
+        if self.is_opaque() {
+            return;
+        }
         let reader = self.reader(side);
         reader.end = reader.end.max(at.offset + bytes.len() as u64);
         if self.client.draft.as_ref().is_none_or(|draft| draft.from.is_none()) {
@@ -296,6 +299,17 @@ impl Conversation {
         }
     }
 
+    /// Where TLS begins in the stream of `side`, when the latest bytes of `side` told that it does.
+    pub fn tls_from(&self, side: Side) -> Option<u64> {
+        let reader = if side == Side::Client { &self.client } else { &self.server };
+        (self.protocol == Protocol::Tls).then_some(reader.end)
+    }
+
+    /// What came before was not captured.
+    pub fn is_midway(&self) -> bool {
+        self.unseen.is_some()
+    }
+
     /// What the connection carries.
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -325,6 +339,12 @@ impl Conversation {
 
     fn is_opaque(&self) -> bool {
         !matches!(self.protocol, Protocol::Unknown | Protocol::Http1)
+    }
+
+    /// The connection carries TLS, `side` from `from` on.
+    pub(super) fn give_up_tls(&mut self, side: Side, from: u64) {
+        self.give_up(Protocol::Tls);
+        self.reader(side).end = from;
     }
 
     /// The connection carries something that is not read.

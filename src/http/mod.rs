@@ -23,6 +23,7 @@ pub use conversation::Conversation;
 pub use detect::likely_side;
 pub use head::{Headers, RequestHead, ResponseHead};
 pub use pool::Pool;
+pub(crate) use scan::sample;
 
 use crate::blind::BlindSpots;
 use crate::time::Mark;

@@ -311,7 +311,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// The bytes around `at`, escaped, at most 60 characters.
-pub(super) fn sample(bytes: &[u8], at: usize) -> String {
+pub(crate) fn sample(bytes: &[u8], at: usize) -> String {
     let from = if at < 30 { 0 } else { (at - 20).min(bytes.len()) };
     let mut text = String::new();
     for byte in &bytes[from..] {

@@ -6,7 +6,7 @@ use super::detect;
 use super::pending::keep;
 use super::scan::{Flaw, Method, sample, status_line};
 use super::{Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
-use crate::tcp::At;
+use crate::tcp::{At, Side};
 use crate::time::Mark;
 
 impl Conversation {
@@ -14,7 +14,7 @@ impl Conversation {
         match self.server.phase {
             Phase::Lost(why) => {
                 if self.protocol == Protocol::Unknown && detect::is_tls_record(bytes) {
-                    return self.give_up(Protocol::Tls);
+                    return self.give_up_tls(Side::Server, at.offset);
                 }
                 if !detect::is_status(bytes) {
                     return self.server_astray(at, bytes.len() as u64, why);

@@ -102,6 +102,9 @@ pub struct Summary {
     pub flows: u64,
     /// HTTP exchanges (requests).
     pub exchanges: u64,
+    /// Requests inside TLS that could be told by the lengths of its records alone; not counted as
+    /// exchanges.
+    pub encrypted_requests: u64,
     /// Requests that failed.
     pub failed_requests: u64,
     /// Connections that failed before any request.

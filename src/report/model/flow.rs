@@ -1,5 +1,6 @@
 //! Mirror of a flow.
 
+use super::tls::Tls;
 use super::{Address, BlindSpotId, PerSide, Time, blind_spots, nanos_as_s};
 use crate::flow::{self, Ended};
 use crate::report::terms;
@@ -55,8 +56,11 @@ pub(in crate::report) struct Flow<'a> {
     /// What the connection carries.
     #[schemars(extend("enum" = ["no-data", "http1", "upgraded", "tls", "http2", "other"]))]
     protocol: &'static str,
+    /// Requests that could be read.
     requests: u32,
     responses: u32,
+    /// Its TLS.
+    tls: Option<Box<Tls<'a>>>,
     #[schemars(extend("enum" = ["fin", "rst", "timeout", "capture-end"]))]
     ended: &'static str,
     #[schemars(extend("enum" = ["client", "server", null]))]
@@ -106,6 +110,7 @@ impl<'a> Flow<'a> {
             protocol: terms::protocol_id(flow.protocol),
             requests: flow.requests,
             responses: flow.responses,
+            tls: Tls::of(flow).map(Box::new),
             ended: match flow.ended {
                 Ended::CaptureEnd => "capture-end",
                 Ended::Fin => "fin",

@@ -7,6 +7,7 @@ mod exchange;
 mod finding;
 mod flow;
 mod target;
+mod tls;
 
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
@@ -131,6 +132,8 @@ pub(super) struct Counts<'a> {
     flows: u64,
     /// HTTP requests.
     exchanges: u64,
+    /// Requests inside TLS that could be told by the lengths of its records alone.
+    encrypted_requests: u64,
     findings: u64,
     /// Findings by cause id.
     by_cause: &'a BTreeMap<&'static str, u64>,
@@ -165,6 +168,7 @@ impl<'a> Counts<'a> {
             packets: summary.packets,
             flows: summary.flows,
             exchanges: summary.exchanges,
+            encrypted_requests: summary.encrypted_requests,
             findings: (findings as u64).max(summary.by_cause.values().sum()),
             by_cause: &summary.by_cause,
             failed_requests: summary.failed_requests,

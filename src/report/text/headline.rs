@@ -20,8 +20,14 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, I
         parts.extend(health.clone());
     }
     if requests.0 > 0 {
-        let all = words::plural(summary.exchanges.max(requests.0), "request");
-        parts.push(format!("{} of {all} failed: {}", words::count(requests.0), requests.1));
+        let seen = summary.exchanges + summary.encrypted_requests;
+        let all = words::plural(seen.max(requests.0), "request");
+        let which = match (summary.encrypted_requests, summary.exchanges) {
+            (0, _) => String::new(),
+            (_, 0) => " (encrypted)".to_owned(),
+            (n, _) => format!(" ({} encrypted)", words::count(n)),
+        };
+        parts.push(format!("{} of {all}{which} failed: {}", words::count(requests.0), requests.1));
     }
     for (found, what, when) in
         [(connections, "connection", " before a request"), (checks, "health check", "")]
@@ -34,7 +40,7 @@ pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, I
     if requests.0 > 0 {
         parts.extend(health);
     }
-    let ink = match (parts.is_empty(), summary.exchanges) {
+    let ink = match (parts.is_empty(), summary.exchanges + summary.encrypted_requests) {
         (false, _) => Ink::Bad,
         (true, 0) => Ink::Label,
         (true, _) => Ink::Good,
@@ -91,16 +97,30 @@ fn health(targets: &[Target]) -> Option<String> {
 
 fn without_failed_request(report: &Report) -> String {
     let summary = &report.summary;
-    if summary.exchanges == 0 {
-        return without_http(report);
+    match (summary.exchanges, summary.encrypted_requests) {
+        (0, 0) => return without_http(report),
+        (0, 1) => {
+            return "the only request was answered; it cannot be read without keys".to_owned();
+        }
+        (0, n) => {
+            let n = words::count(n);
+            return format!(
+                "no request without an answer among {n} that cannot be read without keys"
+            );
+        }
+        _ => {}
     }
     let unknown = match summary.unknown_requests {
         0 => String::new(),
         n => format!(" ({} not decidable{})", words::count(n), only_reason(report)),
     };
+    let encrypted = match summary.encrypted_requests {
+        0 => String::new(),
+        n => format!(", nor among {} that cannot be read without keys", words::count(n)),
+    };
     match summary.exchanges {
-        1 => format!("the only request did not fail{unknown}"),
-        n => format!("no failed request among {}{unknown}", words::count(n)),
+        1 => format!("the only request did not fail{unknown}{encrypted}"),
+        n => format!("no failed request among {}{unknown}{encrypted}", words::count(n)),
     }
 }
 

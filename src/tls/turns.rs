@@ -1,0 +1,198 @@
+//! Requests that cannot be read: who sent application data, and whether anything came back.
+//!
+//! An HTTP/1 connection is a row of turns: the client sends, then the server. The length, direction
+//! and time of encrypted records show each turn, and one that was never answered.
+
+use super::record::Record;
+use crate::blind::BlindSpot;
+use crate::http::{Exchange, Request, Response, State};
+use crate::tcp::Side;
+use crate::time::Timestamp;
+
+/// Shortest request that is believed: `GET / HTTP/1.0` and two line ends. What is shorter when
+/// nothing is outstanding is an alert, a key update or the beginning of a record that was split.
+const REQUEST_MIN: usize = 18;
+/// Session tickets that a server sends at most after a handshake, each in a record of its own and
+/// all of one length (OpenSSL 2, rustls 2 to 4).
+const TICKETS_MAX: u8 = 4;
+/// Lengths of a session ticket's record (measured: 74 to 300 with OpenSSL, Go, rustls; more with
+/// client certificates).
+const TICKET: std::ops::RangeInclusive<usize> = 60..=4096;
+
+/// Follows the turns of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    current: Option<Box<Exchange>>,
+    ordinal: u32,
+    last_byte: Option<Timestamp>,
+    /// Bytes that encryption adds to a record, at least.
+    overhead: usize,
+    /// Session tickets may come unasked.
+    tickets: Tickets,
+    /// Where the server's answer to the current request begins, or what may be one.
+    answer: Option<u64>,
+    /// That answer is one record, which may be a session ticket.
+    doubt: bool,
+    /// Part of the connection was not captured, or what it carries is no HTTP/1.
+    off: bool,
+}
+
+/// Whether records of the server may be session tickets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Tickets {
+    /// Not, or not any more.
+    #[default]
+    No,
+    /// Records of this length, so many so far (TLS 1.3, behind the handshake).
+    Come { length: usize, count: u8 },
+}
+
+impl Turns {
+    /// The handshake is over at `now`; encryption adds `overhead` bytes to each record.
+    pub(super) fn begin(&mut self, now: Timestamp, overhead: usize, tickets: bool) {
+        self.last_byte = Some(now);
+        self.overhead = overhead;
+        self.tickets = if tickets { Tickets::Come { length: 0, count: 0 } } else { Tickets::No };
+    }
+
+    /// What follows is not to be read as turns.
+    pub(super) fn stop(&mut self) {
+        self.off = true;
+        self.current = None;
+    }
+
+    /// Bytes are missing: what was outstanding may have been answered.
+    pub(super) fn gap(&mut self, side: Side, why: BlindSpot, give: &mut dyn FnMut(&Exchange)) {
+        self.tickets = Tickets::No;
+        match (&mut self.current, side) {
+            // The rest of what has begun.
+            (Some(current), Side::Server) if current.response.is_some() => {
+                current.blind_spots.add(why);
+            }
+            (Some(current), _) => {
+                current.blind_spots.add(why);
+                self.give(State::Unknown, give);
+            }
+            (None, _) => {}
+        }
+        self.last_byte = None;
+    }
+
+    /// A record of application data of `side`, or more of one; `whole` when it is complete.
+    pub(super) fn record(
+        &mut self,
+        side: Side,
+        record: &Record<'_>,
+        whole: bool,
+        give: &mut dyn FnMut(&Exchange),
+    ) {
+        if self.off {
+            return;
+        }
+        match side {
+            Side::Client => self.asks(record, whole, give),
+            Side::Server => self.answers(record, whole),
+        }
+    }
+
+    fn asks(&mut self, record: &Record<'_>, whole: bool, give: &mut dyn FnMut(&Exchange)) {
+        // What its sender sends without having seen the answer belongs to the same request.
+        let seen = |start: u64| record.from.acked.is_none_or(|acked| acked > start);
+        let answered = self.answer.is_some_and(seen);
+        if self.current.is_none() || answered {
+            if record.length().saturating_sub(self.overhead) < REQUEST_MIN {
+                return;
+            }
+            self.give(State::Answered, give);
+            self.open(record);
+        }
+        if let Some(request) = self.current.as_mut().and_then(|current| current.request.as_mut()) {
+            (request.last, request.end, request.complete) = (record.last, record.end, whole);
+            self.last_byte = Some(record.last.at);
+        }
+    }
+
+    fn open(&mut self, record: &Record<'_>) {
+        self.ordinal += 1;
+        self.answer = None;
+        self.doubt = false;
+        let mut exchange = Box::new(Exchange {
+            ordinal: self.ordinal,
+            idle_before: self.last_byte.map(|last| record.from.mark.at.nanos_since(last)),
+            ..Exchange::default()
+        });
+        exchange.blind_spots.add(BlindSpot::Encrypted);
+        exchange.request = Some(Request {
+            first: record.from.mark,
+            start: record.from.offset,
+            acked: record.from.acked,
+            head_complete: true,
+            ..Request::default()
+        });
+        self.current = Some(exchange);
+    }
+
+    fn answers(&mut self, record: &Record<'_>, whole: bool) {
+        let ticket = self.is_ticket(record.length());
+        let Some(current) = &mut self.current else {
+            self.last_byte = Some(record.last.at);
+            return;
+        };
+        let asked = current.request.as_ref().map_or(0, |request| request.start);
+        if record.from.acked.is_some_and(|acked| acked <= asked) {
+            // It was sent before the request arrived.
+            return;
+        }
+        self.last_byte = Some(record.last.at);
+        self.answer.get_or_insert(record.from.offset);
+        self.doubt = current.response.is_none() && ticket;
+        if self.doubt {
+            return;
+        }
+        let response = current.response.get_or_insert_with(|| Response {
+            first: record.from.mark,
+            start: record.from.offset,
+            acked: record.from.acked,
+            ..Response::default()
+        });
+        (response.last, response.end, response.complete) = (record.last, record.end, whole);
+    }
+
+    /// Whether a record of the server may be a session ticket.
+    fn is_ticket(&mut self, length: usize) -> bool {
+        let Tickets::Come { length: known, count } = self.tickets else { return false };
+        let fits = TICKET.contains(&length) && (count == 0 || known == length);
+        self.tickets = if fits && count < TICKETS_MAX {
+            Tickets::Come { length, count: count + 1 }
+        } else {
+            Tickets::No
+        };
+        self.tickets != Tickets::No
+    }
+
+    /// The connection is over. `torn` says that the server's stream stops inside a record.
+    pub(super) fn finish(&mut self, torn: bool, give: &mut dyn FnMut(&Exchange)) {
+        let Some(current) = &self.current else { return };
+        let several = matches!(self.tickets, Tickets::Come { count: 2.., .. });
+        let state = match (&current.response, self.doubt) {
+            (Some(_), _) if torn => State::Cut,
+            (Some(_), _) => State::Answered,
+            // Two records of one length are tickets; a single one may be the answer.
+            (None, true) if !several => State::Unknown,
+            (None, _) => State::Unanswered,
+        };
+        self.give(state, give);
+    }
+
+    /// Requests so far.
+    pub(super) fn count(&self) -> u32 {
+        self.ordinal
+    }
+
+    fn give(&mut self, state: State, give: &mut dyn FnMut(&Exchange)) {
+        if let Some(mut exchange) = self.current.take() {
+            exchange.state = state;
+            give(&exchange);
+        }
+    }
+}
