@@ -214,6 +214,8 @@ pub enum Skip {
     IpProtocol(u8),
     /// A QUIC long header to or from UDP port 443: HTTP/3 is about, and we cannot see into it.
     Quic,
+    /// A DTLS record: TLS over UDP (RFC 6347), which we do not read.
+    Dtls,
     /// A fragment that waits for the others, or never completed.
     Fragment,
     /// The snap length cut a header.
@@ -239,6 +241,7 @@ impl Skip {
             Skip::IpProtocol(58) => "icmpv6".into(),
             Skip::IpProtocol(number) => format!("ip-protocol-{number}").into(),
             Skip::Quic => "quic".into(),
+            Skip::Dtls => "dtls".into(),
             Skip::Fragment => "fragment".into(),
             Skip::CutHeader => "cut-header".into(),
             Skip::Malformed => "malformed".into(),
@@ -277,6 +280,7 @@ mod tests {
             (Skip::IpProtocol(47), "ip-protocol-47"),
             (Skip::IpProtocol(58), "icmpv6"),
             (Skip::Quic, "quic"),
+            (Skip::Dtls, "dtls"),
             (Skip::Fragment, "fragment"),
             (Skip::CutHeader, "cut-header"),
             (Skip::Malformed, "malformed"),

@@ -136,6 +136,7 @@ impl Walk<'_> {
             VXLAN_GPE_PORT => self.vxlan_gpe(rest),
             port if self.vxlan_ports.contains(&port) => self.vxlan(rest),
             _ if (from == HTTPS_PORT || to == HTTPS_PORT) && is_quic(rest.bytes) => Err(Skip::Quic),
+            _ if is_dtls(rest.bytes) => Err(Skip::Dtls),
             _ => Err(Skip::IpProtocol(UDP)),
         }
     }
@@ -275,6 +276,14 @@ impl Walk<'_> {
             other => self.ether_type(other, view),
         }
     }
+}
+
+/// A DTLS record: content type, version 1.0 or 1.2, epoch and sequence number, and a length that a
+/// record can have (RFC 6347, 4.1).
+fn is_dtls(datagram: &[u8]) -> bool {
+    let [20..=23, 0xfe, 0xff | 0xfd, rest @ ..] = datagram else { return false };
+    let length = rest.get(8..10).map(|field| usize::from(be16(&[field[0], field[1]], 0)));
+    length.is_some_and(|length| length > 0 && length <= (1 << 14) + 2048)
 }
 
 /// RFC 9000, 17.2: a long header, of version 1 or 2 (RFC 9369). The rest of a connection has short
@@ -420,6 +429,8 @@ mod tests {
             (ip4(47, &[0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0]), Skip::IpProtocol(47)),
             (ip4(47, &[0; 4]), Skip::EtherType(0)),
             (udp4(443, &[0xc3, 0, 0, 0, 1, 8, 9]), Skip::Quic),
+            (udp4(5684, &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 9]), Skip::Dtls),
+            (udp4(5684, &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),
             (udp4(443, &[0x43, 0, 0, 0, 1, 8, 9]), Skip::IpProtocol(UDP)),
             (udp4(444, &[0xc3, 0, 0, 0, 1, 8, 9]), Skip::IpProtocol(UDP)),
         ];

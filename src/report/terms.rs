@@ -98,6 +98,7 @@ pub(super) fn skipped(name: &str) -> String {
         "arp" => "ARP",
         "udp" => "UDP",
         "quic" => "QUIC (HTTP/3, encrypted)",
+        "dtls" => "DTLS (TLS over UDP)",
         "icmp" => "ICMP",
         "icmpv6" => "ICMPv6",
         "fragment" => "IP fragments that could not be put together",
@@ -219,7 +220,8 @@ mod tests {
 
     #[test]
     fn every_skip_has_words() {
-        for skip in [Skip::IpProtocol(17), Skip::Quic, Skip::Fragment, Skip::Llc(0x42)] {
+        for skip in [Skip::IpProtocol(17), Skip::Quic, Skip::Dtls, Skip::Fragment, Skip::Llc(0x42)]
+        {
             let name = skip.name();
             assert_ne!(skipped(&name), name.replace('-', " "), "{name}");
         }

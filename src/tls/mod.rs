@@ -9,7 +9,11 @@ mod hello;
 mod messages;
 mod names;
 mod record;
+#[cfg(test)]
+mod script;
 mod session;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 pub use alert::Alert;
