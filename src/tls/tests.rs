@@ -172,13 +172,12 @@ fn a_client_certificate_without_a_certificate_is_empty() {
 }
 
 /// What comes out, without frames and times, which follow the segments.
-fn outcome(script: &mut Script) -> (Vec<(u32, State)>, Vec<Option<(u8, u8)>>, Option<u16>) {
+fn outcome(script: &mut Script) -> String {
     let facts = script.finish();
-    (
-        script.exchanges.iter().map(|it| (it.ordinal, it.state)).collect(),
-        facts.alerts.iter().map(|alert| alert.said).collect(),
-        facts.version(),
-    )
+    let exchanges: Vec<(u32, State)> =
+        script.exchanges.iter().map(|it| (it.ordinal, it.state)).collect();
+    let alerts: Vec<Option<(u8, u8)>> = facts.alerts.iter().map(|alert| alert.said).collect();
+    format!("{exchanges:?} {alerts:?} {:?}", facts.version())
 }
 
 proptest! {
