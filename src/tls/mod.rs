@@ -3,18 +3,29 @@
 //! Reads handshakes; follows what is encrypted by the length, direction and time of its records.
 //! Knows offsets in a stream, not sequence numbers; knows nothing of causes.
 
+mod aead;
 mod alert;
 mod certificate;
+mod cipher;
 mod hello;
+mod keylog;
 mod messages;
 mod names;
 mod record;
+#[cfg(test)]
+mod recorded;
+mod schedule;
 mod session;
+#[cfg(test)]
+mod testing;
 mod turns;
 
+pub use aead::is_aead;
 pub use alert::Alert;
 pub use certificate::Certificate;
+pub use cipher::{GAP_RECORDS_MAX, OpenError, Opener};
 pub use hello::{ClientHello, ServerHello};
+pub use keylog::{KeyLog, Label, Lines, SESSIONS_MAX, Unusable};
 pub use names::{alert_meaning, alert_name, cipher_name, version_name};
 pub use session::{Inner, Session};
 
