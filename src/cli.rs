@@ -76,6 +76,13 @@ pub struct Input {
     /// of the whole file.
     #[arg(short, long, value_name = "BPF")]
     pub filter: Option<String>,
+    /// Decrypt TLS with the keys in this key log file; can be repeated
+    ///
+    /// The file that SSLKEYLOGFILE names for curl, Python and browsers, or the -keylogfile of
+    /// OpenSSL's tools; it must be of the time of the capture. Opens TLS 1.2 and 1.3 with AES-GCM,
+    /// AES-CCM and ChaCha20-Poly1305. Keys that a pcapng file carries are used without it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    pub keylog: Vec<PathBuf>,
     /// Where the capture was taken
     ///
     /// client: at the load balancer, the side that opens connections (also: lb). server: at the

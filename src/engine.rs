@@ -12,7 +12,7 @@ use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::packet::{Address, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
-use crate::tls::{Inner, Session};
+use crate::tls::{Inner, KeyLog, Lines, Session};
 use std::sync::Arc;
 use thin_vec::ThinVec;
 
@@ -83,6 +83,8 @@ pub struct Counts {
     pub released_flows: u64,
     /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
     pub judged_early: u64,
+    /// TLS sessions whose keys were forgotten to stay within [`SESSIONS_MAX`](crate::tls::SESSIONS_MAX).
+    pub forgotten_keys: u64,
 }
 
 /// Analyses segments in capture order.
@@ -101,6 +103,8 @@ pub struct Engine {
     pool: Pool,
     /// Looks for health checks.
     tap: Option<Tap>,
+    /// Keys of TLS sessions.
+    keys: KeyLog,
 }
 
 /// What the engine attaches to a connection.
@@ -150,6 +154,7 @@ impl Engine {
             fresh: Vec::new(),
             pool: Pool::default(),
             tap: None,
+            keys: KeyLog::default(),
         }
     }
 
@@ -158,6 +163,18 @@ impl Engine {
     pub fn watch_probers(mut self, probers: Arc<Catalogue>) -> Engine {
         self.tap = Some(Tap::new(probers));
         self
+    }
+
+    /// Knows these keys of TLS sessions from the start.
+    #[must_use]
+    pub fn with_keys(mut self, keys: KeyLog) -> Engine {
+        self.keys = keys;
+        self
+    }
+
+    /// Takes in further keys of TLS sessions, whole lines of a key log.
+    pub fn add_keys(&mut self, text: &[u8]) -> Lines {
+        self.keys.add(text)
     }
 
     /// Flows met so far.
@@ -171,6 +188,7 @@ impl Engine {
             evicted_flows: self.table.evicted,
             forgotten_pairs: self.table.forgotten_pairs,
             forgotten_lessons: self.wider.forgotten(),
+            forgotten_keys: self.keys.forgotten(),
             ..self.counts
         }
     }

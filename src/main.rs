@@ -104,6 +104,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         causes: cli.selection.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
         filter: cli.input.filter.clone(),
         vxlan_ports: cli.input.vxlan_port.clone(),
+        keylogs: cli.input.keylog.clone(),
     };
     let mut file = match &cli.output.output {
         Some(path) => Some(

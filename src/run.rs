@@ -1,6 +1,7 @@
 //! Wires the stages: captures, decoder, engine, report. The only module that knows them all.
 
 mod checks;
+mod keys;
 
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureError, Filter, FilterError, Timeline};
@@ -14,8 +15,10 @@ use crate::pattern::patterns;
 use crate::probe::{Catalogue, FileError, Habit, Sighting};
 use crate::report::Report;
 use crate::time::Timestamp;
+use crate::tls::Lines;
 use checks::Checks;
 use hashbrown::HashMap;
+use keys::KeysError;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub struct Settings {
     pub health: Setup,
     /// The known probers; `None`: those built in.
     pub probers: Option<Arc<Catalogue>>,
+    /// Key log files of TLS sessions.
+    pub keylogs: Vec<PathBuf>,
 }
 
 /// Why a run gave no report.
@@ -66,6 +71,9 @@ pub enum RunError {
     /// The probers cannot be read.
     #[error(transparent)]
     Probers(#[from] FileError),
+    /// A key log file is none.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 /// Is told what becomes known while captures are read.
@@ -189,6 +197,7 @@ pub fn analyse(
     listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
     let mut filter = settings.filter.as_deref().map(Filter::new).transpose()?;
+    let (keys, mut odd_keys) = keys::read(&settings.keylogs)?;
     let mut timeline = Timeline::open(captures)?;
     let mut decoder = Decoder::new(DecoderOptions {
         vxlan_ports: settings.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect(),
@@ -198,7 +207,7 @@ pub fn analyse(
         Some(probers) => Arc::clone(probers),
         None => Catalogue::built_in()?,
     };
-    let mut engine = Engine::new(options).watch_probers(Arc::clone(&probers));
+    let mut engine = Engine::new(options).watch_probers(Arc::clone(&probers)).with_keys(keys);
     let mut collector = Collector {
         settings,
         listener,
@@ -209,7 +218,12 @@ pub fn analyse(
     };
     let mut skipped: HashMap<Skip, u64> = HashMap::new();
     let mut packets = 0_u64;
-    while let Some(frame) = timeline.next_frame()? {
+    let mut carried = Lines::default();
+    while timeline.step()? {
+        if let Some(secrets) = timeline.take_secrets() {
+            carried.add(engine.add_keys(&secrets));
+        }
+        let Some(frame) = timeline.frame() else { break };
         packets += 1;
         if filter.as_mut().is_some_and(|filter| !filter.matches(&frame)) {
             *collector.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
@@ -232,6 +246,11 @@ pub fn analyse(
             }
         }
     }
+    // Those behind the last packet.
+    if let Some(secrets) = timeline.take_secrets() {
+        carried.add(engine.add_keys(&secrets));
+    }
+    odd_keys.extend(keys::odd("decryption secrets in the captures", &carried));
     engine.finish(&mut collector);
     let (read, total) = timeline.progress();
     collector.listener.progress(read, total);
@@ -245,6 +264,7 @@ pub fn analyse(
     }
     report.captures = timeline.captures().to_vec();
     report.warnings = timeline.warnings().to_vec();
+    report.warnings.append(&mut odd_keys);
     report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
     let counts = engine.counts();
     let summary = &mut report.summary;
@@ -264,6 +284,7 @@ pub fn analyse(
         ("stream numbers uncertain", counts.forgotten_pairs),
         ("connections not compared with others", counts.forgotten_lessons),
         ("flows that gave up what they waited for", counts.released_flows),
+        ("TLS sessions whose keys were forgotten", counts.forgotten_keys),
         ("verdicts without the rest of the capture", counts.judged_early),
     ] {
         if count > 0 {

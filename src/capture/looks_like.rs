@@ -39,9 +39,15 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"PAR1", "a Parquet file"),
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file: git lfs pull"),
-    (b"CLIENT_RANDOM ", "a TLS key log; name the capture that the keys belong to"),
-    (b"SERVER_HANDSHAKE_TRAFFIC_SECRET ", "a TLS key log; name the capture it belongs to"),
-    (b"CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "a TLS key log; name the capture it belongs to"),
+    (b"CLIENT_RANDOM ", "a TLS key log; give it with --keylog, and name the capture"),
+    (
+        b"SERVER_HANDSHAKE_TRAFFIC_SECRET ",
+        "a TLS key log; give it with --keylog, and name the capture",
+    ),
+    (
+        b"CLIENT_HANDSHAKE_TRAFFIC_SECRET ",
+        "a TLS key log; give it with --keylog, and name the capture",
+    ),
     (b"-----BEGIN ", "a PEM file, such as a certificate or a key"),
     (b"\xff\xfe", "text in UTF-16; name the capture it was made from"),
     (b"\xfe\xff", "text in UTF-16; name the capture it was made from"),

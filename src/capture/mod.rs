@@ -30,6 +30,7 @@ mod pcapng_interface;
 mod pcapng_options;
 mod read_ahead;
 mod reader;
+mod secrets;
 mod stored;
 #[cfg(test)]
 mod testing;

@@ -15,9 +15,10 @@ pub(super) enum Odd {
     TooManyInterfaces,
     UnpaddedBlock,
     UnknownVersion,
+    TooManySecrets,
 }
 
-const SENTENCES: [(Odd, &str); 9] = [
+const SENTENCES: [(Odd, &str); 10] = [
     (
         Odd::OriginalBelowCaptured,
         "state an original length below the captured length; the captured length was used",
@@ -52,6 +53,10 @@ const SENTENCES: [(Odd, &str); 9] = [
     (
         Odd::UnknownVersion,
         "have a format version that why502 does not know; they were read as version 1.0",
+    ),
+    (
+        Odd::TooManySecrets,
+        "hold more TLS keys than why502 keeps between two packets; they were left out",
     ),
 ];
 

@@ -3,19 +3,20 @@
 //! Layout: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-05.html>. A file may hold
 //! several sections, each with its own byte order, and any number of interfaces, each with its
 //! own link type, snap length and clock; libpcap gives up on such files. Blocks that say nothing
-//! about packets (names, secrets, custom ones) are stepped over.
+//! about packets or keys (names, custom ones) are stepped over.
 
 use std::ops::Range;
 
 use super::Direction;
 use super::notes::{Notes, Odd};
 use super::pcapng_blocks::{
-    Block, Blocks, ENHANCED_PACKET, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, PACKET,
-    SECTION_HEADER, SIMPLE_PACKET,
+    Block, Blocks, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE_DESCRIPTION,
+    INTERFACE_STATISTICS, PACKET, SECTION_HEADER, SIMPLE_PACKET,
 };
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
+use super::secrets::Secrets;
 use super::window::{MAX_FRAME, Window};
 use crate::time::Timestamp;
 
@@ -38,6 +39,7 @@ pub(super) struct Pcapng {
     /// Drops of the sections that have ended.
     drops: Drops,
     others_numbered: u64,
+    secrets: Secrets,
 }
 
 impl Pcapng {
@@ -56,6 +58,12 @@ impl Pcapng {
     /// Blocks so far that are no packets and have a frame number in Wireshark all the same.
     pub(super) fn others_numbered(&self) -> u64 {
         self.others_numbered
+    }
+
+    /// Keys that were met and not taken yet.
+    #[inline]
+    pub(super) fn secrets(&mut self) -> &mut Secrets {
+        &mut self.secrets
     }
 
     /// The next packet, or `None` at the end.
@@ -81,6 +89,9 @@ impl Pcapng {
                 }
                 SECTION_HEADER => self.section(window.at(body), notes),
                 INTERFACE_DESCRIPTION => self.interface(window.at(body), notes),
+                DECRYPTION_SECRETS => {
+                    self.secrets.block(window.at(body), self.blocks.order, notes);
+                }
                 INTERFACE_STATISTICS => self.statistics(window.at(body), notes),
                 JOURNAL_EXPORT | CUSTOM | CUSTOM_NO_COPY => self.others_numbered += 1,
                 _ => {}

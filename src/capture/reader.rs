@@ -10,6 +10,7 @@ use super::looks_like;
 use super::notes::Notes;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
+use super::secrets::Secrets;
 use super::window::Window;
 use super::{CaptureError, CaptureInfo, Direction, LinkType};
 use crate::time::Timestamp;
@@ -122,6 +123,15 @@ impl Reader {
         match &self.format {
             Format::Pcap(_) => self.info.packets,
             Format::Pcapng(pcapng) => self.info.packets + pcapng.others_numbered(),
+        }
+    }
+
+    /// Keys that were met up to the record that [`next`](Reader::next) gave last, and not taken yet.
+    #[inline]
+    pub(super) fn secrets(&mut self) -> Option<&mut Secrets> {
+        match &mut self.format {
+            Format::Pcap(_) => None,
+            Format::Pcapng(pcapng) => Some(pcapng.secrets()),
         }
     }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inputs::{Input, Inputs, Kind, natural_order};
 use super::reader::{Reader, Record};
+use super::secrets::Secrets;
 use super::stored::{Counted, Counts, StoredFile};
 use super::window::WINDOW;
 use super::{CaptureError, CaptureInfo, Frame};
@@ -42,6 +43,8 @@ pub struct Timeline {
     current: Option<Box<Open>>,
     /// When another file than the current one is due.
     other: Option<Turn>,
+    /// Keys of other files than the current one.
+    secrets: Secrets,
     warnings: Vec<String>,
     counts: Counts,
     total: Option<u64>,
@@ -96,6 +99,8 @@ struct Scouted {
     first: Option<Timestamp>,
     size: u64,
     info: CaptureInfo,
+    /// Of a file without frames: any other is read again.
+    secrets: Secrets,
 }
 
 impl Timeline {
@@ -124,7 +129,8 @@ impl Timeline {
                 Kind::Found(number) => in_directory.get_mut(number),
             };
             match (scout(&path), found) {
-                (Ok(file), found) => {
+                (Ok(mut file), found) => {
+                    timeline.secrets.join(&mut file.secrets, &mut timeline.warnings);
                     files.push(file);
                     if let Some((captures, _)) = found {
                         *captures += 1;
@@ -178,23 +184,50 @@ impl Timeline {
     /// caller asks again.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        self.step()?;
+        Ok(self.frame())
+    }
+
+    /// Goes to the next frame, which [`frame`](Timeline::frame) lends, and says whether there is
+    /// one: [`next_frame`](Timeline::next_frame) for those who want the
+    /// [keys](Timeline::take_secrets) that come before it.
+    #[inline]
+    pub fn step(&mut self) -> Result<bool, CaptureError> {
         if !self.advance() {
             self.choose()?;
         }
-        let Some(open) = self.current.as_deref_mut() else { return Ok(None) };
+        Ok(self.current.is_some())
+    }
+
+    /// Key log lines that the captures carry up to the frame that [`step`](Timeline::step) went to,
+    /// or to their end, and that were not taken yet (pcapng decryption secrets of TLS).
+    #[inline]
+    pub fn take_secrets(&mut self) -> Option<Vec<u8>> {
+        let of_current = self.current.as_deref_mut().and_then(|open| open.reader.secrets());
+        let of_current = of_current.and_then(Secrets::take);
+        match self.secrets.take() {
+            None => of_current,
+            Some(others) => Some([others, of_current.unwrap_or_default()].concat()),
+        }
+    }
+
+    /// The frame that [`step`](Timeline::step) went to.
+    #[inline]
+    pub fn frame(&mut self) -> Option<Frame<'_>> {
+        let open = self.current.as_deref_mut()?;
         let record = &open.record;
         if !open.lent {
             open.lent = true;
             open.reader.count(record);
         }
         let frame = FrameId::new(open.index, open.reader.number());
-        Ok(Some(Frame {
+        Some(Frame {
             mark: Mark { frame, at: record.at },
             link: record.link,
             bytes: open.reader.bytes(record),
             wire_len: record.wire_len,
             direction: record.direction,
-        }))
+        })
     }
 
     /// What is known of each capture, in the order of [`FrameId::file`]. Complete for a capture
@@ -218,7 +251,8 @@ impl Timeline {
     /// Ends reading early: [`captures`](Timeline::captures) then tells what was read so far.
     pub fn stop(&mut self) {
         let open = self.open.drain().map(|Reverse(Next(open))| open);
-        for open in open.chain(self.current.take()) {
+        for mut open in open.chain(self.current.take()) {
+            keep_secrets(&mut self.secrets, &mut open.reader, &mut self.warnings);
             self.captures[open.index as usize] = open.reader.finish();
         }
         self.waiting.clear();
@@ -235,6 +269,7 @@ impl Timeline {
             open: BinaryHeap::new(),
             current: None,
             other: None,
+            secrets: Secrets::default(),
             warnings: Vec::new(),
             counts: Counts::default(),
             total: Some(0),
@@ -288,7 +323,8 @@ impl Timeline {
     /// Puts the file that is due in front, opening those that have become due.
     #[cold]
     fn choose(&mut self) -> Result<(), CaptureError> {
-        if let Some(open) = self.current.take() {
+        if let Some(mut open) = self.current.take() {
+            keep_secrets(&mut self.secrets, &mut open.reader, &mut self.warnings);
             if open.lent {
                 self.captures[open.index as usize] = open.reader.finish();
             } else {
@@ -346,7 +382,9 @@ impl Timeline {
         };
         let window = if self.open.len() < MANY_OPEN { WINDOW } else { SMALL_WINDOW };
         let mut reader = Reader::open(&path, Box::new(counted), stored, window)?;
-        match reader.next() {
+        let first = reader.next();
+        keep_secrets(&mut self.secrets, &mut reader, &mut self.warnings);
+        match first {
             Some(record) => {
                 let open = Box::new(Open { index, reader, record, lent: false });
                 self.open.push(Reverse(Next(open)));
@@ -367,7 +405,16 @@ fn scout(path: &Path) -> Result<Scouted, CaptureError> {
     let counted = Counted { source: file, of_file: Arc::clone(&stored), of_all: Arc::default() };
     let mut reader = Reader::open(&name, Box::new(counted), stored, SMALL_WINDOW)?;
     let first = reader.next().map(|record| record.at);
-    Ok(Scouted { path: path.to_owned(), first, size, info: reader.finish() })
+    let secrets = reader.secrets().filter(|_| first.is_none()).map(std::mem::take);
+    let secrets = secrets.unwrap_or_default();
+    Ok(Scouted { path: path.to_owned(), first, size, info: reader.finish(), secrets })
+}
+
+/// Takes the keys over that a file has given so far.
+fn keep_secrets(kept: &mut Secrets, reader: &mut Reader, warnings: &mut Vec<String>) {
+    if let Some(secrets) = reader.secrets() {
+        kept.join(secrets, warnings);
+    }
 }
 
 #[cfg(test)]
@@ -377,7 +424,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::bytes::Order;
-    use super::super::testing::PcapFile;
+    use super::super::testing::{PcapFile, PcapngFile};
     use super::*;
 
     fn pcap(seconds: &[u32]) -> Vec<u8> {
@@ -493,6 +540,67 @@ mod tests {
         assert_eq!(frames(&mut timeline), [(0, 1, 7)]);
         assert_eq!((name(&timeline, 1), timeline.captures()[1].packets), ("a".into(), 0));
         assert_eq!(timeline.captures()[1].bytes, 24);
+    }
+
+    /// A pcapng file of frames at these seconds, and between them blocks of keys.
+    fn pcapng(order: Order, items: &[Result<u32, &str>]) -> Vec<u8> {
+        let file = PcapngFile::new(order).interface(1, 0, &[]);
+        let put = |value: u32| match order {
+            Order::Little => value.to_le_bytes(),
+            Order::Big => value.to_be_bytes(),
+        };
+        let add = |file: PcapngFile, item: &Result<u32, &str>| match item {
+            Ok(second) => file.packet(0, u64::from(*second) * 1_000_000, &second.to_be_bytes()),
+            Err(keys) => {
+                let length = put(keys.len() as u32);
+                file.block(10, &[&put(0x544c_534b), &length[..], keys.as_bytes()].concat())
+            }
+        };
+        items.iter().fold(file, add).bytes
+    }
+
+    #[test]
+    fn keys_are_known_before_the_frames_behind_them() {
+        let files = Files::new(&[
+            (
+                "a",
+                &pcapng(Order::Big, &[Err("a1"), Ok(10), Err("a2"), Err("a3"), Ok(30), Err("a4")]),
+            ),
+            (
+                "b",
+                &pcapng(Order::Little, &[Err("b1"), Ok(20), Ok(40), Err("b2"), Ok(50), Err("b3")]),
+            ),
+            ("keys", &pcapng(Order::Little, &[Err("only")])),
+            ("plain", &pcap(&[15])),
+        ]);
+        let mut timeline = Timeline::open(&files.all()).unwrap();
+        let mut seen = Vec::new();
+        loop {
+            let more = timeline.step().unwrap();
+            let keys = timeline.take_secrets().unwrap_or_default();
+            let keys = String::from_utf8(keys).unwrap();
+            assert_eq!(timeline.take_secrets(), None);
+            let frame = timeline.frame().map(|frame| frame.mark);
+            assert_eq!(frame.is_some(), more);
+            seen.push((frame.map_or(0, |mark| mark.at.0 / 1_000_000_000), keys));
+            if !more {
+                break;
+            }
+        }
+        let expected = [
+            (10, "only\na1\n"),
+            // Read ahead of its turn: a file goes to its next frame to know when that is due.
+            (15, "a2\na3\n"),
+            (20, "b1\n"),
+            (30, ""),
+            (40, "a4\n"),
+            (50, "b2\n"),
+            (0, "b3\n"),
+        ];
+        assert_eq!(seen, expected.map(|(second, keys)| (second, keys.to_owned())));
+        // Wireshark does not number them.
+        assert_eq!(timeline.captures().iter().map(|info| info.packets).sum::<u64>(), 6);
+        assert!(timeline.warnings().is_empty());
     }
 
     #[test]

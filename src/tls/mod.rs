@@ -3,22 +3,34 @@
 //! Reads handshakes; follows what is encrypted by the length, direction and time of its records.
 //! Knows offsets in a stream, not sequence numbers; knows nothing of causes.
 
+mod aead;
 mod alert;
 mod certificate;
+mod cipher;
 mod hello;
+mod keylog;
+mod keys;
 mod messages;
 mod names;
 mod record;
 #[cfg(test)]
+mod recorded;
+mod schedule;
+#[cfg(test)]
 mod script;
 mod session;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod turns;
 
+pub use aead::is_aead;
 pub use alert::Alert;
 pub use certificate::Certificate;
+pub use cipher::{GAP_RECORDS_MAX, OpenError, Opener};
 pub use hello::{ClientHello, ServerHello};
+pub use keylog::{KeyLog, Label, Lines, SESSIONS_MAX, Unusable};
 pub use names::{alert_meaning, alert_name, cipher_name, version_name};
 pub use session::{Inner, Session};
 
