@@ -221,6 +221,7 @@ impl Engine {
             pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            keys: &self.keys,
             source: connection.flow.client.ip,
         };
         let was_closed = connection.is_closed();
@@ -315,6 +316,7 @@ impl Engine {
             pool: &mut self.pool,
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
+            keys: &self.keys,
             source: connection.flow.client.ip,
         };
         connection.finish(&mut sink);
@@ -469,6 +471,7 @@ struct Sink<'a> {
     pool: &'a mut Pool,
     counts: &'a mut Counts,
     tap: Option<&'a mut Tap>,
+    keys: &'a KeyLog,
     /// Address of the client.
     source: Address,
     all: bool,
@@ -481,7 +484,7 @@ impl Sink<'_> {
     fn parts(
         &mut self,
     ) -> (&mut Option<Box<Session>>, &mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed } = self;
+        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed, .. } = self;
         let Talk { conversation, longest_wait, client_gap, watch, tls, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -521,10 +524,11 @@ impl Sink<'_> {
         tls: impl FnOnce(&mut Session, &mut Inner<'_>),
         plain: impl FnOnce(&mut Conversation, &mut Pool, &mut dyn FnMut(&Exchange)),
     ) {
+        let log = self.keys;
         let (session, conversation, pool, mut keep) = self.parts();
         match session {
             Some(session) => {
-                tls(session, &mut Inner { conversation, pool, give: &mut keep });
+                tls(session, &mut Inner { log, conversation, pool, give: &mut keep });
             }
             None => plain(conversation, pool, &mut keep),
         }

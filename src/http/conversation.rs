@@ -305,6 +305,17 @@ impl Conversation {
         (self.protocol == Protocol::Tls).then_some(reader.end)
     }
 
+    /// `side` sent bytes up to `end` that are no part of any message.
+    pub fn passed(&mut self, side: Side, end: u64) {
+        let reader = self.reader(side);
+        reader.end = reader.end.max(end);
+    }
+
+    /// What the connection carries is TLS that nobody can read.
+    pub fn cannot_read(&mut self) {
+        self.give_up(Protocol::Tls);
+    }
+
     /// What came before was not captured.
     pub fn is_midway(&self) -> bool {
         self.unseen.is_some()

@@ -5,9 +5,9 @@ use super::names::{TLS12, TLS13};
 use crate::time::Mark;
 use std::hash::{BuildHasher, Hasher};
 use tls_parser::{
-    TlsClientHelloContents, TlsExtension, TlsServerHelloContents,
-    parse_tls_client_hello_extensions, parse_tls_handshake_client_hello,
-    parse_tls_handshake_server_hello, parse_tls_server_hello_extensions,
+    TlsClientHelloContents, TlsExtension, parse_tls_client_hello_extensions,
+    parse_tls_handshake_client_hello, parse_tls_handshake_server_hello,
+    parse_tls_server_hello_extensions,
 };
 
 /// Cipher suites kept of a ClientHello; the longest lists in use have about 100.
@@ -160,7 +160,7 @@ impl ServerHello {
             random: random(hello.random),
             ..ServerHello::default()
         };
-        found.extensions(&hello);
+        found.extensions(hello.ext.unwrap_or_default());
         if found.version <= TLS12 {
             // With tickets, too, a resuming server repeats the id (RFC 5077, 3.4).
             let id = hello.session_id.unwrap_or_default();
@@ -169,8 +169,15 @@ impl ServerHello {
         Some(Answer::Hello(found))
     }
 
-    fn extensions(&mut self, hello: &TlsServerHelloContents<'_>) {
-        let extensions = hello.ext.and_then(|bytes| parse_tls_server_hello_extensions(bytes).ok());
+    /// Adds what EncryptedExtensions says (RFC 8446, 4.3.1); says whether early data is accepted.
+    pub(super) fn add(&mut self, body: &[u8]) -> bool {
+        self.extensions(body.get(2..).unwrap_or_default())
+    }
+
+    /// Says whether early data is accepted.
+    fn extensions(&mut self, bytes: &[u8]) -> bool {
+        let mut early = false;
+        let extensions = parse_tls_server_hello_extensions(bytes).ok();
         for extension in extensions.map_or_else(Vec::new, |(_, list)| list) {
             match extension {
                 TlsExtension::SupportedVersions(versions) => {
@@ -180,8 +187,10 @@ impl ServerHello {
                     self.alpn = names.first().map(|name| kept(&String::from_utf8_lossy(name)));
                 }
                 TlsExtension::PreSharedKey(_) => self.resumed = true,
+                TlsExtension::EarlyData(_) => early = true,
                 _ => {}
             }
         }
+        early
     }
 }

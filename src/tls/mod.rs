@@ -12,6 +12,7 @@ mod keylog;
 mod keys;
 mod messages;
 mod names;
+mod protected;
 mod record;
 #[cfg(test)]
 mod recorded;

@@ -1,8 +1,11 @@
 //! Tests: real connections that were recorded with their keys (`tests/tls/record.py`), one per
 //! cipher suite, opened from the first record to the last.
 
+use super::script::Script;
 use super::testing::hex;
 use super::*;
+use crate::blind::BlindSpot;
+use crate::http::State;
 use crate::tcp::Side;
 
 const REQUEST: &str =
@@ -245,4 +248,89 @@ fn records_that_are_missing_are_found_out_in_every_suite() {
         assert_eq!(opener.open_after_gap(header, rest, &mut plain), Ok(ALERT), "{name}");
         assert!(opener.sequence() >= 2, "{name}");
     }
+}
+
+/// Plays a recorded connection, a segment per record.
+fn played(text: &'static str, keys: bool) -> (Script, Handshake) {
+    let Recorded { keys: log, records, .. } = Recorded::new(text);
+    let mut script = Script::new();
+    if keys {
+        script = script.with_keys(log);
+    }
+    for (side, record) in &records {
+        match side {
+            Side::Client => script.client(record),
+            Side::Server => script.server(record),
+        };
+    }
+    let facts = script.finish();
+    (script, facts)
+}
+
+#[test]
+fn keys_make_the_http_inside_an_ordinary_exchange() {
+    for (name, text) in TLS12.into_iter().chain(TLS13).chain([recorded!("tls13-early-data")]) {
+        let (script, facts) = played(text, true);
+        assert!(facts.decrypted && facts.turns == 0, "{name}");
+        let exchange = script.exchanges.first().unwrap_or_else(|| panic!("{name}: nothing"));
+        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+        assert_eq!(String::from_utf8_lossy(&request.unwrap().head), REQUEST, "{name}");
+        if name != "tls13-early-data" {
+            // There the server only listens.
+            assert_eq!(exchange.state, State::Answered, "{name}");
+            assert_eq!(response.unwrap().status, Some(200), "{name}");
+        }
+        assert!(!exchange.blind_spots.has(BlindSpot::Encrypted), "{name}");
+        // Offsets are those of the bytes on the wire.
+        let record = request.unwrap().end - request.unwrap().start;
+        assert!(record >= REQUEST.len() as u64, "{name}");
+        // Each side closes with an alert, which is read, too.
+        let closes = facts.alerts.iter().filter(|alert| alert.is_close()).count();
+        assert_eq!(closes, 2, "{name}");
+        assert!(facts.finished.iter().all(Option::is_some), "{name}");
+        if !facts.resumed() {
+            let certificate = facts.certificate.as_deref().unwrap();
+            assert!(certificate.subject.contains("CN="), "{name}: {}", certificate.subject);
+        }
+    }
+}
+
+#[test]
+fn without_keys_a_request_is_told_by_its_records() {
+    for (name, text) in TLS12.into_iter().chain(TLS13) {
+        if name == "tls13-padding" {
+            continue; // Padding hides the lengths by which the end of the handshake is told.
+        }
+        let (script, facts) = played(text, false);
+        assert!(!facts.decrypted && facts.established.is_some(), "{name}");
+        let states: Vec<(u32, State)> =
+            script.exchanges.iter().map(|it| (it.ordinal, it.state)).collect();
+        assert_eq!(states, [(1, State::Answered)], "{name}");
+        assert_eq!(facts.alerts.len(), 2, "{name}");
+        assert!(facts.alerts.iter().all(|alert| alert.said.is_none()), "{name}");
+    }
+}
+
+#[test]
+fn the_keys_of_another_connection_open_nothing_and_spoil_nothing() {
+    let (name, text) = TLS13[0];
+    let other = Recorded::new(TLS13[1].1);
+    let recorded = Recorded::new(text);
+    let random = |bytes: &[u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (own, foreign): (String, String) =
+        (random(&recorded.client_random), random(&other.client_random));
+    let log = other.text.replace(&foreign, &own);
+    let mut keys = KeyLog::default();
+    keys.add(log.split("\nclient ").next().unwrap().as_bytes());
+    let mut script = Script::new().with_keys(keys);
+    for (side, record) in &recorded.records {
+        match side {
+            Side::Client => script.client(record),
+            Side::Server => script.server(record),
+        };
+    }
+    let facts = script.finish();
+    assert!(!facts.decrypted, "{name}");
+    let states: Vec<State> = script.exchanges.iter().map(|it| it.state).collect();
+    assert_eq!(states, [State::Answered]);
 }

@@ -1,6 +1,6 @@
 //! Scripted connections for the tests of this module.
 
-use super::{Handshake, Inner, Session};
+use super::{Handshake, Inner, KeyLog, Session};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool};
 use crate::tcp::{At, Side};
@@ -62,6 +62,7 @@ pub(super) struct Script {
     session: Session,
     conversation: Conversation,
     pool: Pool,
+    log: KeyLog,
     sent: [u64; 2],
     frame: u64,
     /// What was given out.
@@ -78,10 +79,17 @@ impl Script {
             session,
             conversation: Conversation::new(Some(Mark::default())),
             pool: Pool::default(),
+            log: KeyLog::default(),
             sent: [0; 2],
             frame: 0,
             exchanges: Vec::new(),
         }
+    }
+
+    /// These keys are known.
+    pub(super) fn with_keys(mut self, log: KeyLog) -> Script {
+        self.log = log;
+        self
     }
 
     fn next(&mut self) -> Mark {
@@ -101,7 +109,12 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
-        self.session.data(side, at, bytes, &mut Inner { conversation, pool, give: &mut give });
+        self.session.data(
+            side,
+            at,
+            bytes,
+            &mut Inner { log: &self.log, conversation, pool, give: &mut give },
+        );
         self
     }
 
@@ -130,7 +143,7 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
-        let inner = &mut Inner { conversation, pool, give: &mut give };
+        let inner = &mut Inner { log: &self.log, conversation, pool, give: &mut give };
         self.session.gap(side, at, len, BlindSpot::Gap, inner);
         self
     }
@@ -156,7 +169,7 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
-        self.session.finish(&mut Inner { conversation, pool, give: &mut give });
+        self.session.finish(&mut Inner { log: &self.log, conversation, pool, give: &mut give });
         self.session.facts()
     }
 

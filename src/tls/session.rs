@@ -1,12 +1,15 @@
 //! One TLS connection: what each record means, given those before it.
 
 use super::hello::Answer;
+use super::keys::Keys;
 use super::messages::{Message, Messages};
 use super::names::{TLS12, TLS13};
+use super::protected::Early;
 use super::record::{Reader, Record, Step, content};
 use super::turns::Turns;
 use super::{
-    ALERTS_MAX, Alert, Certificate, ClientCertificate, ClientHello, Foreign, Handshake, ServerHello,
+    ALERTS_MAX, Alert, Certificate, ClientCertificate, ClientHello, Foreign, Handshake, KeyLog,
+    ServerHello,
 };
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool};
@@ -17,9 +20,12 @@ use crate::time::Mark;
 mod message {
     pub(super) const CLIENT_HELLO: u8 = 1;
     pub(super) const SERVER_HELLO: u8 = 2;
+    pub(super) const END_OF_EARLY_DATA: u8 = 5;
+    pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
     pub(super) const CERTIFICATE: u8 = 11;
     pub(super) const CERTIFICATE_REQUEST: u8 = 13;
     pub(super) const FINISHED: u8 = 20;
+    pub(super) const KEY_UPDATE: u8 = 24;
 }
 
 /// Encrypted records in which a TLS 1.3 client may send its certificate and Finished; past them the
@@ -28,6 +34,8 @@ const FLIGHT_MAX: u8 = 4;
 
 /// What is inside, and where what is found there goes.
 pub struct Inner<'a> {
+    /// Keys.
+    pub log: &'a KeyLog,
     /// Reads what keys open.
     pub conversation: &'a mut Conversation,
     /// Buffers for it.
@@ -39,20 +47,24 @@ pub struct Inner<'a> {
 /// Follows one TLS connection.
 #[derive(Debug, Default)]
 pub struct Session {
-    facts: Handshake,
-    halves: [Half; 2],
-    turns: Turns,
+    pub(super) facts: Handshake,
+    pub(super) halves: [Half; 2],
+    pub(super) turns: Turns,
+    pub(super) keys: Option<Box<Keys>>,
+    /// Early data that waits for the server's decision.
+    pub(super) early: Vec<Early>,
+    pub(super) early_accepted: Option<bool>,
     /// Encrypted records of a TLS 1.3 client so far.
     flight: u8,
 }
 
 /// What is known of one direction.
 #[derive(Debug, Default)]
-struct Half {
+pub(super) struct Half {
     records: Reader,
     messages: Messages,
     /// ChangeCipherSpec has come (TLS 1.2), or the handshake is over.
-    encrypted: bool,
+    pub(super) encrypted: bool,
     /// The last record has the length of a TLS 1.3 alert.
     alert: Option<Mark>,
 }
@@ -79,6 +91,7 @@ impl Session {
         let (mut at, mut bytes) = (at, bytes);
         while !bytes.is_empty() {
             let first = !reader.any;
+            reader.keep_data = self.keys.is_some() || self.awaits_early_decision(inner.log);
             let (used, step) = reader.step(at, bytes);
             match step {
                 Step::More => {}
@@ -98,23 +111,38 @@ impl Session {
         match reader.gap(at, len) {
             Step::Part(record) => self.part(side, &record, inner),
             Step::Whole(record) => self.record(side, &record, inner),
-            Step::More | Step::Foreign => {
-                let half = self.half(side);
-                (half.encrypted, half.alert) = (true, None);
-                half.messages.lose();
-                if self.facts.established.is_none() && !self.facts.midway {
-                    self.facts.midway = true;
-                    self.turns.stop();
-                }
-                self.turns.gap(side, why, inner.give);
-            }
+            Step::More | Step::Foreign => self.lose(side, at, len, why, inner),
         }
         self.half(side).records = reader;
     }
 
+    /// Where the records of `side` begin is not known any more.
+    fn lose(&mut self, side: Side, at: At, len: u64, why: BlindSpot, inner: &mut Inner<'_>) {
+        let established = self.facts.established.is_some();
+        let half = &mut self.halves[side as usize];
+        (half.encrypted, half.alert) = (true, None);
+        match &mut self.keys {
+            Some(keys) => {
+                keys.lose(side);
+                inner.conversation.gap(side, at, len, why, inner.pool, inner.give);
+                // Behind the handshake, messages are rare and fit a record.
+                half.messages.restart();
+            }
+            None => half.messages.lose(),
+        }
+        if !established && !self.facts.midway {
+            self.facts.midway = true;
+            self.turns.stop();
+        }
+        self.turns.gap(side, why, inner.give);
+    }
+
     /// `side` sends no more.
-    pub fn ended(&mut self, side: Side, _inner: &mut Inner<'_>) {
+    pub fn ended(&mut self, side: Side, inner: &mut Inner<'_>) {
         self.conclude_alert(side);
+        if self.keys.is_some() {
+            inner.conversation.ended(side, inner.pool, inner.give);
+        }
     }
 
     /// The connection is over.
@@ -124,6 +152,9 @@ impl Session {
         self.facts.alerts.sort_by_key(|alert| alert.mark.at);
         let torn = self.halves[Side::Server as usize].records.is_inside();
         self.turns.finish(torn, inner.give);
+        if self.keys.is_some() {
+            inner.conversation.finish(inner.pool, inner.give);
+        }
         self.facts.turns = self.turns.count();
     }
 
@@ -134,7 +165,9 @@ impl Session {
 
     /// Memory of what is incomplete.
     pub(crate) fn buffered(&self) -> usize {
-        self.halves.iter().map(|half| half.records.buffered() + half.messages.buffered()).sum()
+        let early: usize = self.early.iter().map(|early| early.body_len()).sum();
+        let halves = self.halves.iter();
+        early + halves.map(|half| half.records.buffered() + half.messages.buffered()).sum::<usize>()
     }
 
     /// Gives up what is incomplete, as if it had not been captured.
@@ -142,6 +175,11 @@ impl Session {
         for half in &mut self.halves {
             half.records.release();
             half.messages.lose();
+        }
+        self.early = Vec::new();
+        if self.keys.take().is_some() {
+            inner.conversation.release(inner.pool, inner.give);
+            inner.conversation.cannot_read();
         }
         self.turns.gap(Side::Client, BlindSpot::Evicted, inner.give);
     }
@@ -159,27 +197,45 @@ impl Session {
 
     fn record(&mut self, side: Side, record: &Record<'_>, inner: &mut Inner<'_>) {
         self.half(side).alert = None;
+        if self.is_protected(side, record) {
+            let early = side == Side::Client && self.awaits_early_decision(inner.log);
+            if early {
+                return self.hold_early(record);
+            }
+            if self.unlock(side, record, inner) {
+                return;
+            }
+        }
+        let was = (self.facts.server_hello.is_some(), self.facts.established.is_some());
         match record.kind() {
             content::HANDSHAKE if self.half(side).encrypted => {
-                self.encrypted_handshake(side, record)
+                self.encrypted_handshake(side, record);
             }
-            content::HANDSHAKE => self.handshake(side, record),
+            content::HANDSHAKE => {
+                self.messages(side, (record.from.mark, record.last), record.body);
+            }
             content::CHANGE_CIPHER_SPEC => self.change_cipher(side),
             content::ALERT => self.alert(side, record),
             content::APPLICATION_DATA if self.is_application(side) => {
                 self.application(side, record, true, inner);
             }
+            content::APPLICATION_DATA if self.awaits_early_decision(inner.log) => {
+                self.hold_early(record);
+            }
             content::APPLICATION_DATA => self.hidden_handshake(side, record),
             _ => {}
         }
+        let is = (self.facts.server_hello.is_some(), self.facts.established.is_some());
+        if is != was && self.keys.is_none() {
+            self.find_keys(is.0 != was.0, record.last, inner);
+        }
     }
 
-    fn handshake(&mut self, side: Side, record: &Record<'_>) {
+    /// Takes the content of a handshake record; `None` when it is not known.
+    pub(super) fn messages(&mut self, side: Side, marks: (Mark, Mark), content: Option<&[u8]>) {
         let mut messages = std::mem::take(&mut self.half(side).messages);
-        match record.body {
-            Some(body) => messages.add((record.from.mark, record.last), body, |message| {
-                self.message(side, &message);
-            }),
+        match content {
+            Some(content) => messages.add(marks, content, |message| self.message(side, &message)),
             None => messages.lose(),
         }
         self.half(side).messages = messages;
@@ -202,7 +258,8 @@ impl Session {
                 }
             }
             (Side::Server, message::CERTIFICATE) => {
-                facts.certificate = own_certificate(message.body)
+                let is_13 = facts.version() == Some(TLS13);
+                facts.certificate = own_certificate(message.body, is_13)
                     .and_then(|der| Certificate::read(message.last, der))
                     .map(Box::new);
             }
@@ -213,7 +270,18 @@ impl Session {
                 let empty = message.body.iter().all(|byte| *byte == 0);
                 facts.client_certificate = Some(ClientCertificate { mark: message.first, empty });
             }
-            (_, message::FINISHED) => facts.finished[side as usize] = Some(message.last),
+            (Side::Server, message::ENCRYPTED_EXTENSIONS) => {
+                self.early_accepted =
+                    Some(facts.server_hello.as_mut().is_some_and(|hello| hello.add(message.body)));
+            }
+            (Side::Client, message::END_OF_EARLY_DATA) => {
+                self.keys.iter_mut().for_each(|keys| keys.early_is_over());
+            }
+            (_, message::KEY_UPDATE) => self.keys.iter_mut().for_each(|keys| keys.update(side)),
+            (_, message::FINISHED) => {
+                self.keys.iter_mut().for_each(|keys| keys.finished(side));
+                self.finished(side, message.last);
+            }
             _ => {}
         }
     }
@@ -227,9 +295,19 @@ impl Session {
         if facts.midway {
             return self.turns.stop();
         }
-        facts.finished[side as usize].get_or_insert(record.last);
-        if facts.finished.iter().all(Option::is_some) {
-            self.establish(record.last);
+        self.finished(side, record.last);
+    }
+
+    /// Finished of `side` has come.
+    fn finished(&mut self, side: Side, mark: Mark) {
+        let facts = &mut self.facts;
+        facts.finished[side as usize].get_or_insert(mark);
+        let done = match facts.version() {
+            Some(TLS13) => side == Side::Client,
+            _ => facts.finished.iter().all(Option::is_some),
+        };
+        if done && facts.established.is_none() {
+            self.establish(mark);
         }
     }
 
@@ -253,7 +331,13 @@ impl Session {
         self.note_alert(record.last, side, said, encrypted);
     }
 
-    fn note_alert(&mut self, mark: Mark, side: Side, said: Option<(u8, u8)>, encrypted: bool) {
+    pub(super) fn note_alert(
+        &mut self,
+        mark: Mark,
+        side: Side,
+        said: Option<(u8, u8)>,
+        encrypted: bool,
+    ) {
         let facts = &mut self.facts;
         if facts.alerts.len() < ALERTS_MAX {
             let in_handshake =
@@ -327,12 +411,15 @@ impl Session {
         self.facts.established = Some(mark);
         for half in &mut self.halves {
             half.encrypted = true;
-            half.messages.restart();
+            // With keys, messages go on behind Finished.
+            if self.keys.is_none() {
+                half.messages.restart();
+            }
         }
         let is_13 = self.facts.version() == Some(TLS13);
         let overhead = if is_13 { 1 + self.tag() } else { OVERHEAD_MIN };
         self.turns.begin(mark.at, overhead, is_13);
-        if !self.may_be_http1() {
+        if self.keys.is_some() || !self.may_be_http1() {
             self.turns.stop();
         }
     }
@@ -382,8 +469,10 @@ const EMPTY_CERTIFICATE: usize = 9;
 /// What encryption adds to a record of TLS 1.2 at least: the tag of ChaCha20-Poly1305.
 const OVERHEAD_MIN: usize = 16;
 
-/// The first certificate of a Certificate message of TLS 1.2 (RFC 5246, 7.4.2).
-fn own_certificate(body: &[u8]) -> Option<&[u8]> {
-    let [_, _, _, a, b, c, rest @ ..] = body else { return None };
+/// The first certificate of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2, where a
+/// context comes before the list).
+fn own_certificate(body: &[u8], is_13: bool) -> Option<&[u8]> {
+    let context = if is_13 { 1 + usize::from(*body.first()?) } else { 0 };
+    let [_, _, _, a, b, c, rest @ ..] = body.get(context..)? else { return None };
     rest.get(..u32::from_be_bytes([0, *a, *b, *c]) as usize)
 }
