@@ -6,6 +6,7 @@ use crate::flow::{Ending, EndingKind, Flow, Vantage};
 use crate::http::{Exchange, Request, Response, State};
 use crate::tcp::Side;
 use crate::time::Mark;
+use crate::tls::Alert;
 
 /// One exchange of a flow, or the flow itself when it failed before any request.
 #[derive(Clone, Copy, Debug)]
@@ -138,14 +139,24 @@ impl<'a> Case<'a> {
     pub fn close(&self) -> Option<&'a Ending> {
         match (self.close_of(Side::Client), self.close_of(Side::Server)) {
             (Some(client), Some(server)) => {
-                Some(if server.mark.frame < client.mark.frame && server.mark.at <= client.mark.at {
-                    server
-                } else {
-                    client
-                })
+                let (asked, answered) = (self.announced(client), self.announced(server));
+                let first = answered.frame < asked.frame && answered.at <= asked.at;
+                Some(if first { server } else { client })
             }
             (one, other) => one.or(other),
         }
+    }
+
+    /// Where the close began: with the TLS alert that announced it, if there was one. Its receiver
+    /// closes at once, often before the FIN behind the alert has come.
+    fn announced(&self, close: &Ending) -> Mark {
+        let alerts = self.flow.tls.as_ref().map_or(&[][..], |tls| &tls.alerts);
+        let ends = |alert: &&Alert| {
+            alert.side == close.side
+                && (alert.said.is_none() || alert.is_close() || alert.is_fatal())
+        };
+        let alert = alerts.iter().find(ends).map(|alert| alert.mark);
+        alert.filter(|alert| alert.at < close.mark.at).unwrap_or(close.mark)
     }
 
     /// The server's close, when it came first.

@@ -19,6 +19,11 @@ const TICKETS_MAX: u8 = 4;
 /// client certificates).
 const TICKET: std::ops::RangeInclusive<usize> = 60..=4096;
 
+/// A request longer than this has a body, bytes.
+const HEAD_LIKELY: u64 = 16 << 10;
+/// A pause in a body, nanoseconds; what comes later is another request.
+const SAME_REQUEST: i64 = 1_000_000_000;
+
 /// Follows the turns of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -33,6 +38,8 @@ pub(super) struct Turns {
     answer: Option<u64>,
     /// That answer is one record, which may be a session ticket.
     doubt: bool,
+    /// What seems to be the current request may be the rest of the one before.
+    rest: bool,
     /// Part of the connection was not captured, or what it carries is no HTTP/1.
     off: bool,
 }
@@ -103,13 +110,25 @@ impl Turns {
             if record.length().saturating_sub(self.overhead) < REQUEST_MIN {
                 return;
             }
+            let rest = self.may_go_on(record);
             self.give(State::Answered, give);
             self.open(record);
+            self.rest = rest;
         }
         if let Some(request) = self.current.as_mut().and_then(|current| current.request.as_mut()) {
             (request.last, request.end, request.complete) = (record.last, record.end, whole);
             self.last_byte = Some(record.last.at);
         }
+    }
+
+    /// Whether `record` may be more of a long body that is answered already: a server need not
+    /// wait for its end.
+    fn may_go_on(&self, record: &Record<'_>) -> bool {
+        let request = self.current.as_ref().and_then(|current| current.request.as_ref());
+        request.is_some_and(|request| {
+            request.end - request.start > HEAD_LIKELY
+                && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
+        }) || self.rest
     }
 
     fn open(&mut self, record: &Record<'_>) {
@@ -179,6 +198,7 @@ impl Turns {
             (Some(_), _) => State::Answered,
             // Two records of one length are tickets; a single one may be the answer.
             (None, true) if !several => State::Unknown,
+            (None, _) if self.rest => State::Unknown,
             (None, _) => State::Unanswered,
         };
         self.give(state, give);
