@@ -131,6 +131,7 @@ fn a_refusal_names_the_file_and_what_to_do() {
     let place = Place::new();
     fs::write(place.path("notes.txt"), "Tuesday: it is DNS again\n").unwrap();
     fs::write(place.path("empty.pcap"), "").unwrap();
+    fs::write(place.path("keys.log"), "CLIENT_RANDOM 00 00\n").unwrap();
     fs::create_dir(place.path("folder")).unwrap();
     let demo = demo();
     for (args, words) in [
@@ -146,6 +147,9 @@ fn a_refusal_names_the_file_and_what_to_do() {
         (&["--cause", "keepalive-rase", &demo], &["keepalive-rase", "'keepalive-race'"]),
         (&["--vantage", "moon", &demo], &["moon", "client, server, between, auto"]),
         (&["--vxlan-port", "70000", &demo], &["70000"]),
+        (&["--keylog", "gone.keys", &demo], &["gone.keys", "cannot be read", "No such file"]),
+        (&["--keylog", "notes.txt", &demo], &["notes.txt", "no TLS session key", "line 1"]),
+        (&["keys.log"], &["keys.log", "--keylog"]),
         (&[], &["<CAPTURE>", "--help"]),
     ] {
         let text = place.run(args).refusal();
@@ -157,7 +161,7 @@ fn a_refusal_names_the_file_and_what_to_do() {
     let mut left: Vec<_> =
         fs::read_dir(&place.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["empty.pcap", "folder", "notes.txt"], "nothing is left behind");
+    assert_eq!(left, ["empty.pcap", "folder", "keys.log", "notes.txt"], "nothing is left behind");
 }
 
 #[test]
@@ -186,6 +190,31 @@ fn a_damaged_capture_is_told_of_on_standard_error_and_in_the_report() {
     let damaged_at = report["captures"][0]["damaged_at"].as_u64().unwrap();
     assert!(damaged_at <= bytes.len() as u64 / 2 + 7, "{damaged_at}");
     assert!(damaged_at > bytes.len() as u64 / 2 - 2000, "{damaged_at}");
+}
+
+#[test]
+fn lines_that_are_no_keys_are_told_of_wherever_they_come_from() {
+    let place = Place::new();
+    let keys = format!("CLIENT_RANDOM {} {}\noops\n", "0a".repeat(32), "1b".repeat(48));
+    fs::write(place.path("keys.log"), &keys).unwrap();
+    let block = |kind: u32, body: &[u8]| {
+        let mut body = body.to_vec();
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = (12 + body.len() as u32).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    };
+    let section = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
+    let length = (keys.len() as u32).to_le_bytes();
+    let secrets = [&0x544c_534b_u32.to_le_bytes()[..], &length, keys.as_bytes()].concat();
+    let capture = [block(0x0a0d_0d0a, &section), block(10, &secrets)].concat();
+    fs::write(place.path("keys.pcapng"), capture).unwrap();
+    let outcome = place.run(&["--keylog", "keys.log", "keys.pcapng"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let odd = "1 of 2 lines are no lines of a TLS key log and were left out; \
+               the first is line 2: \"oops\" is no label of a key log";
+    for place in ["keys.log", "decryption secrets in the captures"] {
+        assert!(outcome.err.contains(&format!("why502: {place}: {odd}\n")), "{}", outcome.err);
+    }
 }
 
 #[test]

@@ -68,6 +68,8 @@ impl Secrets {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Timeline;
+    use super::super::testing::{PcapFile, PcapngFile};
     use super::*;
 
     fn body(order: Order, kind: u32, promised: u32, text: &[u8]) -> Vec<u8> {
@@ -114,5 +116,66 @@ mod tests {
         let warnings = notes.finish(0, None);
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[1].starts_with("1 records hold more TLS keys"), "{warnings:?}");
+    }
+
+    /// A pcapng file of frames at these seconds, and between them blocks of keys.
+    fn pcapng(order: Order, items: &[Result<u32, &str>]) -> Vec<u8> {
+        let file = PcapngFile::new(order).interface(1, 0, &[]);
+        let add = |file: PcapngFile, item: &Result<u32, &str>| match item {
+            Ok(second) => file.packet(0, u64::from(*second) * 1_000_000, &second.to_be_bytes()),
+            Err(keys) => {
+                let promised = keys.len() as u32;
+                file.block(10, &body(order, TLS_KEY_LOG, promised, keys.as_bytes()))
+            }
+        };
+        items.iter().fold(file, add).bytes
+    }
+
+    #[test]
+    fn keys_are_known_before_the_frames_behind_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = PcapFile::new(0xa1b2_c3d4, Order::Little, 1).record(15, 0, b"15").bytes;
+        for (name, bytes) in [
+            (
+                "a",
+                pcapng(Order::Big, &[Err("a1"), Ok(10), Err("a2"), Err("a3"), Ok(30), Err("a4")]),
+            ),
+            (
+                "b",
+                pcapng(Order::Little, &[Err("b1"), Ok(20), Ok(40), Err("b2"), Ok(50), Err("b3")]),
+            ),
+            ("keys", pcapng(Order::Little, &[Err("only")])),
+            ("plain", plain),
+        ] {
+            std::fs::write(directory.path().join(name), bytes).unwrap();
+        }
+        let mut timeline = Timeline::open(&[directory.path()]).unwrap();
+        let mut seen = Vec::new();
+        loop {
+            let more = timeline.step().unwrap();
+            let keys = timeline.take_secrets().unwrap_or_default();
+            let keys = String::from_utf8(keys).unwrap();
+            assert_eq!(timeline.take_secrets(), None);
+            let frame = timeline.frame().map(|frame| frame.mark);
+            assert_eq!(frame.is_some(), more);
+            seen.push((frame.map_or(0, |mark| mark.at.0 / 1_000_000_000), keys));
+            if !more {
+                break;
+            }
+        }
+        let expected = [
+            (10, "only\na1\n"),
+            // Read ahead of its turn: a file goes to its next frame to know when that is due.
+            (15, "a2\na3\n"),
+            (20, "b1\n"),
+            (30, ""),
+            (40, "a4\n"),
+            (50, "b2\n"),
+            (0, "b3\n"),
+        ];
+        assert_eq!(seen, expected.map(|(second, keys)| (second, keys.to_owned())));
+        // Wireshark does not number them.
+        assert_eq!(timeline.captures().iter().map(|info| info.packets).sum::<u64>(), 6);
+        assert!(timeline.warnings().is_empty());
     }
 }

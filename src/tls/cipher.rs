@@ -8,7 +8,8 @@ use crate::tcp::Side;
 use std::fmt;
 
 /// Records that [`Opener::open_after_gap`] takes for missing at most. 64 full records are a megabyte,
-/// far more than a capture loses at a time, and as many attempts take a millisecond.
+/// far more than a capture loses at a time, and as many failed attempts take 0.3 ms (AES-GCM) to 5 ms
+/// (AES-CCM).
 pub const GAP_RECORDS_MAX: u64 = 64;
 
 /// Bytes of a record before its content: type, version and length.
