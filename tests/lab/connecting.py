@@ -7,16 +7,16 @@ from proxies import CLIENT_ADDRESS
 from scenario import ALL, SCENARIOS, Scenario, scenario
 
 
-def asks(lab, fault, count=2, **options):
-    """`count` requests, one after the other, which fail before any byte of them is sent."""
+def asks(lab, fault, count=2, connect=True, **options):
+    """`count` requests, one after the other, which fail, by default before any byte of them is sent."""
     for _ in range(count):
-        lab.ask(fault=fault, connect=True, **options)
+        lab.ask(fault=fault, connect=connect, **options)
 
 
 def spoiled_handshake(fault, how, text):
     """The scenario for a backend that spoils the TLS handshake."""
-    SCENARIOS[fault] = Scenario(fault, lambda lab: asks(lab, fault), description=text, backend=("--tls", how),
-                                proxy={"scheme": "https", "check": "ssl verify none"}, quick=how == "alert")
+    SCENARIOS[fault] = Scenario(fault, lambda lab: asks(lab, fault), description=text, quick=how == "alert",
+                                tls={"target": {"how": how}, "lb": {}})
 
 
 spoiled_handshake("tls-fin", "fin", "The backend closes after the ClientHello.")

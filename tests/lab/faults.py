@@ -78,6 +78,7 @@ SHAPES = {
     "close": (plain(BODY, extra=b"Connection: close\r\n"), "fin"),
     "http10": (b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n", "fin"),
     "large": (plain(TEXT * 250), "keep"),
+    "huge": (plain(TEXT * 2500), "keep"),  # several TLS records
     "medium": (plain(TEXT * 145), "keep"),  # four full segments and a small one
     "404": (plain(b"no such thing\n", b"404 Not Found"), "keep"),
 }

@@ -69,14 +69,14 @@ def nlb_tls_listener(lab):
     play(lab, ["app-503", "sluggish"])
 
 
-@scenario("nlb-https", more=NODES[1:2], backend=("--tls", "serve"), **DIRECT)
+@scenario("nlb-https", more=NODES[1:2], tls={"target": {}}, **DIRECT)
 def nlb_https(lab):
     """NLB nodes check over HTTPS; after the handshake all is encrypted."""
     fleet(lab, TLS, Settings("nlb", "https", matcher="200-399", timeout=0.45), NODES[:2])
     play(lab, ["refused", "net-drop"])
 
 
-@scenario("nlb-https-tls13-only", more=NODES[1:2], backend=("--tls", "serve", "--tls13-only"), **DIRECT)
+@scenario("nlb-https-tls13-only", more=NODES[1:2], tls={"target": {"min": "1.3"}}, **DIRECT)
 def nlb_https_tls13_only(lab):
     """NLB nodes check over HTTPS a target that speaks only TLS 1.3, which their checks cannot."""
     fleet(lab, TLS, Settings("nlb", "https", matcher="200-399", timeout=0.45), NODES[:2])

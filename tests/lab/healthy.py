@@ -179,8 +179,7 @@ def healthy_preconnect(lab):
         connection.close()
 
 
-@scenario("healthy-tls", healthy=True, backend=("--tls", "serve"),
-          proxy={"scheme": "https", "check": "ssl verify none"})
+@scenario("healthy-tls", healthy=True, tls={"target": {}, "lb": {}})
 def healthy_tls(lab):
     """Healthy requests over TLS to the backend."""
     crowd(lab, 3, 8, seed=9)

@@ -23,11 +23,15 @@ import absence  # noqa: F401  (registers its scenarios)
 import bystanders  # noqa: F401  (registers its scenarios)
 import checks  # noqa: F401  (registers its scenarios)
 import connecting  # noqa: F401  (registers its scenarios)
+import handshakes  # noqa: F401  (registers its scenarios)
 import health  # noqa: F401  (registers its scenarios)
+import health_tls  # noqa: F401  (registers its scenarios)
 import healthy  # noqa: F401  (registers its scenarios)
+import healthy_tls  # noqa: F401  (registers its scenarios)
 import real  # noqa: F401  (registers its scenarios)
 import record  # noqa: F401  (registers its scenarios)
 import scenarios  # noqa: F401  (registers its scenarios)
+import sealed  # noqa: F401  (registers its scenarios)
 from proxies import PROXIES
 from scenario import SCENARIOS, play
 from ship import ship

@@ -27,6 +27,8 @@ OUTAGES = {
     "bad-status": ("hc-malformed", "hc-pass"),
     "sluggish": ("hc-pass", "hc-pass"),
 }
+# Outcomes of a check over TLS that only those can tell who read the answer; a pass too is one that was read
+READ = ("hc-pass", "hc-status-mismatch", "hc-malformed")
 
 
 class Group:
@@ -76,6 +78,8 @@ class Group:
             outcome = row["outcome"]
             label = "hc-probe-no-data" if self.settings["protocol"] == "none" else outcome
             row["outcome"] = {side: label if self.seen(row, flights[side]) else None for side in ("lb", "target")}
+            if self.settings["protocol"] == "https":
+                row["sealed"] = {side: "undecided" if word in READ else word for side, word in row["outcome"].items()}
         for row in rows:
             if row["source"]["port"] is None:
                 problems.append(f"a check of {self.ids} has no packets: {row['log']}")

@@ -31,6 +31,7 @@ http {{
     upstream backend {{
         server {target}:{port} max_fails=0;
         keepalive 32;
+        {upstream}
     }}
     server {{
         listen 127.0.0.1:8000;
@@ -89,7 +90,7 @@ ErrorLogFormat "[%-L] [%l] %E: %M"
 ErrorLog {folder}/error.log
 LogFormat "%L %>s %B \\"%r\\"" lab
 CustomLog {folder}/access.log lab
-ProxyPass / http://{target}:{port}/ connectiontimeout={connect_s} timeout={server_s} retry=0
+ProxyPass / {scheme}://{target}:{port}/ connectiontimeout={connect_s} timeout={server_s} retry=0
 {main}
 {location}
 """
@@ -104,6 +105,12 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: front
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {folder}/access.log
+              log_format: {{ text_format_source: {{ inline_string: "{log_format}" }} }}
           route_config:
             virtual_hosts: [{{ name: all, domains: ["*"], routes: [
               {{ match: {{ prefix: / }}, route: {{ cluster: back }} }}] }}]
@@ -117,16 +124,11 @@ static_resources:
       cluster_name: back
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{
         socket_address: {{ address: {target}, port_value: {port} }} }} }} }}] }}]
-    health_checks:
-    - {check}
-      event_logger:
-      - name: envoy.health_check.event_sink.file
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink
-          event_log_path: {folder}/events.json
-      always_log_health_check_failures: true
-      always_log_health_check_success: true
+    {cluster}
+    {check}
 """
+ENVOY_LOG = ("%START_TIME% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
+             "%UPSTREAM_TRANSPORT_FAILURE_REASON% %REQ(:METHOD)% %REQ(:PATH)%\\n")
 APACHE_MODULES = ["mpm_event", "authz_core", "proxy", "proxy_http"]
 HAPROXY_LINE = re.compile(r' (\d+|-1) \d+ - - ([A-Za-z-]{2}[A-Za-z-]{2}) .*"(\w+) (\S+) HTTP')
 
@@ -148,7 +150,7 @@ class Proxy:
         os.makedirs(self.folder, exist_ok=True)
         self.process, self.offset = None, 0
         self.values = {"folder": self.folder, "target": TARGET, "port": PORT, "main": "", "location": "", "check": "",
-                       "scheme": "http", "next_upstream": "off", "retries": "0",
+                       "cluster": "", "upstream": "", "scheme": "http", "next_upstream": "off", "retries": "0",
                        "connect_ms": int(connect * 1000), "server_ms": int(server * 1000),
                        "connect_s": int(connect), "server_s": int(server), **extra}
 
@@ -279,19 +281,24 @@ class Apache(Proxy):
 
 
 class Envoy(Proxy):
-    """Envoy, for its health checks: what it logs of requests is not read."""
+    """Envoy."""
 
     name, binary = "envoy", "envoy"
 
     def start(self):
         """Write the configuration and start."""
-        conf = self.write("envoy.yaml", ENVOY.format(**self.values))
+        text = ENVOY.format(log_format=ENVOY_LOG, **self.values).replace("EVENTS", f"{self.folder}/events.json")
+        conf = self.write("envoy.yaml", text)
         with open(f"{self.folder}/start.log", "w", encoding="utf-8") as log:
             self.spawn(["envoy", "-c", conf, "--use-dynamic-base-id", "--concurrency", "1",
                         "--file-flush-interval-msec", "10"], stdout=log, stderr=log)
 
-    def verdict(self, _request_id, _expected):
-        """There is no access log."""
+    def verdict(self, request_id, expected):
+        """Its access line about a request, or None while there is none; "-" are no flags."""
+        for line in self.whole_lines("access.log"):
+            if request_id in line:
+                _, status, flags, _ = line.split(" ", 3)
+                return Verdict(flags == "-" and int(status) == expected, line, int(status), flags)
         return None
 
 

@@ -30,15 +30,23 @@ haproxy("haproxy-send-state", "option httpchk GET /health\n    http-check send-s
         path="/health", description="HAProxy's check that tells the server its state.")
 
 haproxy("haproxy-check-ssl", "", ["refused", "hung"], "tls", more=" check-ssl verify none", ids=("tls",),
-        backend=("--tls", "serve"), description="HAProxy's TLS checks: a handshake, then a reset.")
+        tls={"target": {}}, description="HAProxy's TLS checks: a handshake, then a reset.")
 
-ENVOY_CHECK = """timeout: 0.3s
+ENVOY_CHECK = """health_checks:
+    - timeout: 0.3s
       interval: 0.5s
       no_traffic_interval: 0.5s
       no_traffic_healthy_interval: 0.5s
       unhealthy_threshold: 2
       healthy_threshold: 3
-      http_health_check: { path: /health }"""
+      http_health_check: { path: /health }
+      event_logger:
+      - name: envoy.health_check.event_sink.file
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink
+          event_log_path: EVENTS
+      always_log_health_check_failures: true
+      always_log_health_check_success: true"""
 
 
 @scenario("envoy-http", proxies=("envoy",), proxy={"check": ENVOY_CHECK})

@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 
+import tls_settings
 import truth
 import wire
 from client import Client
@@ -16,6 +17,7 @@ from world import LB, PORT, TARGET, LabError, World
 
 ALL = ("nginx", "haproxy", "apache")
 BOTH = ("nginx", "haproxy")
+FOUR = (*ALL, "envoy")
 STATUS = {"204": 204, "304": 304, "404": 404, "100": 201, "ws": 101, "early-413": 413, "avatar": 304, "coupon": 404}
 SCENARIOS = {}
 
@@ -36,6 +38,11 @@ class Scenario:
         self.more = options.pop("more", ())
         self.needs = options.pop("needs", ())
         self.capture = options.pop("capture", None)
+        self.tls = options.pop("tls", {})
+        self.keys = options.pop("keys", False)
+        self.needs += ("openssl",) * bool(self.tls) + ("editcap",) * self.keys
+        self.ids = options.pop("ids", name)
+        self.port = options.pop("port", PORT)
         if options:
             raise TypeError(f"unknown scenario options {options}")
 
@@ -130,7 +137,7 @@ def versions():
 def judge(lab, plan):
     """The truth of a run, and a list of what is wrong with it."""
     requests, connections, problems, missed = [], {}, [], []
-    deadline = time.monotonic() + 1.5
+    deadline, proxy = time.monotonic() + 1.5, lab.proxy.name
     for entry in lab.records:
         verdict = lab.verdict(entry, deadline)
         fault = entry["fault"]
@@ -142,17 +149,21 @@ def judge(lab, plan):
         if not verdict.ok and fault is None:
             problems.append(f"a healthy request failed: {verdict.log}")
         if verdict.ok and fault and fault not in truth.MAY_MISS:
-            row["tolerated"] = truth.first(truth.labels(fault)["target"] or truth.labels(fault)["lb"])
+            row["tolerated"] = truth.first(truth.labels(fault, proxy)["target"] or truth.labels(fault, proxy)["lb"])
         if not verdict.ok and fault:
-            row["cause"] = truth.labels(fault)
-            wrong = truth.disagreement(lab.proxy.name, fault, verdict)
+            row["cause"] = truth.labels(fault, proxy)
+            wrong = truth.disagreement(proxy, fault, verdict, bool(plan.tls))
             if wrong:
                 problems.append(wrong)
+            row |= truth.handshake(fault, proxy)
             if entry["connect"]:
-                connection = connections.setdefault(fault, {"cause": truth.labels(fault), "count": 0, "requests": []})
+                connection = connections.setdefault(fault, {"cause": truth.labels(fault, proxy), "count": 0,
+                                                            **truth.handshake(fault, proxy), "requests": []})
                 connection["count"] += 1
                 connection["requests"].append({key: row[key] for key in ("id", "log", "state", "status")})
                 continue
+        if plan.tls:
+            row["sealed"] = truth.sealed(row["cause"], fault)
         requests.append(row)
     if not plan.healthy and missed and all(missed):
         problems.append("no request met the fault")
@@ -176,11 +187,19 @@ def written(value, deep=1):
     return "[" + pad + ("," + pad).join(written(item, deep + 1) for item in value) + pad[:-1] + "]"
 
 
+def inject(folder, side):
+    """Write a copy of a capture that carries its own keys, in a Decryption Secrets Block."""
+    subprocess.run(["editcap", "-F", "pcapng", "--inject-secrets", f"tls,{folder}/keys.log", f"{folder}/{side}.pcap",
+                    f"{folder}/{side}-secrets.pcapng"], check=True, timeout=20)
+
+
 def play(plan, proxy_name, folder):
     """Run one scenario with one proxy; write captures and truth; raise LabError if it did not work."""
     os.makedirs(folder, exist_ok=True)
-    world = World(plan.name, proxy_name, folder, plan.delay, list(plan.backend), plan.more, plan.capture)
-    proxy = PROXIES[proxy_name](world, **plan.proxy_options)
+    backend, values = tls_settings.prepare(plan.tls, proxy_name, folder, plan.keys)
+    world = World(plan.ids, proxy_name, folder, plan.delay, [*backend, *plan.backend], plan.more, plan.capture)
+    values["check"] = f"{values.get('check', '')} {plan.proxy_options.get('check', '')}"
+    proxy = PROXIES[proxy_name](world, **plan.proxy_options | values)
     try:
         proxy.start()
         lab = Lab(world, proxy)
@@ -199,12 +218,15 @@ def play(plan, proxy_name, folder):
         for row in requests:
             row.setdefault("visible", {})[side] = row["id"].encode() in packets
     result = {"scenario": plan.name, "proxy": proxy_name, "versions": versions(), "description": plan.description,
-              "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": PORT},
+              "delay_ms": plan.delay * 1000, "lb": {"ip": LB}, "target": {"ip": TARGET, "port": plan.port},
               "requests": requests, "connections": connections + lab.connections, "checks": lab.checks}
     if lab.probers or lab.bystanders:
         flights = {side: wire.read(f"{folder}/{side}.pcap") for side in ("lb", "target")}
         result["probers"] = [group.truth(flights, problems) for group in lab.probers]
         result["bystanders"], result["outages"] = lab.bystanders, lab.outages
+    if plan.keys or lab.notes.pop("keys", False):
+        inject(folder, "lb")
+        inject(folder, "target")
     result |= lab.notes
     with open(f"{folder}/truth.json", "w", encoding="utf-8") as file:
         file.write(written(result) + "\n")

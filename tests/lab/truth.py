@@ -7,6 +7,8 @@ packets of that vantage cannot decide (the first is the best), or None where the
 
 import re
 
+import tls_truth
+
 # fault -> cause id for both vantages, or {"lb": ..., "target": ...}
 CAUSES = {
     "read-fin": "target-fin-no-response",
@@ -23,6 +25,7 @@ CAUSES = {
     "headers-stall": "response-stalled",
     "no-response": "response-timeout",
     "queue-stall": "response-timeout",
+    "tls13-silent": "response-timeout",
     "body-fin": "response-body-truncated",
     "body-rst": "response-body-truncated",
     "chunked-fin": "response-body-truncated",
@@ -58,11 +61,11 @@ CAUSES = {
     "race-cap": "keepalive-race",
     "race-retried": "keepalive-race",
     "lb-reload": "lb-cut",
-    "tls-fin": "tls-handshake-failed",
-    "tls-rst": "tls-handshake-failed",
-    "tls-alert-hello": "tls-handshake-failed",
-    "tls-plain": ["protocol-mismatch", "tls-handshake-failed"],
-    "tls-stall": "tls-handshake-timeout",
+    "tls-port-nginx": "protocol-mismatch",
+    "tls-port-apache": "protocol-mismatch",
+    "tls-port-haproxy": ["protocol-mismatch", "target-rst-no-response", "target-fin-no-response"],
+    "tls-port-python": ["protocol-mismatch", "target-rst-no-response", "target-fin-no-response"],
+    "nginx-client-certificate": None,
     "late-408": "unsolicited-response",
     "stray-answer": "unsolicited-response",
     "stale-rst": {"lb": ["stale-flow-reset", "injected-reset"], "target": None},
@@ -130,10 +133,23 @@ EVIDENCE = {
 }
 
 
-def labels(fault):
+def labels(fault, proxy):
     """The cause at each vantage for a fault."""
-    cause = CAUSES[fault]
+    cause = CAUSES[fault] if fault in CAUSES else tls_truth.cause(fault, proxy)
     return dict(cause) if isinstance(cause, dict) else {"lb": cause, "target": cause}
+
+
+def handshake(fault, proxy):
+    """What is known about a handshake that failed."""
+    ending = tls_truth.ending(fault, proxy)
+    return {"tls": ending} if ending else {}
+
+
+def sealed(cause, fault):
+    """The label of a request over TLS at each vantage for those who have no keys."""
+    if fault in tls_truth.SEALED and any(cause.values()):
+        return {side: tls_truth.SEALED[fault] for side in cause}
+    return dict(cause)
 
 
 def first(label):
@@ -141,14 +157,16 @@ def first(label):
     return label[0] if isinstance(label, list) else label
 
 
-def disagreement(proxy, fault, verdict):
-    """Why the proxy's log does not fit the fault; None if it does."""
+def disagreement(proxy, fault, verdict, over_tls=False):
+    """Why the proxy's log does not fit the fault; None if it does.  Over TLS nginx calls a RST a close."""
     if verdict.ok or verdict.silent:
         return None
-    cause = first(labels(fault)["lb"])
+    cause = first(labels(fault, proxy)["lb"])
     if cause is None or proxy not in ("nginx", "haproxy"):
         return None
-    words, states = EVIDENCE[cause]
+    words, states = tls_truth.EVIDENCE.get(fault) or EVIDENCE[cause]
+    if over_tls:
+        words = words.replace("104: Connection reset", CLOSED)
     if proxy == "nginx" and not re.search(words, verdict.log):
         return f"nginx's words do not fit {cause}: {verdict.log}"
     if proxy == "haproxy" and verdict.state[:2] not in states.split():

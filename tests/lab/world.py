@@ -70,8 +70,6 @@ class World:
         self.requests, self.connections, self.serial = [], [], 0
         self.dumps = []
         os.makedirs(folder, exist_ok=True)
-        if "serve" in backend_options:
-            backend_options = [*backend_options, "--certificate", self.certificate()]
         self.backend = Helper("backend", ["unshare", "-n", sys.executable, f"{HERE}/backend.py",
                                           "--port", str(PORT), *backend_options])
         self.target_pid = self.backend.process.pid  # unshare replaces itself by the program
@@ -84,15 +82,6 @@ class World:
         filters = {"lb": "tcp or icmp", "target": "tcp or icmp", **(capture or {})}
         self.capture("lb", [], filters["lb"])
         self.capture("target", self.inside(), filters["target"], filters.get("interface", "back0"))
-
-    def certificate(self):
-        """Make a certificate with its key, valid for a day; return the file's name."""
-        name = f"{self.folder}/certificate.pem"
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-            "-subj", "/CN=shop.example", "-keyout", name, "-out", f"{name}.crt")
-        with open(f"{name}.crt", encoding="ascii") as crt, open(name, "a", encoding="ascii") as both:
-            both.write(crt.read())
-        return name
 
     def inside(self):
         """The command prefix that runs something in the target's namespace."""
