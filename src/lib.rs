@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! bytes -> Frame -> Segment -> stream bytes | gap | ended -> Exchange -> Flow -> Finding -> Report
-//!  capture   packet     tcp                          http        flow      cause     report
+//!  capture   packet     tcp                      tls, http       flow      cause     report
 //!            `--------------------- engine ----------------------------------'
 //!                                       `-> probe: which are health checks, and whose
 //!                                             `-> health: what they say of each target
@@ -19,6 +19,7 @@
 //! | [`packet`] | link types, tunnels, fragments, IP and TCP headers, ICMP errors | flows |
 //! | [`tcp`] | order, gaps, retransmissions, endings, Wireshark's stream numbers | HTTP, causes |
 //! | [`http`] | heads, body lengths, pairing, what is outstanding | sequence numbers, causes |
+//! | [`tls`] | records, handshakes, alerts, what keys open, requests that only their records show | sequence numbers, causes |
 //! | [`flow`] | the facts of one flow | how they were collected |
 //! | [`blind`] | the names of what could not be seen | everything else |
 //! | [`probe`] | candidate checks, known probers (`probers.toml`), which traffic is health checks and whose | what the checks found out |
@@ -32,7 +33,7 @@
 //!
 //! # What always holds
 //!
-//! 1. [`packet`], [`tcp`], [`http`], [`cause`], [`health`] and [`engine`] do no I/O, read no clock and
+//! 1. [`packet`], [`tcp`], [`tls`], [`http`], [`cause`], [`health`] and [`engine`] do no I/O, read no clock and
 //!    cannot fail: they return values and count problems. Capture time is the only time. (`.clippy.toml`
 //!    forbids the clocks.)
 //! 2. The same captures give the same bytes of report: no hash order, no locale beyond the choice
