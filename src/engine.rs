@@ -9,10 +9,10 @@ use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
-use crate::packet::{Address, IcmpError, Segment};
+use crate::packet::{Address, Endpoint, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
-use crate::tls::{Inner, KeyLog, Lines, Session};
+use crate::tls::{Inner, KeyLog, Lines, Session, Tickets};
 use std::sync::Arc;
 use thin_vec::ThinVec;
 
@@ -105,6 +105,7 @@ pub struct Engine {
     tap: Option<Tap>,
     /// Keys of TLS sessions.
     keys: KeyLog,
+    tickets: Tickets,
 }
 
 /// What the engine attaches to a connection.
@@ -155,6 +156,7 @@ impl Engine {
             pool: Pool::default(),
             tap: None,
             keys: KeyLog::default(),
+            tickets: Tickets::default(),
         }
     }
 
@@ -222,6 +224,8 @@ impl Engine {
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
             keys: &self.keys,
+            tickets: &mut self.tickets,
+            server: connection.flow.server,
             source: connection.flow.client.ip,
         };
         let was_closed = connection.is_closed();
@@ -317,6 +321,8 @@ impl Engine {
             counts: &mut self.counts,
             tap: self.tap.as_mut(),
             keys: &self.keys,
+            tickets: &mut self.tickets,
+            server: connection.flow.server,
             source: connection.flow.client.ip,
         };
         connection.finish(&mut sink);
@@ -472,6 +478,9 @@ struct Sink<'a> {
     counts: &'a mut Counts,
     tap: Option<&'a mut Tap>,
     keys: &'a KeyLog,
+    tickets: &'a mut Tickets,
+    /// Who accepted the connection.
+    server: Endpoint,
     /// Address of the client.
     source: Address,
     all: bool,
@@ -483,8 +492,14 @@ impl Sink<'_> {
     /// The TLS and the conversation of the connection, and where exchanges go.
     fn parts(
         &mut self,
-    ) -> (&mut Option<Box<Session>>, &mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed, .. } = self;
+    ) -> (
+        &mut Option<Box<Session>>,
+        &mut Tickets,
+        &mut Conversation,
+        &mut Pool,
+        impl FnMut(&Exchange),
+    ) {
+        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed, tickets, .. } = self;
         let Talk { conversation, longest_wait, client_gap, watch, tls, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -515,7 +530,7 @@ impl Sink<'_> {
                 fresh.push(exchange);
             }
         };
-        (tls, conversation, pool, keep)
+        (tls, tickets, conversation, pool, keep)
     }
 
     /// Calls `tls` where the connection carries TLS, else `plain`.
@@ -524,11 +539,14 @@ impl Sink<'_> {
         tls: impl FnOnce(&mut Session, &mut Inner<'_>),
         plain: impl FnOnce(&mut Conversation, &mut Pool, &mut dyn FnMut(&Exchange)),
     ) {
-        let log = self.keys;
-        let (session, conversation, pool, mut keep) = self.parts();
+        let (log, server) = (self.keys, self.server);
+        let (session, tickets, conversation, pool, mut keep) = self.parts();
         match session {
             Some(session) => {
-                tls(session, &mut Inner { log, conversation, pool, give: &mut keep });
+                tls(
+                    session,
+                    &mut Inner { log, tickets, server, conversation, pool, give: &mut keep },
+                );
             }
             None => plain(conversation, pool, &mut keep),
         }
@@ -612,7 +630,7 @@ impl StreamSink for Sink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Endpoint, Flags, TcpOptions, TunnelId};
+    use crate::packet::{Flags, TcpOptions, TunnelId};
     use crate::time::{FrameId, Mark, Timestamp};
 
     #[derive(Default)]

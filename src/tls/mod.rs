@@ -24,6 +24,7 @@ mod session;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod turns;
 
 pub use aead::is_aead;
@@ -34,6 +35,7 @@ pub use hello::{ClientHello, ServerHello};
 pub use keylog::{KeyLog, Label, Lines, SESSIONS_MAX, Unusable};
 pub use names::{alert_meaning, alert_name, cipher_name, version_name};
 pub use session::{Inner, Session};
+pub use tickets::Tickets;
 
 use crate::time::Mark;
 use thin_vec::ThinVec;

@@ -1,8 +1,9 @@
 //! Scripted connections for the tests of this module.
 
-use super::{Handshake, Inner, KeyLog, Session};
+use super::{Handshake, Inner, KeyLog, Session, Tickets};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool};
+use crate::packet::Endpoint;
 use crate::tcp::{At, Side};
 use crate::time::{FrameId, Mark, Timestamp};
 
@@ -63,6 +64,8 @@ pub(super) struct Script {
     conversation: Conversation,
     pool: Pool,
     log: KeyLog,
+    /// What is known of session tickets.
+    pub(super) tickets: Tickets,
     sent: [u64; 2],
     frame: u64,
     /// What was given out.
@@ -80,6 +83,7 @@ impl Script {
             conversation: Conversation::new(Some(Mark::default())),
             pool: Pool::default(),
             log: KeyLog::default(),
+            tickets: Tickets::default(),
             sent: [0; 2],
             frame: 0,
             exchanges: Vec::new(),
@@ -109,11 +113,12 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
+        let (tickets, server) = (&mut self.tickets, Endpoint::default());
         self.session.data(
             side,
             at,
             bytes,
-            &mut Inner { log: &self.log, conversation, pool, give: &mut give },
+            &mut Inner { log: &self.log, tickets, server, conversation, pool, give: &mut give },
         );
         self
     }
@@ -143,7 +148,9 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
-        let inner = &mut Inner { log: &self.log, conversation, pool, give: &mut give };
+        let (tickets, server) = (&mut self.tickets, Endpoint::default());
+        let inner =
+            &mut Inner { log: &self.log, tickets, server, conversation, pool, give: &mut give };
         self.session.gap(side, at, len, BlindSpot::Gap, inner);
         self
     }
@@ -169,7 +176,15 @@ impl Script {
         let exchanges = &mut self.exchanges;
         let mut give = |exchange: &Exchange| exchanges.push(exchange.clone());
         let (conversation, pool) = (&mut self.conversation, &mut self.pool);
-        self.session.finish(&mut Inner { log: &self.log, conversation, pool, give: &mut give });
+        let (tickets, server) = (&mut self.tickets, Endpoint::default());
+        self.session.finish(&mut Inner {
+            log: &self.log,
+            tickets,
+            server,
+            conversation,
+            pool,
+            give: &mut give,
+        });
         self.session.facts()
     }
 

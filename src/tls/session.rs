@@ -9,10 +9,11 @@ use super::record::{Reader, Record, Step, content};
 use super::turns::Turns;
 use super::{
     ALERTS_MAX, Alert, Certificate, ClientCertificate, ClientHello, Foreign, Handshake, KeyLog,
-    ServerHello,
+    ServerHello, Tickets,
 };
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool};
+use crate::packet::Endpoint;
 use crate::tcp::{At, Side};
 use crate::time::Mark;
 
@@ -36,6 +37,10 @@ const FLIGHT_MAX: u8 = 4;
 pub struct Inner<'a> {
     /// Keys.
     pub log: &'a KeyLog,
+    /// What is known of session tickets.
+    pub tickets: &'a mut Tickets,
+    /// Who accepted the connection.
+    pub server: Endpoint,
     /// Reads what keys open.
     pub conversation: &'a mut Conversation,
     /// Buffers for it.
@@ -226,7 +231,13 @@ impl Session {
             _ => {}
         }
         let is = (self.facts.server_hello.is_some(), self.facts.established.is_some());
-        if is != was && self.keys.is_none() {
+        if is == was {
+            return;
+        }
+        if is.1 && self.facts.version() == Some(TLS13) {
+            self.turns.expect_tickets(inner.tickets.length(inner.server));
+        }
+        if self.keys.is_none() {
             self.find_keys(is.0 != was.0, record.last, inner);
         }
     }
@@ -418,7 +429,7 @@ impl Session {
         }
         let is_13 = self.facts.version() == Some(TLS13);
         let overhead = if is_13 { 1 + self.tag() } else { OVERHEAD_MIN };
-        self.turns.begin(mark.at, overhead, is_13);
+        self.turns.begin(mark.at, overhead);
         if self.keys.is_some() || !self.may_be_http1() {
             self.turns.stop();
         }
@@ -446,6 +457,11 @@ impl Session {
         }
         self.facts.data[side as usize].get_or_insert(record.from.mark);
         self.turns.record(side, record, whole, inner.give);
+        if side == Side::Server
+            && let Some(length) = self.turns.tickets()
+        {
+            inner.tickets.learn(inner.server, length);
+        }
     }
 
     fn foreign(&mut self, side: Side, mark: Mark, first: bool, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 use super::Session;
 use super::script::{Script, client_hello, message, record, server_hello};
 use crate::http::State::{self, Answered, Cut, Unanswered, Unknown};
+use crate::packet::Endpoint;
 use crate::tcp::Side;
 use proptest::prelude::*;
 
@@ -87,9 +88,24 @@ fn two_session_tickets_are_no_answer_and_one_may_be() {
         });
         assert_eq!(script.states(), [state], "{tickets} tickets");
     }
+    // What other connections to the server told makes one sure.
+    for (length, state) in [(250, Unanswered), (251, Unknown)] {
+        let mut script = Script::new();
+        script.tickets.learn(Endpoint::default(), length);
+        script.handshake(0x0304).client(&data(200)).server(&data(250));
+        assert_eq!(script.states(), [state], "tickets of {length} bytes");
+    }
     let mut script = Script::new();
     script.handshake(0x0304).client(&data(200)).server(&data(250)).server(&data(250));
+    assert_eq!(script.tickets.length(Endpoint::default()), Some(250));
     assert_eq!(script.server(&data(400)).states(), [Answered]);
+    // A third of that length is an answer.
+    let mut script = Script::new();
+    script.handshake(0x0304).client(&data(200));
+    (0..3).for_each(|_| {
+        script.server(&data(250));
+    });
+    assert_eq!(script.states(), [Answered]);
 }
 
 #[test]

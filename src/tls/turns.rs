@@ -12,9 +12,9 @@ use crate::time::Timestamp;
 /// Shortest request that is believed: `GET / HTTP/1.0` and two line ends. What is shorter when
 /// nothing is outstanding is an alert, a key update or the beginning of a record that was split.
 const REQUEST_MIN: usize = 18;
-/// Session tickets that a server sends at most after a handshake, each in a record of its own and
-/// all of one length (OpenSSL 2, rustls 2 to 4).
-const TICKETS_MAX: u8 = 4;
+/// Session tickets that are believed after a handshake, each in a record of its own and all of one
+/// length. Servers that send more of them seem to answer what they do not.
+const TICKETS_MAX: u8 = 2;
 /// Lengths of a session ticket's record (measured: 74 to 300 with OpenSSL, Go, rustls; more with
 /// client certificates).
 const TICKET: std::ops::RangeInclusive<usize> = 60..=4096;
@@ -32,8 +32,9 @@ pub(super) struct Turns {
     last_byte: Option<Timestamp>,
     /// Bytes that encryption adds to a record, at least.
     overhead: usize,
-    /// Session tickets may come unasked.
-    tickets: Tickets,
+    expect: Expect,
+    /// Length of the server's tickets, as other connections told.
+    known: Option<usize>,
     /// Where the server's answer to the current request begins, or what may be one.
     answer: Option<u64>,
     /// That answer is one record, which may be a session ticket.
@@ -46,20 +47,33 @@ pub(super) struct Turns {
 
 /// Whether records of the server may be session tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Tickets {
+enum Expect {
     /// Not, or not any more.
     #[default]
     No,
-    /// Records of this length, so many so far (TLS 1.3, behind the handshake).
-    Come { length: usize, count: u8 },
+    /// So many so far, of this length (TLS 1.3, behind the handshake).
+    Tickets { length: usize, count: u8 },
 }
 
 impl Turns {
     /// The handshake is over at `now`; encryption adds `overhead` bytes to each record.
-    pub(super) fn begin(&mut self, now: Timestamp, overhead: usize, tickets: bool) {
+    pub(super) fn begin(&mut self, now: Timestamp, overhead: usize) {
         self.last_byte = Some(now);
         self.overhead = overhead;
-        self.tickets = if tickets { Tickets::Come { length: 0, count: 0 } } else { Tickets::No };
+    }
+
+    /// Session tickets may come, of the length that other connections told.
+    pub(super) fn expect_tickets(&mut self, known: Option<usize>) {
+        self.expect = Expect::Tickets { length: 0, count: 0 };
+        self.known = known;
+    }
+
+    /// Length of the tickets that came, when it is sure that they are tickets.
+    pub(super) fn tickets(&self) -> Option<usize> {
+        match self.expect {
+            Expect::Tickets { length, count: TICKETS_MAX } => Some(length),
+            _ => None,
+        }
     }
 
     /// What follows is not to be read as turns.
@@ -70,7 +84,7 @@ impl Turns {
 
     /// Bytes are missing: what was outstanding may have been answered.
     pub(super) fn gap(&mut self, side: Side, why: BlindSpot, give: &mut dyn FnMut(&Exchange)) {
-        self.tickets = Tickets::No;
+        self.expect = Expect::No;
         match (&mut self.current, side) {
             // The rest of what has begun.
             (Some(current), Side::Server) if current.response.is_some() => {
@@ -179,25 +193,30 @@ impl Turns {
 
     /// Whether a record of the server may be a session ticket.
     fn is_ticket(&mut self, length: usize) -> bool {
-        let Tickets::Come { length: known, count } = self.tickets else { return false };
-        let fits = TICKET.contains(&length) && (count == 0 || known == length);
-        self.tickets = if fits && count < TICKETS_MAX {
-            Tickets::Come { length, count: count + 1 }
+        let Expect::Tickets { length: so_far, count } = self.expect else { return false };
+        let fits = TICKET.contains(&length) && (count == 0 || so_far == length);
+        self.expect = if fits && count < TICKETS_MAX {
+            Expect::Tickets { length, count: count + 1 }
         } else {
-            Tickets::No
+            Expect::No
         };
-        self.tickets != Tickets::No
+        self.expect != Expect::No
     }
 
     /// The connection is over. `torn` says that the server's stream stops inside a record.
     pub(super) fn finish(&mut self, torn: bool, give: &mut dyn FnMut(&Exchange)) {
         let Some(current) = &self.current else { return };
-        let several = matches!(self.tickets, Tickets::Come { count: 2.., .. });
+        let sure = match self.expect {
+            Expect::Tickets { length, .. } => {
+                self.tickets().is_some() || self.known == Some(length)
+            }
+            Expect::No => false,
+        };
         let state = match (&current.response, self.doubt) {
             (Some(_), _) if torn => State::Cut,
             (Some(_), _) => State::Answered,
-            // Two records of one length are tickets; a single one may be the answer.
-            (None, true) if !several => State::Unknown,
+            // A single record that nothing tells to be a ticket may be the answer.
+            (None, true) if !sure => State::Unknown,
             (None, _) if self.rest => State::Unknown,
             (None, _) => State::Unanswered,
         };
