@@ -64,6 +64,21 @@ pub struct Options {
     pub exchanges: bool,
 }
 
+/// The connection that a packet is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belongs {
+    /// [`Flow::id`].
+    pub flow: u64,
+    /// Wireshark's `tcp.stream` in the packet's file.
+    pub stream: Option<u32>,
+}
+
+impl From<&Flow> for Belongs {
+    fn from(flow: &Flow) -> Belongs {
+        Belongs { flow: flow.id, stream: flow.stream }
+    }
+}
+
 /// Counts that belong to no single flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -195,8 +210,8 @@ impl Engine {
         }
     }
 
-    /// Takes in one segment.
-    pub fn segment(&mut self, segment: &Segment<'_>, out: &mut impl Output) {
+    /// Takes in one segment and says whose it is.
+    pub fn segment(&mut self, segment: &Segment<'_>, out: &mut impl Output) -> Belongs {
         self.wider.advance(segment.mark.at);
         if segment.flags.syn() && segment.direction != Direction::Unknown {
             let sent = segment.direction == Direction::Outbound;
@@ -204,6 +219,7 @@ impl Engine {
         }
         let turn = self.table.turn(segment, first_sender, || Talk::new(segment));
         let Entry { connection, attached: talk } = turn.entry;
+        let belongs = Belongs::from(&connection.flow);
         if !turn.opened
             && segment.payload_len > 0
             && connection.roles_open()
@@ -284,17 +300,17 @@ impl Engine {
         for entry in over.into_iter().flatten() {
             self.conclude(entry, out);
         }
+        belongs
     }
 
-    /// Takes in an ICMP error.
-    pub fn icmp(&mut self, error: &IcmpError) {
+    /// Takes in an ICMP error and says whose packet it quotes.
+    pub fn icmp(&mut self, error: &IcmpError) -> Option<Belongs> {
         self.wider.advance(error.mark.at);
-        if let Some(entry) = self.table.icmp(error) {
-            let flow = &mut entry.connection.flow;
-            if flow.icmp.len() < ICMP_MAX {
-                flow.icmp.push(*error);
-            }
+        let flow = &mut self.table.icmp(error)?.connection.flow;
+        if flow.icmp.len() < ICMP_MAX {
+            flow.icmp.push(*error);
         }
+        Some(Belongs::from(&*flow))
     }
 
     /// The capture is over: gives out everything that is left.

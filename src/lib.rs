@@ -29,6 +29,7 @@
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
+//! | [`slice`] | captures in, the packets that prove findings out | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
 //!
 //! # What always holds
@@ -71,6 +72,7 @@ pub mod pattern;
 pub mod probe;
 pub mod report;
 pub mod run;
+pub mod slice;
 pub mod tcp;
 pub mod time;
 pub mod tls;

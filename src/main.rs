@@ -4,15 +4,15 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use why502::cause::Finding;
-use why502::cli::{self, Cli, Command, ListFormat, SchemaChoice, locale_is_utf8};
+use why502::cli::{self, Cli, Command, Input, ListFormat, SchemaChoice, locale_is_utf8};
 use why502::flow::Flow;
 use why502::health::texts::{EXPLAINED, by_id};
-use why502::health::{self, config};
+use why502::health::{self, HealthFlags, config};
 use why502::http::Exchange;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
@@ -21,6 +21,7 @@ use why502::report::output::Output;
 use why502::report::probers as list;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Report, Style, explain};
 use why502::run::{Listener, Settings, analyse};
+use why502::slice::{self, Destination};
 
 /// It ran, and `--exit-code` asks to tell that there are findings.
 const FINDINGS: u8 = 1;
@@ -48,9 +49,13 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let Some(command) = &cli.command else { return report(cli) };
+    if let Command::Slice(what) = command {
+        return slice(what);
+    }
     let style = style(cli, true);
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
+        Command::Slice(_) => {}
         Command::Explain { cause: None } => explain::list(&EXPLAINED, &style, &mut out)?,
         Command::Explain { cause: Some(id) } => {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;
@@ -93,18 +98,11 @@ fn probers(files: &[PathBuf]) -> Result<Arc<Catalogue>> {
 
 fn report(cli: &Cli) -> Result<ExitCode> {
     let format = cli.output.format;
-    let health = cli.health.setup(&configuration(cli)?)?;
     let settings = Settings {
-        health,
-        probers: Some(probers(&cli.input.probers)?),
-        vantage: cli.input.vantage.given(),
         flows: format.lists_flows && !format.streams,
         exchanges: cli.selection.all,
         streamed: format.streams,
-        causes: cli.selection.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
-        filter: cli.input.filter.clone(),
-        vxlan_ports: cli.input.vxlan_port.clone(),
-        keylogs: cli.input.keylog.clone(),
+        ..settings(&cli.input, &cli.health, &cli.selection.cause)?
     };
     let mut file = match &cli.output.output {
         Some(path) => Some(
@@ -121,7 +119,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     };
     let prompt = cli.input.captures.iter().any(|capture| capture.as_os_str() == "-");
     let mut watcher = Watcher {
-        bar: progress_bar(cli),
+        bar: progress_bar(cli.output.quiet || cli.output.no_progress),
         stream: format.streams.then(|| Stream::new(out, prompt)),
     };
     let analysed = analyse(&cli.input.captures, &settings, &mut watcher);
@@ -148,9 +146,53 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 
+/// What holds for every analysis.
+fn settings(input: &Input, health: &HealthFlags, causes: &[String]) -> Result<Settings> {
+    Ok(Settings {
+        health: health.setup(&configuration(input)?)?,
+        probers: Some(probers(&input.probers)?),
+        vantage: input.vantage.given(),
+        causes: causes.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
+        filter: input.filter.clone(),
+        vxlan_ports: input.vxlan_port.clone(),
+        keylogs: input.keylog.clone(),
+        ..Settings::default()
+    })
+}
+
+fn slice(args: &cli::Slice) -> Result<ExitCode> {
+    let settings = settings(&args.input, &args.health, &args.cause)?;
+    let to_stdout = args.write.as_os_str() == "-";
+    ensure!(
+        !to_stdout || !io::stdout().is_terminal(),
+        "standard output is a terminal; name a file with -w, or pipe it into tshark -r -"
+    );
+    let mut stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let destination = match to_stdout {
+        true => Destination::Writer(&mut stdout),
+        false => Destination::File(&args.write),
+    };
+    let mut watcher = Watcher { bar: progress_bar(args.quiet || args.no_progress), stream: None };
+    let sliced = slice::slice(
+        &args.input.captures,
+        &settings,
+        args.extent(),
+        destination,
+        &mut watcher,
+    );
+    watcher.bar.finish_and_clear();
+    let (report, sliced) = sliced?;
+    if !args.quiet {
+        warn(&report)?;
+        slice::tell(&report, sliced, &args.write, &mut anstream::stderr())?;
+    }
+    let found = args.exit_code && !report.findings.is_empty();
+    Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+}
+
 /// What `--config` says.
-fn configuration(cli: &Cli) -> Result<config::Config> {
-    let Some(path) = &cli.input.config else { return Ok(config::Config::default()) };
+fn configuration(input: &Input) -> Result<config::Config> {
+    let Some(path) = &input.config else { return Ok(config::Config::default()) };
     let name = path.display().to_string();
     let mut text = String::new();
     File::open(path)
@@ -225,8 +267,8 @@ fn warn(report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-fn progress_bar(cli: &Cli) -> ProgressBar {
-    if cli.output.quiet || cli.output.no_progress {
+fn progress_bar(hidden: bool) -> ProgressBar {
+    if hidden {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));

@@ -32,7 +32,7 @@ const VXLAN_PORT: u16 = 4789;
 /// Time between two copies of a packet, inside and outside a tunnel, nanoseconds.
 const SAME_PACKET: i64 = 100_000_000;
 /// Frames between two progress calls.
-const PROGRESS_EVERY: u64 = 1 << 14;
+pub(crate) const PROGRESS_EVERY: u64 = 1 << 14;
 
 /// What a run should do.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +57,24 @@ pub struct Settings {
     pub probers: Option<Arc<Catalogue>>,
     /// Key log files of TLS sessions.
     pub keylogs: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// The filter, compiled.
+    pub(crate) fn filter(&self) -> Result<Option<Filter>, FilterError> {
+        self.filter.as_deref().map(Filter::new).transpose()
+    }
+
+    /// A decoder that reads what the user asks for.
+    pub(crate) fn decoder(&self) -> Decoder {
+        let vxlan_ports = self.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect();
+        Decoder::new(DecoderOptions { vxlan_ports })
+    }
+
+    /// What the engine is told.
+    pub(crate) fn engine_options(&self) -> Options {
+        Options { vantage: self.vantage, exchanges: self.exchanges }
+    }
 }
 
 /// Why a run gave no report.
@@ -196,13 +214,20 @@ pub fn analyse(
     settings: &Settings,
     listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
-    let mut filter = settings.filter.as_deref().map(Filter::new).transpose()?;
+    let filter = settings.filter()?;
+    analyse_timeline(&mut Timeline::open(captures)?, filter, settings, listener)
+}
+
+/// Analyses a timeline of which no frame has been read; `filter` is that of the settings.
+pub(crate) fn analyse_timeline(
+    timeline: &mut Timeline,
+    mut filter: Option<Filter>,
+    settings: &Settings,
+    listener: &mut dyn Listener,
+) -> Result<Report, RunError> {
+    let mut decoder = settings.decoder();
+    let options = settings.engine_options();
     let (keys, mut odd_keys) = keys::read(&settings.keylogs)?;
-    let mut timeline = Timeline::open(captures)?;
-    let mut decoder = Decoder::new(DecoderOptions {
-        vxlan_ports: settings.vxlan_ports.iter().copied().chain([VXLAN_PORT]).collect(),
-    });
-    let options = Options { vantage: settings.vantage, exchanges: settings.exchanges };
     let probers = match &settings.probers {
         Some(probers) => Arc::clone(probers),
         None => Catalogue::built_in()?,
@@ -230,8 +255,12 @@ pub fn analyse(
         } else {
             collector.checks.advance(frame.mark.at);
             match decoder.decode(&frame) {
-                Packet::Tcp(segment) => engine.segment(&segment, &mut collector),
-                Packet::Icmp(error) => engine.icmp(&error),
+                Packet::Tcp(segment) => {
+                    engine.segment(&segment, &mut collector);
+                }
+                Packet::Icmp(error) => {
+                    engine.icmp(&error);
+                }
                 Packet::Skip(skip) => *skipped.entry(skip).or_default() += 1,
             }
             if collector.report.tunnels.len() != decoder.tunnel_names().len() {

@@ -23,6 +23,7 @@ mod inputs;
 mod link_type;
 mod looks_like;
 mod notes;
+mod original;
 mod pcap;
 mod pcapng;
 mod pcapng_blocks;
@@ -36,10 +37,13 @@ mod stored;
 mod testing;
 mod timeline;
 mod window;
+mod write;
 
 pub use error::CaptureError;
 pub use filter::{Filter, FilterError};
+pub use original::{Aside, Original};
 pub use timeline::Timeline;
+pub use write::{BlockOptions, PacketBlock, PcapngWriter};
 
 use crate::time::{Mark, Timestamp};
 

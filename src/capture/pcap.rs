@@ -10,8 +10,10 @@
 
 use super::bytes::Order;
 use super::notes::{Cut, Notes, Odd};
+use super::original::{Aside, Original, direction_flags};
 use super::reader::Record;
 use super::window::{MAX_FRAME, Window};
+use super::write::BlockOptions;
 use super::{Direction, LinkType};
 use crate::time::Timestamp;
 
@@ -35,6 +37,7 @@ pub(super) struct Pcap {
     nanoseconds: bool,
     lengths: Lengths,
     link: LinkType,
+    snaplen: u32,
     seconds: Option<u32>,
 }
 
@@ -110,6 +113,7 @@ impl Pcap {
         // The upper half holds the length of the frame check sequence (bits 28 to 31, valid if
         // bit 26 is set) and reserved bits.
         let link = LinkType((order.u32(header, 20) & 0xffff) as u16);
+        let snaplen = order.u32(header, 16);
         if whole {
             window.take(FILE_HEADER);
         } else {
@@ -122,7 +126,31 @@ impl Pcap {
             });
             window.take(found);
         }
-        Some(Pcap { order, variant, nanoseconds, lengths, link, seconds: None })
+        Some(Pcap { order, variant, nanoseconds, lengths, link, snaplen, seconds: None })
+    }
+
+    /// What pcapng says in an Interface Description Block.
+    pub(super) fn interface(&self) -> Aside {
+        let mut options = BlockOptions::default();
+        options.resolution(if self.nanoseconds { 9 } else { 6 });
+        Aside::Interface { link: self.link, snaplen: self.snaplen, options }
+    }
+
+    /// The packet that [`next`](Pcap::next) gave last, as pcapng would hold it.
+    pub(super) fn original<'a>(&self, record: &Record, window: &'a Window) -> Original<'a> {
+        let mut options = BlockOptions::default();
+        if record.direction != Direction::Unknown {
+            options.flags(direction_flags(record.direction));
+        }
+        // The times of pcap begin with 1970.
+        let nanos = record.at.0.unsigned_abs();
+        Original {
+            interface: 0,
+            units: if self.nanoseconds { nanos } else { nanos / 1_000 },
+            bytes: window.at(record.place.clone()),
+            wire_len: record.wire_len,
+            options,
+        }
     }
 
     /// Name of the variant in a report.

@@ -9,22 +9,19 @@ use std::ops::Range;
 
 use super::Direction;
 use super::notes::{Notes, Odd};
+use super::original::{Aside, Asides, Original, may_be_copied, of_block, units};
 use super::pcapng_blocks::{
-    Block, Blocks, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE_DESCRIPTION,
-    INTERFACE_STATISTICS, PACKET, SECTION_HEADER, SIMPLE_PACKET,
+    Block, Blocks, CUSTOM, CUSTOM_NO_COPY, DECRYPTION_SECRETS, ENHANCED_PACKET,
+    INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, JOURNAL_EXPORT, NAME_RESOLUTION, PACKET,
+    SECTION_HEADER, SIMPLE_PACKET,
 };
+use super::write::BlockOptions;
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
 use super::secrets::Secrets;
 use super::window::{MAX_FRAME, Window};
 use crate::time::Timestamp;
-
-/// What Wireshark lists as frames of their own, besides packets: systemd journal entries and
-/// custom blocks (to be copied with the file, and not to be).
-const JOURNAL_EXPORT: u32 = 9;
-const CUSTOM: u32 = 0x0000_0bad;
-const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 /// Interfaces kept per section. Container hosts have thousands; 20 bytes in a file must not
 /// cost memory without end.
@@ -40,7 +37,14 @@ pub(super) struct Pcapng {
     drops: Drops,
     others_numbered: u64,
     secrets: Secrets,
+    /// The block of the last packet.
+    packet: Option<(u32, Range<usize>)>,
+    /// What is not a packet, for those who want it.
+    asides: Option<Asides>,
 }
+
+/// Bytes before the packet itself in an Enhanced Packet Block and in a Packet Block.
+const HEADER: usize = 20;
 
 impl Pcapng {
     /// Whether the first bytes are those of a section header.
@@ -73,30 +77,92 @@ impl Pcapng {
             let Block { kind, body } = self.blocks.next(window, notes)?;
             match kind {
                 ENHANCED_PACKET => {
-                    if let Some(record) = self.enhanced_packet(body, window, notes) {
+                    if let Some(record) = self.enhanced_packet(body.clone(), window, notes) {
+                        self.packet = Some((kind, body));
                         return Some(record);
                     }
                 }
                 PACKET => {
-                    if let Some(record) = self.packet(body, window, notes) {
+                    if let Some(record) = self.packet(body.clone(), window, notes) {
+                        self.packet = Some((kind, body));
                         return Some(record);
                     }
                 }
                 SIMPLE_PACKET => {
-                    if let Some(record) = self.simple_packet(body, window, notes) {
+                    if let Some(record) = self.simple_packet(body.clone(), window, notes) {
+                        self.packet = Some((kind, body));
                         return Some(record);
                     }
                 }
                 SECTION_HEADER => self.section(window.at(body), notes),
                 INTERFACE_DESCRIPTION => self.interface(window.at(body), notes),
                 DECRYPTION_SECRETS => {
-                    self.secrets.block(window.at(body), self.blocks.order, notes);
+                    self.secrets.block(window.at(body.clone()), self.blocks.order, notes);
+                    self.aside(|order| Aside::secrets(window.at(body), order));
                 }
                 INTERFACE_STATISTICS => self.statistics(window.at(body), notes),
-                JOURNAL_EXPORT | CUSTOM | CUSTOM_NO_COPY => self.others_numbered += 1,
+                JOURNAL_EXPORT | CUSTOM | CUSTOM_NO_COPY => self.numbered(kind, window.at(body)),
+                NAME_RESOLUTION => self.aside(|order| Aside::names(window.at(body), order)),
                 _ => {}
             }
         }
+    }
+
+    /// Keeps from now on what is not a packet.
+    pub(super) fn keep_asides(&mut self) {
+        self.asides.get_or_insert_default();
+    }
+
+    pub(super) fn asides(&mut self) -> Option<&mut Asides> {
+        self.asides.as_mut()
+    }
+
+    #[cold]
+    fn aside(&mut self, make: impl FnOnce(super::bytes::Order) -> Aside) {
+        if let Some(asides) = &mut self.asides {
+            asides.push(make(self.blocks.order));
+        }
+    }
+
+    #[cold]
+    fn numbered(&mut self, kind: u32, body: &[u8]) {
+        self.others_numbered += 1;
+        if may_be_copied(kind) {
+            self.aside(|order| Aside::numbered(kind, body, order));
+        }
+    }
+
+    /// The packet that [`next`](Pcapng::next) gave last, as the file holds it.
+    pub(super) fn original<'a>(&self, record: &Record, window: &'a Window) -> Original<'a> {
+        let order = self.blocks.order;
+        let packet = self.packet.clone();
+        let (kind, body) = packet.map_or((0, &[][..]), |(kind, body)| (kind, window.at(body)));
+        let mut original = Original {
+            interface: 0,
+            units: units(body, 4, order),
+            bytes: window.at(record.place.clone()),
+            wire_len: record.wire_len,
+            options: BlockOptions::default(),
+        };
+        match kind {
+            ENHANCED_PACKET => original.interface = order.u32(body, 0),
+            PACKET => {
+                original.interface = u32::from(order.u16(body, 0));
+                // What it has in its header is an option by now.
+                let drops = order.u16(body, 2);
+                if drops != 0 && drops != u16::MAX {
+                    original.options.drops(u64::from(drops));
+                }
+            }
+            _ => {
+                let clock = self.interfaces.first().map(|interface| interface.clock);
+                original.units = clock.map_or(0, |clock| clock.units(record.at));
+                return original;
+            }
+        }
+        let after = HEADER + record.place.len().next_multiple_of(4);
+        original.options.extend(&of_block(ENHANCED_PACKET, body.get(after..), order));
+        original
     }
 
     #[inline]
@@ -129,13 +195,12 @@ impl Pcapng {
         bytes: &[u8],
         notes: &mut Notes,
     ) -> Option<Record> {
-        const HEADER: usize = 20;
         let order = self.blocks.order;
         let Some(interface) = self.interfaces.get_mut(interface) else {
             notes.odd(Odd::UndeclaredInterface);
             return None;
         };
-        let units = u64::from(order.u32(bytes, 4)) << 32 | u64::from(order.u32(bytes, 8));
+        let units = units(bytes, 4, order);
         let promised = order.u32(bytes, 12) as usize;
         let original = order.u32(bytes, 16);
         let captured = promised.min(bytes.len().saturating_sub(HEADER)).min(MAX_FRAME);
@@ -200,6 +265,7 @@ impl Pcapng {
     }
 
     fn section(&mut self, body: &[u8], notes: &mut Notes) {
+        self.aside(|order| Aside::section(body, order));
         self.drops
             .add(self.interfaces.iter().map(|i| i.drops.count()).fold(0, u64::saturating_add));
         self.interfaces.clear();
@@ -214,13 +280,19 @@ impl Pcapng {
             notes.odd(Odd::TooManyInterfaces);
             return;
         }
-        self.interfaces.push(Interface::parse(body, self.blocks.order, notes));
+        let interface = Interface::parse(body, self.blocks.order, notes);
+        let (link, snaplen) = (interface.link, interface.snaplen);
+        self.aside(|order| Aside::interface(link, snaplen, body, order));
+        self.interfaces.push(interface);
     }
 
     fn statistics(&mut self, body: &[u8], notes: &mut Notes) {
         let index = self.blocks.order.u32(body, 0) as usize;
         match self.interfaces.get_mut(index) {
-            Some(interface) => interface.drops.statistics(body, self.blocks.order, notes),
+            Some(interface) => {
+                interface.drops.statistics(body, self.blocks.order, notes);
+                self.aside(|order| Aside::statistics(body, order));
+            }
             None => notes.odd(Odd::UndeclaredInterface),
         }
     }

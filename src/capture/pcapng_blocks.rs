@@ -16,9 +16,15 @@ pub(super) const PACKET: u32 = 2;
 pub(super) const SIMPLE_PACKET: u32 = 3;
 pub(super) const INTERFACE_STATISTICS: u32 = 5;
 pub(super) const ENHANCED_PACKET: u32 = 6;
+pub(super) const NAME_RESOLUTION: u32 = 4;
 pub(super) const DECRYPTION_SECRETS: u32 = 10;
+/// What Wireshark lists as frames of their own, besides packets: systemd journal entries and
+/// custom blocks (to be copied with the file, and not to be).
+pub(super) const JOURNAL_EXPORT: u32 = 9;
+pub(super) const CUSTOM: u32 = 0x0000_0bad;
+pub(super) const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Type and length in front, length behind.
 const SMALLEST_BLOCK: usize = 12;

@@ -86,6 +86,25 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// The units that [`time`](Clock::time) turns into `at`; the nearest there are.
+    pub(super) fn units(&self, at: Timestamp) -> u64 {
+        let nanos = i128::from(at.0).saturating_sub(self.offset_nanos);
+        let units = match self.scale {
+            Scale::Times(factor) => nanos / i128::from(factor),
+            Scale::Over(divisor) => {
+                nanos.saturating_mul(i128::try_from(divisor).unwrap_or(i128::MAX))
+            }
+            // Rounded up, as the way back rounds down.
+            Scale::Shift(bits) => nanos
+                .checked_shl(bits)
+                .filter(|units| units >> bits == nanos)
+                .map_or(0, |units| units.saturating_add(NANOS - 1) / NANOS),
+        };
+        u64::try_from(units).unwrap_or(if units < 0 { 0 } else { u64::MAX })
+    }
+}
+
 /// Packets lost at one interface. The file may count them twice: with the packet that follows
 /// the loss, and as a running total in the statistics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,10 +156,24 @@ mod tests {
     }
 
     #[test]
+    fn units_of_a_time_give_that_time() {
+        for (resolution, offset, units) in
+            [(6, 0, 1_500_000), (9, 0, 7), (0, 0, 3), (0x80 | 10, 0, 1_537), (6, -1, 500_000)]
+        {
+            let clock = Clock::new(resolution, offset);
+            assert_eq!(clock.units(clock.time(units)), units, "{resolution}");
+        }
+    }
+
+    #[test]
     fn no_clock_overflows() {
         for resolution in 0..=255 {
             for offset in [i64::MIN, 0, i64::MAX] {
-                Clock::new(resolution, offset).time(u64::MAX);
+                let clock = Clock::new(resolution, offset);
+                clock.time(u64::MAX);
+                for at in [i64::MIN, 0, i64::MAX] {
+                    clock.units(Timestamp(at));
+                }
             }
         }
         assert_eq!(Clock::new(0, 0).time(u64::MAX), Timestamp(i64::MAX));

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::decompress::{self, Opened};
 use super::looks_like;
 use super::notes::Notes;
+use super::original::{Aside, Asides, Original};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::secrets::Secrets;
 use super::window::Window;
+use super::write::BlockOptions;
 use super::{CaptureError, CaptureInfo, Direction, LinkType};
 use crate::time::Timestamp;
 
@@ -41,6 +43,8 @@ pub(super) struct Reader {
     info: CaptureInfo,
     last_link: Option<LinkType>,
     stored: Arc<AtomicU64>,
+    /// Of a pcap file; a pcapng one has its own.
+    asides: Option<Asides>,
 }
 
 impl Reader {
@@ -80,7 +84,7 @@ impl Reader {
             compression,
             ..CaptureInfo::default()
         };
-        Ok(Reader { window, format, notes, info, last_link: None, stored })
+        Ok(Reader { window, format, notes, info, last_link: None, stored, asides: None })
     }
 
     /// The next frame, or `None` at the end.
@@ -115,6 +119,34 @@ impl Reader {
     #[inline]
     pub(super) fn bytes(&self, record: &Record) -> &[u8] {
         self.window.at(record.place.clone())
+    }
+
+    /// Keeps from now on what is not a frame; asked before the first one is read.
+    pub(super) fn keep_asides(&mut self) {
+        match &mut self.format {
+            Format::Pcap(pcap) => {
+                let asides = self.asides.insert(Asides::default());
+                asides.push(Aside::Section { options: BlockOptions::default() });
+                asides.push(pcap.interface());
+            }
+            Format::Pcapng(pcapng) => pcapng.keep_asides(),
+        }
+    }
+
+    /// What came before the next frame and was not taken yet.
+    pub(super) fn asides(&mut self) -> Option<&mut Asides> {
+        match &mut self.format {
+            Format::Pcap(_) => self.asides.as_mut(),
+            Format::Pcapng(pcapng) => pcapng.asides(),
+        }
+    }
+
+    /// The record that [`next`](Reader::next) gave last, as the file holds it.
+    pub(super) fn original(&self, record: &Record) -> Original<'_> {
+        match &self.format {
+            Format::Pcap(pcap) => pcap.original(record, &self.window),
+            Format::Pcapng(pcapng) => pcapng.original(record, &self.window),
+        }
     }
 
     /// Number of the record that was counted last, as Wireshark counts.

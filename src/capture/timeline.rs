@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inputs::{Input, Inputs, Kind, natural_order};
+use super::original::{Aside, Original};
 use super::reader::{Reader, Record};
 use super::secrets::Secrets;
 use super::stored::{Counted, Counts, StoredFile};
@@ -48,6 +49,25 @@ pub struct Timeline {
     warnings: Vec<String>,
     counts: Counts,
     total: Option<u64>,
+    /// What is not a frame, of files that are read; `None`: nobody wants it.
+    asides: Option<KeptAsides>,
+}
+
+/// By index of the file, and how many did not fit.
+#[derive(Default)]
+struct KeptAsides {
+    list: Vec<(u32, Aside)>,
+    lost: u64,
+}
+
+impl KeptAsides {
+    fn take_from(&mut self, open: &mut Open) {
+        if let Some(asides) = open.reader.asides().filter(|asides| !asides.is_empty()) {
+            let (list, lost) = asides.take();
+            self.list.extend(list.into_iter().map(|aside| (open.index, aside)));
+            self.lost += lost;
+        }
+    }
 }
 
 enum Source {
@@ -109,6 +129,14 @@ impl Timeline {
     /// A file that is named must be a capture; of a directory, other files are left out with a
     /// warning. Standard input and pipes are not touched before the first frame is asked for.
     pub fn open<P: AsRef<Path>>(named: &[P]) -> Result<Timeline, CaptureError> {
+        Timeline::open_with(named, None)
+    }
+
+    /// The same with something else in the place of standard input.
+    pub fn open_with<P: AsRef<Path>>(
+        named: &[P],
+        mut standard_input: Option<Box<dyn Read + Send>>,
+    ) -> Result<Timeline, CaptureError> {
         let inputs = Inputs::collect(named)?;
         let mut timeline = Timeline::empty();
         timeline.warnings = inputs.warnings;
@@ -118,7 +146,9 @@ impl Timeline {
         for Input { path, kind } in inputs.list {
             let found = match kind {
                 Kind::StandardInput => {
-                    streams.push(("-".to_owned(), Source::StandardInput));
+                    let given = standard_input.take();
+                    let source = given.map_or(Source::StandardInput, Source::Stream);
+                    streams.push(("-".to_owned(), source));
                     continue;
                 }
                 Kind::Stream => {
@@ -230,6 +260,27 @@ impl Timeline {
         })
     }
 
+    /// Has [`asides`](Timeline::asides) collected. Asked before the first frame.
+    pub fn keep_asides(&mut self) {
+        self.asides.get_or_insert_default();
+    }
+
+    /// What stands in each file before the frame that was lent last, or behind its last one, and was
+    /// not given yet, by the file's index; and how many of it a bound kept out.
+    pub fn asides(&mut self) -> (Vec<(u32, Aside)>, u64) {
+        let Some(asides) = &mut self.asides else { return Default::default() };
+        if let Some(open) = self.current.as_deref_mut() {
+            asides.take_from(open);
+        }
+        (std::mem::take(&mut asides.list), std::mem::take(&mut asides.lost))
+    }
+
+    /// The frame that was lent last, as its file holds it.
+    pub fn original(&self) -> Option<Original<'_>> {
+        let open = self.current.as_deref().filter(|open| open.lent)?;
+        Some(open.reader.original(&open.record))
+    }
+
     /// What is known of each capture, in the order of [`FrameId::file`]. Complete for a capture
     /// that has been read to its end, and for all after [`stop`](Timeline::stop).
     pub fn captures(&self) -> &[CaptureInfo] {
@@ -273,6 +324,7 @@ impl Timeline {
             warnings: Vec::new(),
             counts: Counts::default(),
             total: Some(0),
+            asides: None,
         }
     }
 
@@ -326,6 +378,9 @@ impl Timeline {
         if let Some(mut open) = self.current.take() {
             keep_secrets(&mut self.secrets, &mut open.reader, &mut self.warnings);
             if open.lent {
+                if let Some(asides) = &mut self.asides {
+                    asides.take_from(&mut open);
+                }
                 self.captures[open.index as usize] = open.reader.finish();
             } else {
                 self.open.push(Reverse(Next(open)));
@@ -382,6 +437,9 @@ impl Timeline {
         };
         let window = if self.open.len() < MANY_OPEN { WINDOW } else { SMALL_WINDOW };
         let mut reader = Reader::open(&path, Box::new(counted), stored, window)?;
+        if self.asides.is_some() {
+            reader.keep_asides();
+        }
         let first = reader.next();
         keep_secrets(&mut self.secrets, &mut reader, &mut self.warnings);
         match first {

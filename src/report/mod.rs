@@ -56,6 +56,11 @@ pub fn format(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
+/// What came out, in one or a few sentences: the first lines of the text report.
+pub fn answer(report: &Report) -> Vec<String> {
+    text::answer(report)
+}
+
 /// How a report shall look; decided at the edge of the program, where the terminal is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {

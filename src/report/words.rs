@@ -97,6 +97,17 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// One word for a shell.
+pub fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%=".contains(c);
+    // A leading dash would be an option.
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let dash = if text.starts_with('-') { "./" } else { "" };
+    format!("'{}'", format!("{dash}{text}").replace('\'', "'\\''"))
+}
+
 /// With a capital first letter.
 pub(super) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
@@ -232,6 +243,12 @@ mod tests {
         assert_eq!(wrap("aa bb ccccccc d", 5), ["aa bb", "ccccccc", "d"]);
         assert_eq!(wrap("is 4 310 s, or 5", 8), ["is", "4 310 s,", "or 5"]);
         assert_eq!(shorten("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn a_word_for_a_shell_stays_one_word() {
+        let words = ["a.pcap", "two words", "it's", "-w", ""].map(shell);
+        assert_eq!(words, ["a.pcap", "'two words'", "'it'\\''s'", "'./-w'", "''"]);
     }
 
     #[test]

@@ -54,6 +54,11 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     unseen::input(&mut page, report)
 }
 
+/// The first lines: what came out.
+pub(super) fn answer(report: &Report) -> Vec<String> {
+    headline::headline(report, &groups(report)).0
+}
+
 /// All parts on one line if they fit, else each on its own.
 fn lines(parts: &[String]) -> Vec<String> {
     let one = parts.join("; ");
