@@ -1,10 +1,13 @@
 //! The command line: what can be said, not what it does.
 
+mod slice;
+
+pub use slice::Slice;
+
 use crate::cause::Cause;
 use crate::flow::Vantage;
 use crate::health::HealthFlags;
 use crate::report::{self, Format, explain};
-use crate::slice::Extent;
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
@@ -166,56 +169,6 @@ pub struct Output {
     pub exit_code: bool,
 }
 
-/// What to cut out of captures.
-#[derive(Args, Debug)]
-pub struct Slice {
-    /// What to read.
-    #[command(flatten, next_help_heading = "Input")]
-    pub input: Input,
-    /// What is known of health checks.
-    #[command(flatten, next_help_heading = "Health checks")]
-    pub health: HealthFlags,
-    /// Write the pcapng to this file, or to standard output (-); it appears when it is complete
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub write: PathBuf,
-    /// Keep all packets of the connections with findings, not only those that prove them
-    #[arg(long, help_heading = "Output")]
-    pub whole_flows: bool,
-    /// Keep every packet and only add comments
-    #[arg(long, conflicts_with = "whole_flows", help_heading = "Output")]
-    pub annotate: bool,
-    /// Keep only what proves this cause; can be repeated
-    #[arg(long, value_name = "ID", hide_possible_values = true, help_heading = "Selection")]
-    pub cause: Vec<String>,
-    /// Show no progress and no messages on standard error
-    #[arg(short, long, help_heading = "Output")]
-    pub quiet: bool,
-    /// Show no progress; without a terminal there is none anyway
-    #[arg(long, hide_short_help = true, help_heading = "Output")]
-    pub no_progress: bool,
-    /// Exit with 1 when there are findings
-    #[arg(long, help_heading = "Output")]
-    pub exit_code: bool,
-}
-
-impl Slice {
-    /// How much is kept.
-    pub fn extent(&self) -> Extent {
-        match (self.annotate, self.whole_flows) {
-            (true, _) => Extent::Everything,
-            (false, true) => Extent::WholeFlows,
-            (false, false) => Extent::Proof,
-        }
-    }
-}
-
-const SLICE_EXAMPLES: &str = "\
-Examples:
-  why502 slice capture.pcap -w proof.pcapng && wireshark proof.pcapng
-  why502 slice --cause keepalive-race --whole-flows capture.pcap -w races.pcapng
-  why502 slice --annotate capture.pcap.gz -w capture.pcapng
-  tshark -r proof.pcapng -T fields -e frame.comment";
-
 /// What else can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -224,7 +177,7 @@ pub enum Command {
     /// The comments tell the cause, what the packet proves, and its connection, file and frame
     /// number; Wireshark shows them with the display filter frame.comment. Times, interfaces, link
     /// types and TLS secrets are kept. The captures are read twice.
-    #[command(after_long_help = SLICE_EXAMPLES)]
+    #[command(after_long_help = slice::EXAMPLES)]
     Slice(Box<Slice>),
     /// What a cause means and how to fix it; without argument, the list
     Explain {

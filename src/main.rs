@@ -173,18 +173,13 @@ fn slice(args: &cli::Slice) -> Result<ExitCode> {
         false => Destination::File(&args.write),
     };
     let mut watcher = Watcher { bar: progress_bar(args.quiet || args.no_progress), stream: None };
-    let sliced = slice::slice(
-        &args.input.captures,
-        &settings,
-        args.extent(),
-        destination,
-        &mut watcher,
-    );
+    let sliced =
+        slice::slice(&args.input.captures, &settings, args.extent(), destination, &mut watcher);
     watcher.bar.finish_and_clear();
     let (report, sliced) = sliced?;
     if !args.quiet {
         warn(&report)?;
-        slice::tell(&report, sliced, &args.write, &mut anstream::stderr())?;
+        slice::tell(&report, sliced, args.extent(), &args.write, &mut anstream::stderr())?;
     }
     let found = args.exit_code && !report.findings.is_empty();
     Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })

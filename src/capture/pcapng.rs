@@ -15,12 +15,12 @@ use super::pcapng_blocks::{
     INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, JOURNAL_EXPORT, NAME_RESOLUTION, PACKET,
     SECTION_HEADER, SIMPLE_PACKET,
 };
-use super::write::BlockOptions;
 use super::pcapng_interface::{Drops, Interface};
 use super::pcapng_options::{direction, options};
 use super::reader::Record;
 use super::secrets::Secrets;
 use super::window::{MAX_FRAME, Window};
+use super::write::BlockOptions;
 use crate::time::Timestamp;
 
 /// Interfaces kept per section. Container hosts have thousands; 20 bytes in a file must not

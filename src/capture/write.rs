@@ -256,7 +256,8 @@ mod tests {
         options.comment("and again");
         options.flags(1);
         let units = 1_700_000_000_123_456_789;
-        let packet = PacketBlock { interface: first, units, wire_len: 99, bytes: b"12345", options };
+        let packet =
+            PacketBlock { interface: first, units, wire_len: 99, bytes: b"12345", options };
         writer.packet(&packet).unwrap();
         let packet =
             PacketBlock { interface: second, units: 7, wire_len: 3, bytes: b"678", ..packet };

@@ -73,7 +73,9 @@ impl<'a> Copier<'a> {
                 self.interfaces.insert(file, Vec::new());
             }
             Aside::Interface { link, snaplen, mut options } => {
-                if self.several && let Some(path) = self.paths.get(file as usize) {
+                if self.several
+                    && let Some(path) = self.paths.get(file as usize)
+                {
                     options.describe(path);
                 }
                 let number = self.writer(None)?.interface(link, snaplen, &options)?;
@@ -142,6 +144,8 @@ fn summary(report: &Report, extent: Extent) -> String {
         causes.insert(finding.cause.id, finding.cause.summary);
     }
     lines.extend(causes.iter().map(|(id, summary)| format!("{id}: {summary}")));
-    lines.push("Display filter of the guilty packets: frame.comment contains \"guilty packet\"".to_owned());
+    lines.push(
+        "Display filter of the guilty packets: frame.comment contains \"guilty packet\"".to_owned(),
+    );
     lines.iter().map(|line| words::clean(line)).collect::<Vec<_>>().join("\n")
 }

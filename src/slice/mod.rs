@@ -15,8 +15,8 @@ use crate::engine::{Belongs, Engine, Output as Results};
 use crate::flow::Flow;
 use crate::http::Exchange;
 use crate::packet::Packet;
-use crate::report::{Report, answer, words};
 use crate::report::output::Output;
+use crate::report::{Report, answer, words};
 use crate::run::{Listener, PROGRESS_EVERY, RunError, Settings, analyse_timeline};
 use crate::time::FrameId;
 use copy::Copier;
@@ -151,6 +151,7 @@ pub fn slice(
 pub fn tell(
     report: &Report,
     sliced: Sliced,
+    extent: Extent,
     path: &Path,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -172,8 +173,9 @@ pub fn tell(
         writeln!(out, "{blocks} of names or secrets left out (a memory bound was reached)")?;
     }
     if commented > 0 && name != "-" {
-        let name = words::shell(&name);
-        writeln!(out, "open it with: wireshark -r {name} -Y frame.comment")?;
+        // In a slice of nothing but proof every packet has one.
+        let filter = if extent == Extent::Proof { "" } else { " -Y frame.comment" };
+        writeln!(out, "open it with: wireshark -r {}{filter}", words::shell(&name))?;
     }
     Ok(())
 }
@@ -201,8 +203,7 @@ impl Job<'_> {
         let mut engine = Engine::new(self.settings.engine_options());
         let mut remarks = Remarks::new(report);
         let mut copier = Copier::new(out, report, extent);
-        let mut sliced =
-            Sliced { findings: report.findings.len() as u64, ..Sliced::default() };
+        let mut sliced = Sliced { findings: report.findings.len() as u64, ..Sliced::default() };
         timeline.keep_asides();
         let mut packets = 0_u64;
         while let Some(frame) = timeline.next_frame()? {
@@ -214,7 +215,11 @@ impl Job<'_> {
                 found = match decoder.decode(&frame) {
                     Packet::Tcp(segment) => {
                         let belongs = engine.segment(&segment, &mut Nobody);
-                        Some(Place { belongs: Some(belongs), opens: segment.flags.syn(), ack: segment.flags.ack() })
+                        Some(Place {
+                            belongs: Some(belongs),
+                            opens: segment.flags.syn(),
+                            ack: segment.flags.ack(),
+                        })
                     }
                     Packet::Icmp(error) => {
                         Some(Place { belongs: engine.icmp(&error), ..Place::default() })

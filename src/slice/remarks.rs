@@ -49,9 +49,9 @@ impl<'a> Remarks<'a> {
             for (mark, role) in roles(it) {
                 let remarks = by_frame.entry(mark.frame).or_default();
                 // Evidence says more than that it is the request.
-                let known = remarks.iter().any(|other| {
-                    other.finding == finding && !matches!(role, Role::Evidence(_))
-                });
+                let known = remarks
+                    .iter()
+                    .any(|other| other.finding == finding && !matches!(role, Role::Evidence(_)));
                 if !known {
                     remarks.push(Remark { finding, role, at: mark.at });
                 }

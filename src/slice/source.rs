@@ -114,7 +114,9 @@ fn same_file(one: &Path, other: &Path) -> bool {
         return false;
     };
     let same_path = fs::canonicalize(one).ok() == fs::canonicalize(other).ok();
-    one_about.is_file() && other_about.is_file() && (same_path || same_inode(&one_about, &other_about))
+    one_about.is_file()
+        && other_about.is_file()
+        && (same_path || same_inode(&one_about, &other_about))
 }
 
 #[cfg(unix)]
@@ -151,7 +153,8 @@ mod tests {
         fs::hard_link(path("a"), path("hard")).unwrap();
         let capture =
             CaptureInfo { path: path("a").display().to_string(), ..CaptureInfo::default() };
-        let refused = |name: &str| refuse_input(&path(name), std::slice::from_ref(&capture)).is_err();
+        let refused =
+            |name: &str| refuse_input(&path(name), std::slice::from_ref(&capture)).is_err();
         assert!(refused("a") && refused("./a") && !refused("b") && !refused("c"));
         assert!(refused("hard") || cfg!(not(unix)));
     }
