@@ -7,7 +7,7 @@ pub use slice::Slice;
 use crate::cause::Cause;
 use crate::flow::Vantage;
 use crate::health::HealthFlags;
-use crate::report::{self, Format, explain};
+use crate::report::{self, CsvTable, Format, explain};
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
@@ -141,6 +141,9 @@ pub struct Output {
     /// Form of the report
     #[arg(long, value_name = "FORMAT", value_parser = FormatParser, default_value = report::FORMATS[0].name)]
     pub format: &'static Format,
+    /// What --format csv writes: findings, flows or checks (health checks)
+    #[arg(long, value_name = "TABLE", value_parser = csv_table(), hide_short_help = true)]
+    pub csv_table: Option<CsvTable>,
     /// Write the report to this file; it appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
@@ -319,6 +322,15 @@ pub fn locale_is_utf8(variables: [Option<&OsStr>; 3]) -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
+/// Values of `--csv-table`.
+fn csv_table() -> impl TypedValueParser<Value = CsvTable> {
+    PossibleValuesParser::new(["findings", "flows", "checks"]).map(|name| match name.as_str() {
+        "flows" => CsvTable::Flows,
+        "checks" => CsvTable::Checks,
+        _ => CsvTable::Findings,
+    })
+}
+
 /// Values of `--format`, from the list of formats.
 #[derive(Clone)]
 struct FormatParser;
@@ -395,6 +407,7 @@ mod tests {
             typical_status: None,
             confirm: &[],
             fix: &[],
+            wireshark: &[],
             references: &[],
             detect: |_| None,
         }

@@ -16,10 +16,9 @@ use why502::health::{self, HealthFlags, config};
 use why502::http::Exchange;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
-use why502::report::ndjson::Stream;
 use why502::report::output::Output;
 use why502::report::probers as list;
-use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Report, Style, explain};
+use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, explain};
 use why502::run::{Listener, Settings, analyse};
 use why502::slice::{self, Destination};
 
@@ -98,10 +97,15 @@ fn probers(files: &[PathBuf]) -> Result<Arc<Catalogue>> {
 
 fn report(cli: &Cli) -> Result<ExitCode> {
     let format = cli.output.format;
+    ensure!(
+        cli.output.csv_table.is_none() || format.name == "csv",
+        "--csv-table says what --format csv writes; --format is {}",
+        format.name
+    );
     let settings = Settings {
-        flows: format.lists_flows && !format.streams,
+        flows: format.lists_flows && format.stream.is_none(),
         exchanges: cli.selection.all,
-        streamed: format.streams,
+        streamed: format.stream.is_some(),
         ..settings(&cli.input, &cli.health, &cli.selection.cause)?
     };
     let mut file = match &cli.output.output {
@@ -120,7 +124,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     let prompt = cli.input.captures.iter().any(|capture| capture.as_os_str() == "-");
     let mut watcher = Watcher {
         bar: progress_bar(cli.output.quiet || cli.output.no_progress),
-        stream: format.streams.then(|| Stream::new(out, prompt)),
+        stream: format.stream.map(|start| start(out, &style, prompt)),
     };
     let analysed = analyse(&cli.input.captures, &settings, &mut watcher);
     watcher.bar.finish_and_clear();
@@ -128,15 +132,16 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     if !cli.output.quiet {
         warn(&report)?;
     }
-    match watcher.stream {
-        Some(stream) => stream.finish(&report)?,
-        None => {
-            let out: &mut dyn Write = match &mut file {
-                Some(file) => file,
-                None => &mut stdout,
-            };
-            (format.write)(&report, &style, out)?;
-        }
+    if let Some(stream) = watcher.stream.take() {
+        stream.finish(&report)?;
+    }
+    drop(watcher);
+    if format.stream.is_none() {
+        let out: &mut dyn Write = match &mut file {
+            Some(file) => file,
+            None => &mut stdout,
+        };
+        (format.write)(&report, &style, out)?;
     }
     stdout.flush()?;
     if let (Some(file), Some(path)) = (file, &cli.output.output) {
@@ -204,7 +209,7 @@ fn configuration(input: &Input) -> Result<config::Config> {
 /// Shows progress, and passes records on to a format that is written while captures are read.
 struct Watcher<'a> {
     bar: ProgressBar,
-    stream: Option<Stream<'a>>,
+    stream: Option<Box<dyn Records + 'a>>,
 }
 
 impl Listener for Watcher<'_> {
@@ -213,7 +218,7 @@ impl Listener for Watcher<'_> {
             self.bar.set_length(total);
         }
         self.bar.set_position(read);
-        self.stream.as_ref().is_none_or(Stream::is_open)
+        self.stream.as_ref().is_none_or(|stream| stream.is_open())
     }
 
     fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
@@ -283,7 +288,12 @@ fn style(cli: &Cli, terminal: bool) -> Style {
     };
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(env::var_os);
     let utf8 = locale_is_utf8(locale.each_ref().map(|value| value.as_deref()));
-    Style { color, ascii: cli.output.ascii || !utf8, all: cli.selection.all }
+    Style {
+        color,
+        ascii: cli.output.ascii || !utf8,
+        all: cli.selection.all,
+        csv_table: cli.output.csv_table.unwrap_or_default(),
+    }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -163,6 +163,7 @@ mod tests {
                 what: What::Fin,
                 note: String::new(),
             }],
+            packets: Vec::new(),
             outstanding: Some(0),
             idle_before: Some(idle),
             blind_spots: crate::blind::BlindSpots::NONE,

@@ -204,8 +204,12 @@ proptest! {
                 direction: Direction::Unknown,
             };
             match decoder.decode(&frame) {
-                why502::packet::Packet::Tcp(segment) => engine.segment(&segment, &mut outcome),
-                why502::packet::Packet::Icmp(error) => engine.icmp(&error),
+                why502::packet::Packet::Tcp(segment) => {
+                    engine.segment(&segment, &mut outcome);
+                }
+                why502::packet::Packet::Icmp(error) => {
+                    engine.icmp(&error);
+                }
                 why502::packet::Packet::Skip(_) => {}
             }
         }

@@ -56,6 +56,10 @@ pub(super) const CAUSE: Cause = Cause {
          to the target: nginx proxy_ignore_client_abort on",
         "Leave single aborts of browsers alone: they are normal",
     ],
+    wireshark: &[
+        ("tcp.flags.reset == 1 or tcp.flags.fin == 1", "who closed, and when"),
+        ("http.request and !http.response_in", "requests without a response"),
+    ],
     references: &[
         "RFC 9112, 9.5 (failures and time-outs): \
          https://www.rfc-editor.org/rfc/rfc9112#section-9.5",

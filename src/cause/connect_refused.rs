@@ -52,6 +52,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Remove the firewall rule that rejects with TCP reset, if the capture at the target shows \
          no SYN",
     ],
+    wireshark: &[
+        ("tcp.flags.reset == 1 and tcp.seq == 1 and tcp.ack == 1", "RST in answer to a SYN"),
+        ("tcp.completeness == 33", "connections of SYN and RST only"),
+    ],
     references: &[
         "RFC 9293, 3.5.2 (reset generation): https://www.rfc-editor.org/rfc/rfc9293#section-3.5.2",
         "RFC 9209, 2.3 (proxy error types, connection_refused): \

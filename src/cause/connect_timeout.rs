@@ -61,6 +61,10 @@ pub(super) const CAUSE: Cause = Cause {
          target's subnet, and the reverse at the load balancer's",
         "Deregister targets that are gone, and correct the address or port of those that moved",
     ],
+    wireshark: &[
+        ("tcp.flags.syn == 1 and tcp.analysis.retransmission", "SYNs that were repeated"),
+        ("tcp.completeness == 1", "connections of SYN only"),
+    ],
     references: &[
         "RFC 9293, 3.8.3 (connection failures): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3",

@@ -53,6 +53,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Allow the load balancer's subnets to the port in the host's firewall",
         "Set net.ipv4.conf.all.rp_filter = 2 if reverse-path filtering drops the SYN",
     ],
+    wireshark: &[
+        ("tcp.flags.syn == 1 and tcp.analysis.retransmission", "SYNs that were repeated"),
+        ("tcp.completeness == 1", "connections of SYN only"),
+    ],
     references: &[
         "RFC 9293, 3.5 (establishing a connection): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.5",

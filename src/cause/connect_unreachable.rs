@@ -57,6 +57,10 @@ pub(super) const CAUSE: Cause = Cause {
          pods)",
         "Add the missing route, also the one back, in the subnet's route table",
     ],
+    wireshark: &[
+        ("icmp.type == 3 or icmpv6.type == 1", "ICMP errors and the packets that they quote"),
+        ("tcp.completeness == 1", "connections of SYN only"),
+    ],
     references: &[
         "RFC 792 (ICMP, destination unreachable): https://www.rfc-editor.org/rfc/rfc792",
         "RFC 4443, 3.1 (ICMPv6 destination unreachable): \

@@ -38,6 +38,13 @@ pub(super) const CAUSE: Cause = Cause {
         "For encrypted legs capture where the bytes are in clear, for example between the TLS \
          proxy and the application",
     ],
+    wireshark: &[
+        (
+            "tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment",
+            "packets that the capture missed",
+        ),
+        ("http.request and !http.response_in", "requests without a response"),
+    ],
     references: &[
         "tcpdump manual: https://www.tcpdump.org/manpages/tcpdump.1.html",
         "AWS, ALB access logs: \

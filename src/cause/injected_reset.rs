@@ -56,6 +56,10 @@ pub(super) const CAUSE: Cause = Cause {
          rule that matched",
         "Encrypt this leg with TLS, so that a device cannot match on content",
     ],
+    wireshark: &[
+        ("tcp.flags.reset == 1", "RSTs: compare ip.ttl and ip.id with the packets before"),
+        ("tcp.len > 0 or tcp.flags.reset == 1", "data that goes on after a RST"),
+    ],
     references: &[
         "RFC 5961, 3 (blind resets): https://www.rfc-editor.org/rfc/rfc5961#section-3",
         "RFC 3360 (inappropriate TCP resets considered harmful): \

@@ -1,8 +1,11 @@
 //! From a case to a finding: the first rule that fits, and what blind spots leave of its
 //! confidence.
 
-use super::{ALL, Case, Confidence, Finding, Kind, Verdict, What, inconclusive};
+use super::{
+    ALL, Case, Confidence, Evidence, Finding, Kind, PacketFacts, Verdict, What, inconclusive,
+};
 use crate::blind::{BlindSpot, BlindSpots};
+use crate::flow::{Ending, Flow};
 use crate::http::State;
 use crate::tcp::Side;
 
@@ -59,8 +62,29 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         idle_before: case.exchange.and_then(|exchange| exchange.idle_before),
         blind_spots,
         summary: verdict.summary,
+        packets: verdict.evidence.iter().map(|evidence| packet(flow, evidence)).collect(),
         evidence: verdict.evidence,
     })
+}
+
+/// What the flow remembers of a packet.
+fn packet(flow: &Flow, evidence: &Evidence) -> PacketFacts {
+    let is_ending = |ending: &&Ending| ending.mark == evidence.mark && ending.side == evidence.side;
+    match evidence.what {
+        What::Fin | What::Rst => {
+            let ending = flow.endings.iter().find(is_ending);
+            PacketFacts {
+                ack: ending.map(|ending| ending.ack_flag),
+                payload: ending.map(|ending| ending.payload),
+            }
+        }
+        What::Retransmission => {
+            let last = flow.half(evidence.side).trouble().retransmission;
+            let last = last.filter(|last| last.mark == evidence.mark);
+            PacketFacts { ack: None, payload: last.map(|last| last.len) }
+        }
+        _ => PacketFacts::default(),
+    }
 }
 
 /// What blind spots leave of a rule's confidence; `None` when it was the least one before.

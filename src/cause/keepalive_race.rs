@@ -82,6 +82,11 @@ pub(super) const CAUSE: Cause = Cause {
         "Let the proxy repeat requests that are safe to repeat: HAProxy retry-on conn-failure \
          empty-response, Envoy retry_on: reset",
     ],
+    wireshark: &[
+        ("tcp.flags.fin == 1", "who closed: does its ACK number cover the request?"),
+        ("tcp.flags.reset == 1 and tcp.flags.ack == 0", "RST of a socket that is gone"),
+        ("http.request and tcp.time_delta > 1", "requests after a pause on their connection"),
+    ],
     references: &[
         "RFC 9112, 9.5 (failures and time-outs): \
          https://www.rfc-editor.org/rfc/rfc9112#section-9.5",

@@ -59,6 +59,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Raise the device's own limit: NLB listener attribute tcp.idle_timeout.seconds (60 to \
          6000)",
     ],
+    wireshark: &[
+        ("tcp.flags.reset == 1", "RSTs"),
+        ("tcp.time_delta > 60", "packets after a long pause on their connection"),
+    ],
     references: &[
         "RFC 9293, 3.8.4 (keep-alives): https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4",
         "RFC 5382, 5 (NAT time-outs for TCP): https://www.rfc-editor.org/rfc/rfc5382#section-5",

@@ -55,6 +55,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Steady the health check if targets flap: longer time-out, higher unhealthy threshold, a \
          lighter path",
     ],
+    wireshark: &[
+        ("tcp.flags.fin == 1 or tcp.flags.reset == 1", "closes: many of one side at once"),
+        ("http.request and !http.response_in", "requests without a response"),
+    ],
     references: &[
         "AWS, target group attributes: \
          https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html",

@@ -68,6 +68,8 @@ pub struct Cause {
     pub confirm: &'static [&'static str],
     /// What to change, most effective first; the first is the finding's `fix`.
     pub fix: &'static [&'static str],
+    /// Wireshark display filters that lead to it, and what each shows. They fit Wireshark 4.0.
+    pub wireshark: &'static [(&'static str, &'static str)],
     /// RFC sections and vendor pages.
     pub references: &'static [&'static str],
     /// The rule.
@@ -154,6 +156,15 @@ pub struct Evidence {
     pub what: What,
     /// What it proves.
     pub note: String,
+}
+
+/// How a packet that proves something looked, as far as its flow remembers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketFacts {
+    /// Whether a FIN or RST had the ACK flag.
+    pub ack: Option<bool>,
+    /// Payload bytes.
+    pub payload: Option<u32>,
 }
 
 /// What a piece of evidence is.
@@ -243,6 +254,8 @@ pub struct Finding {
     pub exchange: Option<Box<Exchange>>,
     /// The frames that prove it; the first is the guilty one.
     pub evidence: Vec<Evidence>,
+    /// How those frames looked, one for each; none where nothing is known.
+    pub packets: Vec<PacketFacts>,
     /// Nanoseconds from the request's first byte to the guilty frame.
     pub outstanding: Option<i64>,
     /// Nanoseconds that the connection had been idle before the request.

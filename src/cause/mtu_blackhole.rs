@@ -51,6 +51,11 @@ pub(super) const CAUSE: Cause = Cause {
         "Set net.ipv4.tcp_mtu_probing = 1, so that Linux finds the size by itself when ICMP is \
          filtered",
     ],
+    wireshark: &[
+        ("tcp.analysis.retransmission and tcp.len > 1200", "large packets that were repeated"),
+        ("(icmp.type == 3 and icmp.code == 4) or icmpv6.type == 2", "packet too big"),
+        ("tcp.options.mss_val", "segment sizes that were agreed"),
+    ],
     references: &[
         "RFC 9293, 3.7.2 (path MTU discovery): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.7.2",

@@ -56,6 +56,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Give the health check the same protocol as the traffic, so that the mismatch shows \
          before users see it",
     ],
+    wireshark: &[
+        ("tls.handshake.type == 1 or http.request", "what the client speaks"),
+        ("tls.alert_message or http.response.code == 400", "how the server objects"),
+    ],
     references: &[
         "RFC 9113, 3.4 (HTTP/2 connection preface): \
          https://www.rfc-editor.org/rfc/rfc9113#section-3.4",

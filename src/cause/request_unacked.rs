@@ -59,6 +59,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Change firewall rules in a way that keeps established connections (AWS security groups: \
          some changes end tracked flows)",
     ],
+    wireshark: &[
+        ("tcp.analysis.retransmission", "what was repeated"),
+        ("tcp.analysis.rto > 1", "long waits for an acknowledgment"),
+    ],
     references: &[
         "RFC 9293, 3.8.1 (retransmission time-out): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.8.1",

@@ -60,6 +60,10 @@ pub(super) const CAUSE: Cause = Cause {
          proxy_read_timeout, proxy_max_temp_file_size",
         "Drain targets for longer than the longest download before stopping them",
     ],
+    wireshark: &[
+        ("http.content_length_header", "lengths that were promised"),
+        ("tcp.flags.fin == 1 or tcp.flags.reset == 1", "who closed, and when"),
+    ],
     references: &[
         "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",
         "RFC 9112, 6.3 (message body length): https://www.rfc-editor.org/rfc/rfc9112#section-6.3",

@@ -48,6 +48,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Keep session data on the server, and put only its key into the cookie",
         "Look for a handler that sets the same cookie or header again and again",
     ],
+    wireshark: &[
+        ("http.response and tcp.reassembled.length > 4096", "long responses"),
+        ("http.set_cookie", "cookies, the usual reason"),
+    ],
     references: &[
         "RFC 9110, 5.4 (field limits): https://www.rfc-editor.org/rfc/rfc9110#section-5.4",
         "RFC 9209, 2.3 (http_response_header_section_size): \

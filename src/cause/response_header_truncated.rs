@@ -51,6 +51,10 @@ pub(super) const CAUSE: Cause = Cause {
          stands behind it",
         "Stop workers gracefully, so that a response in progress is finished first",
     ],
+    wireshark: &[
+        ("tcp.len > 0 and tcp.flags.fin == 1", "closes with the last bytes of a response"),
+        ("tcp.flags.fin == 1 or tcp.flags.reset == 1", "who closed, and when"),
+    ],
     references: &[
         "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",
         "RFC 9110, 15.6.3 (502 Bad Gateway): https://www.rfc-editor.org/rfc/rfc9110#section-15.6.3",

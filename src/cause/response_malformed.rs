@@ -64,6 +64,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Loosen the proxy only as a stopgap (HAProxy option accept-invalid-http-response): it \
          opens the door to response smuggling",
     ],
+    wireshark: &[
+        ("_ws.malformed or _ws.expert.severity == \"Error\"", "what Wireshark cannot read"),
+        ("http.transfer_encoding and http.content_length_header", "two lengths at once"),
+    ],
     references: &[
         "RFC 9112, 4 (status line): https://www.rfc-editor.org/rfc/rfc9112#section-4",
         "RFC 9112, 5 (field syntax): https://www.rfc-editor.org/rfc/rfc9112#section-5",

@@ -56,6 +56,10 @@ pub(super) const CAUSE: Cause = Cause {
          idle_timeout.timeout_seconds, nginx proxy_read_timeout, HAProxy timeout server or \
          timeout tunnel",
     ],
+    wireshark: &[
+        ("tcp.len > 0 and tcp.time_delta > 5", "bytes after a pause on their connection"),
+        ("tcp.analysis.zero_window", "a receiver that is full"),
+    ],
     references: &[
         "RFC 9112, 6.3 (message body length): https://www.rfc-editor.org/rfc/rfc9112#section-6.3",
         "RFC 9112, 8 (incomplete messages): https://www.rfc-editor.org/rfc/rfc9112#section-8",

@@ -58,6 +58,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Set the target's own request limit a little below the load balancer's, so that the user \
          gets a proper error and the worker is freed",
     ],
+    wireshark: &[
+        ("http.request and !http.response_in", "requests without a response"),
+        ("http.time > 10", "responses that came late"),
+    ],
     references: &[
         "RFC 9110, 15.6.5 (504 Gateway Timeout): \
          https://www.rfc-editor.org/rfc/rfc9110#section-15.6.5",

@@ -55,6 +55,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Switch client IP preservation off (preserve_client_ip.enabled = false) where a target \
          reaches itself through a Network Load Balancer",
     ],
+    wireshark: &[
+        ("tcp.analysis.retransmission", "what was repeated"),
+        ("tcp.flags.syn == 1 and tcp.flags.ack == 1", "SYN-ACKs: do they arrive?"),
+    ],
     references: &[
         "RFC 9293, 3.5 (establishing a connection): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.5",

@@ -66,6 +66,13 @@ pub(super) const CAUSE: Cause = Cause {
         "When replacing targets, drain and close connections before the address is taken away or \
          given to another host",
     ],
+    wireshark: &[
+        (
+            "tcp.flags.reset == 1 and tcp.flags.ack == 0",
+            "RST of a host that knows no such connection",
+        ),
+        ("http.request and tcp.time_delta > 60", "requests after a long pause on their connection"),
+    ],
     references: &[
         "RFC 9293, 3.5.1 (half-open connections): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.5.1",

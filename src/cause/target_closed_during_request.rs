@@ -68,6 +68,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Let clients send Expect: 100-continue for large uploads, where the load balancer passes \
          it on (an ALB answers it itself)",
     ],
+    wireshark: &[
+        ("tcp.flags.fin == 1 or tcp.flags.reset == 1", "who closed, and when"),
+        ("http.request.method in {\"POST\", \"PUT\", \"PATCH\"}", "requests with a body"),
+    ],
     references: &[
         "RFC 9112, 9.6 (tear-down, two-step close): \
          https://www.rfc-editor.org/rfc/rfc9112#section-9.6",

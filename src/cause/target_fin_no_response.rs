@@ -60,6 +60,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Answer every request, also a rejected one, with a status instead of closing the socket \
          (nginx return 444 closes without an answer)",
     ],
+    wireshark: &[
+        ("http.request and !http.response_in", "requests without a response"),
+        ("tcp.flags.fin == 1", "who closed: its ACK number covers the request"),
+    ],
     references: &[
         "RFC 9110, 15.6.3 (502 Bad Gateway): https://www.rfc-editor.org/rfc/rfc9110#section-15.6.3",
         "RFC 9112, 9.5 (failures and time-outs): \

@@ -55,6 +55,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Set a read time-out and a body limit in the target, so that it ends such requests itself",
         "Raise the CPU limit of the container, or the throughput of the disk",
     ],
+    wireshark: &[
+        ("tcp.analysis.zero_window", "receive windows of zero"),
+        ("tcp.analysis.zero_window_probe or tcp.analysis.window_full", "the sender waits and asks"),
+    ],
     references: &[
         "RFC 9293, 3.8.6.1 (zero-window probing): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.1",

@@ -54,6 +54,10 @@ pub(super) const CAUSE: Cause = Cause {
         "For 503 under load add workers or targets, or raise the limit that sheds it",
         "Let the target add a request id to its log and response, so that the two can be joined",
     ],
+    wireshark: &[
+        ("http.response.code >= 500", "server errors of the target"),
+        ("http.response.code >= 500 and http.time > 1", "those that took long"),
+    ],
     references: &[
         "RFC 9110, 15.6 (server errors): https://www.rfc-editor.org/rfc/rfc9110#section-15.6",
         "AWS, ALB access logs: \

@@ -60,6 +60,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Restart gracefully: stop the load balancer from sending first (deregister, fail the \
          readiness check), then stop the process",
     ],
+    wireshark: &[
+        ("http.request and !http.response_in", "requests without a response"),
+        ("tcp.flags.reset == 1", "RSTs"),
+    ],
     references: &[
         "RFC 9293, 3.6.1 (close with unread data sends RST): \
          https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1",

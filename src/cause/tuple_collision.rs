@@ -57,6 +57,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Leave TCP timestamps on (net.ipv4.tcp_timestamps = 1), so that a connection in TIME-WAIT \
          can be reopened safely",
     ],
+    wireshark: &[
+        ("tcp.analysis.reused_ports", "SYNs on ports of an older connection"),
+        ("tcp.flags.syn == 1 and tcp.analysis.retransmission", "SYNs that were repeated"),
+    ],
     references: &[
         "RFC 5961, 4 (challenge ACK to a SYN): https://www.rfc-editor.org/rfc/rfc5961#section-4",
         "RFC 9293, 3.10.7.4 (segment arrives, other states): \

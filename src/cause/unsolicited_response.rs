@@ -52,6 +52,10 @@ pub(super) const CAUSE: Cause = Cause {
         "Shorten reuse at the proxy (keepalive_timeout in the nginx upstream block, idle_timeout \
          in Envoy) until the target is changed",
     ],
+    wireshark: &[
+        ("http.response and !http.request_in", "responses that belong to no request"),
+        ("http.response.code == 408", "the usual one: a time-out while idle"),
+    ],
     references: &[
         "RFC 9112, 9.2 (associating a response to a request): \
          https://www.rfc-editor.org/rfc/rfc9112#section-9.2",

@@ -49,6 +49,10 @@ pub static PASS: Cause = Cause {
     typical_status: None,
     confirm: &["Look at the frame of the answer that the report names."],
     fix: &["Nothing to fix"],
+    wireshark: &[
+        ("http.user_agent matches \"(?i)health|probe|check\"", "health checkers that say so"),
+        ("http.response.code < 400", "answers that usually pass"),
+    ],
     references: &[ALB, NLB, HAPROXY],
     detect: |_| None,
 };
@@ -76,6 +80,10 @@ pub static REFUSED: Cause = Cause {
     fix: &[
         "Start the program, let it listen on the checked address and port, or correct the port of the check",
         "After a deployment, give it time to start: a longer start period or grace period",
+    ],
+    wireshark: &[
+        ("tcp.flags.reset == 1 and tcp.seq == 1 and tcp.ack == 1", "RST in answer to a SYN"),
+        ("icmp.type == 3 or icmpv6.type == 1", "ICMP errors"),
     ],
     references: &["RFC 9293, 3.10.7.1", ALB_LOG, HAPROXY, ENVOY],
     detect: |_| None,
@@ -108,6 +116,10 @@ pub static CONNECT_TIMEOUT: Cause = Cause {
         "Open the check's port for the load balancer's security group or addresses, on the target and on the way",
         "Where the listen queue is full: more workers, or a longer backlog",
     ],
+    wireshark: &[
+        ("tcp.flags.syn == 1 and tcp.analysis.retransmission", "SYNs that were repeated"),
+        ("tcp.completeness == 1", "connections of SYN only"),
+    ],
     references: &[ALB, NLB, HAPROXY, ENVOY],
     detect: |_| None,
 };
@@ -129,6 +141,10 @@ pub static TLS_FAILED: Cause = Cause {
     ],
     fix: &[
         "Let the target accept the prober's TLS version and a hello without server name, or check over HTTP",
+    ],
+    wireshark: &[
+        ("tls.alert_message", "TLS alerts"),
+        ("tls.handshake.type == 1", "TLS hellos: versions, ciphers, server name"),
     ],
     references: &["RFC 8446, 6", NLB, HAPROXY],
     detect: |_| None,
@@ -155,6 +171,10 @@ pub static TLS_TIMEOUT: Cause = Cause {
     fix: &[
         "Check the port that speaks TLS, or check over HTTP; otherwise give the program workers to answer with",
     ],
+    wireshark: &[
+        ("tls.handshake.type == 1", "TLS hellos"),
+        ("tls.handshake.type == 2", "their answers"),
+    ],
     references: &["RFC 8446, 4.1", HAPROXY],
     detect: |_| None,
 };
@@ -180,6 +200,10 @@ pub static CLOSED: Cause = Cause {
     ],
     fix: &[
         "Find out why the program closes: a crash, a limit, a Host that it does not serve, a PROXY header",
+    ],
+    wireshark: &[
+        ("http.request and !http.response_in", "requests without a response"),
+        ("tcp.flags.fin == 1 or tcp.flags.reset == 1", "who closed, and when"),
     ],
     references: &[ALB_LOG, HAPROXY, ENVOY],
     detect: |_| None,
@@ -208,6 +232,10 @@ pub static TIMEOUT: Cause = Cause {
     fix: &[
         "Make the check cheap: a path that answers from memory and asks no dependency",
         "Give the program free workers for it, or lengthen the time-out if the answer is slow but sound",
+    ],
+    wireshark: &[
+        ("http.request and !http.response_in", "requests without a response"),
+        ("http.time > 2", "responses that came late"),
     ],
     references: &[ALB, NLB, HAPROXY, ENVOY],
     detect: |_| None,
@@ -239,6 +267,10 @@ pub static STATUS_MISMATCH: Cause = Cause {
         "Check a path that answers 200 without credentials and redirect, or set the matcher to the code it gives",
         "For 5xx: repair what the program complains of",
     ],
+    wireshark: &[
+        ("http.response.code >= 300", "answers that usually fail"),
+        ("http.location", "redirects: where to"),
+    ],
     references: &[ALB, ALB_LOG, NLB, HAPROXY, ENVOY],
     detect: |_| None,
 };
@@ -258,6 +290,7 @@ pub static BODY_MISMATCH: Cause = Cause {
     typical_status: Some(503),
     confirm: &["Compare the body with the text that the check's settings expect."],
     fix: &["Return the expected text, or correct it in the settings of the check"],
+    wireshark: &[("http.file_data", "bodies of answers")],
     references: &[ALB_LOG, HAPROXY],
     detect: |_| None,
 };
@@ -284,6 +317,7 @@ pub static GRPC_MISMATCH: Cause = Cause {
     fix: &[
         "Implement the method of the check, or set the matcher to the status that the target gives",
     ],
+    wireshark: &[("grpc", "calls of gRPC"), ("http2.headers.status", "statuses of HTTP/2")],
     references: &[ALB, ALB_LOG, "https://grpc.io/docs/guides/health-checking/"],
     detect: |_| None,
 };
@@ -305,6 +339,10 @@ pub static MALFORMED: Cause = Cause {
     fix: &[
         "Check the port and protocol that the program serves, or correct the program's response",
     ],
+    wireshark: &[
+        ("_ws.malformed", "what Wireshark cannot read"),
+        ("tcp.len > 0 and !http and !tls", "bytes that are neither HTTP nor TLS"),
+    ],
     references: &["RFC 9112, 4", ALB, HAPROXY],
     detect: |_| None,
 };
@@ -324,6 +362,7 @@ pub static PROBE_NO_DATA: Cause = Cause {
     typical_status: None,
     confirm: &["Look whether the same source also sends checks with data."],
     fix: &["Nothing to fix; if they fill a log, leave the load balancer's addresses out there"],
+    wireshark: &[("!(tcp.completeness & 8)", "connections without data")],
     references: &[
         "https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-troubleshooting.html",
     ],

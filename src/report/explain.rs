@@ -38,6 +38,15 @@ pub fn explain(cause: &Cause, style: &Style, out: &mut dyn Write) -> io::Result<
     }
     numbered(&mut page, "How to make sure", cause.confirm)?;
     numbered(&mut page, "How to fix it", cause.fix)?;
+    if !cause.wireshark.is_empty() {
+        page.blank()?;
+        page.heading("In Wireshark")?;
+        for (filter, shows) in cause.wireshark {
+            page.paragraph("  ", &format!("{}:", words::sentence(shows)))?;
+            // Never wrapped, so that it can be copied.
+            page.line(&format!("    {filter}"))?;
+        }
+    }
     if !cause.references.is_empty() {
         page.blank()?;
         page.heading("References")?;

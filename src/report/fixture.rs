@@ -3,7 +3,7 @@
 use super::{Pattern, PatternKind, Report, Style};
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, LinkType};
-use crate::cause::{Cause, Confidence, Evidence, Finding, Kind, Responsible, What};
+use crate::cause::{Cause, Confidence, Evidence, Finding, Kind, PacketFacts, Responsible, What};
 use crate::flow::{Ended, Flow, Vantage};
 use crate::health::settings::{Place, Raw};
 use crate::health::{Health, Setup, Silent, Watch, testing as checked};
@@ -32,6 +32,7 @@ pub(super) static RACE: Cause = Cause {
          default), for example nginx: keepalive_timeout 75s.",
         "Let the load balancer retry idempotent requests.",
     ],
+    wireshark: &[("tcp.flags.fin == 1", "who closed")],
     references: &["RFC 9112, 9.3.1"],
     detect: |_| None,
 };
@@ -45,6 +46,7 @@ pub(super) static REFUSED: Cause = Cause {
     typical_status: Some(502),
     confirm: &["Run ss -ltn on the target."],
     fix: &["Start the program, or correct the port in the target group."],
+    wireshark: &[],
     references: &[],
     detect: |_| None,
 };
@@ -112,6 +114,11 @@ pub(super) fn race(stream: u32) -> Finding {
                 note: "the closed socket refuses the request".into(),
             },
         ],
+        packets: vec![
+            PacketFacts { ack: Some(true), payload: Some(0) },
+            PacketFacts::default(),
+            PacketFacts { ack: Some(false), payload: Some(0) },
+        ],
         outstanding: Some(-MS),
         idle_before: Some(5_002 * MS),
         blind_spots: if stream == 3 { BlindSpot::NoHandshake.into() } else { Default::default() },
@@ -143,6 +150,7 @@ pub(super) fn refused(file: u32, frame: u64) -> Finding {
                 note: "asks for a connection".into(),
             },
         ],
+        packets: vec![PacketFacts { ack: Some(true), payload: Some(0) }],
         outstanding: None,
         idle_before: None,
         blind_spots: Default::default(),

@@ -17,7 +17,7 @@ pub(super) const FORMAT: Format = Format {
     name: "json",
     about: "one JSON object; `why502 schema` prints its JSON Schema",
     lists_flows: true,
-    streams: false,
+    stream: None,
     write,
 };
 

@@ -3,6 +3,7 @@
 //! The functions write single records, so that a run can give them out as soon as they are final.
 
 use super::model::{self, Record};
+use super::records::Records;
 use super::{Format, Report, Style};
 use crate::capture::CaptureInfo;
 use crate::cause;
@@ -16,7 +17,7 @@ pub(super) const FORMAT: Format = Format {
     name: "ndjson",
     about: "one JSON record per line: flows, findings, health checks, the summary last",
     lists_flows: true,
-    streams: true,
+    stream: Some(start),
     write,
 };
 
@@ -48,26 +49,19 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     write_summary(report, out)
 }
 
-/// Writes each record when it becomes known. [`finish`](Stream::finish) writes the rest: captures
-/// and the summary.
-pub struct Stream<'a> {
+fn start<'a>(out: &'a mut dyn Write, _: &Style, prompt: bool) -> Box<dyn Records + 'a> {
+    Box::new(Stream { out, prompt, error: None })
+}
+
+/// Writes each record when it becomes known, and the rest at the end: captures and the summary.
+struct Stream<'a> {
     out: &'a mut dyn Write,
     /// Somebody waits at the other end: nothing stays in a buffer.
     prompt: bool,
     error: Option<io::Error>,
 }
 
-impl<'a> Stream<'a> {
-    /// Writes to `out`; with `prompt` each record at once, not when a buffer is full.
-    pub fn new(out: &'a mut dyn Write, prompt: bool) -> Stream<'a> {
-        Stream { out, prompt, error: None }
-    }
-
-    /// Whether writing still makes sense.
-    pub fn is_open(&self) -> bool {
-        self.error.is_none()
-    }
-
+impl Stream<'_> {
     fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if self.error.is_some() {
             return;
@@ -76,34 +70,34 @@ impl<'a> Stream<'a> {
         let written = if self.prompt { written.and_then(|()| self.out.flush()) } else { written };
         self.error = written.err();
     }
+}
 
-    /// Writes a flow, once it is finished.
-    pub fn flow(&mut self, flow: &flow::Flow, tunnels: &[String]) {
+impl Records for Stream<'_> {
+    fn is_open(&self) -> bool {
+        self.error.is_none()
+    }
+
+    fn flow(&mut self, flow: &flow::Flow, tunnels: &[String]) {
         self.write(|out| write_flow(flow, tunnels, out));
     }
 
-    /// Writes an exchange with the id of its flow.
-    pub fn exchange(&mut self, flow: u64, exchange: &http::Exchange) {
+    fn exchange(&mut self, flow: u64, exchange: &http::Exchange) {
         self.write(|out| write_exchange(&(flow, exchange.clone()), out));
     }
 
-    /// Writes a finding.
-    pub fn finding(&mut self, finding: &cause::Finding) {
+    fn finding(&mut self, finding: &cause::Finding) {
         self.write(|out| write_finding(finding, out));
     }
 
-    /// Writes a health check of `server`, once its outcome is known.
-    pub fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
+    fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
         self.write(|out| write_check(server, prober, check, out));
     }
 
-    /// Writes a change of a target's state, once it is known.
-    pub fn transition(&mut self, server: Endpoint, prober: &str, entry: &health::Entry) {
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &health::Entry) {
         self.write(|out| write_transition(server, prober, entry, out));
     }
 
-    /// Writes what is known only at the end. The first error of all is given here.
-    pub fn finish(mut self, report: &Report) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, report: &Report) -> io::Result<()> {
         for target in &report.health.targets {
             self.write(|out| write_target(target, out));
         }

@@ -3,7 +3,7 @@
 use super::words::{clean, count, plural, seconds, time};
 use super::{Pattern, PatternKind};
 use crate::cause::{Confidence, Kind, Responsible};
-use crate::flow::Vantage;
+use crate::flow::{Ended, Vantage};
 use crate::http::Protocol;
 use crate::tcp::Side;
 
@@ -65,6 +65,16 @@ pub fn protocol_id(protocol: Protocol) -> &'static str {
         Protocol::Tls => "tls",
         Protocol::Http2 => "http2",
         Protocol::Other => "other",
+    }
+}
+
+/// Stable id of how a flow ended.
+pub fn ended_id(ended: Ended) -> &'static str {
+    match ended {
+        Ended::CaptureEnd => "capture-end",
+        Ended::Fin => "fin",
+        Ended::Rst => "rst",
+        Ended::Timeout => "timeout",
     }
 }
 

@@ -172,6 +172,7 @@ pub fn ascii(text: &str) -> String {
             '→' => out.push_str("->"),
             '–' | '─' | '−' => out.push('-'),
             '│' => out.push('|'),
+            '┃' => out.push('#'),
             '·' => out.push('.'),
             '▶' => out.push('>'),
             '◀' => out.push('<'),

@@ -227,6 +227,7 @@ fn finding(check: &Check, outcome: Outcome) -> Finding {
         vantage: check.vantage,
         exchange: exchange(check).map(Box::new),
         evidence,
+        packets: Vec::new(),
         outstanding: check.request.as_ref().map(|_| check.decisive.at.nanos_since(check.frame.at)),
         idle_before: None,
         blind_spots: check.blind_spots,

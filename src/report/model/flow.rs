@@ -2,7 +2,7 @@
 
 use super::tls::Tls;
 use super::{Address, BlindSpotId, PerSide, Time, blind_spots, nanos_as_s};
-use crate::flow::{self, Ended};
+use crate::flow;
 use crate::report::terms;
 use crate::tcp::Side;
 use schemars::JsonSchema;
@@ -111,12 +111,7 @@ impl<'a> Flow<'a> {
             requests: flow.requests,
             responses: flow.responses,
             tls: Tls::of(flow).map(Box::new),
-            ended: match flow.ended {
-                Ended::CaptureEnd => "capture-end",
-                Ended::Fin => "fin",
-                Ended::Rst => "rst",
-                Ended::Timeout => "timeout",
-            },
+            ended: terms::ended_id(flow.ended),
             ended_by: flow.ended_by.map(terms::side),
             probe,
             blind_spots: blind_spots(flow.blind_spots),

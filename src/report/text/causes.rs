@@ -104,33 +104,57 @@ fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
 /// Files for which a filter is shown; the others' are in the JSON report.
 const FILTERS_MAX: usize = 4;
 
-/// On a line of its own and never wrapped, so that it can be copied.
+/// Each on a line of its own and never wrapped, so that it can be copied.
 fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::Result<()> {
+    let label = page.paint(Ink::Label, "  Wireshark");
+    let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
+    let (filters, more) = display_filters(group, names, WIDTH - LABEL);
+    for FileFilter { file, filter, left } in filters {
+        let file = file.map_or(String::new(), |file| format!("{file}: "));
+        let left = match left {
+            0 => String::new(),
+            n => format!("  and {} more", words::count(n)),
+        };
+        page.line(&format!("{first}{file}{filter}{left}"))?;
+        first = " ".repeat(LABEL);
+    }
+    match more {
+        0 => Ok(()),
+        n => page.line(&format!("{first}and in {}", words::plural(n, "more file"))),
+    }
+}
+
+/// A display filter for the findings of one file.
+pub(in crate::report) struct FileFilter {
+    /// Short name of the file, where there are several.
+    pub(in crate::report) file: Option<String>,
+    pub(in crate::report) filter: String,
+    /// Findings that it does not show.
+    pub(in crate::report) left: u64,
+}
+
+/// Display filters of a cause, one for each file, at most `width` characters with the file's name
+/// where that is possible; and how many more files there are.
+pub(in crate::report) fn display_filters(
+    group: &Group<'_>,
+    names: &Names,
+    width: usize,
+) -> (Vec<FileFilter>, u64) {
     let mut by_file: BTreeMap<u32, Vec<&Finding>> = BTreeMap::new();
     for finding in &group.findings {
         let file = finding.evidence.first().map_or(0, |guilty| guilty.mark.frame.file());
         by_file.entry(file).or_default().push(finding);
     }
-    let label = page.paint(Ink::Label, "  Wireshark");
-    let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
-    for (file, findings) in by_file.iter().take(FILTERS_MAX) {
-        let file = if names.several() { format!("{}: ", names.file(*file)) } else { String::new() };
-        let room = WIDTH - LABEL - file.chars().count();
+    let filters = by_file.iter().take(FILTERS_MAX).map(|(file, findings)| {
+        let file = names.several().then(|| names.file(*file).to_owned());
+        let room = width.saturating_sub(file.as_ref().map_or(0, |file| file.chars().count() + 2));
         let mut shown = filter::of_many(findings, room);
         if shown.1 > 0 {
-            shown = filter::of_many(findings, room - AND_MORE);
+            shown = filter::of_many(findings, room.saturating_sub(AND_MORE));
         }
-        let more = match shown.1 {
-            0 => String::new(),
-            n => format!("  and {} more", words::count(n)),
-        };
-        page.line(&format!("{first}{file}{}{more}", shown.0))?;
-        first = " ".repeat(LABEL);
-    }
-    match by_file.len().saturating_sub(FILTERS_MAX) {
-        0 => Ok(()),
-        n => page.line(&format!("{first}and in {}", words::plural(n as u64, "more file"))),
-    }
+        FileFilter { file, filter: shown.0, left: shown.1 }
+    });
+    (filters.collect(), by_file.len().saturating_sub(FILTERS_MAX) as u64)
 }
 
 /// Columns of `  and 123 456 more`.

@@ -1,9 +1,10 @@
-//! One case, packet by packet: client on the left, server on the right, time downwards.
+//! One case, packet by packet: client on the left, server on the right, time downwards. The client's
+//! line is thick while its request is outstanding.
 
 use super::names::Names;
 use super::page::{Ink, Page};
 use super::table;
-use crate::cause::{Finding, What};
+use crate::cause::{Finding, PacketFacts, What};
 use crate::http::{Exchange, Framing};
 use crate::report::{terms, words};
 use crate::tcp::Side;
@@ -27,7 +28,11 @@ struct Row {
     guilty: bool,
 }
 
-pub(super) fn ladder(page: &mut Page<'_>, finding: &Finding, names: &Names) -> io::Result<()> {
+pub(in crate::report) fn ladder(
+    page: &mut Page<'_>,
+    finding: &Finding,
+    names: &Names,
+) -> io::Result<()> {
     let rows = rows(finding);
     let Some(first) = rows.first() else { return Ok(()) };
     let request = finding.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
@@ -48,7 +53,10 @@ pub(super) fn ladder(page: &mut Page<'_>, finding: &Finding, names: &Names) -> i
             true => (middle(&row.label, '·'), format!("after {frame}")),
             false => (arrow(row.side, &row.label), frame),
         };
-        let line = format!("{time:>TIME$} │{drawn}│ {frame}");
+        let line = match outstanding(finding, row.mark.at) {
+            true => format!("{time:>TIME$} ┃{drawn}│ {frame}"),
+            false => format!("{time:>TIME$} │{drawn}│ {frame}"),
+        };
         if row.guilty {
             let line = page.paint(Ink::Guilty, &format!("{line} <== guilty"));
             page.line(&line)?;
@@ -56,7 +64,19 @@ pub(super) fn ladder(page: &mut Page<'_>, finding: &Finding, names: &Names) -> i
             page.line(&line)?;
         }
     }
+    if let Some(span) = finding.outstanding.filter(|span| *span > 0) {
+        let span = words::seconds(span as f64 / 1e9);
+        page.line(&format!("{:TIME$} ┃ outstanding for {span}", ""))?;
+    }
     notes(page, finding, names)
+}
+
+/// Whether the request was on its way or waited for its response at that time.
+fn outstanding(finding: &Finding, at: Timestamp) -> bool {
+    let request = finding.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
+    request.zip(finding.outstanding).is_some_and(|(request, span)| {
+        span > 0 && (0..=span).contains(&at.nanos_since(request.first.at))
+    })
 }
 
 /// Which connection this is, and the names of the two sides above their lines.
@@ -104,6 +124,7 @@ fn rows(finding: &Finding) -> Vec<Row> {
     if let Some(exchange) = &finding.exchange {
         exchange_rows(exchange, &mut rows);
     }
+    let shape = |n: usize| finding.packets.get(n).copied().unwrap_or_default();
     for (n, evidence) in finding.evidence.iter().enumerate() {
         let guilty = n == 0;
         let silent = evidence.what == What::Silence;
@@ -117,7 +138,7 @@ fn rows(finding: &Finding) -> Vec<Row> {
             Some(row) => {
                 row.guilty |= guilty;
                 if !matches!(evidence.what, What::Request | What::Response) {
-                    row.label = format!("{} + {}", row.label, packet(evidence.what));
+                    row.label = format!("{} + {}", row.label, packet(evidence.what, shape(n)));
                 }
             }
             None => rows.push(Row {
@@ -125,7 +146,7 @@ fn rows(finding: &Finding) -> Vec<Row> {
                 side: evidence.side,
                 label: match silent {
                     true => format!("{} stays silent", terms::side(evidence.side)),
-                    false => packet(evidence.what).to_owned(),
+                    false => packet(evidence.what, shape(n)),
                 },
                 silent,
                 guilty,
@@ -180,8 +201,9 @@ fn exchange_rows(exchange: &Exchange, rows: &mut Vec<Row>) {
     }
 }
 
-fn packet(what: What) -> &'static str {
-    match what {
+/// Its flags or what it is, and its length: `FIN, ACK`, `RST`, `retransmission, 1 448 B`.
+fn packet(what: What, shape: PacketFacts) -> String {
+    let name = match what {
         What::Syn => "SYN",
         What::SynAck => "SYN, ACK",
         What::Rst => "RST",
@@ -195,6 +217,11 @@ fn packet(what: What) -> &'static str {
         What::TlsAlert => "TLS alert",
         What::TlsHello => "TLS hello",
         What::Silence => "silence",
+    };
+    let ack = if shape.ack == Some(true) { ", ACK" } else { "" };
+    match shape.payload {
+        None | Some(0) => format!("{name}{ack}"),
+        Some(payload) => format!("{name}{ack}, {} B", words::count(u64::from(payload))),
     }
 }
 
@@ -291,10 +318,35 @@ mod tests {
     }
 
     #[test]
+    fn flags_lengths_and_the_outstanding_span_are_shown() {
+        let mut finding = fixture::race(2);
+        for evidence in &mut finding.evidence {
+            evidence.mark.at = evidence.mark.at.after(5_000_000);
+        }
+        finding.evidence[1].what = What::Retransmission;
+        finding.evidence[1].mark = fixture::mark(0, 125, 2_005);
+        finding.packets[1].payload = Some(1_448);
+        finding.outstanding = Some(4_000_000);
+        let lines = shown(&finding);
+        let has = |parts: [&str; 2]| {
+            assert!(
+                lines.iter().any(|line| parts.iter().all(|it| line.contains(it))),
+                "{lines:#?}"
+            );
+        };
+        has([" FIN, ACK ── │ 120 <== guilty", "+4.00 ms ┃ ◀"]);
+        has([" RST ── │ 123", "+6.00 ms │ ◀"]);
+        has(["retransmission, 1 448 B ─", "+5.00 ms │ ── "]);
+        has(["0 s ┃ ── POST /api/orders", "▶ │ 122"]);
+        has(["┃ outstanding for 4.00 ms", ""]);
+    }
+
+    #[test]
     fn the_lines_of_both_sides_are_straight() {
         let lines = shown(&fixture::race(2));
         let columns = |line: &str| -> Vec<usize> {
-            line.chars().enumerate().filter(|(_, c)| *c == '│').map(|(column, _)| column).collect()
+            let lines = line.chars().enumerate().filter(|(_, c)| matches!(c, '│' | '┃'));
+            lines.map(|(column, _)| column).collect()
         };
         for line in lines.iter().filter(|line| line.contains('│')) {
             assert_eq!(columns(line), [TIME + 1, TIME + 2 + INNER], "{line}");

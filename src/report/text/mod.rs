@@ -2,26 +2,26 @@
 //! targets and their health, then what could not be seen.
 
 mod all;
-mod causes;
+pub(in crate::report) mod causes;
 mod headline;
-mod ladder;
-mod names;
+pub(in crate::report) mod ladder;
+pub(in crate::report) mod names;
 pub(in crate::report) mod page;
-mod table;
+pub(in crate::report) mod table;
 mod targets;
-mod unseen;
+pub(in crate::report) mod unseen;
 
-use super::{Format, Report, Style};
+use super::{Format, Report, Style, handover, words};
 use crate::cause::{Cause, Finding, Kind};
 use names::Names;
-use page::Page;
+use page::{Ink, Page};
 use std::io::{self, Write};
 
 pub(super) const FORMAT: Format = Format {
     name: "text",
     about: "for people: the answer, the causes, the proof, the fix",
     lists_flows: false,
-    streams: false,
+    stream: None,
     write,
 };
 
@@ -51,7 +51,13 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     unseen::unseen(&mut page, report, &names)?;
     page.blank()?;
-    unseen::input(&mut page, report)
+    unseen::input(&mut page, report)?;
+    for (n, command) in (0..).zip(handover::commands(report, page::WIDTH - page::LABEL)) {
+        let label = page.paint(Ink::Label, if n == 0 { "Wireshark" } else { "" });
+        let pad = page::LABEL - if n == 0 { "Wireshark".len() } else { 0 };
+        page.line(&format!("{label}{:pad$}{}", "", words::clean(&command)))?;
+    }
+    Ok(())
 }
 
 /// The first lines: what came out.
@@ -69,24 +75,24 @@ fn lines(parts: &[String]) -> Vec<String> {
 }
 
 /// The findings of one cause and kind.
-struct Group<'a> {
-    cause: &'static Cause,
-    kind: Kind,
+pub(in crate::report) struct Group<'a> {
+    pub(in crate::report) cause: &'static Cause,
+    pub(in crate::report) kind: Kind,
     /// All of them, also those that were not kept.
-    count: u64,
+    pub(in crate::report) count: u64,
     /// Never empty.
-    findings: Vec<&'a Finding>,
+    pub(in crate::report) findings: Vec<&'a Finding>,
 }
 
 impl Group<'_> {
     /// `11 requests`.
-    fn what(&self) -> String {
+    pub(in crate::report) fn what(&self) -> String {
         super::words::plural(self.count, super::terms::kind(self.kind))
     }
 
     /// The case that shows the cause best: sure, little unseen, a request rather than none; the
     /// first of those.
-    fn typical(&self) -> &Finding {
+    pub(in crate::report) fn typical(&self) -> &Finding {
         let rank = |finding: &&&Finding| {
             let unsure = std::cmp::Reverse(finding.confidence);
             (unsure, finding.blind_spots.iter().count(), finding.exchange.is_none())
@@ -96,7 +102,7 @@ impl Group<'_> {
 }
 
 /// By cause and kind, the most frequent first.
-fn groups(report: &Report) -> Vec<Group<'_>> {
+pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for finding in &report.findings {
         let same = |group: &&mut Group<'_>| {
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn several_files_with_everything_in_ascii() {
-        let style = Style { all: true, ascii: true, color: false };
+        let style = Style { all: true, ascii: true, ..Style::default() };
         let text = text(&fixture::several_files(), style);
         assert!(text.is_ascii());
         fixture::same_as_file("snapshots/several-files-all-ascii.txt", &text);

@@ -21,7 +21,7 @@ pub(super) fn unseen(page: &mut Page<'_>, report: &Report, names: &Names) -> io:
     Ok(())
 }
 
-fn lines(report: &Report, names: &Names) -> Vec<String> {
+pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<String> {
     let summary = &report.summary;
     let mut lines = Vec::new();
     if summary.unknown_requests > 0 {
@@ -70,7 +70,7 @@ fn lines(report: &Report, names: &Names) -> Vec<String> {
 const FILES_MAX: usize = 3;
 
 /// The last line: files, packets, requests, time span.
-pub(super) fn input(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+pub(in crate::report) fn input(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let captures = &report.captures;
     if captures.is_empty() {
         return page.line("Read nothing.");

@@ -1,0 +1,209 @@
+//! The `markdown` format: for an incident ticket, short. The answer, the causes, one case packet by
+//! packet, filters for Wireshark, and what could not be seen.
+
+use super::text::causes::FileFilter;
+use super::text::names::Names;
+use super::text::page::Page;
+use super::text::{Group, causes, groups, ladder, table, unseen};
+use super::{Format, Report, Style, answer, handover, terms, words};
+use std::io::{self, Write};
+
+pub(super) const FORMAT: Format = Format {
+    name: "markdown",
+    about: "for an incident ticket: the answer, the causes, one case, filters",
+    lists_flows: false,
+    stream: None,
+    write,
+};
+
+/// Causes in the table; a ticket is read on one screen.
+const CAUSES_MAX: usize = 12;
+/// Reasons listed below what could not be seen.
+const UNSEEN_MAX: usize = 8;
+/// Longest display filter and command, characters.
+const FILTER_MAX: usize = 160;
+
+fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let groups = groups(report);
+    let names = Names::new(&report.captures);
+    let answer = answer(report);
+    for (n, part) in answer.iter().enumerate() {
+        let heading = if n == 0 { "## why502: " } else { "\n" };
+        writeln!(out, "{heading}{}", inline(part, style))?;
+    }
+    if let Some(first) = groups.first() {
+        writeln!(out)?;
+        causes_table(&groups, &names, style, out)?;
+        writeln!(out)?;
+        case(first, report, &names, style, out)?;
+        writeln!(out)?;
+        wireshark(&groups, report, &names, style, out)?;
+    }
+    let unseen = unseen::lines(report, &names);
+    if !unseen.is_empty() {
+        writeln!(out, "\n### What could not be seen\n")?;
+        for line in unseen.iter().take(UNSEEN_MAX) {
+            writeln!(out, "- {}", inline(line, style))?;
+        }
+        if let Some(more @ 1..) = unseen.len().checked_sub(UNSEEN_MAX) {
+            writeln!(out, "- and {}", words::plural(more as u64, "more reason"))?;
+        }
+    }
+    let read = shown(style, |page| unseen::input(page, report))?;
+    writeln!(out, "\n{}", inline(&read.split_whitespace().collect::<Vec<_>>().join(" "), style))
+}
+
+fn causes_table(
+    groups: &[Group<'_>],
+    names: &Names,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "| Count | Cause | What happened | Confidence | Who has to act | Example |")?;
+    writeln!(out, "|---:|---|---|---|---|---|")?;
+    for group in groups.iter().take(CAUSES_MAX) {
+        let typical = group.typical();
+        let frame = typical.evidence.first().map(|guilty| names.frame(guilty.mark.frame));
+        let asked = typical.exchange.as_deref().map(table::request_line).unwrap_or_default();
+        let asked = match asked.is_empty() {
+            true => String::new(),
+            false => format!(", {}", code(&words::shorten(&asked, 60), style)),
+        };
+        writeln!(
+            out,
+            "| {} | `{}` | {} | {} | {} | frame {}{asked} |",
+            group.what(),
+            group.cause.id,
+            inline(group.cause.summary, style),
+            table::confidences(group),
+            table::responsible(group),
+            inline(&frame.unwrap_or_default(), style),
+        )?;
+    }
+    if let Some(more @ 1..) = groups.len().checked_sub(CAUSES_MAX) {
+        writeln!(out, "\nand {}.", words::plural(more as u64, "more cause"))?;
+    }
+    Ok(())
+}
+
+/// The most frequent cause: what its findings share, one of them packet by packet, what to change.
+fn case(
+    group: &Group<'_>,
+    report: &Report,
+    names: &Names,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let typical = group.typical();
+    writeln!(out, "### {}: a typical case\n", group.cause.id)?;
+    writeln!(out, "{}.\n", inline(&words::sentence(&typical.summary), style))?;
+    let shared = report.patterns.iter();
+    for pattern in shared.filter(|it| it.cause == group.cause.id && it.of > 1) {
+        writeln!(out, "- {}", inline(&terms::pattern(pattern), style))?;
+    }
+    let drawn = shown(style, |page| ladder::ladder(page, typical, names))?;
+    // A fence is longer than any run of its sign inside.
+    let longest = drawn.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    writeln!(out, "\n{fence}text\n{drawn}{fence}\n")?;
+    let fix = group.cause.fix.first().copied().unwrap_or("not known").trim_end_matches('.');
+    writeln!(out, "**Fix:** {}. More: `why502 explain {}`", inline(fix, style), group.cause.id)
+}
+
+fn wireshark(
+    groups: &[Group<'_>],
+    report: &Report,
+    names: &Names,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "### In Wireshark\n")?;
+    for group in groups.iter().take(CAUSES_MAX) {
+        let (filters, more) = causes::display_filters(group, names, FILTER_MAX);
+        for FileFilter { file, filter, left } in filters {
+            let file = file.map_or(String::new(), |file| format!(" in {}", code(&file, style)));
+            let left = match left {
+                0 => String::new(),
+                n => format!(" and {} more", words::count(n)),
+            };
+            writeln!(out, "- {}{file}: {}{left}", group.cause.id, code(&filter, style))?;
+        }
+        if more > 0 {
+            let files = words::plural(more, "more file");
+            writeln!(out, "- {} in {files}", group.cause.id)?;
+        }
+    }
+    let commands = handover::commands(report, FILTER_MAX);
+    if !commands.is_empty() {
+        let lines: Vec<String> = commands.iter().map(|command| words::clean(command)).collect();
+        writeln!(out, "\n```sh\n{}\n```", lines.join("\n"))?;
+    }
+    Ok(())
+}
+
+/// What `write` draws for a text report, without colours.
+fn shown(style: &Style, write: impl FnOnce(&mut Page<'_>) -> io::Result<()>) -> io::Result<String> {
+    let mut drawn = Vec::new();
+    write(&mut Page::new(Style { color: false, ..*style }, &mut drawn))?;
+    Ok(String::from_utf8_lossy(&drawn).into_owned())
+}
+
+/// Text in which nothing is markup.
+fn inline(text: &str, style: &Style) -> String {
+    let text = if style.ascii { words::ascii(text) } else { text.to_owned() };
+    let mut out = String::with_capacity(text.len());
+    for c in words::clean(&text).chars() {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Text as it is, in a cell of a table or elsewhere.
+fn code(text: &str, style: &Style) -> String {
+    let text = if style.ascii { words::ascii(text) } else { text.to_owned() };
+    let text = words::clean(&text).replace('`', "'").replace('|', "\\|");
+    format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_ticket_looks_as_agreed() {
+        for (report, name) in
+            [(fixture::report(), "report"), (fixture::several_files(), "several-files")]
+        {
+            let text = fixture::written("markdown", &report, &Style::default());
+            fixture::same_as_file(&format!("snapshots/{name}.md"), &text);
+        }
+    }
+
+    #[test]
+    fn nothing_found_is_a_line_and_what_was_read() {
+        let text = fixture::written("markdown", &Report::default(), &Style::default());
+        assert_eq!(text, "## why502: no packets, so nothing to judge\n\nRead nothing.\n");
+    }
+
+    #[test]
+    fn a_packet_cannot_write_markup() {
+        let mut report = fixture::report();
+        for finding in &mut report.findings {
+            finding.summary = "<img src=x> [a](b) | c".into();
+            finding.evidence[0].note = "````\n# heading".into();
+            if let Some(request) = finding.exchange.as_mut().and_then(|it| it.request.as_mut()) {
+                request.head = b"GET /`|``` HTTP/1.1\r\n\r\n".to_vec();
+            }
+        }
+        let text = fixture::written("markdown", &report, &Style::default());
+        assert!(text.contains(r"\<img src=x\> \[a\](b) \| c"), "{text}");
+        assert!(text.contains("`GET /'\\|'''`") && text.contains("\n`````text\n"), "{text}");
+        assert!(!text.contains("\n# heading") && !text.contains("\n```text"), "{text}");
+        let ascii = Style { ascii: true, ..Style::default() };
+        assert!(fixture::written("markdown", &report, &ascii).is_ascii());
+    }
+}
