@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::lab::{expected, runs, shipped};
 use why502::cause::{ALL, Cause, by_id};
 use why502::health::texts::EXPLAINED;
@@ -89,12 +90,51 @@ fn every_cause_says_what_to_know_and_to_do() {
             assert!(!list.is_empty(), "{id}: no {name}");
             assert!(list.iter().all(|step| !step.trim().is_empty()), "{id}: an empty {name}");
         }
+        assert!(!cause.wireshark.is_empty(), "{id}: no display filter");
+        for (filter, shows) in cause.wireshark {
+            assert!(filter.len() <= COLUMNS - 4 && !shows.ends_with('.'), "{id}: {filter} {shows}");
+        }
         let length = cause.fix[0].chars().count();
         assert!(length <= FIX_MAX, "{id}: the first fix has {length} characters");
         if let Some(status) = cause.typical_status {
             assert!((400..600).contains(&status), "{id}: {status}");
         }
     }
+}
+
+/// Whether tshark takes a display filter, and what it says if not; `None` without tshark.
+fn refused_by_tshark(filter: &str) -> Option<String> {
+    let capture = shipped().join("connect-refused");
+    let capture = fs::read_dir(capture).unwrap().map(|entry| entry.unwrap().path());
+    let capture = capture.min_by_key(|path| path.extension().is_none_or(|it| it != "pcap"));
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-r"]).arg(capture.unwrap()).args(["-c", "1", "-Y", filter]);
+    match command.output() {
+        Ok(output) if output.status.success() => Some(String::new()),
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(_) if std::env::var_os("WHY502_SKIP").is_none_or(|skip| skip != "never") => None,
+        Err(error) => panic!("tshark: {error}"),
+    }
+}
+
+#[test]
+fn wireshark_takes_every_display_filter() {
+    let filters: BTreeSet<&str> = EXPLAINED
+        .iter()
+        .flat_map(|cause| cause.wireshark.iter().map(|(filter, _)| *filter))
+        .collect();
+    // tshark needs a while to start: one by one only to find the wrong one.
+    let all: Vec<String> = filters.iter().map(|filter| format!("({filter})")).collect();
+    let Some(complaint) = refused_by_tshark(&all.join(" or ")) else {
+        return support::say("skipped: tshark is not installed");
+    };
+    if !complaint.is_empty() {
+        for filter in filters {
+            assert_eq!(refused_by_tshark(filter).as_deref(), Some(""), "{filter}");
+        }
+        panic!("{complaint}");
+    }
+    assert!(!refused_by_tshark("tcp.flags.nonsense == 1").unwrap().is_empty());
 }
 
 fn explained(cause: &'static Cause, style: Style) -> String {

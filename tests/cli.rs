@@ -225,6 +225,8 @@ fn a_closed_pipe_is_no_error() {
         &[demo.as_str(), "--all"][..],
         &[&demo, "--format", "json"],
         &[&demo, "--format", "ndjson"],
+        &[&demo, "--format", "csv", "--csv-table", "flows"],
+        &["slice", &demo, "-q", "--annotate", "-w", "-"],
         &["explain"],
         &["explain", "keepalive-race"],
         &["completions", "bash"],
@@ -248,7 +250,7 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn output_goes_to_a_file() {
     let place = Place::new();
-    for format in ["text", "json", "ndjson"] {
+    for format in ["text", "json", "ndjson", "csv", "markdown"] {
         let printed = place.run(&["--format", format, &demo()]).report();
         let outcome = place.run(&["--format", format, "-o", "report", &demo()]);
         assert_eq!(outcome.report(), "");
@@ -259,6 +261,23 @@ fn output_goes_to_a_file() {
     place.run(&["-o", "report", "no-such-file"]).refusal();
     assert_eq!(fs::read(place.path("report")).unwrap(), before);
     assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1);
+}
+
+#[test]
+fn csv_has_a_row_for_everything_that_json_lists() {
+    let demo = shipped_as_text("health-checks/haproxy-check-flap-lb.pcap");
+    let report = json(&[&demo]);
+    let probers = array(&report, "targets").iter().flat_map(|target| array(target, "probers"));
+    let rows = |args: &[&str]| {
+        let text = run(&[&[demo.as_str(), "--format", "csv"], args].concat()).report();
+        csv::Reader::from_reader(text.as_bytes()).records().map(Result::unwrap).count()
+    };
+    assert_eq!(rows(&[]), array(&report, "findings").len());
+    assert_eq!(rows(&["--csv-table", "flows"]), array(&report, "flows").len());
+    let checks = probers.map(|prober| array(prober, "checks").len()).sum::<usize>();
+    assert!(checks > 0);
+    assert_eq!(rows(&["--csv-table", "checks"]), checks);
+    assert!(run(&[&demo, "--csv-table", "flows"]).refusal().contains("--format csv"));
 }
 
 #[test]

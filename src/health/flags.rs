@@ -11,7 +11,7 @@ use clap::builder::PossibleValue;
 /// group of the configuration names.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HealthFlags {
-    /// Expect health checks of this target and say why none arrive; can be repeated
+    /// Say why this target gets no health checks; can be repeated
     #[arg(long, value_name = "IP:PORT", help_heading = "Input")]
     pub expect_target: Vec<String>,
     /// Kind of load balancer that checks, for its defaults and limits

@@ -55,7 +55,7 @@ pub struct Format {
 
 /// Every format; the first is the default.
 pub static FORMATS: [Format; 5] =
-    [text::FORMAT, markdown::FORMAT, json::FORMAT, ndjson::FORMAT, csv::FORMAT];
+    [text::FORMAT, json::FORMAT, ndjson::FORMAT, csv::FORMAT, markdown::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {

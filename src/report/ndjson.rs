@@ -198,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn records_look_as_agreed() {
+        let style = Style { all: true, ..Style::default() };
+        let text = fixture::written("ndjson", &fixture::report(), &style);
+        fixture::same_as_file("snapshots/report.ndjson", &text);
+    }
+
+    #[test]
     fn every_line_obeys_the_schema() {
         let schema: Value = serde_json::from_str(RECORD_SCHEMA).unwrap();
         for record in records(true) {
