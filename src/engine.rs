@@ -9,6 +9,7 @@ use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
+use crate::over_time::OverTime;
 use crate::packet::{Address, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
@@ -95,6 +96,8 @@ pub struct Engine {
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
     counts: Counts,
+    /// Requests by the time of their first byte.
+    requests: OverTime,
     /// Bytes that wait, see [`BUFFERED_MAX`].
     buffered: usize,
     buffered_max: usize,
@@ -149,6 +152,7 @@ impl Engine {
             wider: Wider::default(),
             deferred: Vec::new(),
             counts: Counts::default(),
+            requests: OverTime::default(),
             buffered: 0,
             buffered_max: BUFFERED_MAX,
             fresh: Vec::new(),
@@ -180,6 +184,11 @@ impl Engine {
     /// Flows met so far.
     pub fn flows(&self) -> u64 {
         self.table.opened()
+    }
+
+    /// Requests so far, by the time of their first byte.
+    pub fn requests(&self) -> &OverTime {
+        &self.requests
     }
 
     /// Counts so far.
@@ -220,6 +229,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            requests: &mut self.requests,
             tap: self.tap.as_mut(),
             keys: &self.keys,
             source: connection.flow.client.ip,
@@ -315,6 +325,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            requests: &mut self.requests,
             tap: self.tap.as_mut(),
             keys: &self.keys,
             source: connection.flow.client.ip,
@@ -470,6 +481,7 @@ struct Sink<'a> {
     fresh: &'a mut Vec<Exchange>,
     pool: &'a mut Pool,
     counts: &'a mut Counts,
+    requests: &'a mut OverTime,
     tap: Option<&'a mut Tap>,
     keys: &'a KeyLog,
     /// Address of the client.
@@ -484,7 +496,8 @@ impl Sink<'_> {
     fn parts(
         &mut self,
     ) -> (&mut Option<Box<Session>>, &mut Conversation, &mut Pool, impl FnMut(&Exchange)) {
-        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed, .. } = self;
+        let Sink { talk, fresh, pool, counts, requests, tap, source, all, client_closed, .. } =
+            self;
         let Talk { conversation, longest_wait, client_gap, watch, tls, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -492,6 +505,9 @@ impl Sink<'_> {
             let asked = u64::from(readable && exchange.request.is_some());
             counts.exchanges += asked;
             counts.encrypted += u64::from(!readable);
+            if let Some(request) = exchange.request.as_ref().filter(|_| readable) {
+                requests.add(request.first.at);
+            }
             let mispaired = *client_gap && mispaired(exchange);
             if let Some(tap) = &mut tap
                 && readable

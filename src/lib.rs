@@ -26,6 +26,7 @@
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`pattern`] | what findings have in common | how they were found |
+//! | [`over_time`] | counts per span of time | what is counted |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
@@ -65,6 +66,7 @@ pub mod engine;
 pub mod flow;
 pub mod health;
 pub mod http;
+pub mod over_time;
 pub mod packet;
 pub mod pattern;
 pub mod probe;

@@ -10,6 +10,7 @@ pub mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod html;
 mod json;
 mod model;
 pub mod ndjson;
@@ -26,6 +27,7 @@ use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
 use crate::health::Health;
 use crate::http::Exchange;
+use crate::over_time::OverTime;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -49,7 +51,7 @@ pub struct Format {
 }
 
 /// Every format; the first is the default.
-pub static FORMATS: [Format; 3] = [text::FORMAT, json::FORMAT, ndjson::FORMAT];
+pub static FORMATS: [Format; 4] = [text::FORMAT, html::FORMAT, json::FORMAT, ndjson::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {
@@ -91,6 +93,20 @@ pub struct Report {
     pub probes: BTreeMap<u64, Arc<str>>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
+    /// Requests by the time of their first byte.
+    pub requests: OverTime,
+    /// Failures that are not among the findings because there were too many: by cause
+    /// and kind.
+    pub unlisted: BTreeMap<(&'static str, &'static str), OverTime>,
+}
+
+/// When something failed: the time of its request, else of the guilty packet.
+pub fn failed_at(finding: &Finding) -> Option<crate::time::Timestamp> {
+    let exchange = finding.exchange.as_deref();
+    let request = exchange.and_then(|exchange| exchange.request.as_ref());
+    request
+        .map(|request| request.first.at)
+        .or(finding.evidence.first().map(|guilty| guilty.mark.at))
 }
 
 /// Counts of a run.

@@ -2,14 +2,14 @@
 //! targets and their health, then what could not be seen.
 
 mod all;
-mod causes;
-mod headline;
-mod ladder;
-mod names;
+pub(in crate::report) mod causes;
+pub(in crate::report) mod headline;
+pub(in crate::report) mod ladder;
+pub(in crate::report) mod names;
 pub(in crate::report) mod page;
-mod table;
-mod targets;
-mod unseen;
+pub(in crate::report) mod table;
+pub(in crate::report) mod targets;
+pub(in crate::report) mod unseen;
 
 use super::{Format, Report, Style};
 use crate::cause::{Cause, Finding, Kind};
@@ -64,24 +64,24 @@ fn lines(parts: &[String]) -> Vec<String> {
 }
 
 /// The findings of one cause and kind.
-struct Group<'a> {
-    cause: &'static Cause,
-    kind: Kind,
+pub(in crate::report) struct Group<'a> {
+    pub(in crate::report) cause: &'static Cause,
+    pub(in crate::report) kind: Kind,
     /// All of them, also those that were not kept.
-    count: u64,
+    pub(in crate::report) count: u64,
     /// Never empty.
-    findings: Vec<&'a Finding>,
+    pub(in crate::report) findings: Vec<&'a Finding>,
 }
 
 impl Group<'_> {
     /// `11 requests`.
-    fn what(&self) -> String {
+    pub(in crate::report) fn what(&self) -> String {
         super::words::plural(self.count, super::terms::kind(self.kind))
     }
 
     /// The case that shows the cause best: sure, little unseen, a request rather than none; the
     /// first of those.
-    fn typical(&self) -> &Finding {
+    pub(in crate::report) fn typical(&self) -> &Finding {
         let rank = |finding: &&&Finding| {
             let unsure = std::cmp::Reverse(finding.confidence);
             (unsure, finding.blind_spots.iter().count(), finding.exchange.is_none())
@@ -91,7 +91,7 @@ impl Group<'_> {
 }
 
 /// By cause and kind, the most frequent first.
-fn groups(report: &Report) -> Vec<Group<'_>> {
+pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for finding in &report.findings {
         let same = |group: &&mut Group<'_>| {

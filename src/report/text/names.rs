@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 const NAME_MAX: usize = 18;
 
 /// Short names of the capture files.
-pub(super) struct Names(Vec<String>);
+pub(in crate::report) struct Names(Vec<String>);
 
 impl Names {
-    pub(super) fn new(captures: &[CaptureInfo]) -> Names {
+    pub(in crate::report) fn new(captures: &[CaptureInfo]) -> Names {
         let base: Vec<&str> = captures.iter().map(|capture| last_parts(&capture.path, 1)).collect();
         let longer: Vec<&str> =
             captures.iter().map(|capture| last_parts(&capture.path, 2)).collect();
@@ -30,17 +30,17 @@ impl Names {
     }
 
     /// Whether file names are needed.
-    pub(super) fn several(&self) -> bool {
+    pub(in crate::report) fn several(&self) -> bool {
         self.0.len() > 1
     }
 
     /// The file's short name.
-    pub(super) fn file(&self, file: u32) -> &str {
+    pub(in crate::report) fn file(&self, file: u32) -> &str {
         self.0.get(file as usize).map_or("?", String::as_str)
     }
 
     /// `1207`, or `web.pcap:1207`.
-    pub(super) fn frame(&self, frame: FrameId) -> String {
+    pub(in crate::report) fn frame(&self, frame: FrameId) -> String {
         if self.several() {
             format!("{}:{}", self.file(frame.file()), frame.number())
         } else {
@@ -49,7 +49,7 @@ impl Names {
     }
 
     /// Columns of the longest of these names.
-    pub(super) fn widest(&self, marks: impl Iterator<Item = Mark>) -> usize {
+    pub(in crate::report) fn widest(&self, marks: impl Iterator<Item = Mark>) -> usize {
         marks.map(|mark| self.frame(mark.frame).chars().count()).max().unwrap_or(0).max(5)
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn table(page: &mut Page<'_>, groups: &[Group<'_>], names: &Names) ->
 }
 
 /// `9 certain, 2 likely`
-pub(super) fn confidences(group: &Group<'_>) -> String {
+pub(in crate::report) fn confidences(group: &Group<'_>) -> String {
     mix([Confidence::Certain, Confidence::Likely, Confidence::Possible].into_iter().map(
         |confidence| {
             let n =
@@ -55,7 +55,7 @@ pub(super) fn confidences(group: &Group<'_>) -> String {
 }
 
 /// `target-app`, or with numbers when they differ.
-pub(super) fn responsible(group: &Group<'_>) -> String {
+pub(in crate::report) fn responsible(group: &Group<'_>) -> String {
     let mut who: BTreeMap<&str, u64> = BTreeMap::new();
     for finding in &group.findings {
         *who.entry(finding.responsible.id()).or_default() += 1;
@@ -101,7 +101,7 @@ fn example(finding: &Finding, names: &Names, width: usize) -> Vec<String> {
 }
 
 /// `POST /api/orders`; empty when the request's head was not captured.
-pub(super) fn request_line(exchange: &Exchange) -> String {
+pub(in crate::report) fn request_line(exchange: &Exchange) -> String {
     let Some(request) = &exchange.request else { return String::new() };
     let head = request::read(&request.head);
     match (head.method, head.target) {

@@ -21,7 +21,7 @@ pub(super) fn unseen(page: &mut Page<'_>, report: &Report, names: &Names) -> io:
     Ok(())
 }
 
-fn lines(report: &Report, names: &Names) -> Vec<String> {
+pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<String> {
     let summary = &report.summary;
     let mut lines = Vec::new();
     if summary.unknown_requests > 0 {
@@ -101,7 +101,7 @@ pub(super) fn input(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
 }
 
 /// `, 2026-11-21 10:00:00 to 10:10:00 UTC (10 min 0 s)`
-fn span(first: Timestamp, last: Timestamp) -> String {
+pub(in crate::report) fn span(first: Timestamp, last: Timestamp) -> String {
     let parts = |at: Timestamp| {
         let text = at.to_string();
         let seconds = text.split('.').next().unwrap_or_default();
