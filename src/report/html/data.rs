@@ -14,6 +14,7 @@ use crate::flow::Vantage;
 use crate::health::{Check, Effect, Outcome, State, Target};
 use crate::report::text::names::Names;
 use crate::report::text::{Group, ladder};
+use crate::report::words;
 use crate::report::{Report, filter, request, terms};
 use crate::tcp::Side;
 use crate::time::Timestamp;
@@ -25,6 +26,9 @@ use std::io::{self, Write};
 pub(super) const PACKETS_BYTES_MAX: usize = 40_000_000;
 /// Packets drawn of one finding; the rules give a handful.
 const ROWS_MAX: usize = 24;
+
+/// Characters of a request line where there is little room.
+const SHORT: usize = 80;
 
 /// Columns of a finding.
 const FINDING: [&str; 22] = [
@@ -93,19 +97,20 @@ fn position<T: PartialEq>(table: &[T], item: &T) -> Option<i64> {
     table.iter().position(|other| other == item).map(|at| at as i64)
 }
 
-/// Writes the object.
+/// Writes the object; once it has `room` bytes, findings come without their packets.
 pub(super) fn write(
     report: &Report,
     groups: &[Group<'_>],
     order: &[&Target],
     names: &Names,
-    words: &Words,
+    language: &Words,
+    room: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut block = Block { out: Escaped::new(out), texts: Texts::default(), base: base(report) };
     block.out.write_all(b"{")?;
     block.member("base", &block.base.0.to_string())?;
-    block.member("words", &words.script)?;
+    block.member("words", &language.script)?;
     block.member(
         "files",
         &(0..report.captures.len()).map(|file| names.file(file as u32)).collect::<Vec<_>>(),
@@ -141,7 +146,7 @@ pub(super) fn write(
     block.member("fields", &json!({ "finding": FINDING, "packet": PACKET, "check": CHECK }))?;
     block.member("time", &series::series(report, groups, block.base))?;
     block.targets(order)?;
-    block.findings(report, groups)?;
+    block.findings(report, groups, room)?;
     let Block { mut out, texts, .. } = block;
     out.write_all(b"\"texts\":")?;
     serde_json::to_writer(&mut out, texts.all())?;
@@ -181,14 +186,14 @@ impl Block<'_> {
         Some(at.nanos_since(self.base))
     }
 
-    fn findings(&mut self, report: &Report, groups: &[Group<'_>]) -> io::Result<()> {
+    fn findings(&mut self, report: &Report, groups: &[Group<'_>], room: usize) -> io::Result<()> {
         self.out.write_all(b"\"findings\":[")?;
         let mut without = 0_u64;
         for (n, finding) in report.findings.iter().enumerate() {
-            let room = self.out.written + self.texts.bytes < PACKETS_BYTES_MAX;
-            without += u64::from(!room);
-            let row = self.finding(finding, groups);
-            let packets = if room { self.packets(finding) } else { Vec::new() };
+            let fits = self.out.written + self.texts.bytes < room;
+            without += u64::from(!fits);
+            let row = self.finding(finding, groups, fits);
+            let packets = if fits { self.packets(finding) } else { Vec::new() };
             self.out.write_all(if n > 0 { b",\n" } else { b"\n" })?;
             serde_json::to_writer(&mut self.out, &(row, packets))?;
         }
@@ -196,7 +201,8 @@ impl Block<'_> {
         self.member("withoutPackets", &without)
     }
 
-    fn finding(&mut self, finding: &Finding, groups: &[Group<'_>]) -> Row {
+    /// The row of a finding; where it does not fit, with what tells it from others only.
+    fn finding(&mut self, finding: &Finding, groups: &[Group<'_>], fits: bool) -> Row {
         let guilty = finding.evidence.first().map(|evidence| evidence.mark).unwrap_or_default();
         let group = groups
             .iter()
@@ -206,6 +212,7 @@ impl Block<'_> {
         let head = asked.map(|request| request::read(&request.head)).unwrap_or_default();
         let line = [head.method.as_deref(), head.target.as_deref()];
         let line = line.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let line = if fits { line } else { words::shorten(&line, SHORT) };
         let spots = BlindSpot::ALL.iter().enumerate();
         let spots = spots.filter(|(_, spot)| finding.blind_spots.has(**spot));
         let filter = filter::of_finding(finding);
@@ -225,15 +232,15 @@ impl Block<'_> {
             Some(self.texts.number(&finding.client.socket().to_string())),
             Some(self.texts.number(&finding.server.socket().to_string())),
             self.texts.maybe(&line),
-            head.host.and_then(|host| self.texts.maybe(&host)),
-            head.trace_id.and_then(|id| self.texts.maybe(&id)),
+            head.host.filter(|_| fits).and_then(|host| self.texts.maybe(&host)),
+            head.trace_id.filter(|_| fits).and_then(|id| self.texts.maybe(&id)),
             exchange.map(|exchange| i64::from(exchange.ordinal)),
             status.map(i64::from),
             asked.map(|request| request.first.at.nanos_since(guilty.at)),
             finding.outstanding,
             finding.idle_before,
             Some(spots.fold(0, |bits, (n, _)| bits | 1 << n)),
-            self.texts.maybe(&finding.summary),
+            self.texts.maybe(if fits { &finding.summary } else { "" }),
             if usual { None } else { self.texts.maybe(&filter) },
         ]
     }
@@ -291,8 +298,8 @@ impl Block<'_> {
                     vec![self.since(entry.mark.at), position(&State::ALL, &entry.state), reason]
                 })
                 .collect();
-            let probers: Vec<&str> =
-                target.probers.iter().map(|prober| prober.name.as_str()).collect();
+            let probers: Vec<String> =
+                target.probers.iter().map(|prober| words::clean(&prober.name)).collect();
             self.out.write_all(if n > 0 { b",\n" } else { b"\n" })?;
             serde_json::to_writer(
                 &mut self.out,

@@ -44,7 +44,7 @@ fn write(report: &Report, _: &Style, out: &mut dyn Write) -> io::Result<()> {
     let body = page::body(report, &groups, &order, &names, words);
     out.write_all(body.into_string().as_bytes())?;
     out.write_all(b"<script type=\"application/json\" id=\"data\">")?;
-    data::write(report, &groups, &order, &names, words, out)?;
+    data::write(report, &groups, &order, &names, words, data::PACKETS_BYTES_MAX, out)?;
     out.write_all(b"</script>\n")?;
     for script in policy::SCRIPTS {
         write!(out, "<script>{script}</script>\n")?;

@@ -106,7 +106,7 @@ mod tests {
         let groups = text::groups(&report);
         let series = series(&report, &groups, report.captures[0].first.unwrap()).unwrap();
         let of = |n: usize| series.failures[n].counts.iter().sum::<u64>();
-        assert_eq!(series.sound.iter().sum::<u64>(), 9);
+        assert_eq!(series.sound.iter().sum::<u64>(), 6);
         assert_eq!(series.failures[0].group, Some(0));
         assert_eq!(of(0), 4);
         assert!(series.sound.len() == series.failures[0].counts.len());

@@ -262,7 +262,7 @@ pub(super) static EN: Words = Words {
     first_packet: "First packet (UTC)",
     length: "Length",
     limits: "Bounds of this page",
-    limits_text: "To stay small enough for a browser, the page holds at most 100 000 findings, the packets of as many of them as fit into 40 MB, and the newest 32 768 health checks; texts from packets are cut after 300 characters. What does not fit is counted here.",
+    limits_text: "To stay small enough for a browser, the page holds at most 100 000 findings, the packets and headers of as many of them as fit into 40 MB, and the newest 32 768 health checks; texts from packets are cut after 300 characters. What does not fit is counted here.",
     what_happens: "What happens",
     how_it_shows: "How it shows",
     who_acts: "Who has to act",
