@@ -111,7 +111,7 @@ def usual(browser, page):
     browser.key("Enter")
     tried("Enter closes it", browser.run("document.querySelectorAll('#list details[open]').length") == 0)
 
-    browser.run("document.getElementById('timeline').scrollIntoView()")
+    browser.run("document.getElementById('timeline').scrollIntoView({ behavior: 'instant' })")
     box = browser.run("(() => { const b = document.querySelector('.u-over').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()")
     y = box[1] + box[3] / 2
     browser.mouse("mousePressed", box[0] + box[2] * 0.1, y, button="left", clickCount=1)

@@ -97,7 +97,6 @@ pub(super) fn details(
                         (filters(group, names, words))
                         dt { (words.what_it_means) } dd { a href={ "#about-" (group.cause.id) } { (words.glossary) } }
                     }
-                    (histogram::plots(group, report, words))
                 }
                 div {
                     h4 { @if group.count == 1 { (words.the_case) } @else { (words.typical) } }
@@ -106,6 +105,7 @@ pub(super) fn details(
                     @if let Some(at) = typical_at { div .ladder data-finding=(at) {} }
                 }
             }
+            div .plots { (histogram::plots(group, report, words)) }
         }
     }
 }
