@@ -11,6 +11,8 @@ use crate::report::{Report, filter, terms, words as w};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
+/// Causes that are open when the page opens; others one click away.
+const OPEN_MAX: usize = 4;
 /// Files for which a display filter is shown; each finding has its own.
 const FILTERS_MAX: usize = 8;
 /// Longest display filter, characters: what Wireshark's bar shows without scrolling twice.
@@ -78,8 +80,8 @@ pub(super) fn details(
     let index = group.findings.iter().position(|finding| std::ptr::eq(*finding, typical));
     let typical_at = typical_index(report, typical).or(index);
     html! {
-        article .{ "card " (colour(n)) } id={ "cause-" (n) } {
-            header {
+        details .{ "card " (colour(n)) } id={ "cause-" (n) } open[n < OPEN_MAX] {
+            summary {
                 h3 { (group.cause.id) span .tag { (group.what()) } }
                 a .button href={ "#group=" (n) } { (words.show_all) }
             }

@@ -18,6 +18,8 @@ const FEW: usize = 3;
 const BARS: usize = 24;
 /// Targets that get a bar.
 const TARGETS_MAX: usize = 8;
+/// Labels on the axis of a histogram.
+const TICKS: usize = 6;
 /// Shortest time worth a histogram, nanoseconds: below it is latency, no timer.
 const TIMER: i64 = 100_000_000;
 
@@ -141,11 +143,11 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
                         }
                     }
                 }
-                @for part in 0..=4 {
-                    @let s = reach * f64::from(part) / 4.0;
-                    @let anchor = if part == 4 { "end" } else if part == 0 { "start" } else { "middle" };
+                @for n in (0..=bins.counts.len()).step_by(bins.counts.len().div_ceil(TICKS).max(1)) {
+                    @let s = bins.width as f64 / 1e9 * n as f64;
+                    @let anchor = if n == bins.counts.len() { "end" } else if n == 0 { "start" } else { "middle" };
                     text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor) {
-                        @if part == 0 { "0" } @else { (words::seconds(s)) }
+                        @if n == 0 { "0" } @else { (words::seconds(s)) }
                     }
                 }
                 @if let Some((x, label)) = &learned {

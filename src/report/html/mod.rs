@@ -40,7 +40,7 @@ fn write(report: &Report, _: &Style, out: &mut dyn Write) -> io::Result<()> {
     let mut order: Vec<&Target> = report.health.targets.iter().collect();
     order.sort_by_key(|target| targets::rank(target));
 
-    out.write_all(page::head(words).into_string().as_bytes())?;
+    out.write_all(page::head(report, &groups, words).into_string().as_bytes())?;
     let body = page::body(report, &groups, &order, &names, words);
     out.write_all(body.into_string().as_bytes())?;
     out.write_all(b"<script type=\"application/json\" id=\"data\">")?;

@@ -10,7 +10,9 @@ use crate::report::{Report, words as w};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Everything up to and with `<body>`.
-pub(super) fn head(words: &Words) -> Markup {
+pub(super) fn head(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
+    let answer = headline::headline(report, groups).0.into_iter().next();
+    let title = answer.map_or(words.title.to_owned(), |it| w::sentence(&w::clean(&it)));
     html! {
         (DOCTYPE)
         (PreEscaped(format!("<html lang=\"{}\">\n", words.lang)))
@@ -20,7 +22,7 @@ pub(super) fn head(words: &Words) -> Markup {
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="referrer" content="no-referrer";
             meta name="color-scheme" content="light dark";
-            title { (words.title) " – why502" }
+            title { (title) " – why502" }
             @for style in policy::STYLES {
                 style { (PreEscaped(style)) }
             }
@@ -137,7 +139,7 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
                     div .{ @if *n > 0 { (tone) } } { dt { (name) } dd { (w::count(*n)) } }
                 }
                 @if let Some((span, length)) = quality::span(report) {
-                    div .wide { dt { (words.captured) } dd { (length) span .small { (span) } } }
+                    div .wide { dt { (words.captured) } dd { (length) span .small { (span) } span .small.path { (quality::files(report)) } } }
                 }
             }
         }

@@ -8,6 +8,8 @@ use maud::{Markup, html};
 
 /// Files that are listed; a rotated set can have thousands.
 const FILES_MAX: usize = 500;
+/// As many files are shown without a click.
+const OPEN_MAX: usize = 8;
 
 /// `2026-11-21 10:00:00 to 10:10:00 UTC` and `10 min 0 s`.
 pub(super) fn span(report: &Report) -> Option<(String, String)> {
@@ -16,6 +18,15 @@ pub(super) fn span(report: &Report) -> Option<(String, String)> {
     let text = unseen::span(first, last);
     let (times, _) = text.trim_start_matches(", ").split_once(" (")?;
     Some((times.to_owned(), w::seconds(last.since(first))))
+}
+
+/// The name of the file, or of the first and how many more there are.
+pub(super) fn files(report: &Report) -> String {
+    let first = report.captures.first().map_or(String::new(), |capture| w::clean(&capture.path));
+    match report.captures.len() {
+        0 | 1 => first,
+        n => format!("{first}, {}", w::plural(n as u64 - 1, "more file")),
+    }
 }
 
 pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
@@ -27,7 +38,8 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
             ul { @for line in &lines { li { (w::sentence(&w::clean(line))) } } }
         }
         @if !report.captures.is_empty() {
-            h3 { (words.files) }
+            details .files open[report.captures.len() <= OPEN_MAX] {
+                summary { h3 { (words.files) } " " span .small { (w::count(report.captures.len() as u64)) } }
             div .scroll tabindex="0" role="group" aria-label=(words.files) {
                 table {
                     thead { tr {
@@ -54,6 +66,7 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
             }
             @if report.captures.len() > FILES_MAX {
                 p .small { (w::count((report.captures.len() - FILES_MAX) as u64)) " " (words.left_out) }
+            }
             }
         }
         h3 { (words.limits) }

@@ -68,7 +68,7 @@ fn one(n: usize, target: &Target, names: &Names, words: &Words) -> Markup {
                     }
                 }
                 @for prober in &target.probers {
-                    dt { (words.checked_by) } dd { (w::clean(&text::checked_by(prober))) }
+                    dt .part { (words.checked_by) } dd .part { (w::clean(&text::checked_by(prober))) }
                     dt { (words.outcomes) }
                     dd { (outcomes(prober)) }
                     @if let Some(took) = text::took(prober) { dt { (words.latency) } dd { (w::sentence(&took)) } }

@@ -13,6 +13,8 @@ function packetsOf(index) {
     const cell = (name) => cells[at + PACKET[name]];
     packets.push({
       dt: cell('dt'),
+      file: cell('file'),
+      number: cell('frame'),
       frame: frameName(cell('file'), cell('frame')),
       fromServer: (cell('flags') & 1) !== 0,
       silent: (cell('flags') & 2) !== 0,
@@ -95,7 +97,9 @@ function ladder(index, width) {
         svg('path', { class: 'tip', d: `M${to} ${y}l${way * 9} -4.5v9z` }),
       );
     }
-    const frame = packet.silent ? fill(WORDS.after, packet.frame) : packet.frame;
+    // The file of the guilty packet is named once, below.
+    const name = packet.file === row[FINDING.file] ? String(packet.number) : packet.frame;
+    const frame = packet.silent ? fill(WORDS.after, name) : name;
     const place = { x: right + 10, y: y + 4 };
     group.append(svg('text', { class: 'frame', ...place }, shorten(frame, narrow ? 8 : 16)));
     if (packet.guilty) {
@@ -122,6 +126,10 @@ function ladder(index, width) {
       svg('text', { class: 'note', x: left + 18, y }, fill(WORDS.waiting, nanos(end.dt - zero))),
     );
   }
+  if (DATA.files.length > 1) {
+    y += 16;
+    parts.push(svg('text', { class: 'note', x: left, y }, fill(WORDS.framesOf, DATA.files[row[FINDING.file]] ?? '?')));
+  }
   const hidden = (side) => (startHidden ? `life ${side} hidden-start` : `life ${side}`);
   behind.push(
     svg('line', { class: hidden('client'), x1: left, x2: left, y1: top, y2: bottom }),
@@ -132,6 +140,9 @@ function ladder(index, width) {
     'aria-label': fill(WORDS.ladder, client, server),
   }, ...behind, ...parts);
 }
+
+/** Draws again what a closed part had no width for; before printing all are open. */
+const redraws = [];
 
 /** Draws into an element, again whenever its width changes. */
 function drawLadder(host, index) {
@@ -144,4 +155,5 @@ function drawLadder(host, index) {
   };
   draw();
   new ResizeObserver(draw).observe(host);
+  return draw;
 }

@@ -17,7 +17,7 @@ function layers() {
   };
   return [
     ...failures.map((one) => ({ name: name(one), colour: colourClass(one.group), counts: one.counts })),
-    { name: WORDS.noFailure, colour: 'sound', counts: sound },
+    ...(sound.some((n) => n > 0) ? [{ name: WORDS.noFailure, colour: 'sound', counts: sound }] : []),
   ];
 }
 
@@ -151,7 +151,7 @@ function startTimeline() {
   byId('over-time').hidden = false;
   const all = layers();
   const highest = (some) => Math.max(0, ...DATA.time.sound.map((_, at) => some.reduce((sum, layer) => sum + layer.counts[at], 0)));
-  const failures = highest(all.slice(0, -1));
+  const failures = highest(all.slice(0, DATA.time.failures.length));
   if (failures > 0 && failures < highest(all) * TOO_LOW) timeline.hidden.add(all.length - 1);
   timeline.whole = wholeSpan().map(epoch);
   timeline.range = timeline.whole;
