@@ -53,7 +53,8 @@
 //!   speaks for a check or against one: `src/probe/evidence.rs`.
 //! - A kind of load balancer, its defaults and ranges: [`health::vendor::VENDORS`].
 //! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
-//! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].
+//! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
+//!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.

@@ -51,7 +51,7 @@ pub struct Format {
 }
 
 /// Every format; the first is the default.
-pub static FORMATS: [Format; 4] = [text::FORMAT, html::FORMAT, json::FORMAT, ndjson::FORMAT];
+pub static FORMATS: [Format; 4] = [text::FORMAT, json::FORMAT, ndjson::FORMAT, html::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {
