@@ -505,7 +505,7 @@ impl Sink<'_> {
             let asked = u64::from(readable && exchange.request.is_some());
             counts.exchanges += asked;
             counts.encrypted += u64::from(!readable);
-            if let Some(request) = exchange.request.as_ref().filter(|_| readable) {
+            if let Some(request) = &exchange.request {
                 requests.add(request.first.at);
             }
             let mispaired = *client_gap && mispaired(exchange);

@@ -47,7 +47,7 @@ fn write(report: &Report, _: &Style, out: &mut dyn Write) -> io::Result<()> {
     data::write(report, &groups, &order, &names, words, data::PACKETS_BYTES_MAX, out)?;
     out.write_all(b"</script>\n")?;
     for script in policy::SCRIPTS {
-        write!(out, "<script>{script}</script>\n")?;
+        writeln!(out, "<script>{script}</script>")?;
     }
     out.write_all(b"</body>\n</html>\n")
 }

@@ -115,9 +115,11 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
     };
     let summary = &report.summary;
     let checks: u64 = report.health.checks;
+    let seen = summary.exchanges + summary.encrypted_requests;
     let figures = [
-        (words.requests, summary.exchanges, true, ""),
-        (words.failed_requests, summary.failed_requests, summary.exchanges > 0, "bad"),
+        (words.requests, seen, true, ""),
+        (words.encrypted, summary.encrypted_requests, summary.encrypted_requests > 0, ""),
+        (words.failed_requests, summary.failed_requests, seen > 0, "bad"),
         (
             words.failed_connections,
             summary.failed_connections,

@@ -17,6 +17,7 @@ pub(super) struct Words {
     pub(super) no_script: &'static str,
     // Figures under the answer.
     pub(super) requests: &'static str,
+    pub(super) encrypted: &'static str,
     pub(super) failed_requests: &'static str,
     pub(super) failed_connections: &'static str,
     pub(super) not_decidable: &'static str,
@@ -184,6 +185,7 @@ pub(super) static EN: Words = Words {
     print: "Print",
     no_script: "Scripts are off: the list of findings, the packet diagrams and the timeline need them. All else is here.",
     requests: "Requests",
+    encrypted: "Of these encrypted",
     failed_requests: "Failed requests",
     failed_connections: "Failed connections",
     not_decidable: "Not decidable",
