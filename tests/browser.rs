@@ -44,7 +44,7 @@ fn page(folder: &Path, name: &str, capture: &Path) {
         .arg(folder.join(name))
         .arg(capture)
         .output()
-        .unwrap();
+        .expect("why502 runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -42,10 +42,13 @@ pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
                 tbody {
                     @for (n, group) in groups.iter().enumerate() {
                         tr .(colour(n)) {
-                            td .number { strong { (w::count(group.count)) } (histogram::bar(group.count, highest)) }
+                            td .number {
+                                strong { (w::count(group.count)) }
+                                (histogram::bar(group.count, highest))
+                            }
                             td {
                                 a .id href={ "#cause-" (n) } { (group.cause.id) }
-                                span .tag { (w::plural(group.count, terms::kind(group.kind)).trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')) }
+                                span .tag { (noun(group)) }
                                 p { (w::sentence(group.cause.summary)) }
                             }
                             td data-label=(words.confidence) { (table::confidences(group)) }
@@ -57,6 +60,12 @@ pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
             }
         }
     }
+}
+
+/// `requests`
+fn noun(group: &Group<'_>) -> String {
+    let kind = terms::kind(group.kind);
+    if group.count == 1 { kind.to_owned() } else { format!("{kind}s") }
 }
 
 fn fix(group: &Group<'_>) -> &'static str {
@@ -97,7 +106,8 @@ pub(super) fn details(
                         (confidence(group, words))
                         dt { (words.fix) } dd .fix { (fix(group)) }
                         (filters(group, names, words))
-                        dt { (words.what_it_means) } dd { a href={ "#about-" (group.cause.id) } { (words.glossary) } }
+                        dt { (words.what_it_means) }
+                        dd { a href={ "#about-" (group.cause.id) } { (words.glossary) } }
                     }
                 }
                 div {

@@ -36,15 +36,18 @@ pub(super) fn plots(group: &Group<'_>, report: &Report, words: &Words) -> Markup
     });
     let idle_matters =
         idle.is_some() || matches!(group.cause.id, "keepalive-race" | "stale-flow-reset");
+    // Only there did the server itself close for being idle.
+    let race = group.cause.id == "keepalive-race";
+    let label = if race { words.learned_timeout } else { words.learned };
     let idles: Vec<i64> = group.findings.iter().filter_map(|it| idled(it)).collect();
     let waits: Vec<i64> = group.findings.iter().filter_map(|it| waited(it)).collect();
     html! {
         @if idle_matters {
-            @let label = if group.cause.id == "keepalive-race" { words.learned_timeout } else { words.learned };
             (histogram(words.idle_plot, &idles, idle.map(|s| (label, s)), words))
         }
         @if outstanding.is_some() || !idle_matters {
-            (histogram(words.outstanding_plot, &waits, outstanding.map(|s| (words.learned_timeout, s)), words))
+            @let learned = outstanding.map(|s| (words.learned_timeout, s));
+            (histogram(words.outstanding_plot, &waits, learned, words))
         }
         (per_target(group, words))
     }
@@ -145,21 +148,30 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
                 }
                 @for n in (0..=bins.counts.len()).step_by(bins.counts.len().div_ceil(TICKS).max(1)) {
                     @let s = bins.width as f64 / 1e9 * n as f64;
-                    @let anchor = if n == bins.counts.len() { "end" } else if n == 0 { "start" } else { "middle" };
-                    text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor) {
+                    text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor(at(s))) {
                         @if n == 0 { "0" } @else { (words::seconds(s)) }
                     }
                 }
                 @if let Some((x, label)) = &learned {
                     line .learned x1=(round(*x)) x2=(round(*x)) y1=(TOP - 4.0) y2=(floor) {}
-                    text .learned x=(round(*x)) y=(TOP - 7.0)
-                        text-anchor=(if *x > WIDTH * 0.8 { "end" } else if *x < WIDTH * 0.2 { "start" } else { "middle" }) { (label) }
+                    text .learned x=(round(*x)) y=(TOP - 7.0) text-anchor=(anchor(*x)) { (label) }
                 }
             }
             @if bins.beyond > 0 {
                 p .small { "+ " (words::count(bins.beyond)) " " (words.longer) }
             }
         }
+    }
+}
+
+/// Which part of a label stands at `x`, so that it stays inside.
+fn anchor(x: f64) -> &'static str {
+    if x < LEFT + 20.0 {
+        "start"
+    } else if x > WIDTH * 0.85 {
+        "end"
+    } else {
+        "middle"
     }
 }
 

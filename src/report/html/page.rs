@@ -71,7 +71,8 @@ pub(super) fn body(
             }
             section #over-time aria-labelledby="over-time-title" hidden {
                 h2 #over-time-title { (words.over_time) }
-                div #timeline tabindex="0" role="group" aria-labelledby="over-time-title" aria-describedby="timeline-help" {}
+                div #timeline tabindex="0" role="group" aria-labelledby="over-time-title"
+                    aria-describedby="timeline-help" {}
                 div #strips {}
                 p #strip-key .small hidden { (words.strip_help) }
                 p #timeline-help .small { (words.over_time_help) span .keys { " " (words.over_time_keys) } }
@@ -141,7 +142,14 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
                     div .{ @if *n > 0 { (tone) } } { dt { (name) } dd { (w::count(*n)) } }
                 }
                 @if let Some((span, length)) = quality::span(report) {
-                    div .wide { dt { (words.captured) } dd { (length) span .small { (span) } span .small.path { (quality::files(report)) } } }
+                    div .wide {
+                        dt { (words.captured) }
+                        dd {
+                            (length)
+                            span .small { (span) }
+                            span .small.path { (quality::files(report)) }
+                        }
+                    }
                 }
             }
         }
@@ -160,10 +168,17 @@ fn findings(groups: &[Group<'_>], words: &Words) -> Markup {
         section #findings aria-labelledby="findings-title" {
             h2 #findings-title { (words.findings) }
             form #filters role="search" {
-                label .grow { span { (words.search) } input #f-text type="search" placeholder=(words.search_hint) autocomplete="off"; }
-                label { span { (words.cause) } select #f-group { option value="" { (words.any_cause) } } }
-                label { span { (words.target) } select #f-server { option value="" { (words.any_target) } } }
-                label { span { (words.confidence) } select #f-confidence { option value="" { (words.any_confidence) } } }
+                label .grow {
+                    span { (words.search) }
+                    input #f-text type="search" placeholder=(words.search_hint) autocomplete="off";
+                }
+                @for (id, name, any) in [
+                    ("f-group", words.cause, words.any_cause),
+                    ("f-server", words.target, words.any_target),
+                    ("f-confidence", words.confidence, words.any_confidence),
+                ] {
+                    label { span { (name) } select id=(id) { option value="" { (any) } } }
+                }
                 @if kinds.len() > 1 {
                     label { span { (words.kind) } select #f-kind {
                         option value="" { (words.any_kind) }

@@ -57,7 +57,9 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
                                 td .number { (w::count(capture.packets)) }
                                 td { @if let Some(first) = capture.first { (w::time(first)) } }
                                 td .number {
-                                    @if let (Some(first), Some(last)) = (capture.first, capture.last) { (w::seconds(last.since(first))) }
+                                    @if let Some((first, last)) = capture.first.zip(capture.last) {
+                                        (w::seconds(last.since(first)))
+                                    }
                                 }
                             }
                         }

@@ -55,7 +55,10 @@ fn one(n: usize, target: &Target, names: &Names, words: &Words) -> Markup {
     html! {
         details .{ "card target " (tone(target)) } id={ "target-" (n) } open[n < OPEN_MAX] {
             summary {
-                h3 { (target.server.socket()) @if let Some(group) = &target.group { " (" (w::clean(group)) ")" } }
+                h3 {
+                    (target.server.socket())
+                    @if let Some(group) = &target.group { " (" (w::clean(group)) ")" }
+                }
                 span .state { (text::brief(target)) }
             }
             div .strip data-target=(n) {}
@@ -71,8 +74,11 @@ fn one(n: usize, target: &Target, names: &Names, words: &Words) -> Markup {
                     dt .part { (words.checked_by) } dd .part { (w::clean(&text::checked_by(prober))) }
                     dt { (words.outcomes) }
                     dd { (outcomes(prober)) }
-                    @if let Some(took) = text::took(prober) { dt { (words.latency) } dd { (w::sentence(&took)) } }
-                    dt { (words.settings) } dd { (w::sentence(&w::clean(&text::settings(&prober.settings)))) }
+                    @if let Some(took) = text::took(prober) {
+                        dt { (words.latency) } dd { (w::sentence(&took)) }
+                    }
+                    @let settings = text::settings(&prober.settings);
+                    dt { (words.settings) } dd { (w::sentence(&w::clean(&settings))) }
                 }
                 (states(target, names, words))
                 @if let Some(others) = text::others(target) { dt { (words.others) } dd { (others) } }
