@@ -1,6 +1,7 @@
 # make demo   build, and analyse a capture that ships with the source
 # make test   all tests
 # make lab    make the failures afresh with real proxies (root) and check every verdict
+# make browser  try the HTML report in headless Chromium (300 MB to install)
 # make bench  time it beside its peers on captures made here (root); BENCH=--help says what can be set
 # make instructions          compare the instructions it needs with the recorded ones
 # make instructions-update   record them anew
@@ -10,8 +11,8 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test lab bench instructions instructions-update install
-.PHONY: build-deps test-deps lab-deps bench-deps instructions-deps rust
+.PHONY: demo test lab browser bench instructions instructions-update install
+.PHONY: build-deps test-deps lab-deps browser-deps bench-deps instructions-deps rust
 
 DEMO := captures/demo/nginx-demo-lb.pcap
 BENCH_DIR ?= target/bench
@@ -34,6 +35,9 @@ lab: lab-deps
 	python3 tests/lab/lab.py --out '$(LAB_OUT)'
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test truth verdicts -- --nocapture
 	WHY502_LAB='$(LAB_OUT)' cargo test --locked --test health logs -- --nocapture
+
+browser: browser-deps
+	WHY502_SKIP=never cargo test --locked --test browser -- --nocapture
 
 bench: bench-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make bench needs root for its network namespace: sudo make bench" >&2; exit 1; fi
@@ -89,6 +93,9 @@ bench-deps: build-deps
 
 instructions-deps: build-deps
 	@$(call install_missing,valgrind:valgrind python3:python3)
+
+browser-deps: build-deps
+	@$(call install_missing,chromium:chromium python3:python3)
 
 lab-deps: test-deps
 	@$(call install_missing,apache2:apache2-bin curl:curl wget:wget nc:netcat-openbsd)

@@ -9,6 +9,7 @@ use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
+use crate::over_time::OverTime;
 use crate::packet::{Address, Endpoint, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
@@ -110,6 +111,8 @@ pub struct Engine {
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
     counts: Counts,
+    /// Requests by the time of their first byte.
+    requests: OverTime,
     /// Bytes that wait, see [`BUFFERED_MAX`].
     buffered: usize,
     buffered_max: usize,
@@ -165,6 +168,7 @@ impl Engine {
             wider: Wider::default(),
             deferred: Vec::new(),
             counts: Counts::default(),
+            requests: OverTime::default(),
             buffered: 0,
             buffered_max: BUFFERED_MAX,
             fresh: Vec::new(),
@@ -197,6 +201,11 @@ impl Engine {
     /// Flows met so far.
     pub fn flows(&self) -> u64 {
         self.table.opened()
+    }
+
+    /// Requests so far, by the time of their first byte.
+    pub fn requests(&self) -> &OverTime {
+        &self.requests
     }
 
     /// Counts so far.
@@ -238,6 +247,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            requests: &mut self.requests,
             tap: self.tap.as_mut(),
             keys: &self.keys,
             tickets: &mut self.tickets,
@@ -335,6 +345,7 @@ impl Engine {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            requests: &mut self.requests,
             tap: self.tap.as_mut(),
             keys: &self.keys,
             tickets: &mut self.tickets,
@@ -492,6 +503,7 @@ struct Sink<'a> {
     fresh: &'a mut Vec<Exchange>,
     pool: &'a mut Pool,
     counts: &'a mut Counts,
+    requests: &'a mut OverTime,
     tap: Option<&'a mut Tap>,
     keys: &'a KeyLog,
     tickets: &'a mut Tickets,
@@ -515,7 +527,19 @@ impl Sink<'_> {
         &mut Pool,
         impl FnMut(&Exchange),
     ) {
-        let Sink { talk, fresh, pool, counts, tap, source, all, client_closed, tickets, .. } = self;
+        let Sink {
+            talk,
+            fresh,
+            pool,
+            counts,
+            requests,
+            tap,
+            source,
+            all,
+            client_closed,
+            tickets,
+            ..
+        } = self;
         let Talk { conversation, longest_wait, client_gap, watch, tls, .. } = &mut **talk;
         let mut tap = tap.as_deref_mut();
         let keep = move |exchange: &Exchange| {
@@ -523,6 +547,9 @@ impl Sink<'_> {
             let asked = u64::from(readable && exchange.request.is_some());
             counts.exchanges += asked;
             counts.encrypted += u64::from(!readable);
+            if let Some(request) = &exchange.request {
+                requests.add(request.first.at);
+            }
             let mispaired = *client_gap && mispaired(exchange);
             if let Some(tap) = &mut tap
                 && readable

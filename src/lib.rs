@@ -27,6 +27,7 @@
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`pattern`] | what findings have in common | how they were found |
+//! | [`over_time`] | counts per span of time | what is counted |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
 //! | [`slice`] | captures in, the packets that prove findings out | any protocol rule |
@@ -54,7 +55,8 @@
 //!   speaks for a check or against one: `src/probe/evidence.rs`.
 //! - A kind of load balancer, its defaults and ranges: [`health::vendor::VENDORS`].
 //! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
-//! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`].
+//! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
+//!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.
@@ -67,6 +69,7 @@ pub mod engine;
 pub mod flow;
 pub mod health;
 pub mod http;
+pub mod over_time;
 pub mod packet;
 pub mod pattern;
 pub mod probe;

@@ -13,7 +13,7 @@ use crate::http::Exchange;
 use crate::packet::{Decoder, DecoderOptions, Endpoint, Packet, Skip};
 use crate::pattern::patterns;
 use crate::probe::{Catalogue, FileError, Habit, Sighting};
-use crate::report::Report;
+use crate::report::{Report, failed_at};
 use crate::time::Timestamp;
 use crate::tls::Lines;
 use checks::Checks;
@@ -187,6 +187,10 @@ impl Output for Collector<'_> {
             self.report.findings.push(finding);
         } else {
             *summary.bounds.entry("findings not listed").or_default() += 1;
+            if let Some(at) = failed_at(&finding) {
+                let key = (finding.cause.id, finding.kind.id());
+                self.report.unlisted.entry(key).or_default().add(at);
+            }
         }
     }
 }
@@ -296,6 +300,7 @@ pub(crate) fn analyse_timeline(
     report.warnings.append(&mut odd_keys);
     report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
     let counts = engine.counts();
+    report.requests = engine.requests().clone();
     let summary = &mut report.summary;
     summary.packets = packets;
     summary.flows = engine.flows();

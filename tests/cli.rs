@@ -143,7 +143,7 @@ fn a_refusal_names_the_file_and_what_to_do() {
         (&["-o", "no/such/report", &demo], &["no/such/report", "cannot be written"]),
         (&["-o", "folder", &demo], &["folder", "cannot be written", "directory"]),
         (&["--nonsense", &demo], &["--nonsense", "--help"]),
-        (&["--format", "xml", &demo], &["xml", "text, json, ndjson"]),
+        (&["--format", "xml", &demo], &["xml", "text, json, ndjson, html"]),
         (&["--cause", "keepalive-rase", &demo], &["keepalive-rase", "'keepalive-race'"]),
         (&["--vantage", "moon", &demo], &["moon", "client, server, between, auto"]),
         (&["--vxlan-port", "70000", &demo], &["70000"]),
@@ -250,7 +250,7 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn output_goes_to_a_file() {
     let place = Place::new();
-    for format in ["text", "json", "ndjson", "csv", "markdown"] {
+    for format in ["text", "json", "ndjson", "csv", "markdown", "html"] {
         let printed = place.run(&["--format", format, &demo()]).report();
         let outcome = place.run(&["--format", format, "-o", "report", &demo()]);
         assert_eq!(outcome.report(), "");
@@ -452,7 +452,7 @@ fn ndjson_has_one_record_per_line() {
 
 #[test]
 fn a_report_is_the_same_in_every_run() {
-    for format in ["text", "json", "ndjson"] {
+    for format in ["text", "json", "ndjson", "html"] {
         let args = ["--format", format, "--all", &demo()];
         assert_eq!(run(&args).report(), run(&args).report(), "{format}");
     }

@@ -12,6 +12,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod handover;
+mod html;
 mod json;
 mod markdown;
 mod model;
@@ -30,6 +31,7 @@ use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
 use crate::health::Health;
 use crate::http::Exchange;
+use crate::over_time::OverTime;
 use crate::packet::Endpoint;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -54,8 +56,8 @@ pub struct Format {
 }
 
 /// Every format; the first is the default.
-pub static FORMATS: [Format; 5] =
-    [text::FORMAT, json::FORMAT, ndjson::FORMAT, csv::FORMAT, markdown::FORMAT];
+pub static FORMATS: [Format; 6] =
+    [text::FORMAT, json::FORMAT, ndjson::FORMAT, html::FORMAT, csv::FORMAT, markdown::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {
@@ -116,6 +118,20 @@ pub struct Report {
     pub probes: BTreeMap<u64, Arc<str>>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
+    /// Requests by the time of their first byte.
+    pub requests: OverTime,
+    /// Failures that are not among the findings because there were too many: by cause
+    /// and kind.
+    pub unlisted: BTreeMap<(&'static str, &'static str), OverTime>,
+}
+
+/// When something failed: the time of its request, else of the guilty packet.
+pub fn failed_at(finding: &Finding) -> Option<crate::time::Timestamp> {
+    let exchange = finding.exchange.as_deref();
+    let request = exchange.and_then(|exchange| exchange.request.as_ref());
+    request
+        .map(|request| request.first.at)
+        .or(finding.evidence.first().map(|guilty| guilty.mark.at))
 }
 
 /// Counts of a run.

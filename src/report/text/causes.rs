@@ -41,7 +41,7 @@ pub(super) fn cause(
 }
 
 /// What finds the case again in an access log.
-fn log_line(finding: &Finding) -> String {
+pub(in crate::report) fn log_line(finding: &Finding) -> String {
     let exchange = finding.exchange.as_deref();
     let Some(request) = exchange.and_then(|exchange| exchange.request.as_ref()) else {
         let time =
@@ -63,7 +63,7 @@ fn log_line(finding: &Finding) -> String {
 /// Longest header value that is shown; a trace id of AWS has 35 characters and a fixed prefix.
 const PART_MAX: usize = 60;
 
-fn responsible(group: &Group<'_>) -> String {
+pub(in crate::report) fn responsible(group: &Group<'_>) -> String {
     let first = group.findings[0].responsible;
     if group.findings.iter().all(|finding| finding.responsible == first) {
         terms::responsible(first).to_owned()

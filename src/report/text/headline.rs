@@ -9,7 +9,7 @@ use crate::http::Protocol;
 use crate::report::{Report, terms, words};
 
 /// The answer in one or more parts, each of which may stand on a line of its own, and its colour.
-pub(super) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
+pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
     let summary = &report.summary;
     let requests = failed(groups, Kind::Request, summary.failed_requests);
     let connections = failed(groups, Kind::Connection, summary.failed_connections);

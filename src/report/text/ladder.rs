@@ -19,13 +19,13 @@ const TIME: usize = 12;
 const NOTES_MAX: usize = 6;
 
 /// One row.
-struct Row {
-    mark: Mark,
-    side: Side,
-    label: String,
+pub(in crate::report) struct Row {
+    pub(in crate::report) mark: Mark,
+    pub(in crate::report) side: Side,
+    pub(in crate::report) label: String,
     /// Nothing was sent: the label stands in the middle, without an arrow.
-    silent: bool,
-    guilty: bool,
+    pub(in crate::report) silent: bool,
+    pub(in crate::report) guilty: bool,
 }
 
 pub(in crate::report) fn ladder(
@@ -119,7 +119,7 @@ fn notes(page: &mut Page<'_>, finding: &Finding, names: &Names) -> io::Result<()
 }
 
 /// What is known of the case, in the order of time.
-fn rows(finding: &Finding) -> Vec<Row> {
+pub(in crate::report) fn rows(finding: &Finding) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     if let Some(exchange) = &finding.exchange {
         exchange_rows(exchange, &mut rows);

@@ -3,12 +3,12 @@
 
 mod all;
 pub(in crate::report) mod causes;
-mod headline;
+pub(in crate::report) mod headline;
 pub(in crate::report) mod ladder;
 pub(in crate::report) mod names;
 pub(in crate::report) mod page;
 pub(in crate::report) mod table;
-mod targets;
+pub(in crate::report) mod targets;
 pub(in crate::report) mod unseen;
 
 use super::{Format, Report, Style, handover, words};

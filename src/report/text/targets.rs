@@ -53,25 +53,32 @@ pub(super) fn targets(
 
 /// What only the reader can say: whether handshakes that never succeed are health checks.
 pub(super) fn hints(page: &mut Page<'_>, health: &Health) -> io::Result<()> {
-    for (server, count) in health.failed_handshakes.iter().take(HINTS_MAX) {
-        let server = server.socket();
+    for hint in hint_texts(health) {
         page.blank()?;
-        page.paragraph("", &format!(
-            "{} to {server} at a steady pace all failed in the TLS handshake. If these are health \
-             checks, say so, and they are judged: --expect-target {server} --hc-protocol https",
-            words::plural(*count, "connection")
-        ))?;
+        page.paragraph("", &hint)?;
     }
     Ok(())
 }
 
+/// One sentence or two for each server whose handshakes are pointed out.
+pub(in crate::report) fn hint_texts(health: &Health) -> impl Iterator<Item = String> {
+    health.failed_handshakes.iter().take(HINTS_MAX).map(|(server, count)| {
+        let server = server.socket();
+        format!(
+            "{} to {server} at a steady pace all failed in the TLS handshake. If these are health \
+             checks, say so, and they are judged: --expect-target {server} --hc-protocol https",
+            words::plural(*count, "connection")
+        )
+    })
+}
+
 /// Whether it is what the reader looks for.
-pub(super) fn is_bad(target: &Target) -> bool {
+pub(in crate::report) fn is_bad(target: &Target) -> bool {
     target.absence.is_some() || !matches!(target.state, State::Healthy | State::Unknown)
 }
 
 /// `unhealthy (Target.Timeout), 12 of 40 checks failed`
-fn brief(target: &Target) -> String {
+pub(in crate::report) fn brief(target: &Target) -> String {
     let reason = target.timeline.last().and_then(|entry| entry.reason);
     let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
     let state = match target.state {
@@ -117,6 +124,15 @@ fn one(page: &mut Page<'_>, target: &Target, all: bool, names: &Names) -> io::Re
 }
 
 fn prober(page: &mut Page<'_>, prober: &ProberHealth, all: bool, names: &Names) -> io::Result<()> {
+    page.field("Checked by", &checked_by(prober))?;
+    strip(page, prober)?;
+    outcomes(page, prober, all, names)?;
+    latency(page, prober)?;
+    page.field("Settings", &settings(&prober.settings))
+}
+
+/// Who checks, from where, and why that is known.
+pub(in crate::report) fn checked_by(prober: &ProberHealth) -> String {
     let sources: Vec<String> =
         prober.nodes.iter().take(SOURCES_MAX).map(|node| node.source.to_string()).collect();
     let more = prober.nodes.len().saturating_sub(SOURCES_MAX);
@@ -129,14 +145,7 @@ fn prober(page: &mut Page<'_>, prober: &ProberHealth, all: bool, names: &Names) 
     let why = prober.verdict.reasons.first().map_or(String::new(), |reason| {
         format!("; {} that these are checks: {}", prober.verdict.confidence.id(), reason.what)
     });
-    page.field(
-        "Checked by",
-        &format!("{} from {}{more}{role}{why}", prober.name, sources.join(", ")),
-    )?;
-    strip(page, prober)?;
-    outcomes(page, prober, all, names)?;
-    latency(page, prober)?;
-    page.field("Settings", &settings(&prober.settings))
+    format!("{} from {}{more}{role}{why}", prober.name, sources.join(", "))
 }
 
 /// One sign per check, in the order of time; long series are folded to runs, the middle left out.
@@ -288,6 +297,11 @@ fn outcomes(
 }
 
 fn latency(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
+    took(prober).map_or(Ok(()), |text| page.field("Latency", &text))
+}
+
+/// How long passed checks took.
+pub(in crate::report) fn took(prober: &ProberHealth) -> Option<String> {
     let mut took: Vec<i64> = prober
         .checks
         .iter()
@@ -295,20 +309,14 @@ fn latency(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
         .filter_map(|check| check.latency)
         .collect();
     took.sort_unstable();
-    let (Some(longest), false) = (took.last(), took.is_empty()) else { return Ok(()) };
+    let longest = took.last()?;
     let s = |nanos: i64| words::seconds(nanos as f64 / 1e9);
     let timeout =
         prober.settings.timeout.as_ref().map_or(String::new(), |timeout| {
             format!("; the time-out is {}", with(timeout, |t| s(*t)))
         });
-    page.field(
-        "Latency",
-        &format!(
-            "median {}, longest {} of passed checks{timeout}",
-            s(took[took.len() / 2]),
-            s(*longest)
-        ),
-    )
+    let median = took.get(took.len() / 2)?;
+    Some(format!("median {}, longest {} of passed checks{timeout}", s(*median), s(*longest)))
 }
 
 /// A value, and how it is known where the user did not say it.
@@ -319,7 +327,7 @@ fn with<T>(setting: &Setting<T>, show: impl Fn(&T) -> String) -> String {
     }
 }
 
-fn settings(settings: &Settings) -> String {
+pub(in crate::report) fn settings(settings: &Settings) -> String {
     let s = |nanos: &i64| words::seconds(*nanos as f64 / 1e9);
     let n = |n: &u32| n.to_string();
     let mut parts = Vec::new();
@@ -368,7 +376,7 @@ fn timeline(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<(
 }
 
 /// What the checks say so far of a target whose past is not known.
-fn leaning(target: &Target) -> Option<String> {
+pub(in crate::report) fn leaning(target: &Target) -> Option<String> {
     let prober = target.deciding().next()?;
     let node = prober.nodes.first()?;
     let needed = |setting: &Option<Setting<u32>>| {
@@ -389,7 +397,13 @@ fn leaning(target: &Target) -> Option<String> {
     }
 }
 
-fn state(entry: &Entry, target: &Target, first: bool, several: bool, names: &Names) -> String {
+pub(in crate::report) fn state(
+    entry: &Entry,
+    target: &Target,
+    first: bool,
+    several: bool,
+    names: &Names,
+) -> String {
     let reason = entry.reason.map_or(String::new(), |reason| format!(", {reason}"));
     let sure = match entry.confidence {
         Confidence::Certain => String::new(),
@@ -410,9 +424,14 @@ fn state(entry: &Entry, target: &Target, first: bool, several: bool, names: &Nam
 }
 
 fn users(page: &mut Page<'_>, target: &Target) -> io::Result<()> {
+    others(target).map_or(Ok(()), |text| page.field("Others", &text))
+}
+
+/// Traffic of a target that is no check.
+pub(in crate::report) fn others(target: &Target) -> Option<String> {
     let users = &target.users;
     if users.connections == 0 && users.failed == 0 {
-        return Ok(());
+        return None;
     }
     let mut text = format!(
         "{}, {}",
@@ -429,7 +448,7 @@ fn users(page: &mut Page<'_>, target: &Target) -> io::Result<()> {
             }
         }
     }
-    page.field("Others", &text)
+    Some(text)
 }
 
 fn notes(page: &mut Page<'_>, label: &str, notes: &[Note], names: &Names) -> io::Result<()> {

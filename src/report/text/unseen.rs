@@ -101,7 +101,7 @@ pub(in crate::report) fn input(page: &mut Page<'_>, report: &Report) -> io::Resu
 }
 
 /// `, 2026-11-21 10:00:00 to 10:10:00 UTC (10 min 0 s)`
-fn span(first: Timestamp, last: Timestamp) -> String {
+pub(in crate::report) fn span(first: Timestamp, last: Timestamp) -> String {
     let parts = |at: Timestamp| {
         let text = at.to_string();
         let seconds = text.split('.').next().unwrap_or_default();

@@ -1,0 +1,179 @@
+//! The causes: the table with who has to act and what to change, then each in detail.
+
+use super::histogram;
+use super::series::COLOURS;
+use super::words::Words;
+use crate::blind::BlindSpot;
+use crate::cause::{Confidence, Finding};
+use crate::report::text::names::Names;
+use crate::report::text::{Group, causes, table};
+use crate::report::{Report, filter, terms, words as w};
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Causes that are open when the page opens; others one click away.
+const OPEN_MAX: usize = 4;
+/// Files for which a display filter is shown; each finding has its own.
+const FILTERS_MAX: usize = 8;
+/// Longest display filter, characters: what Wireshark's bar shows without scrolling twice.
+const FILTER_MAX: usize = 240;
+
+/// The colour of a cause in chart and list: its class.
+pub(super) fn colour(n: usize) -> String {
+    format!("c{}", n.min(COLOURS))
+}
+
+pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
+    let highest = groups.iter().map(|group| group.count).max().unwrap_or(1);
+    html! {
+        @if groups.is_empty() {
+            p { (words.nothing_failed) }
+        } @else {
+            table .causes {
+                thead {
+                    tr {
+                        th scope="col" .number { (words.count) }
+                        th scope="col" { (words.cause) }
+                        th scope="col" { (words.confidence) }
+                        th scope="col" { (words.responsible) }
+                        th scope="col" { (words.fix) }
+                    }
+                }
+                tbody {
+                    @for (n, group) in groups.iter().enumerate() {
+                        tr .(colour(n)) {
+                            td .number {
+                                strong { (w::count(group.count)) }
+                                (histogram::bar(group.count, highest))
+                            }
+                            td {
+                                a .id href={ "#cause-" (n) } { (group.cause.id) }
+                                span .tag { (noun(group)) }
+                                p { (w::sentence(group.cause.summary)) }
+                            }
+                            td data-label=(words.confidence) { (table::confidences(group)) }
+                            td data-label=(words.responsible) { (table::responsible(group)) }
+                            td data-label=(words.fix) { (fix(group)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `requests`
+fn noun(group: &Group<'_>) -> String {
+    let kind = terms::kind(group.kind);
+    if group.count == 1 { kind.to_owned() } else { format!("{kind}s") }
+}
+
+fn fix(group: &Group<'_>) -> &'static str {
+    group.cause.fix.first().copied().unwrap_or_default()
+}
+
+pub(super) fn details(
+    n: usize,
+    group: &Group<'_>,
+    report: &Report,
+    names: &Names,
+    words: &Words,
+) -> Markup {
+    let patterns: Vec<String> = report
+        .patterns
+        .iter()
+        .filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
+        .map(terms::pattern)
+        .collect();
+    let typical = group.typical();
+    let index = group.findings.iter().position(|finding| std::ptr::eq(*finding, typical));
+    let typical_at = typical_index(report, typical).or(index);
+    html! {
+        details .{ "card " (colour(n)) } id={ "cause-" (n) } open[n < OPEN_MAX] {
+            summary {
+                h3 { (group.cause.id) span .tag { (group.what()) } }
+                a .button href={ "#group=" (n) } { (words.show_all) }
+            }
+            p { (w::sentence(group.cause.summary)) "." }
+            div .columns {
+                div {
+                    dl .facts {
+                        @if !patterns.is_empty() {
+                            dt { (words.in_common) }
+                            @for text in &patterns { dd { (w::sentence(text)) } }
+                        }
+                        dt { (words.responsible) } dd { (w::sentence(&causes::responsible(group))) }
+                        (confidence(group, words))
+                        dt { (words.fix) } dd .fix { (fix(group)) }
+                        (filters(group, names, words))
+                        dt { (words.what_it_means) }
+                        dd { a href={ "#about-" (group.cause.id) } { (words.glossary) } }
+                    }
+                }
+                div {
+                    h4 { @if group.count == 1 { (words.the_case) } @else { (words.typical) } }
+                    p { (w::sentence(&w::clean(&typical.summary))) "." }
+                    p .small { (words.in_log) ": " (w::clean(&causes::log_line(typical))) }
+                    @if let Some(at) = typical_at { div .ladder data-finding=(at) {} }
+                }
+            }
+            div .plots { (histogram::plots(group, report, words)) }
+        }
+    }
+}
+
+/// Its place among all findings: where the scripts find its packets.
+fn typical_index(report: &Report, typical: &Finding) -> Option<usize> {
+    report.findings.iter().position(|finding| std::ptr::eq(finding, typical))
+}
+
+fn confidence(group: &Group<'_>, words: &Words) -> Markup {
+    let of = |confidence| group.findings.iter().filter(|it| it.confidence == confidence).count();
+    let mut spots: BTreeMap<BlindSpot, u64> = BTreeMap::new();
+    for spot in group.findings.iter().flat_map(|finding| finding.blind_spots.iter()) {
+        *spots.entry(spot).or_default() += 1;
+    }
+    let all = group.findings.len();
+    html! {
+        dt { (words.confidence) }
+        @for confidence in [Confidence::Certain, Confidence::Likely, Confidence::Possible] {
+            @let n = of(confidence);
+            @if n > 0 {
+                dd {
+                    @if n < all { (w::count(n as u64)) " " }
+                    strong { (confidence.id()) } ": " (terms::confidence(confidence))
+                }
+            }
+        }
+        @if !spots.is_empty() {
+            dt { (words.not_seen) }
+            @for (spot, n) in &spots {
+                dd { (w::count(*n)) " / " (w::count(all as u64)) ": " (spot.meaning()) }
+            }
+        }
+    }
+}
+
+/// Wireshark's display filters, one per file.
+fn filters(group: &Group<'_>, names: &Names, words: &Words) -> Markup {
+    let mut by_file: BTreeMap<u32, Vec<&Finding>> = BTreeMap::new();
+    for finding in &group.findings {
+        let file = finding.evidence.first().map_or(0, |guilty| guilty.mark.frame.file());
+        by_file.entry(file).or_default().push(finding);
+    }
+    html! {
+        dt { (words.wireshark) }
+        @for (file, findings) in by_file.iter().take(FILTERS_MAX) {
+            @let (text, left) = filter::of_many(findings, FILTER_MAX);
+            dd {
+                @if names.several() { (names.file(*file)) ": " }
+                code { (text) }
+                button .copy type="button" hidden data-copy=(text) { (words.copy) }
+                @if left > 0 { span .small { " + " (w::count(left)) " " (words.and_more) } }
+            }
+        }
+        @if by_file.len() > FILTERS_MAX {
+            dd .small { "+ " (w::plural((by_file.len() - FILTERS_MAX) as u64, "more file")) }
+        }
+    }
+}
