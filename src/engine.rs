@@ -99,6 +99,10 @@ pub struct Counts {
     pub released_flows: u64,
     /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
     pub judged_early: u64,
+    /// TLS connections.
+    pub tls_flows: u64,
+    /// TLS connections that keys opened.
+    pub opened_flows: u64,
     /// TLS sessions whose keys were forgotten to stay within [`SESSIONS_MAX`](crate::tls::SESSIONS_MAX).
     pub forgotten_keys: u64,
 }
@@ -365,6 +369,10 @@ impl Engine {
         flow.responses = conversation.responses();
         flow.protocol = conversation.protocol();
         flow.tls = talk.tls.take().map(|mut tls| Box::new(tls.facts()));
+        if let Some(tls) = &flow.tls {
+            self.counts.tls_flows += 1;
+            self.counts.opened_flows += u64::from(tls.decrypted);
+        }
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }

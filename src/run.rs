@@ -297,9 +297,12 @@ pub(crate) fn analyse_timeline(
     }
     report.captures = timeline.captures().to_vec();
     report.warnings = timeline.warnings().to_vec();
+    let counts = engine.counts();
+    if !settings.keylogs.is_empty() {
+        odd_keys.extend(keys::unused(counts.tls_flows, counts.opened_flows));
+    }
     report.warnings.append(&mut odd_keys);
     report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
-    let counts = engine.counts();
     report.requests = engine.requests().clone();
     let summary = &mut report.summary;
     summary.packets = packets;

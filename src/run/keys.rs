@@ -56,6 +56,16 @@ pub(super) fn odd(name: &str, lines: &Lines) -> Option<String> {
     ))
 }
 
+/// What to say when the keys that were given opened nothing.
+pub(super) fn unused(tls_flows: u64, opened: u64) -> Option<String> {
+    (tls_flows > 0 && opened == 0).then(|| {
+        format!(
+            "--keylog: its keys open none of the {tls_flows} TLS connections; they are of other \
+             connections, or the suites are not AEAD, or the handshakes are not in the capture"
+        )
+    })
+}
+
 /// Adds the keys of a file. Also says whether it begins as a PEM file does.
 fn add(log: &mut KeyLog, path: &Path) -> io::Result<(Lines, bool)> {
     let mut file = BufReader::new(File::open(path)?);

@@ -5,6 +5,10 @@ use super::record::{Record, content};
 use super::{ClientHello, KeyLog, Label, OpenError, Opener, ServerHello};
 use crate::tcp::Side;
 
+/// Records in a row that do not open, after which a direction is given up: trying costs up to
+/// [`GAP_RECORDS_MAX`](super::GAP_RECORDS_MAX) times the opening of one.
+const REFUSED_MAX: u8 = 3;
+
 /// Keys of both directions.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -23,6 +27,8 @@ struct Half {
     next: Option<Opener>,
     /// An unknown number of records was not seen.
     behind_gap: bool,
+    /// Records in a row that did not open.
+    refused: u8,
 }
 
 impl Keys {
@@ -41,7 +47,8 @@ impl Keys {
             let secret = |label| log.secret(&offer.random, label);
             let opener = |label| Opener::tls13(hello.suite, secret(label)?);
             if is_13 {
-                return Half { now: opener(handshake), next: opener(traffic), behind_gap: false };
+                let (now, next) = (opener(handshake), opener(traffic));
+                return Half { now, next, ..Half::default() };
             }
             let master: Option<&[u8; 48]> =
                 secret(Label::Master).and_then(|bytes| bytes.try_into().ok());
@@ -87,6 +94,10 @@ impl Keys {
             opener.open(record.header, body, plain)
         };
         half.behind_gap &= opened.is_err();
+        half.refused = if opened.is_ok() { 0 } else { half.refused + 1 };
+        if half.refused == REFUSED_MAX {
+            half.now = None;
+        }
         opened
     }
 
@@ -106,7 +117,7 @@ impl Keys {
     pub(super) fn finished(&mut self, side: Side) {
         let half = &mut self.halves[side as usize];
         if let Some(next) = half.next.take() {
-            (half.now, half.behind_gap) = (Some(next), false);
+            *half = Half { now: Some(next), ..Half::default() };
         }
     }
 
