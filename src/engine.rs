@@ -311,7 +311,8 @@ impl Engine {
         flow.requests = conversation.requests();
         flow.responses = conversation.responses();
         flow.protocol = conversation.protocol();
-        flow.tls = talk.tls.take().map(|mut tls| Box::new(tls.facts()));
+        flow.http1_answer = conversation.http1_answer();
+        flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
         if let Some(vantage) = self.options.vantage {
             connection.flow.vantage = vantage;
         }
