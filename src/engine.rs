@@ -368,7 +368,8 @@ impl Engine {
         flow.requests = conversation.requests();
         flow.responses = conversation.responses();
         flow.protocol = conversation.protocol();
-        flow.tls = talk.tls.take().map(|mut tls| Box::new(tls.facts()));
+        flow.http1_answer = conversation.http1_answer();
+        flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
         if let Some(tls) = &flow.tls {
             self.counts.tls_flows += 1;
             self.counts.opened_flows += u64::from(tls.decrypted);

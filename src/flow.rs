@@ -5,7 +5,8 @@ use crate::http::Protocol;
 use crate::packet::{Endpoint, IcmpError, TunnelId};
 use crate::tcp::{History, Side};
 use crate::time::{Mark, Timestamp};
-use crate::tls::Handshake;
+use crate::tls::{Alert, Handshake};
+use std::sync::Arc;
 use thin_vec::ThinVec;
 
 /// Facts of one flow. Updated while it lives, inert once it is finished.
@@ -46,8 +47,10 @@ pub struct Flow {
     pub responses: u32,
     /// What it carries.
     pub protocol: Protocol,
+    /// HTTP/1 answered the preface of HTTP/2.
+    pub http1_answer: bool,
     /// Its TLS, when it carries that; known when it is over.
-    pub tls: Option<Box<Handshake>>,
+    pub tls: Option<Arc<Handshake>>,
     /// What could hide another truth.
     pub blind_spots: BlindSpots,
     /// How it ended.
@@ -77,6 +80,28 @@ impl Flow {
         let half = self.half(side);
         let last = half.trouble().retransmission;
         last.filter(|last| last.times >= 2 && last.offset >= half.acked)
+    }
+
+    /// Who closed first in TLS, and when: with an alert behind which that side sent nothing. Its FIN
+    /// may come later than the peer's answer to the alert.
+    pub fn alerted(&self) -> Option<(Side, Mark)> {
+        let closing = |alert: &&Alert| {
+            let last = self.half(alert.side).last_data;
+            last.is_some_and(|last| last.frame == alert.mark.frame)
+        };
+        let first = self.tls.as_deref()?.alerts.iter().find(closing)?;
+        Some((first.side, first.mark))
+    }
+
+    /// The first FIN or RST; in TLS that of the side whose alert came before it.
+    pub fn closed_first(&self) -> Option<&Ending> {
+        let first = self.endings.first()?;
+        match self.alerted() {
+            Some((side, alert)) if side != first.side && alert.at <= first.mark.at => {
+                self.endings.iter().find(|ending| ending.side == side)
+            }
+            _ => Some(first),
+        }
     }
 
     /// Address of `side`.

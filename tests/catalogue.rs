@@ -19,7 +19,7 @@ const WITHOUT_CAPTURE: [(&str, &str); 2] = [
     ("l4-lb-reset", "the lab has no layer 4 load balancer that resets"),
 ];
 /// Folders of captures that are no cause of `ALL`, and why.
-const OTHER_FOLDERS: [(&str, &str); 10] = [
+const OTHER_FOLDERS: [(&str, &str); 8] = [
     ("healthy", "nothing fails"),
     ("demo", "several causes among healthy requests"),
     ("health-checks", "outcomes of checks, not of requests"),
@@ -28,8 +28,6 @@ const OTHER_FOLDERS: [(&str, &str); 10] = [
     ("checks-and-users", "checks beside requests"),
     ("bystanders", "what only looks like checks"),
     ("access-log", "nothing fails"),
-    ("tls-handshake-failed", "TLS handshakes are not judged yet"),
-    ("tls-handshake-timeout", "TLS handshakes are not judged yet"),
 ];
 /// Longest first step of a fix, which every finding repeats.
 const FIX_MAX: usize = 165;

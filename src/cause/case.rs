@@ -6,7 +6,7 @@ use crate::flow::{Ending, EndingKind, Flow, Vantage};
 use crate::http::{Exchange, Request, Response, State};
 use crate::tcp::Side;
 use crate::time::Mark;
-use crate::tls::Alert;
+use crate::tls::Handshake;
 
 /// One exchange of a flow, or the flow itself when it failed before any request.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,38 @@ impl<'a> Case<'a> {
             return None;
         }
         let failed = matches!(exchange.state, State::Cut | State::Unanswered) || self.late();
-        (failed && !self.satisfied()).then_some(exchange.request.as_ref()).flatten()
+        let failed = failed && !self.satisfied() && !self.may_be_message();
+        failed.then_some(exchange.request.as_ref()).flatten()
+    }
+
+    /// Its bytes cannot be read.
+    pub fn is_encrypted(&self) -> bool {
+        self.exchange.is_some_and(|exchange| exchange.blind_spots.has(BlindSpot::Encrypted))
+    }
+
+    /// `request`, or `encrypted request` where nobody could read it.
+    pub fn what_was_asked(&self) -> &'static str {
+        if self.is_encrypted() { "encrypted request" } else { "request" }
+    }
+
+    /// What cannot be read may ask for no answer: a message on an upgraded connection. When its
+    /// client closes, only a first request, or a wait that looks like a timer, counts as unanswered.
+    fn may_be_message(&self) -> bool {
+        let later = self.exchange.is_some_and(|exchange| exchange.ordinal > 1);
+        let untimed = |close: &Ending| self.timer(self.silence_before(close.mark)).is_none();
+        self.is_encrypted() && later && self.closed_by_client().is_some_and(untimed)
+    }
+
+    /// The TLS handshake that was going on when the connection ended, before any request.
+    pub fn handshaking(&self) -> Option<&'a Handshake> {
+        let tls = self.flow.tls.as_deref().filter(|_| self.exchange.is_none())?;
+        (tls.established.is_none() && !tls.midway && !tls.unread).then_some(tls)
+    }
+
+    /// Evidence: the client's first bytes on a connection that never got to a request.
+    pub fn greeted(&self, note: impl Into<String>) -> Option<Evidence> {
+        let mark = self.handshaking().and(self.flow.opening.asked)?;
+        Some(Evidence { mark, side: Side::Client, what: What::TlsHello, note: note.into() })
     }
 
     /// The client had the status it wanted and closed at once: how probers end a check.
@@ -135,28 +166,28 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// The first FIN or RST of either side.
+    /// The first FIN or RST of either side; in TLS that of the side whose alert came before it.
     pub fn close(&self) -> Option<&'a Ending> {
-        match (self.close_of(Side::Client), self.close_of(Side::Server)) {
-            (Some(client), Some(server)) => {
-                let (asked, answered) = (self.announced(client), self.announced(server));
-                let first = answered.frame < asked.frame && answered.at <= asked.at;
-                Some(if first { server } else { client })
+        let first = self.first_close()?;
+        match self.flow.alerted() {
+            Some((side, alert)) if side != first.side && alert.at <= first.mark.at => {
+                self.close_of(side)
             }
-            (one, other) => one.or(other),
+            _ => Some(first),
         }
     }
 
-    /// Where the close began: with the TLS alert that announced it, if there was one. Its receiver
-    /// closes at once, often before the FIN behind the alert has come.
-    fn announced(&self, close: &Ending) -> Mark {
-        let alerts = self.flow.tls.as_ref().map_or(&[][..], |tls| &tls.alerts);
-        let ends = |alert: &&Alert| {
-            alert.side == close.side
-                && (alert.said.is_none() || alert.is_close() || alert.is_fatal())
-        };
-        let alert = alerts.iter().find(ends).map(|alert| alert.mark);
-        alert.filter(|alert| alert.at < close.mark.at).unwrap_or(close.mark)
+    fn first_close(&self) -> Option<&'a Ending> {
+        match (self.close_of(Side::Client), self.close_of(Side::Server)) {
+            (Some(client), Some(server)) => {
+                Some(if server.mark.frame < client.mark.frame && server.mark.at <= client.mark.at {
+                    server
+                } else {
+                    client
+                })
+            }
+            (one, other) => one.or(other),
+        }
     }
 
     /// The server's close, when it came first.
@@ -264,6 +295,8 @@ impl<'a> Case<'a> {
         let handshake = self.flow.opening.server_side();
         let shortest = handshake.into_iter().chain(smoothed).min().unwrap_or(0);
         self.vantage() != Vantage::Server
+            // It was under way before the request was.
+            && self.coverage(close) != Coverage::Nothing
             && self.request().is_some_and(|request| {
                 let after = close.mark.at.nanos_since(request.first.at);
                 shortest >= CLEAR && (0..shortest / 2).contains(&after)

@@ -95,8 +95,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence: if longer { Confidence::Likely } else { Confidence::Possible },
         evidence,
         summary: format!(
-            "the load balancer closed {} after the request, before its answer was complete",
-            span(case.outstanding(close.mark))
+            "the load balancer closed {} after the {}, before its answer was complete",
+            span(case.outstanding(close.mark)),
+            case.what_was_asked()
         ),
         responsible: None,
     })

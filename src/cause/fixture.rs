@@ -6,6 +6,8 @@ use crate::http::{Exchange, Fault, FaultKind, Framing, Request, Response, State}
 use crate::packet::{Endpoint, IcmpError};
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
+use crate::tls::{Alert, ClientHello, Handshake, ServerHello};
+use std::sync::Arc;
 
 /// A millisecond in nanoseconds.
 pub(super) const MS: i64 = 1_000_000;
@@ -13,6 +15,8 @@ pub(super) const MS: i64 = 1_000_000;
 pub(super) const S: i64 = 1_000_000_000;
 /// When the request's only segment is captured; marks are nanoseconds from the first packet.
 pub(super) const ASKED: i64 = 10 * S;
+/// When the ClientHello leaves.
+pub(super) const HELLO: i64 = 10 * MS;
 /// Offset of the request's first byte: another request came before it.
 pub(super) const START: u64 = 100;
 /// Offset behind the request.
@@ -79,6 +83,78 @@ impl Scene {
             ..Exchange::default()
         });
         scene
+    }
+
+    /// A ClientHello of TLS 1.2, acknowledged and not answered.
+    pub(super) fn hello() -> Scene {
+        let mut scene = Scene::asked();
+        scene.exchange = None;
+        let flow = &mut scene.flow;
+        flow.last = mark(HELLO);
+        flow.opening.asked = Some(mark(HELLO));
+        let client = flow.half_mut(Side::Client);
+        client.last_data = Some(mark(HELLO));
+        (client.sent, client.acked) = (300, 300);
+        scene.tls().client_hello = Some(Box::new(ClientHello {
+            mark: mark(HELLO),
+            versions: vec![0x0303],
+            suites: vec![0xc02f, 0xc030],
+            ..ClientHello::default()
+        }));
+        scene
+    }
+
+    pub(super) fn tls(&mut self) -> &mut Handshake {
+        Arc::make_mut(self.flow.tls.get_or_insert_default())
+    }
+
+    fn server_says(&mut self, at: i64, bytes: u64) {
+        self.flow.opening.answered.get_or_insert(mark(at));
+        let server = self.flow.half_mut(Side::Server);
+        server.last_data = Some(mark(at));
+        server.sent += bytes;
+        server.acked = server.sent;
+    }
+
+    /// The target answers with its hello and flight, 50 ms later.
+    pub(super) fn server_hello(self, version: u16) -> Scene {
+        self.with(|scene| {
+            let mark = mark(HELLO + 50 * MS);
+            scene.server_says(HELLO + 50 * MS, 3000);
+            scene.tls().server_hello =
+                Some(ServerHello { mark, version, ..ServerHello::default() });
+        })
+    }
+
+    /// The load balancer completes the handshake.
+    pub(super) fn established(self) -> Scene {
+        self.with(|scene| {
+            let mark = mark(HELLO + 51 * MS);
+            scene.flow.half_mut(Side::Client).last_data = Some(mark);
+            scene.tls().established = Some(mark);
+            scene.tls().finished[0] = Some(mark);
+        })
+    }
+
+    /// A fatal alert in clear, 55 ms after the ClientHello.
+    pub(super) fn alert(self, side: Side, code: u8) -> Scene {
+        self.with(|scene| scene.alarm(side, HELLO + 55 * MS, Some((2, code))))
+    }
+
+    /// An encrypted alert.
+    pub(super) fn secret_alert(self, side: Side, at: i64) -> Scene {
+        self.with(|scene| scene.alarm(side, at, None))
+    }
+
+    fn alarm(&mut self, side: Side, at: i64, said: Option<(u8, u8)>) {
+        let mark = mark(at);
+        match side {
+            Side::Server => self.server_says(at, 7),
+            Side::Client => self.flow.half_mut(side).last_data = Some(mark),
+        }
+        let in_handshake = self.tls().established.is_none_or(|done| done.at > mark.at);
+        let encrypted = said.is_none();
+        self.tls().alerts.push(Alert { mark, side, said, encrypted, in_handshake });
     }
 
     /// The same on a connection that was opened for this request.

@@ -62,8 +62,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence: Confidence::Possible,
         evidence,
         summary: format!(
-            "the connection ended {} after the request; no rule fits what was seen",
-            span(case.outstanding(close.mark))
+            "the connection ended {} after the {}; no rule fits what was seen",
+            span(case.outstanding(close.mark)),
+            case.what_was_asked()
         ),
         responsible: None,
     })

@@ -72,7 +72,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.failed()?;
+    if case.failed().is_none() && case.handshaking().is_none() {
+        return None;
+    }
     let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
     let alien = case.alien(close);
     let fast = close.side == Side::Server && case.too_fast(close);
@@ -92,7 +94,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     let note = note.join("; ");
     let mut evidence = vec![case.ending(close, note.as_str())];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,

@@ -1,6 +1,7 @@
 //! From a case to a finding: the first rule that fits, and what blind spots leave of its
 //! confidence.
 
+use super::wider::Language;
 use super::{
     ALL, Case, Confidence, Evidence, Finding, Kind, PacketFacts, Verdict, What, inconclusive,
 };
@@ -10,15 +11,21 @@ use crate::http::State;
 use crate::tcp::Side;
 
 /// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
-/// closed first while a request was outstanding, the server closed in the moment that it came, or
-/// nobody answered a SYN.
+/// closed first while a request was outstanding, the server closed in the moment that it came or
+/// instead of a first answer, or nobody answered a SYN.
 pub fn needs_wider(case: &Case<'_>) -> bool {
     match case.exchange {
         Some(_) if case.failed().is_none() => false,
-        Some(_) => case
-            .close()
-            .is_some_and(|close| close.side == Side::Client || case.closes_on_arrival(close)),
-        None => case.flow.half(Side::Server).packets == 0,
+        Some(exchange) => case.close().is_some_and(|close| {
+            // Whether this port speaks plain HTTP at all, others tell.
+            let first = exchange.ordinal == 1 && case.response().is_none();
+            let strange = first && !case.wider.speaks(case.flow.server, Language::Plain);
+            close.side == Side::Client || case.closes_on_arrival(close) || strange
+        }),
+        None => {
+            let mute = case.flow.half(Side::Server).sent == 0 && case.flow.tls.is_some();
+            case.flow.half(Side::Server).packets == 0 || (mute && case.closed_by_server().is_some())
+        }
     }
 }
 
@@ -104,11 +111,12 @@ fn weigh(verdict: &Verdict, spots: BlindSpots, case: &Case<'_>) -> Option<Confid
     let lowered = spots.iter().any(|spot| match spot {
         BlindSpot::NoHandshake | BlindSpot::CaptureStart => !complete && !seasoned,
         BlindSpot::Snaplen | BlindSpot::Gap | BlindSpot::KernelDrops => !complete,
-        BlindSpot::OneDirection
-        | BlindSpot::Encrypted
-        | BlindSpot::CaptureEnd
-        | BlindSpot::Evicted => true,
+        // What rules say of bytes that cannot be read allows for that.
+        BlindSpot::Encrypted => false,
+        BlindSpot::OneDirection | BlindSpot::CaptureEnd | BlindSpot::Evicted => true,
     });
+    let encrypted = spots.has(BlindSpot::Encrypted);
+    let confidence = if encrypted { confidence.min(Confidence::Likely) } else { confidence };
     match confidence {
         _ if !lowered => Some(confidence),
         Confidence::Possible => None,

@@ -3,6 +3,9 @@
 //! Knows finished facts only (a [`Flow`](crate::flow::Flow) and an [`Exchange`]); never packets, never formatting.
 
 mod case;
+mod handshake;
+mod handshake_alert;
+mod handshake_words;
 mod judge;
 mod wider;
 
@@ -35,10 +38,13 @@ mod target_fin_no_response;
 mod target_not_reading;
 mod target_own_5xx;
 mod target_rst_no_response;
+mod tls_handshake_failed;
+mod tls_handshake_timeout;
 mod tuple_collision;
 mod unsolicited_response;
 
 pub use case::{Case, Coverage};
+pub use handshake::{Attempt, Failure};
 pub use judge::{judge, needs_wider};
 pub use wider::Wider;
 
@@ -271,6 +277,7 @@ pub const ALL: &[&Cause] = &[
     &target_own_5xx::CAUSE,
     &unsolicited_response::CAUSE,
     &protocol_mismatch::CAUSE,
+    &tls_handshake_failed::CAUSE,
     &response_header_too_large::CAUSE,
     &response_malformed::CAUSE,
     &keepalive_race::CAUSE,
@@ -286,6 +293,7 @@ pub const ALL: &[&Cause] = &[
     &mtu_blackhole::CAUSE,
     &return_path_blocked::CAUSE,
     &request_unacked::CAUSE,
+    &tls_handshake_timeout::CAUSE,
     &lb_cut::CAUSE,
     &response_stalled::CAUSE,
     &response_timeout::CAUSE,

@@ -73,10 +73,12 @@ pub(super) const CAUSE: Cause = Cause {
 /// Time after which what is not acknowledged has been repeated: the first retransmission time-out
 /// (RFC 6298, 2.1), nanoseconds.
 const REPEATED: i64 = 1_000_000_000;
-/// Payload that hardly any path with a broken MTU carries; below it size is not the reason.
-const LARGE: u32 = 1000;
+/// Payload below which size is not the reason: what carries IPv6 carries packets of 1280 bytes
+/// (RFC 8200, 5), and tunnels and private lines hardly ever less.
+const LARGE: u32 = 1200;
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    if case.failed().or(case.undelivered()).is_none() || case.closed_by_server().is_some() {
+    let failed = case.failed().or(case.undelivered()).is_some() || case.handshaking().is_some();
+    if !failed || case.closed_by_server().is_some() {
         return None;
     }
     never_acknowledged(case).or_else(|| never_arrived(case))
@@ -108,7 +110,7 @@ fn never_acknowledged(case: &Case<'_>) -> Option<Verdict> {
         what: What::Icmp,
         note: format!("{} says the path carries {} bytes", icmp.reporter, icmp.mtu.unwrap_or(0)),
     }));
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
     Some(Verdict {
         confidence: if told.is_some() { Confidence::Certain } else { Confidence::Likely },
         evidence,
@@ -139,7 +141,7 @@ fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
             "the {hole} bytes before it never arrive, though a sender repeats such bytes"
         ),
     }];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,

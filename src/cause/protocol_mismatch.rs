@@ -1,6 +1,8 @@
 //! the target speaks another protocol on this port.
 
-use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use super::handshake::Attempt;
+use super::wider::Language;
+use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
 use crate::http::FaultKind;
 use crate::tcp::Side;
 
@@ -9,10 +11,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "protocol-mismatch",
     summary: "the target speaks another protocol on this port",
     explanation: "\
-        The load balancer sent a plain HTTP/1 request, and the target answered in another \
-        language: a TLS record (mostly the 7 bytes of an alert) or HTTP/2 frames. The port is \
-        right and something listens, but the protocol set in the load balancer does not fit \
-        it.\n\n\
+        The load balancer spoke one language and the target answered in another: plain HTTP/1 \
+        was answered by a TLS record (mostly the 7 bytes of an alert) or HTTP/2 frames, a TLS \
+        ClientHello by plain text (\"HTTP/1.1 400 Bad Request\"), the preface of HTTP/2 by \
+        HTTP/1. The port is right and something listens, but the protocol set in the load \
+        balancer does not fit it.\n\n\
         A TLS server reads \"GET /\" as a TLS record that makes no sense and sends a \
         clear-text alert, or resets. A server that speaks only HTTP/2 with prior knowledge \
         (many gRPC servers) starts with its own SETTINGS frame. The bytes prove it and look \
@@ -20,7 +23,9 @@ pub(super) const CAUSE: Cause = Cause {
         Not every server answers so clearly. nginx replies to plain HTTP on a TLS port with a \
         valid 400 (\"The plain HTTP request was sent to HTTPS port\"), which load balancers \
         pass on; OpenSSL-based servers may just reset, which looks like target-rst-no-response \
-        on every single request. Other junk instead of HTTP is response-malformed.",
+        on every single request, or tls-handshake-failed the other way round. Then other \
+        connections decide: if the same port speaks TLS there and nothing else, this is likely \
+        the cause. Other junk instead of HTTP is response-malformed.",
     seen_as: &[
         ("AWS ALB", "502"),
         (
@@ -30,7 +35,7 @@ pub(super) const CAUSE: Cause = Cause {
         (
             "nginx",
             "009, the alert passed on as HTTP/0.9; or 502, recv() failed (104: Connection reset \
-             by peer)",
+             by peer); TLS to a plain port: 502, SSL_do_handshake() failed, wrong version number",
         ),
         ("Envoy", "502, flag UPE; 503, flag UC when the target resets"),
         ("Apache", "502"),
@@ -73,25 +78,134 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
+    match case.exchange {
+        Some(_) => by_answer(case).or_else(|| closed_on_plain(case)),
+        None => by_clear_text(case).or_else(|| by_http1(case)).or_else(|| closed_on_tls(case)),
+    }
+}
+
+/// Bytes of TLS or HTTP/2 answer plain HTTP/1.
+fn by_answer(case: &Case<'_>) -> Option<Verdict> {
     let fault = case.response()?.fault.as_ref()?;
     if !matches!(fault.kind, FaultKind::Tls | FaultKind::Http2) {
         return None;
     }
+    let mut evidence = vec![Evidence {
+        mark: fault.mark,
+        side: Side::Server,
+        what: if fault.kind == FaultKind::Tls { What::TlsAlert } else { What::Response },
+        note: format!("{}: {}", fault.kind.what(), fault.sample),
+    }];
+    evidence.extend(case.asked("the request in plain HTTP/1"));
     Some(Verdict {
         confidence: Confidence::Certain,
-        evidence: [
-            Some(Evidence {
-                mark: fault.mark,
-                side: Side::Server,
-                what: if fault.kind == FaultKind::Tls { What::TlsAlert } else { What::Response },
-                note: format!("{}: {}", fault.kind.what(), fault.sample),
-            }),
-            case.asked("the request in plain HTTP/1"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+        evidence,
         summary: format!("the target answered a plain HTTP/1 request with {}", fault.kind.what()),
+        responsible: None,
+    })
+}
+
+/// Bytes in clear answer a ClientHello.
+fn by_clear_text(case: &Case<'_>) -> Option<Verdict> {
+    let tls = case.flow.tls.as_deref()?;
+    let foreign = tls.foreign.as_deref()?;
+    if foreign.side != Side::Server || !foreign.first || tls.midway {
+        return None;
+    }
+    let what = if foreign.http { "plain HTTP/1" } else { "bytes that are no TLS" };
+    let mut evidence = vec![Evidence {
+        mark: foreign.mark,
+        side: Side::Server,
+        what: What::Response,
+        note: format!("{what}: {}", foreign.sample),
+    }];
+    evidence.extend(case.greeted("the ClientHello of the load balancer"));
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: format!(
+            "the load balancer began TLS and the target answered with {what}: {}",
+            foreign.sample
+        ),
+        responsible: None,
+    })
+}
+
+/// HTTP/1 answers the preface of HTTP/2.
+fn by_http1(case: &Case<'_>) -> Option<Verdict> {
+    let answer = case.flow.opening.answered.filter(|_| case.flow.http1_answer)?;
+    let mut evidence = vec![Evidence {
+        mark: answer,
+        side: Side::Server,
+        what: What::Response,
+        note: "a status line of HTTP/1".to_owned(),
+    }];
+    evidence.extend(case.flow.opening.asked.map(|mark| Evidence {
+        mark,
+        side: Side::Client,
+        what: What::Request,
+        note: "the connection preface of HTTP/2".to_owned(),
+    }));
+    Some(Verdict {
+        confidence: Confidence::Certain,
+        evidence,
+        summary: "the load balancer began HTTP/2 and the target answered in HTTP/1".to_owned(),
+        responsible: None,
+    })
+}
+
+/// The target closes instead of answering the first request, and on other connections speaks TLS
+/// only.
+fn closed_on_plain(case: &Case<'_>) -> Option<Verdict> {
+    case.unanswered()?;
+    let close = case.closed_by_server()?;
+    let server = case.flow.server;
+    let tls_only =
+        case.wider.speaks(server, Language::Tls) && !case.wider.speaks(server, Language::Plain);
+    let first = case.exchange?.ordinal == 1 && case.coverage(close) != Coverage::Nothing;
+    if !tls_only || !first || case.flow.tls.is_some() || !case.prompt(close) {
+        return None;
+    }
+    let name = case.name(close);
+    let mut evidence =
+        vec![case.ending(close, "in answer to a plain request; other connections speak TLS here")];
+    evidence.extend(case.asked("the request in plain HTTP/1"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "the target answered a plain HTTP/1 request with {name}; on other connections its port \
+             speaks TLS"
+        ),
+        responsible: None,
+    })
+}
+
+/// The target closes instead of answering a ClientHello, and on other connections speaks plain HTTP
+/// only.
+fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
+    let attempt = Attempt::of(case)?;
+    let close = case.closed_by_server()?;
+    let server = case.flow.server;
+    let plain_only =
+        case.wider.speaks(server, Language::Plain) && !case.wider.speaks(server, Language::Tls);
+    let mute = attempt.said[Side::Server as usize].is_none() && !attempt.hidden;
+    let early = case.handshaking().is_some() && attempt.tls.alerts.is_empty();
+    if !plain_only || !mute || !early || case.alien(close) {
+        return None;
+    }
+    let name = case.name(close);
+    let mut evidence = vec![
+        case.ending(close, "in answer to a ClientHello; other connections speak plain HTTP here"),
+    ];
+    evidence.extend(case.greeted("the ClientHello of the load balancer"));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: format!(
+            "the target answered a ClientHello with {name}; on other connections its port speaks \
+             plain HTTP"
+        ),
         responsible: None,
     })
 }

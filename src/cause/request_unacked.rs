@@ -78,7 +78,15 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    let request = case.unanswered()?;
+    // A ClientHello that is never acknowledged shows the same.
+    let (first, bytes, what) = match (case.handshaking(), case.unanswered()) {
+        (Some(_), _) => {
+            let sent = case.flow.half(Side::Client).sent;
+            (case.flow.opening.asked?, 0..sent, "ClientHello")
+        }
+        (None, Some(request)) => (request.first, request.start..request.end, case.what_was_asked()),
+        (None, None) => return None,
+    };
     if case.closed_by_server().is_some() {
         return None;
     }
@@ -88,10 +96,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         let lost = client.trouble().retransmission.filter(|lost| lost.offset >= client.acked);
         lost.filter(|_| case.closed_by_client().is_some())
     })?;
-    if !(request.start..request.end).contains(&lost.offset) {
-        return None;
-    }
-    if client.acked > request.start {
+    // What came before the request and was lost with it may be repeated in the same segment.
+    let within = lost.offset < bytes.end && lost.offset + u64::from(lost.len) > bytes.start;
+    if !within || client.acked > bytes.start {
         return None;
     }
     let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
@@ -102,9 +109,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             what: What::Retransmission,
             note: format!("sent {} times, never acknowledged", lost.times + 1),
         },
-        case.silence(Side::Server, request.first, "nothing came back"),
+        case.silence(Side::Server, first, "nothing came back"),
     ];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
     if let Some(close) = case.closed_by_client() {
         evidence.push(case.ending(close, "the load balancer gives up"));
     }
@@ -112,9 +119,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence: if lost.times > 1 { Confidence::Certain } else { Confidence::Likely },
         evidence,
         summary: format!(
-            "the request was sent {} times within {} and never acknowledged",
+            "the {what} was sent {} times within {} and never acknowledged",
             lost.times + 1,
-            span(case.outstanding(until))
+            span(until.at.nanos_since(first.at).max(0))
         ),
         responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
     })

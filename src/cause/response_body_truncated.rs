@@ -81,7 +81,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let response = case.response().filter(|response| response.head_complete)?;
     let close = case.closed_by_server()?;
     let name = case.name(close);
+    let sent = response.end - response.start;
     let missing = match response.framing {
+        _ if case.is_encrypted() => {
+            format!("{sent} bytes of encrypted response, the last record cut off,")
+        }
         Framing::Length(length) => format!("{} of {length} body bytes", response.body),
         Framing::Chunked => format!("{} body bytes and no last chunk", response.body),
         _ => format!("{} body bytes", response.body),

@@ -72,18 +72,28 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let response = case.response().filter(|response| !response.head_complete)?;
     let close = case.closed_by_server()?;
     let name = case.name(close);
-    let mut evidence = vec![case.ending(close, format!("{name} inside the response header"))];
-    evidence.extend(case.answered("the last header bytes"));
+    let (inside, last, summary) = if case.is_encrypted() {
+        let bytes = response.end - response.start;
+        (
+            "the first encrypted record of the response",
+            "the last bytes of that record",
+            format!(
+                "the target sent {bytes} bytes of an encrypted record and then {name}: the load \
+                 balancer cannot decrypt part of a record, so it has nothing of the header"
+            ),
+        )
+    } else {
+        let bytes = response.head_len;
+        (
+            "the response header",
+            "the last header bytes",
+            format!("the target sent {bytes} bytes of response header and then {name}"),
+        )
+    };
+    let mut evidence = vec![case.ending(close, format!("{name} inside {inside}"))];
+    evidence.extend(case.answered(last));
     evidence.extend(case.asked("the request"));
-    Some(Verdict {
-        confidence: Confidence::Certain,
-        evidence,
-        summary: format!(
-            "the target sent {} bytes of response header and then {name}",
-            response.head_len
-        ),
-        responsible: None,
-    })
+    Some(Verdict { confidence: Confidence::Certain, evidence, summary, responsible: None })
 }
 
 #[cfg(test)]

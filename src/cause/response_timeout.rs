@@ -95,8 +95,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence,
         evidence,
         summary: format!(
-            "the target acknowledged the request and sent nothing for {}, then the load balancer \
-             closed",
+            "the target acknowledged the {} and sent nothing for {}, then the load balancer closed",
+            case.what_was_asked(),
             span(silence)
         ),
         responsible: None,

@@ -122,7 +122,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         confidence: Confidence::Likely,
         evidence,
         summary: format!(
-            "the request on an idle connection was reset {} later, without any FIN before{near}",
+            "the {} on an idle connection was reset {} later, without any FIN before{near}",
+            case.what_was_asked(),
             span(case.outstanding(close.mark))
         ),
         responsible: fast.then_some(Responsible::Network),

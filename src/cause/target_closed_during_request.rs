@@ -123,6 +123,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if !early || coverage == Coverage::Nothing {
         return None;
     }
+    if case.is_encrypted() && case.failed().is_none() {
+        return None; // which record answers what is not known
+    }
     // A complete early answer may reach the load balancer's program before the RST does.
     let answered = case.exchange?.state == State::Answered;
     let reset = close.kind == EndingKind::Rst

@@ -87,6 +87,7 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
     case.unanswered()?;
     let close = case.closed_by_server().filter(|close| close.kind == kind)?;
     let (name, coverage) = (case.name(close), case.coverage(close));
+    let asked = case.what_was_asked();
     let mut evidence = vec![case.ending(
         close,
         match coverage {
@@ -104,10 +105,10 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
         },
         evidence,
         summary: if coverage == Coverage::Nothing {
-            format!("the target sent {name} before the request reached it, on a fresh connection")
+            format!("the target sent {name} before the {asked} reached it, on a fresh connection")
         } else {
             format!(
-                "the target sent {name} {} after the request, and no byte of a response",
+                "the target sent {name} {} after the {asked}, and no byte of a response",
                 span(case.outstanding(close.mark))
             )
         },

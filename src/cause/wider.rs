@@ -17,6 +17,15 @@ const CLOSES_MAX: usize = 1 << 16;
 /// All of these together, so that memory does not grow with the number of hosts.
 const SAMPLES_MAX: usize = 1 << 20;
 
+/// What a server's port has spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// HTTP/1 in clear.
+    Plain = 1,
+    /// TLS.
+    Tls = 2,
+}
+
 /// A client close while a request was outstanding.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
@@ -38,6 +47,8 @@ pub struct Wider {
     spans: BTreeMap<(Address, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
+    /// What each server's port has spoken, as bits of [`Language`].
+    spoken: BTreeMap<Endpoint, u8>,
     /// Time to live of a host's packets.
     ttl: BTreeMap<Address, u8>,
     /// Addresses that opened connections.
@@ -89,8 +100,29 @@ impl Wider {
                 *known = ttl;
             }
         }
+        self.learn_language(flow);
         self.learn_vantage(flow);
         self.learn_life(flow);
+    }
+
+    /// In which language the server answered.
+    fn learn_language(&mut self, flow: &Flow) {
+        let language = match &flow.tls {
+            Some(tls) if tls.server_hello.is_some() => Language::Tls,
+            None if flow.responses > 0 => Language::Plain,
+            _ => return,
+        };
+        let known = self.spoken.len() < HOSTS_MAX || self.spoken.contains_key(&flow.server);
+        if known {
+            *self.spoken.entry(flow.server).or_default() |= language as u8;
+        } else {
+            self.forgotten += 1;
+        }
+    }
+
+    /// Whether this server's port has answered in `language`.
+    pub fn speaks(&self, server: Endpoint, language: Language) -> bool {
+        self.spoken.get(&server).is_some_and(|spoken| spoken & language as u8 != 0)
     }
 
     /// Votes for the ends of a flow whose vantage is known.
@@ -170,10 +202,16 @@ impl Wider {
         let span = (flow.first.at, flow.last.at);
         let mut kept = sample(&mut self.spans, key, span, CLOSES_MAX, &mut self.samples);
         self.forgotten += u64::from(!kept);
-        let (Some(close), Some(by)) = (flow.endings.first(), flow.ended_by) else { return };
-        // Its timer began when it had sent its last answer, whatever crossed its close since.
-        let Some(quiet) = flow.half(Side::Server).last_data else { return };
-        let idle = close.mark.at.nanos_since(quiet.at);
+        let Some(close) = flow.closed_first().filter(|_| flow.ended_by.is_some()) else { return };
+        let by = close.side;
+        // Its timer began when it had sent its last answer, whatever crossed its close since. In TLS
+        // its last bytes are no answer.
+        let quiet = match flow.tls.as_deref() {
+            Some(tls) => tls.last_data,
+            None => flow.half(Side::Server).last_data.map(|mark| mark.at),
+        };
+        let Some(quiet) = quiet else { return };
+        let idle = close.mark.at.nanos_since(quiet);
         if idle < IDLE {
             return;
         }

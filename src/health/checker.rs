@@ -80,7 +80,7 @@ pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
         answered: sighting.payload[Side::Server as usize],
         accepted: marks.syn_ack,
         syn: marks.syn,
-        tls: sighting.tls.as_ref().is_some_and(|tls| tls.hello),
+        tls: sighting.is_tls(),
         left_open: closed.zip(answered).map(|(end, last)| end.mark.at.nanos_since(last.at)),
         rtt: sighting.round_trip.or(sighting.rtt.map(|rtt| rtt.smoothed)),
         rtt_variation: sighting.rtt.map(|rtt| rtt.variation),
@@ -127,10 +127,10 @@ impl Checker {
     /// Learns what the check shows of the settings.
     pub(super) fn learn(&mut self, groups: &[TargetGroup], check: &Sighting) {
         let before = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
-        let speaks = if check.request.is_some() {
-            Some(Protocol::Http)
-        } else if check.tls.as_ref().is_some_and(|tls| tls.hello) {
+        let speaks = if check.is_tls() {
             Some(Protocol::Https)
+        } else if check.request.is_some() {
+            Some(Protocol::Http)
         } else if check.protocol == crate::http::Protocol::Http2 {
             Some(Protocol::Grpc)
         } else if check.shape.is_accepted() && check.opening.is_empty() {

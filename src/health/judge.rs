@@ -82,7 +82,7 @@ impl Context<'_> {
             Shape::Refused => self.refused(check),
             Shape::Unanswered => self.unanswered(check),
             _ if check.request.is_some() => self.http(check),
-            _ if check.tls.as_ref().is_some_and(|tls| tls.hello) => self.tls(check),
+            _ if check.is_tls() => self.tls(check),
             Shape::Unseen => unknown(marks.last, "the capture does not show what was asked"),
             Shape::Data if check.proxy.is_some() && check.opening.is_empty() => self.connect(check),
             Shape::Data => self.other_data(check),
@@ -120,7 +120,7 @@ impl Context<'_> {
         self.period.map_or(timeout, |period| timeout.min(period))
     }
 
-    fn speaks(&self) -> Option<Protocol> {
+    pub(super) fn speaks(&self) -> Option<Protocol> {
         self.settings.protocol.as_ref().map(|protocol| protocol.value)
     }
 
@@ -178,45 +178,6 @@ impl Context<'_> {
     fn given_timeout(&self) -> Option<i64> {
         let timeout = self.settings.timeout.as_ref()?;
         (timeout.origin == Origin::Given).then_some(timeout.value)
-    }
-
-    fn tls(&self, check: &Sighting) -> Judged {
-        let marks = &check.marks;
-        let tls = check.tls.as_deref();
-        let Some(answer) = marks.response_first else {
-            return self.no_answer(check, Outcome::TlsFailed, Outcome::TlsTimeout, "TLS hello");
-        };
-        match tls.and_then(|tls| tls.answer_type) {
-            Some(ALERT) => {
-                let note = match tls.and_then(|tls| tls.alert) {
-                    Some((_, PROTOCOL_VERSION)) => format!(
-                        "alert 70, protocol_version: the hello in frame {} offers no TLS version that the target \
-                         speaks",
-                        marks.request_first.map_or(0, |mark| mark.frame.number())
-                    ),
-                    Some((_, code)) => format!("TLS alert {code}{}", alert_name(code)),
-                    None => "a TLS alert".to_owned(),
-                };
-                sure(Outcome::TlsFailed, answer, &note)
-            }
-            Some(HANDSHAKE) => {
-                let reset = check.closed_by == Some(Side::Server)
-                    && check.ending(Side::Server).is_some_and(|end| end.kind == EndingKind::Rst);
-                if let (true, Some(end)) = (reset, check.ending(Side::Server)) {
-                    return Judged {
-                        confidence: Confidence::Possible,
-                        what: What::Rst,
-                        ..sure(Outcome::Closed, end.mark, "the target reset the TLS connection")
-                    };
-                }
-                let (confidence, note) = match self.speaks() {
-                    Some(Protocol::Tls) => (Confidence::Likely, ""),
-                    _ => (Confidence::Possible, "TLS was agreed; the answer inside is encrypted"),
-                };
-                Judged { confidence, ..sure(Outcome::Pass, answer, note) }
-            }
-            _ => sure(Outcome::TlsFailed, answer, "the answer to the TLS hello is no TLS"),
-        }
     }
 
     fn http(&self, check: &Sighting) -> Judged {
@@ -383,7 +344,7 @@ impl Context<'_> {
     }
 
     /// The prober said something and not a byte came back.
-    fn no_answer(
+    pub(super) fn no_answer(
         &self,
         check: &Sighting,
         closed: Outcome,
@@ -425,29 +386,7 @@ impl Context<'_> {
     }
 }
 
-/// Content types of TLS records (RFC 8446, 5.1).
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-/// TLS alert (RFC 8446, 6).
-const PROTOCOL_VERSION: u8 = 70;
-
-/// Names of the alerts that end a handshake (RFC 8446, 6).
-fn alert_name(code: u8) -> &'static str {
-    match code {
-        40 => ", handshake_failure",
-        47 => ", illegal_parameter",
-        50 => ", decode_error",
-        70 => ", protocol_version",
-        71 => ", insufficient_security",
-        80 => ", internal_error",
-        112 => ", unrecognized_name",
-        116 => ", certificate_required",
-        120 => ", no_application_protocol",
-        _ => "",
-    }
-}
-
-fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
+pub(super) fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
     Judged {
         outcome: Some(outcome),
         confidence: Confidence::Certain,
@@ -473,7 +412,7 @@ fn closing(end: &Ending) -> What {
     }
 }
 
-fn unknown(decisive: Mark, note: &str) -> Judged {
+pub(super) fn unknown(decisive: Mark, note: &str) -> Judged {
     let (confidence, what) = (Confidence::Possible, What::Silence);
     Judged { outcome: None, confidence, decisive, what, note: note.to_owned() }
 }
@@ -492,15 +431,15 @@ pub fn hides(spots: BlindSpots) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::settings::{Defaults, Estimates, RawGroup, Settings};
     use super::super::testing::{MS, attempt, closed, mark, sighting, silent};
     use super::*;
     use crate::http::{Fault, FaultKind};
-    use crate::probe::{ProxyCommand, ProxyHeader, TlsOpening};
+    use crate::probe::{ProxyCommand, ProxyHeader};
     use crate::tcp::Side::{Client, Server};
 
-    fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
+    pub(in crate::health) fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
         let raw = |key: &str| {
             let (_, text) = given.iter().find(|(name, _)| *name == key)?;
             let place = super::super::settings::Place::Flag("--hc");
@@ -511,13 +450,13 @@ mod tests {
         Settings::new(Some(&group), prober, &Defaults::default(), &Estimates::default())
     }
 
-    fn judge_as(check: &Sighting, settings: &Settings) -> Judged {
+    pub(in crate::health) fn judge_as(check: &Sighting, settings: &Settings) -> Judged {
         let until = Timestamp(1_000 * SECOND);
         Context { settings, prober: None, until, period: None, talks: false }.judge(check)
     }
 
     /// Id and confidence of the outcome, as an Application Load Balancer without known settings.
-    fn alb(check: &Sighting) -> (&'static str, &'static str) {
+    pub(in crate::health) fn alb(check: &Sighting) -> (&'static str, &'static str) {
         let judged = judge_as(check, &settings("aws-alb", &[]));
         (judged.outcome.map_or("none", Outcome::id), judged.confidence.id())
     }
@@ -627,28 +566,6 @@ mod tests {
         let mut local = closed(attempt(1, Shape::Data), Client, EndingKind::Fin, 2);
         local.proxy = Some(ProxyHeader { version: 2, command: ProxyCommand::Local });
         assert_eq!(judge_as(&local, &tcp).outcome, Some(Outcome::Pass));
-    }
-
-    #[test]
-    fn tls_is_judged_by_its_first_answer() {
-        let hello = |answer: Option<u8>, alert| {
-            let mut check = silent(1);
-            check.protocol = http::Protocol::Tls;
-            check.marks.response_first = answer.map(|_| mark(SECOND + 4 * MS));
-            let opening =
-                TlsOpening { hello: true, answer_type: answer, alert, ..TlsOpening::default() };
-            check.tls = Some(Box::new(opening));
-            check
-        };
-        let alert = hello(Some(21), Some((2, 70)));
-        let judged = judge_as(&alert, &settings("aws-nlb", &[]));
-        assert_eq!(judged.outcome, Some(Outcome::TlsFailed));
-        assert!(judged.note.contains("protocol_version"), "{judged:?}");
-        assert_eq!(alb(&hello(Some(22), None)), ("hc-pass", "possible"), "the rest is encrypted");
-        let gone = closed(hello(None, None), Client, EndingKind::Fin, 5_000);
-        assert_eq!(alb(&gone), ("hc-tls-timeout", "certain"));
-        let broken = closed(hello(None, None), Server, EndingKind::Rst, 5);
-        assert_eq!(alb(&broken), ("hc-tls-failed", "certain"));
     }
 
     #[test]

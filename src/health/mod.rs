@@ -17,6 +17,7 @@ mod checker;
 pub mod config;
 mod flags;
 pub mod judge;
+mod judge_tls;
 pub mod matcher;
 pub mod outcome;
 mod remarks;

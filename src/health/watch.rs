@@ -15,7 +15,7 @@ use super::{series, triage};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::packet::{Address, Endpoint};
-use crate::probe::{CheckerId, Reason, Recognised, Sighting, Verdict};
+use crate::probe::{CheckerId, Reason, Recognised, RequestFacts, Sighting, Verdict};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -183,9 +183,11 @@ impl Watch {
             targets.iter().any(here)
         });
         let Some(given) = group else { return false };
-        let tls = sighting.tls.as_ref().is_some_and(|tls| tls.hello);
+        let tls = sighting.is_tls();
+        let on_path = |asked: &RequestFacts| given.path.as_deref() == Some(asked.path());
         match (given.protocol, &sighting.request) {
-            (Some(Protocol::Http), Some(asked)) => given.path.as_deref() == Some(asked.path()),
+            (Some(Protocol::Http), Some(asked)) if !tls => on_path(asked),
+            (Some(Protocol::Https), Some(asked)) if tls => on_path(asked),
             (Some(Protocol::Https | Protocol::Tls), None) if tls => true,
             (Some(Protocol::Tcp), None) => sighting.opening.is_empty(),
             (Some(_), None) => !sighting.shape.is_accepted(),
@@ -558,8 +560,7 @@ mod tests {
             let mut watch = Watch::new(Setup { groups, expected: vec![target] });
             watch.advance(Timestamp(0));
             let mut check = super::super::testing::silent(10);
-            let hello = crate::probe::TlsOpening { hello: true, ..Default::default() };
-            check.tls = Some(Box::new(hello));
+            check.tls = Some(Arc::default());
             let mut check = recognised(check);
             let verdict = Arc::make_mut(&mut check.verdict);
             (verdict.confidence, verdict.prober) = (Confidence::Possible, None);

@@ -41,6 +41,8 @@ pub struct Conversation {
     pub(super) last_byte: Option<Timestamp>,
     pub(super) requests: u32,
     pub(super) responses: u32,
+    /// HTTP/1 answered the preface of HTTP/2.
+    http1_answer: bool,
 }
 
 /// One direction.
@@ -170,6 +172,7 @@ impl Conversation {
             last_byte: opened.map(|mark| mark.at),
             requests: 0,
             responses: 0,
+            http1_answer: false,
         }
     }
 
@@ -191,6 +194,10 @@ impl Conversation {
         give: &mut dyn FnMut(&Exchange),
     ) {
         if self.is_opaque() || bytes.is_empty() {
+            let begins = side == Side::Server && at.offset == 0;
+            if begins && self.protocol == Protocol::Http2 {
+                self.http1_answer = bytes.starts_with(b"HTTP/1.");
+            }
             return;
         }
         let done = &mut Outlet { pool, give };
@@ -329,6 +336,11 @@ impl Conversation {
     /// Whether a PROXY protocol header came before the first request.
     pub fn proxied(&self) -> bool {
         self.proxied
+    }
+
+    /// Whether HTTP/1 answered the preface of HTTP/2.
+    pub fn http1_answer(&self) -> bool {
+        self.http1_answer
     }
 
     /// Requests seen, at least their first byte.

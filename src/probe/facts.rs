@@ -1,4 +1,4 @@
-//! What a candidate check said and was told: heads, TLS records and PROXY headers as plain facts.
+//! What a candidate check said and was told: heads and PROXY headers as plain facts.
 
 use super::evidence::EvidenceSet;
 use crate::http::{Fault, Framing};
@@ -116,28 +116,6 @@ pub struct ResponseFacts {
     pub healthchecked_cluster: Option<Box<str>>,
     /// `grpc-status`, where a header carries it.
     pub grpc_status: Option<u32>,
-}
-
-/// What the first bytes of both sides say of TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsOpening {
-    /// The prober begins with a ClientHello.
-    pub hello: bool,
-    /// Version field of the prober's first record (RFC 8446, 5.1).
-    pub record_version: u16,
-    /// Version field of the ClientHello; TLS 1.3 says 0x0303 here, too.
-    pub hello_version: u16,
-    /// Bytes of the prober's first record, its header not included.
-    pub hello_len: u16,
-    /// Hash of what is the same in every hello of one program: version, cipher suites, lengths.
-    pub digest: u64,
-    /// Content type of the target's first record: 22 handshake, 21 alert.
-    pub answer_type: Option<u8>,
-    /// Version field of the ServerHello, when the target's first record holds one.
-    pub server_version: Option<u16>,
-    /// Level and description of the alert, when the target's first record is one
-    /// (RFC 8446, 6): 40 handshake_failure, 70 protocol_version.
-    pub alert: Option<(u8, u8)>,
 }
 
 /// A PROXY protocol header (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).

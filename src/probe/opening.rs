@@ -1,69 +1,16 @@
-//! What the first bytes of a connection say when they are no HTTP/1 request: TLS, PROXY headers.
+//! PROXY headers in the first bytes of a connection.
 
-use super::facts::{ProxyCommand, ProxyHeader, TlsOpening};
-use super::head::hash;
+use super::facts::{ProxyCommand, ProxyHeader};
 use crate::packet::{Address, Endpoint};
 use memchr::memchr;
 use std::net::IpAddr;
 
-/// TLS content type of a handshake (RFC 8446, 5.1).
-const HANDSHAKE: u8 = 22;
-/// TLS content type of an alert.
-const ALERT: u8 = 21;
 /// Signature of PROXY protocol version 2.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Two bytes of a number.
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// Reads the start of a ClientHello; `None` when the bytes begin no TLS handshake.
-pub(super) fn client_hello(bytes: &[u8]) -> Option<TlsOpening> {
-    /// Record header, handshake header, version, random: what comes before the session id.
-    const FIXED: usize = 5 + 4 + 2 + 32;
-    if bytes.first() != Some(&HANDSHAKE) || bytes.get(1) != Some(&3) {
-        return None;
-    }
-    let record_version = u16_at(bytes, 1)?;
-    let hello_len = u16_at(bytes, 3)?;
-    let session = usize::from(*bytes.get(FIXED).unwrap_or(&0));
-    let suites_at = FIXED + 1 + session;
-    let suites_len = usize::from(u16_at(bytes, suites_at).unwrap_or(0));
-    let suites: Vec<u16> = bytes
-        .get(suites_at + 2..)
-        .unwrap_or_default()
-        .chunks_exact(2)
-        .take(suites_len / 2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-        // Values that are drawn anew for each hello (RFC 8701).
-        .filter(|suite| suite & 0x0f0f != 0x0a0a)
-        .collect();
-    let hello_version = u16_at(bytes, 9).unwrap_or(0);
-    Some(TlsOpening {
-        hello: bytes.get(5) == Some(&1),
-        record_version,
-        hello_version,
-        hello_len,
-        digest: hash((record_version, hello_version, hello_len, suites)),
-        ..TlsOpening::default()
-    })
-}
-
-impl TlsOpening {
-    /// Adds what the first bytes of the target say.
-    pub(super) fn answered(&mut self, bytes: &[u8]) {
-        self.answer_type = bytes.first().copied();
-        match self.answer_type {
-            Some(HANDSHAKE) if bytes.get(5) == Some(&2) => {
-                self.server_version = u16_at(bytes, 9);
-            }
-            Some(ALERT) => {
-                self.alert = bytes.get(5).copied().zip(bytes.get(6).copied());
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Reads a PROXY header, and its length in bytes; `None` when there is none or it is not whole.
@@ -117,43 +64,6 @@ fn two(bytes: &[u8], len: usize) -> Option<ProxyCommand> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hello(random: u8, grease: u16) -> Vec<u8> {
-        let mut bytes = vec![22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
-        bytes.extend([random; 32]);
-        bytes.extend([2, random, random]);
-        bytes.extend([0, 4]);
-        bytes.extend(grease.to_be_bytes());
-        bytes.extend([0x13, 0x01]);
-        bytes
-    }
-
-    #[test]
-    fn hellos_of_one_program_have_one_digest() {
-        let first = client_hello(&hello(1, 0x0a0a)).unwrap();
-        assert!(first.hello);
-        assert_eq!(
-            (first.record_version, first.hello_version, first.hello_len),
-            (0x301, 0x303, 47)
-        );
-        assert_eq!(first, client_hello(&hello(2, 0x1a1a)).unwrap());
-        assert_ne!(first.digest, client_hello(&hello(1, 0x1302)).unwrap().digest);
-        assert_eq!(client_hello(b"GET / HTTP/1.1"), None);
-        assert!(client_hello(&[22, 3, 1, 0, 47]).is_some());
-    }
-
-    #[test]
-    fn alerts_and_server_hellos_are_read() {
-        let mut tls = TlsOpening::default();
-        tls.answered(&[21, 3, 1, 0, 2, 2, 40]);
-        assert_eq!(
-            (tls.answer_type, tls.alert, tls.server_version),
-            (Some(21), Some((2, 40)), None)
-        );
-        tls = TlsOpening::default();
-        tls.answered(&[22, 3, 3, 0, 90, 2, 0, 0, 86, 3, 3, 1]);
-        assert_eq!((tls.alert, tls.server_version), (None, Some(0x303)));
-    }
 
     #[test]
     fn proxy_headers_are_read() {

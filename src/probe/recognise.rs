@@ -197,7 +197,8 @@ impl Recogniser {
                 (HTTP, hash((what, &facts.host)), hash((what, host)), hash(&facts.user_agent))
             }
             (None, On::Tls) => {
-                let hello = sighting.tls.as_ref().map_or(0, |tls| tls.digest);
+                let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
+                let hello = hello.map_or(0, |hello| hello.digest);
                 let asked = hash((hello, sighting.payload[0]));
                 (TLS, asked, asked, 0)
             }

@@ -8,6 +8,7 @@ use super::sighting::{Scope, Shape, Sighting};
 use crate::flow::{Ending, EndingKind};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
+use crate::tls::Handshake;
 use std::net::IpAddr;
 
 /// What a check that closes at once needs beyond a round trip, nanoseconds.
@@ -16,16 +17,13 @@ const AT_ONCE: i64 = 20_000_000;
 const IDLE: i64 = 1_000_000_000;
 /// Bytes of an answer from which it is large.
 const LARGE: u64 = 64 << 10;
-/// Bytes of the client behind its ClientHello up to which it sent nothing but the handshake: key
-/// exchange, ChangeCipherSpec and Finished of TLS 1.2 with ECDHE take 126 bytes.
-const HANDSHAKE_ONLY: u64 = 130;
 
 impl Sighting {
     /// What a rule has to look at.
     pub(super) fn on(&self) -> On {
         if self.request.is_some() {
             On::Http
-        } else if self.tls.is_some() {
+        } else if self.is_tls() {
             On::Tls
         } else if !self.opening.is_empty() || self.proxy.is_some() {
             On::Payload
@@ -84,10 +82,8 @@ impl Sighting {
     }
 
     fn is_handshake_only(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| {
-            let hello = u64::from(tls.hello_len) + 5;
-            tls.hello && self.payload[0] <= hello + HANDSHAKE_ONLY
-        })
+        let silent = |tls: &Handshake| tls.data[0].is_none() && !tls.unread;
+        self.is_tls() && self.request.is_none() && self.tls.as_deref().is_some_and(silent)
     }
 
     fn is_proxied(&self, how: Proxied) -> bool {

@@ -4,13 +4,14 @@
 //! connection that carries several. It holds facts only. Whether it is a check, and whose, is said
 //! by a [`Recognised`](super::Recognised); what the check found out is for others to say.
 
-use super::facts::{ProxyHeader, RequestFacts, ResponseFacts, TlsOpening};
+use super::facts::{ProxyHeader, RequestFacts, ResponseFacts};
 use crate::blind::BlindSpots;
 use crate::flow::{Ending, EndingKind, Flow, Rtt, Vantage};
 use crate::http::{Protocol, State};
 use crate::packet::{Endpoint, IcmpError, TunnelId};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use crate::tls::Handshake;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ pub struct Sighting {
     pub answer: Box<[u8]>,
     /// Payload bytes of the connection so far, each counted once: `[client, server]`.
     pub payload: [u64; 2],
-    /// What the first bytes of both sides say of TLS.
-    pub tls: Option<Box<TlsOpening>>,
+    /// The TLS of its connection.
+    pub tls: Option<Arc<Handshake>>,
     /// The PROXY protocol header before everything else.
     pub proxy: Option<ProxyHeader>,
     /// The request. Shared between checks whose heads are the same bytes.
@@ -81,8 +82,7 @@ pub struct Sighting {
     pub blind_spots: BlindSpots,
 }
 
-/// First payload bytes of the prober that are kept: a TLS ClientHello up to its cipher suites, and
-/// the longest signature of a known prober.
+/// First payload bytes of the prober that are kept: the longest signature of a known prober.
 pub const OPENING_KEPT: usize = 256;
 /// First payload bytes of the target that are kept: a TLS alert, the start of a banner.
 pub const ANSWER_KEPT: usize = 64;
@@ -242,6 +242,11 @@ impl Sighting {
             Scope::Connection => self.marks.first.at,
             Scope::Exchange => self.marks.request_first.unwrap_or(self.marks.first).at,
         }
+    }
+
+    /// Whether it is made in TLS, from the ClientHello on.
+    pub fn is_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.midway)
     }
 
     /// Nanoseconds from the last byte of the request to the first byte of the response.

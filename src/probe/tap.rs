@@ -8,9 +8,9 @@
 
 use super::catalogue::Catalogue;
 use super::evidence::Evidence;
-use super::facts::{ProxyHeader, RequestFacts, ResponseFacts, TlsOpening};
+use super::facts::{ProxyHeader, RequestFacts, ResponseFacts};
 use super::head::{Glance, Heads, digest};
-use super::opening::{client_hello, proxy_header};
+use super::opening::proxy_header;
 use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
@@ -79,7 +79,6 @@ const FORWARDS: u8 = 4;
 struct Held {
     opening: Box<[u8]>,
     answer: Box<[u8]>,
-    tls: Option<Box<TlsOpening>>,
     proxy: Option<ProxyHeader>,
     /// The candidate that waits for what follows it.
     asked: Option<Box<Sighting>>,
@@ -238,29 +237,15 @@ impl Watch {
     /// Keeps first bytes that are no HTTP/1.
     fn keep(&mut self, side: Side, offset: u64, bytes: &[u8]) {
         let held = self.held.get_or_insert_default();
-        match (side, &mut held.tls) {
-            (Side::Client, Some(_)) => {}
-            (Side::Client, tls @ None) => {
-                if offset == 0
-                    && let Some(hello) = client_hello(bytes)
-                {
-                    *tls = Some(Box::new(hello));
-                    held.opening = bytes.into();
-                } else if held.opening.len() as u64 == offset {
-                    held.opening = [&held.opening, bytes].concat().into();
-                }
-                if held.proxy.is_none() {
-                    held.proxy = proxy_header(&held.opening).map(|(header, _)| header);
-                }
-            }
-            (Side::Server, tls) => {
-                if held.answer.len() as u64 == offset {
-                    held.answer = [&held.answer, bytes].concat().into();
-                }
-                if let Some(tls) = tls {
-                    tls.answered(&held.answer);
-                }
-            }
+        let kept = match side {
+            Side::Client => &mut held.opening,
+            Side::Server => &mut held.answer,
+        };
+        if kept.len() as u64 == offset {
+            *kept = [kept, bytes].concat().into();
+        }
+        if side == Side::Client && held.proxy.is_none() {
+            held.proxy = proxy_header(&held.opening).map(|(header, _)| header);
         }
     }
 
@@ -285,6 +270,7 @@ impl Watch {
         sighting.icmp = flow.icmp.first().copied();
         sighting.payload = [Side::Client, Side::Server].map(|side| flow.half(side).sent);
         sighting.protocol = flow.protocol;
+        sighting.tls.clone_from(&flow.tls);
         if sighting.request.is_some() {
             sighting.protocol = Protocol::Http1;
         }
@@ -306,7 +292,6 @@ impl Watch {
                 let skip = proxy_header(&held.opening).map_or(0, |(_, length)| length);
                 sighting.opening = held.opening.get(skip..).unwrap_or_default().into();
                 sighting.answer = held.answer.clone();
-                sighting.tls = held.tls.clone();
             }
             sighting.proxy = held.proxy;
         }
@@ -322,7 +307,7 @@ impl Sighting {
             self.endings[side as usize] =
                 flow.endings.iter().find(|ending| ending.side == side).copied();
         }
-        self.closed_by = flow.endings.first().map(|first| first.side);
+        self.closed_by = flow.closed_first().map(|first| first.side);
         self.marks.last = flow.last;
         if self.scope == Scope::Exchange && self.response_complete() {
             let after = |at: i64| last.is_none_or(|last| at > last.at.0.saturating_add(LINGER));

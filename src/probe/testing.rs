@@ -4,7 +4,6 @@ use super::catalogue::Catalogue;
 use super::facts::{ProxyCommand, ProxyHeader, ResponseFacts};
 use super::file::{Ends, Example, Proxied};
 use super::head::{Glance, Heads, digest};
-use super::opening::client_hello;
 use super::recognise::Recogniser;
 use super::sighting::{Scope, Shape, Sighting};
 use super::tap::Habit;
@@ -222,7 +221,7 @@ impl Scene {
                 (None, Some(payload)) => {
                     let mut sighting = self.connection(Shape::Data, at, 5 * MILLISECOND);
                     let bytes = payload.bytes();
-                    sighting.tls = client_hello(&bytes).map(Box::new);
+                    sighting.tls = bytes.starts_with(&[22, 3]).then(Arc::default);
                     sighting.payload = [bytes.len() as u64, 10];
                     sighting.opening = bytes.into();
                     sighting

@@ -45,7 +45,7 @@ pub struct ClientHello {
     /// The client's random: the name under which key logs hold its secrets.
     pub random: [u8; 32],
     /// Session id.
-    pub(super) session: Box<[u8]>,
+    pub session: Box<[u8]>,
 }
 
 /// What a server chose.

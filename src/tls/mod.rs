@@ -37,7 +37,8 @@ pub use names::{alert_meaning, alert_name, cipher_name, version_name};
 pub use session::{Inner, Session};
 pub use tickets::Tickets;
 
-use crate::time::Mark;
+use crate::http::State;
+use crate::time::{Mark, Timestamp};
 use thin_vec::ThinVec;
 
 /// What a connection shows of its TLS handshake and of its end. Facts only.
@@ -68,8 +69,15 @@ pub struct Handshake {
     pub foreign: Option<Box<Foreign>>,
     /// The capture does not show the beginning of the handshake.
     pub midway: bool,
+    /// Application data came before the end of the handshake could be seen (0-RTT, a version that is
+    /// not known): what the handshake came to is not known.
+    pub unread: bool,
     /// Requests that were followed by the length of encrypted records alone.
     pub turns: u32,
+    /// How the last of them ended.
+    pub last_turn: Option<State>,
+    /// When the last application data came, where requests are followed.
+    pub last_data: Option<Timestamp>,
     /// Keys were at hand, and what they open was read.
     pub decrypted: bool,
 }
@@ -105,6 +113,11 @@ impl Handshake {
     /// The version in use, as two bytes ([`version_name`]).
     pub fn version(&self) -> Option<u16> {
         self.server_hello.as_ref().map(|hello| hello.version)
+    }
+
+    /// TLS 1.3 is in use, which encrypts what follows the hellos.
+    pub fn is_13(&self) -> bool {
+        self.version() == Some(names::TLS13)
     }
 
     /// The session was resumed: there was no need for a certificate.

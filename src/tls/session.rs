@@ -161,6 +161,8 @@ impl Session {
             inner.conversation.finish(inner.pool, inner.give);
         }
         self.facts.turns = self.turns.count();
+        self.facts.last_turn = self.turns.last();
+        self.facts.last_data = self.turns.last_byte();
     }
 
     /// What was found out.
@@ -377,6 +379,7 @@ impl Session {
     fn hidden_handshake(&mut self, side: Side, record: &Record<'_>) {
         if self.facts.version() != Some(TLS13) {
             // Data before the handshake is over: what it is cannot be told from the outside.
+            self.facts.unread = true;
             self.turns.stop();
             return;
         }
@@ -390,6 +393,13 @@ impl Session {
         let finished = record.length() == self.finished_length() + tag;
         let empty = record.length() == EMPTY_CERTIFICATE + tag;
         self.flight += 1;
+        // BoringSSL puts both into one record.
+        let both = record.length() == EMPTY_CERTIFICATE - 1 + self.finished_length() + tag;
+        if self.flight == 1 && both {
+            let mark = record.from.mark;
+            self.facts.client_certificate = Some(ClientCertificate { mark, empty: true });
+        }
+        let finished = finished || (self.flight == 1 && both);
         if finished || self.flight >= FLIGHT_MAX {
             self.facts.finished[side as usize] = Some(record.last);
             self.establish(record.last);
@@ -429,7 +439,8 @@ impl Session {
         }
         let is_13 = self.facts.version() == Some(TLS13);
         let overhead = if is_13 { 1 + self.tag() } else { OVERHEAD_MIN };
-        self.turns.begin(mark.at, overhead);
+        let hello = self.facts.client_hello.as_ref().map_or(mark.at, |hello| hello.mark.at);
+        self.turns.begin((mark.at, mark.at.nanos_since(hello)), overhead);
         if self.keys.is_some() || !self.may_be_http1() {
             self.turns.stop();
         }

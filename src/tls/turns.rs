@@ -19,17 +19,16 @@ const TICKETS_MAX: u8 = 2;
 /// client certificates).
 const TICKET: std::ops::RangeInclusive<usize> = 60..=4096;
 
-/// A request longer than this has a body, bytes.
-const HEAD_LIKELY: u64 = 16 << 10;
-/// A pause in a body, nanoseconds; what comes later is another request.
-const SAME_REQUEST: i64 = 1_000_000_000;
-
 /// Follows the turns of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     current: Option<Box<Exchange>>,
+    /// How the one before it ended.
+    last: Option<State>,
     ordinal: u32,
     last_byte: Option<Timestamp>,
+    /// One to two round trips and the time of the handshake's computations, nanoseconds.
+    round_trip: i64,
     /// Bytes that encryption adds to a record, at least.
     overhead: usize,
     expect: Expect,
@@ -37,10 +36,10 @@ pub(super) struct Turns {
     known: Option<usize>,
     /// Where the server's answer to the current request begins, or what may be one.
     answer: Option<u64>,
+    /// It was sent before the whole request had arrived: the client may go on with that.
+    early: bool,
     /// That answer is one record, which may be a session ticket.
     doubt: bool,
-    /// What seems to be the current request may be the rest of the one before.
-    rest: bool,
     /// Part of the connection was not captured, or what it carries is no HTTP/1.
     off: bool,
 }
@@ -56,9 +55,11 @@ enum Expect {
 }
 
 impl Turns {
-    /// The handshake is over at `now`; encryption adds `overhead` bytes to each record.
-    pub(super) fn begin(&mut self, now: Timestamp, overhead: usize) {
+    /// The handshake is over at `now` and took `took` nanoseconds; encryption adds `overhead` bytes to
+    /// each record.
+    pub(super) fn begin(&mut self, (now, took): (Timestamp, i64), overhead: usize) {
         self.last_byte = Some(now);
+        self.round_trip = took;
         self.overhead = overhead;
     }
 
@@ -119,15 +120,13 @@ impl Turns {
     fn asks(&mut self, record: &Record<'_>, whole: bool, give: &mut dyn FnMut(&Exchange)) {
         // What its sender sends without having seen the answer belongs to the same request.
         let seen = |start: u64| record.from.acked.is_none_or(|acked| acked > start);
-        let answered = self.answer.is_some_and(seen);
+        let answered = self.answer.is_some_and(seen) && !self.early && !self.goes_on(record);
         if self.current.is_none() || answered {
             if record.length().saturating_sub(self.overhead) < REQUEST_MIN {
                 return;
             }
-            let rest = self.may_go_on(record);
             self.give(State::Answered, give);
             self.open(record);
-            self.rest = rest;
         }
         if let Some(request) = self.current.as_mut().and_then(|current| current.request.as_mut()) {
             (request.last, request.end, request.complete) = (record.last, record.end, whole);
@@ -135,20 +134,21 @@ impl Turns {
         }
     }
 
-    /// Whether `record` may be more of a long body that is answered already: a server need not
-    /// wait for its end.
-    fn may_go_on(&self, record: &Record<'_>) -> bool {
+    /// The client is in the middle of a long request: it did not wait for the answer that crossed it.
+    fn goes_on(&self, record: &Record<'_>) -> bool {
         let request = self.current.as_ref().and_then(|current| current.request.as_ref());
         request.is_some_and(|request| {
-            request.end - request.start > HEAD_LIKELY
-                && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
-        }) || self.rest
+            let long = request.last.frame != request.first.frame;
+            let pause = record.from.mark.at.nanos_since(request.last.at);
+            // A new request waits for an answer, which takes a round trip at least.
+            long && pause < self.round_trip
+        })
     }
 
     fn open(&mut self, record: &Record<'_>) {
         self.ordinal += 1;
         self.answer = None;
-        self.doubt = false;
+        (self.doubt, self.early) = (false, false);
         let mut exchange = Box::new(Exchange {
             ordinal: self.ordinal,
             idle_before: self.last_byte.map(|last| record.from.mark.at.nanos_since(last)),
@@ -177,6 +177,8 @@ impl Turns {
             return;
         }
         self.last_byte = Some(record.last.at);
+        let sent = current.request.as_ref().map_or(0, |request| request.end);
+        self.early = record.from.acked.is_some_and(|acked| acked < sent);
         self.answer.get_or_insert(record.from.offset);
         self.doubt = current.response.is_none() && ticket;
         if self.doubt {
@@ -189,6 +191,8 @@ impl Turns {
             ..Response::default()
         });
         (response.last, response.end, response.complete) = (record.last, record.end, whole);
+        // Nobody can read part of a record: until one is whole, the client has no byte of a header.
+        response.head_complete |= whole;
     }
 
     /// Whether a record of the server may be a session ticket.
@@ -217,7 +221,6 @@ impl Turns {
             (Some(_), _) => State::Answered,
             // A single record that nothing tells to be a ticket may be the answer.
             (None, true) if !sure => State::Unknown,
-            (None, _) if self.rest => State::Unknown,
             (None, _) => State::Unanswered,
         };
         self.give(state, give);
@@ -228,9 +231,20 @@ impl Turns {
         self.ordinal
     }
 
+    /// How the last request ended.
+    pub(super) fn last(&self) -> Option<State> {
+        self.last
+    }
+
+    /// When the last byte came that belongs to a request or an answer.
+    pub(super) fn last_byte(&self) -> Option<Timestamp> {
+        self.last_byte.filter(|_| !self.off)
+    }
+
     fn give(&mut self, state: State, give: &mut dyn FnMut(&Exchange)) {
         if let Some(mut exchange) = self.current.take() {
             exchange.state = state;
+            self.last = Some(state);
             give(&exchange);
         }
     }

@@ -4,6 +4,7 @@
 use super::names::Names;
 use super::page::{Ink, Page};
 use super::table;
+use crate::blind::BlindSpot;
 use crate::cause::{Finding, PacketFacts, What};
 use crate::http::{Exchange, Framing};
 use crate::report::{terms, words};
@@ -178,8 +179,9 @@ fn exchange_rows(exchange: &Exchange, rows: &mut Vec<Row>) {
         }
     }
     if let Some(response) = &exchange.response {
-        let status =
-            response.status.map_or("response".to_owned(), |status| format!("HTTP {status}"));
+        let encrypted = exchange.blind_spots.has(BlindSpot::Encrypted);
+        let unread = if encrypted { "encrypted response" } else { "response" };
+        let status = response.status.map_or(unread.to_owned(), |status| format!("HTTP {status}"));
         let body = match response.framing {
             Framing::Length(length) if !response.complete => {
                 format!("{} of {} B", words::count(response.body), words::count(length))
@@ -190,6 +192,7 @@ fn exchange_rows(exchange: &Exchange, rows: &mut Vec<Row>) {
             (true, _) => "",
             (false, true) if matches!(response.framing, Framing::Length(_)) => "",
             (false, true) => ", not complete",
+            (false, false) if encrypted => ", record not complete",
             (false, false) => ", head not complete",
         };
         if response.first.frame == response.last.frame {

@@ -3,6 +3,7 @@
 use super::Group;
 use super::names::Names;
 use super::page::{Ink, Page, WIDTH};
+use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
 use crate::http::Exchange;
 use crate::report::{request, words};
@@ -103,6 +104,9 @@ fn example(finding: &Finding, names: &Names, width: usize) -> Vec<String> {
 /// `POST /api/orders`; empty when the request's head was not captured.
 pub(in crate::report) fn request_line(exchange: &Exchange) -> String {
     let Some(request) = &exchange.request else { return String::new() };
+    if exchange.blind_spots.has(BlindSpot::Encrypted) && request.head.is_empty() {
+        return "encrypted request".to_owned();
+    }
     let head = request::read(&request.head);
     match (head.method, head.target) {
         (Some(method), Some(target)) => words::clean(&format!("{method} {target}")),
