@@ -57,6 +57,7 @@
 //! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
 //!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
+//! - What the comments of a slice say: `src/slice/remarks.rs`.
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.
