@@ -30,7 +30,7 @@
 //! | [`over_time`] | counts per span of time | what is counted |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
-//! | [`slice`] | captures in, the packets that prove findings out | any protocol rule |
+//! | [`mod@slice`] | captures in, the packets that prove findings out | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
 //!
 //! # What always holds

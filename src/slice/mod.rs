@@ -160,6 +160,9 @@ pub fn tell(
     }
     let name = path.display().to_string();
     let Sliced { packets, commented, findings, lost_blocks } = sliced;
+    if findings == 0 && extent != Extent::Everything {
+        return writeln!(out, "{}: no packets, as nothing was found", words::clean(&name));
+    }
     writeln!(
         out,
         "{}: {}, {} of them with comments on {}",
