@@ -30,7 +30,7 @@
 //! | [`over_time`] | counts per span of time | what is counted |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
-//! | [`slice`] | captures in, the packets that prove findings out | any protocol rule |
+//! | [`mod@slice`] | captures in, the packets that prove findings out | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
 //!
 //! # What always holds
@@ -57,6 +57,7 @@
 //! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
 //!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
+//! - What the comments of a slice say: `src/slice/remarks.rs`.
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.

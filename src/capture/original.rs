@@ -227,8 +227,10 @@ pub(super) fn may_be_copied(kind: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Timeline;
     use super::super::testing::PcapngFile;
     use super::*;
+    use std::io::Cursor;
 
     fn both(make: impl Fn(&PcapngFile) -> Vec<u8>) -> [(Vec<u8>, Order); 2] {
         [Order::Little, Order::Big].map(|order| (make(&PcapngFile::new(order)), order))
@@ -267,6 +269,59 @@ mod tests {
         // A length beyond the block is no reason to lose what is there.
         let cut = Aside::secrets(b"KSLT\xff\0\0\0line", Order::Little);
         assert_eq!(cut, Aside::Secrets { kind: 0x544c_534b, data: b"line".to_vec() });
+    }
+
+    /// Number of the interface, units and options of each frame, and what stands between them.
+    fn read(file: PcapngFile) -> (Vec<(u32, u64, BlockOptions)>, Vec<Aside>) {
+        let mut timeline = Timeline::from_reader("test", Box::new(Cursor::new(file.bytes)));
+        timeline.keep_asides();
+        let (mut frames, mut asides) = (Vec::new(), Vec::new());
+        while timeline.next_frame().unwrap().is_some() {
+            asides.extend(timeline.asides().0);
+            let original = timeline.original().unwrap();
+            frames.push((original.interface, original.units, original.options));
+        }
+        asides.extend(timeline.asides().0);
+        (frames, asides.into_iter().map(|(_, aside)| aside).collect())
+    }
+
+    #[test]
+    fn packets_of_every_kind_are_told_as_they_are_stored() {
+        for order in [Order::Little, Order::Big] {
+            let file = PcapngFile::new(order);
+            let halves = file.option(9, &[0x81]);
+            let comment = file.option(1, b"why");
+            let file = file
+                .interface(1, 0, &halves)
+                .interface(113, 96, &[])
+                .packet_with(1, 1_234_567, b"enhanced", &comment)
+                .old_packet(0, 3, 7, b"old")
+                .simple_packet(6, b"simple")
+                .statistics(1, &[])
+                .section(order)
+                .interface(101, 0, &[])
+                .packet(0, 9, b"second");
+            let (frames, asides) = read(file);
+            let mut why = BlockOptions::default();
+            why.comment("why");
+            let mut three = BlockOptions::default();
+            three.drops(3);
+            let none = BlockOptions::default();
+            // The simple one got the time of the packet before it: 3.5 s, or seven halves.
+            let wanted = [(1, 1_234_567, why), (0, 7, three), (0, 7, none.clone()), (0, 9, none)];
+            assert_eq!(frames, wanted);
+            let kinds: Vec<&str> = asides
+                .iter()
+                .map(|aside| match aside {
+                    Aside::Section { .. } => "section",
+                    Aside::Interface { .. } => "interface",
+                    Aside::Statistics { .. } => "statistics",
+                    _ => "other",
+                })
+                .collect();
+            let second = ["statistics", "section", "interface"];
+            assert_eq!(kinds, [&["section", "interface", "interface"][..], &second].concat());
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) const CAUSE: Cause = Cause {
         "Encrypt this leg with TLS, so that a device cannot match on content",
     ],
     wireshark: &[
-        ("tcp.flags.reset == 1", "RSTs: compare ip.ttl and ip.id with the packets before"),
+        ("tcp.flags.reset == 1", "RSTs, to compare ip.ttl and ip.id with the packets before"),
         ("tcp.len > 0 or tcp.flags.reset == 1", "data that goes on after a RST"),
     ],
     references: &[

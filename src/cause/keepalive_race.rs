@@ -83,7 +83,7 @@ pub(super) const CAUSE: Cause = Cause {
          empty-response, Envoy retry_on: reset",
     ],
     wireshark: &[
-        ("tcp.flags.fin == 1", "who closed: does its ACK number cover the request?"),
+        ("tcp.flags.fin == 1", "who closed: its ACK number does not cover the request"),
         ("tcp.flags.reset == 1 and tcp.flags.ack == 0", "RST of a socket that is gone"),
         ("http.request and tcp.time_delta > 1", "requests after a pause on their connection"),
     ],

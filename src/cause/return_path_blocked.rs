@@ -57,7 +57,7 @@ pub(super) const CAUSE: Cause = Cause {
     ],
     wireshark: &[
         ("tcp.analysis.retransmission", "what was repeated"),
-        ("tcp.flags.syn == 1 and tcp.flags.ack == 1", "SYN-ACKs: do they arrive?"),
+        ("tcp.flags.syn == 1 and tcp.flags.ack == 1", "SYN-ACKs that were captured"),
     ],
     references: &[
         "RFC 9293, 3.5 (establishing a connection): \

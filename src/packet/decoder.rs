@@ -6,7 +6,7 @@
 use super::fragments::{Fragments, Joined};
 use super::ip::{self, Ip};
 use super::tunnel::Tunnels;
-use super::{Packet, Skip, TunnelId};
+use super::{Address, Packet, Skip, TunnelId};
 use crate::capture::{Direction, Frame};
 use crate::time::Mark;
 use std::mem;
@@ -95,6 +95,12 @@ impl Decoder {
             Ok(Carried { ip, protocol, view }) => walk.icmp(ip, protocol, view),
             Err(skip) => Packet::Skip(skip),
         }
+    }
+
+    /// Sender and receiver of the fragment for which [`decode`](Decoder::decode) gave
+    /// [`Skip::Fragment`] last, unless it carries something else than TCP.
+    pub fn fragment_of_tcp(&self) -> Option<[Address; 2]> {
+        self.fragments.last_of_tcp()
     }
 
     /// Path of encapsulations, outermost first, such as `gre / vxlan vni 7`; empty without one.

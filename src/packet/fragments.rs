@@ -4,7 +4,7 @@
 //! the snap length cut. Those still add up to a datagram here, captured up to the first cut.
 
 use super::decoder::DecoderCounters;
-use super::ip::{IpPacket, Piece};
+use super::ip::{IpPacket, Piece, TCP};
 use super::{Address, Skip, TunnelId};
 use crate::time::Timestamp;
 
@@ -125,9 +125,16 @@ pub(super) struct Fragments {
     held: usize,
     spare: Vec<Vec<u8>>,
     counters: DecoderCounters,
+    /// Sender and receiver of the last fragment that may carry TCP.
+    last_of_tcp: Option<[Address; 2]>,
 }
 
 impl Fragments {
+    /// Sender and receiver of the fragment that came last, if it may carry TCP.
+    pub(super) fn last_of_tcp(&self) -> Option<[Address; 2]> {
+        self.last_of_tcp
+    }
+
     pub(super) fn counters(&self) -> DecoderCounters {
         self.counters
     }
@@ -164,6 +171,8 @@ impl Fragments {
             tunnel,
             v4_protocol: ip.id().map(|_| *protocol),
         };
+        let of_tcp = key.v4_protocol.is_none_or(|protocol| protocol == TCP);
+        self.last_of_tcp = of_tcp.then_some([key.src, key.dst]);
         let at = self.waiting.iter().position(|datagram| datagram.key == key);
         let at = at.unwrap_or_else(|| {
             let bytes = self.spare.pop().unwrap_or_default();

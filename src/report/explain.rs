@@ -42,7 +42,7 @@ pub fn explain(cause: &Cause, style: &Style, out: &mut dyn Write) -> io::Result<
         page.blank()?;
         page.heading("In Wireshark")?;
         for (filter, shows) in cause.wireshark {
-            page.paragraph("  ", &format!("{}:", words::sentence(shows)))?;
+            page.paragraph("  ", &words::sentence(shows))?;
             // Never wrapped, so that it can be copied.
             page.line(&format!("    {filter}"))?;
         }

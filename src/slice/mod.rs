@@ -14,7 +14,7 @@ use crate::cause::Finding;
 use crate::engine::{Belongs, Engine, Output as Results};
 use crate::flow::Flow;
 use crate::http::Exchange;
-use crate::packet::Packet;
+use crate::packet::{Packet, Skip};
 use crate::report::output::Output;
 use crate::report::{Report, answer, words};
 use crate::run::{Listener, PROGRESS_EVERY, RunError, Settings, analyse_timeline};
@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 /// How much is copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extent {
-    /// The packets that prove findings, the requests and responses concerned, and the handshakes of
-    /// their connections.
+    /// The packets that prove findings, the requests and responses concerned, the handshakes of their
+    /// connections, and fragments of TCP between their hosts.
     #[default]
     Proof,
     /// All packets of the connections with findings.
@@ -160,6 +160,9 @@ pub fn tell(
     }
     let name = path.display().to_string();
     let Sliced { packets, commented, findings, lost_blocks } = sliced;
+    if findings == 0 && extent != Extent::Everything {
+        return writeln!(out, "{}: no packets, as nothing was found", words::clean(&name));
+    }
     writeln!(
         out,
         "{}: {}, {} of them with comments on {}",
@@ -209,37 +212,34 @@ impl Job<'_> {
         while let Some(frame) = timeline.next_frame()? {
             packets += 1;
             let mark = frame.mark;
-            let mut found = None;
             let passes = filter.as_mut().is_none_or(|filter| filter.matches(&frame));
-            if passes {
-                found = match decoder.decode(&frame) {
-                    Packet::Tcp(segment) => {
-                        let belongs = engine.segment(&segment, &mut Nobody);
-                        Some(Place {
-                            belongs: Some(belongs),
-                            opens: segment.flags.syn(),
-                            ack: segment.flags.ack(),
-                        })
-                    }
-                    Packet::Icmp(error) => {
-                        Some(Place { belongs: engine.icmp(&error), ..Place::default() })
-                    }
-                    Packet::Skip(_) => None,
-                };
+            let packet = passes.then(|| decoder.decode(&frame));
+            let mut place = Place::default();
+            let mut is_fragment = false;
+            match packet {
+                Some(Packet::Tcp(segment)) => {
+                    place.belongs = Some(engine.segment(&segment, &mut Nobody));
+                    (place.opens, place.ack) = (segment.flags.syn(), segment.flags.ack());
+                }
+                Some(Packet::Icmp(error)) => place.belongs = engine.icmp(&error),
+                Some(Packet::Skip(skip)) => is_fragment = skip == Skip::Fragment,
+                None => {}
             }
-            let place = found.unwrap_or_default();
+            // A packet is read only with all of its fragments; whose it is shows with the last.
+            let part = is_fragment
+                && decoder.fragment_of_tcp().is_some_and(|hosts| remarks.has_hosts(hosts));
             let named = remarks.of_frame(mark, &place).map_err(|frame| self.changed(frame))?;
             let in_flow = place.belongs.is_some_and(|belongs| remarks.has_flow(belongs.flow));
             let wanted = match extent {
-                Extent::Proof => !named.is_empty() || (in_flow && place.opens),
-                Extent::WholeFlows => !named.is_empty() || in_flow,
+                Extent::Proof => !named.is_empty() || part || (in_flow && place.opens),
+                Extent::WholeFlows => !named.is_empty() || part || in_flow,
                 Extent::Everything => passes,
             };
             let (asides, lost) = timeline.asides();
             sliced.lost_blocks += lost;
             copier.asides(asides).map_err(write)?;
             if wanted && let Some(original) = timeline.original() {
-                let handshake = (extent == Extent::Proof && named.is_empty())
+                let handshake = (extent == Extent::Proof && named.is_empty() && !part)
                     .then(|| remarks.handshake(mark, &place));
                 let comments: Vec<String> = named.into_iter().chain(handshake).collect();
                 sliced.packets += 1;

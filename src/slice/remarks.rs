@@ -2,6 +2,7 @@
 
 use super::Place;
 use crate::cause::{Finding, What};
+use crate::packet::Address;
 use crate::report::{Report, terms, words};
 use crate::time::{FrameId, Mark, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,9 +36,10 @@ struct Remark {
 pub(super) struct Remarks<'a> {
     report: &'a Report,
     by_frame: BTreeMap<FrameId, Vec<Remark>>,
-    flows: BTreeSet<u64>,
-    /// A finding of each flow.
+    /// A finding of each flow that has one.
     of_flow: BTreeMap<u64, u32>,
+    /// Addresses of the two sides of each of these flows, the smaller one first.
+    hosts: BTreeSet<[Address; 2]>,
 }
 
 impl<'a> Remarks<'a> {
@@ -57,13 +59,18 @@ impl<'a> Remarks<'a> {
                 }
             }
         }
-        let flows = of_flow.keys().copied().collect();
-        Remarks { report, by_frame, flows, of_flow }
+        let hosts = report.findings.iter().map(|it| pair([it.client.ip, it.server.ip])).collect();
+        Remarks { report, by_frame, of_flow, hosts }
     }
 
     /// Whether a connection has a finding.
     pub(super) fn has_flow(&self, flow: u64) -> bool {
-        self.flows.contains(&flow)
+        self.of_flow.contains_key(&flow)
+    }
+
+    /// Whether a connection between these hosts has a finding.
+    pub(super) fn has_hosts(&self, hosts: [Address; 2]) -> bool {
+        self.hosts.contains(&pair(hosts))
     }
 
     /// The comments on a frame, none of which is given again. An error names a frame that is not the
@@ -126,6 +133,10 @@ impl<'a> Remarks<'a> {
             frame.number(),
         ))
     }
+}
+
+fn pair([one, other]: [Address; 2]) -> [Address; 2] {
+    if one <= other { [one, other] } else { [other, one] }
 }
 
 /// The packets of a finding: those that prove it, then those that it is about.

@@ -8,6 +8,7 @@ pub mod contract;
 pub mod health;
 pub mod lab;
 pub mod random;
+pub mod slices;
 pub mod wire;
 
 use why502::cause::Finding;
