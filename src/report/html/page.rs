@@ -200,7 +200,7 @@ fn findings(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
             }
             @if !commands.is_empty() {
                 p .small { (words.in_wireshark) }
-                @for command in &commands { p .command { (causes::copied(command, words)) } }
+                @for command in &commands { p .command { (causes::copied(&w::clean(command), words)) } }
             }
             p .keys .small {
                 @for (key, what) in words.keys { span { kbd { (key) } " " (what) } " " }
