@@ -452,7 +452,7 @@ fn ndjson_has_one_record_per_line() {
 
 #[test]
 fn a_report_is_the_same_in_every_run() {
-    for format in ["text", "json", "ndjson", "html"] {
+    for format in ["text", "json", "ndjson", "html", "csv", "markdown"] {
         let args = ["--format", format, "--all", &demo()];
         assert_eq!(run(&args).report(), run(&args).report(), "{format}");
     }

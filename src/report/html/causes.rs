@@ -7,14 +7,12 @@ use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
 use crate::report::text::names::Names;
 use crate::report::text::{Group, causes, table};
-use crate::report::{Report, filter, terms, words as w};
+use crate::report::{Report, terms, words as w};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 /// Causes that are open when the page opens; others one click away.
 const OPEN_MAX: usize = 4;
-/// Files for which a display filter is shown; each finding has its own.
-const FILTERS_MAX: usize = 8;
 /// Longest display filter, characters: what Wireshark's bar shows without scrolling twice.
 const FILTER_MAX: usize = 240;
 
@@ -156,24 +154,26 @@ fn confidence(group: &Group<'_>, words: &Words) -> Markup {
 
 /// Wireshark's display filters, one per file.
 fn filters(group: &Group<'_>, names: &Names, words: &Words) -> Markup {
-    let mut by_file: BTreeMap<u32, Vec<&Finding>> = BTreeMap::new();
-    for finding in &group.findings {
-        let file = finding.evidence.first().map_or(0, |guilty| guilty.mark.frame.file());
-        by_file.entry(file).or_default().push(finding);
-    }
+    let (filters, more) = causes::display_filters(group, names, FILTER_MAX);
     html! {
         dt { (words.wireshark) }
-        @for (file, findings) in by_file.iter().take(FILTERS_MAX) {
-            @let (text, left) = filter::of_many(findings, FILTER_MAX);
+        @for shown in &filters {
             dd {
-                @if names.several() { (names.file(*file)) ": " }
-                code { (text) }
-                button .copy type="button" hidden data-copy=(text) { (words.copy) }
-                @if left > 0 { span .small { " + " (w::count(left)) " " (words.and_more) } }
+                @if let Some(file) = &shown.file { (file) ": " }
+                (copied(&shown.filter, words))
+                @if shown.left > 0 {
+                    span .small { " + " (w::count(shown.left)) " " (words.and_more) }
+                }
             }
         }
-        @if by_file.len() > FILTERS_MAX {
-            dd .small { "+ " (w::plural((by_file.len() - FILTERS_MAX) as u64, "more file")) }
-        }
+        @if more > 0 { dd .small { "+ " (w::plural(more, "more file")) } }
+    }
+}
+
+/// A text to paste elsewhere.
+pub(super) fn copied(text: &str, words: &Words) -> Markup {
+    html! {
+        code { (text) }
+        button .copy type="button" hidden data-copy=(text) { (words.copy) }
     }
 }

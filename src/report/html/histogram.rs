@@ -148,13 +148,13 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
                 }
                 @for n in (0..=bins.counts.len()).step_by(bins.counts.len().div_ceil(TICKS).max(1)) {
                     @let s = bins.width as f64 / 1e9 * n as f64;
-                    text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor(at(s))) {
+                    text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor(at(s), 18.0)) {
                         @if n == 0 { "0" } @else { (words::seconds(s)) }
                     }
                 }
                 @if let Some((x, label)) = &learned {
                     line .learned x1=(round(*x)) x2=(round(*x)) y1=(TOP - 4.0) y2=(floor) {}
-                    text .learned x=(round(*x)) y=(TOP - 7.0) text-anchor=(anchor(*x)) { (label) }
+                    text .learned x=(round(*x)) y=(TOP - 7.0) text-anchor=(anchor(*x, 75.0)) { (label) }
                 }
             }
             @if bins.beyond > 0 {
@@ -164,11 +164,11 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
     }
 }
 
-/// Which part of a label stands at `x`, so that it stays inside.
-fn anchor(x: f64) -> &'static str {
-    if x < LEFT + 20.0 {
+/// Which part of a label stands at `x`, so that one of twice `half` pixels stays inside.
+fn anchor(x: f64, half: f64) -> &'static str {
+    if x < half {
         "start"
-    } else if x > WIDTH * 0.85 {
+    } else if x + half > WIDTH {
         "end"
     } else {
         "middle"

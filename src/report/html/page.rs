@@ -6,8 +6,11 @@ use crate::health::Target;
 use crate::report::text::names::Names;
 use crate::report::text::page::Ink;
 use crate::report::text::{Group, headline};
-use crate::report::{Report, words as w};
+use crate::report::{Report, handover, words as w};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// Longest command that is shown with the names of its captures, characters.
+const COMMAND_MAX: usize = 160;
 
 /// Everything up to and with `<body>`.
 pub(super) fn head(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
@@ -84,7 +87,7 @@ pub(super) fn body(
                         (causes::details(n, group, report, names, words))
                     }
                 }
-                (findings(groups, words))
+                (findings(report, groups, words))
             }
             section #targets aria-labelledby="targets-title" {
                 h2 #targets-title { (words.targets) }
@@ -157,7 +160,8 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
 }
 
 /// The frame of the list; its rows come from the data.
-fn findings(groups: &[Group<'_>], words: &Words) -> Markup {
+fn findings(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
+    let commands = handover::commands(report, COMMAND_MAX);
     let mut kinds: Vec<(&str, &str)> = groups
         .iter()
         .map(|group| (group.kind.id(), crate::report::terms::kind(group.kind)))
@@ -193,6 +197,10 @@ fn findings(groups: &[Group<'_>], words: &Words) -> Markup {
                 button #previous type="button" { (words.previous) }
                 span #page-number {}
                 button #next type="button" { (words.next) }
+            }
+            @if !commands.is_empty() {
+                p .small { (words.in_wireshark) }
+                @for command in &commands { p .command { (causes::copied(&w::clean(command), words)) } }
             }
             p .keys .small {
                 @for (key, what) in words.keys { span { kbd { (key) } " " (what) } " " }

@@ -70,6 +70,7 @@ pub(super) struct Words {
     pub(super) kind: &'static str,
     pub(super) target: &'static str,
     pub(super) clear: &'static str,
+    pub(super) in_wireshark: &'static str,
     pub(super) previous: &'static str,
     pub(super) next: &'static str,
     pub(super) keys: &'static [(&'static str, &'static str)],
@@ -234,6 +235,7 @@ pub(super) static EN: Words = Words {
     kind: "What failed",
     target: "Target",
     clear: "Clear",
+    in_wireshark: "The packets of these findings alone, with a comment on each, and how to open them in Wireshark:",
     previous: "Previous",
     next: "Next",
     keys: &[

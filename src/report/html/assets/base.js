@@ -30,6 +30,9 @@ const el = (tag, attributes, ...children) => make(null, tag, attributes, childre
 const SVG_SPACE = 'http://www.w3.org/2000/svg';
 const svg = (tag, attributes, ...children) => make(SVG_SPACE, tag, attributes, children);
 
+/** With a capital first letter. */
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
 /** Puts values into the places of a text. */
 function fill(text, ...values) {
   let next = 0;

@@ -51,7 +51,7 @@ function openFinding(host, index) {
   const row = DATA.findings[index][0];
   const drawing = el('div', { class: 'ladder' });
   host.append(
-    row[FINDING.summary] === null ? '' : el('p', { class: 'what' }, `${text(row[FINDING.summary])}.`),
+    row[FINDING.summary] === null ? '' : el('p', { class: 'what' }, `${sentence(text(row[FINDING.summary]))}.`),
     el('div', { class: 'columns' }, el('div', null, drawing, proof(index)), facts(row)),
   );
   drawLadder(drawing, index);

@@ -37,12 +37,13 @@ function ladder(index, width) {
   const packets = packetsOf(index);
   if (packets.length === 0) return null;
   const narrow = width < LADDER.narrow;
-  const [left, right] = [narrow ? 72 : 92, width - (narrow ? 66 : 120)];
+  const silent = packets.some((packet) => packet.silent);
+  const [left, right] = [narrow ? 72 : 92, width - (!narrow ? 120 : silent ? 88 : 66)];
   const spots = DATA.spots.filter((_, n) => row[FINDING.spots] & (1 << n)).map(([id]) => id);
   const zero = row[FINDING.zero] ?? packets[0].dt;
   const idle = row[FINDING.zero] === null ? null : row[FINDING.idle];
   const [client, server] = [text(row[FINDING.client]), text(row[FINDING.server])];
-  const stacked = (client.length + server.length) * LADDER.character > right - left + 40;
+  const stacked = (client.length + server.length) * LADDER.character > right - left - 8;
   const parts = [];
   let y = LADDER.head + (stacked ? 16 : 0);
   const top = y - 6;
@@ -55,7 +56,7 @@ function ladder(index, width) {
   );
   const middle = (left + right) / 2;
   const taken = { 1: [left + 48, 'start'], 2: [right - 48, 'end'], 3: [middle, 'middle'] }[row[FINDING.vantage]];
-  if (taken) parts.push(svg('text', { class: 'here', x: taken[0], y: 14, 'text-anchor': taken[1] }, `◉ ${WORDS.takenHere}`));
+  if (taken) parts.push(svg('text', { class: 'here', x: taken[0], y: 14, 'text-anchor': taken[1] }, narrow ? '◉' : `◉ ${WORDS.takenHere}`));
 
   const startHidden = spots.includes('no-handshake') || spots.includes('capture-start');
   if (startHidden) {
@@ -101,7 +102,7 @@ function ladder(index, width) {
     const name = packet.file === row[FINDING.file] ? String(packet.number) : packet.frame;
     const frame = packet.silent ? fill(WORDS.after, name) : name;
     const place = { x: right + 10, y: y + 4 };
-    group.append(svg('text', { class: 'frame', ...place }, shorten(frame, narrow ? 8 : 16)));
+    group.append(svg('text', { class: 'frame', ...place }, shorten(frame, Math.floor((width - right - 8) / LADDER.character))));
     if (packet.guilty) {
       group.append(svg('text', { class: 'verdict', x: right + 10, y: y - 9 }, WORDS.guilty));
     }
@@ -125,6 +126,10 @@ function ladder(index, width) {
       svg('rect', { class: 'waiting key', x: left, y: y - 9, width: 12, height: 10 }),
       svg('text', { class: 'note', x: left + 18, y }, fill(WORDS.waiting, nanos(end.dt - zero))),
     );
+  }
+  if (taken && narrow) {
+    y += 16;
+    parts.push(svg('text', { class: 'note', x: left, y }, `◉ ${WORDS.takenHere}`));
   }
   if (DATA.files.length > 1) {
     y += 16;

@@ -147,7 +147,11 @@ function onChartKey(event) {
 
 function startTimeline() {
   const host = byId('timeline');
-  if (!DATA.time) return;
+  const happened = DATA.time && (DATA.time.failures.length > 0 || DATA.time.sound.some((n) => n > 0));
+  if (!DATA.time || !(happened || DATA.targets.some((target) => target.checks.length > 0))) {
+    document.querySelector('nav a[href="#over-time"]')?.remove();
+    return;
+  }
   byId('over-time').hidden = false;
   const all = layers();
   const highest = (some) => Math.max(0, ...DATA.time.sound.map((_, at) => some.reduce((sum, layer) => sum + layer.counts[at], 0)));
