@@ -38,8 +38,8 @@ pub struct Wider {
     cuts: BTreeMap<Address, Vec<Cut>>,
     /// Closes of idle connections by the client.
     closes: BTreeMap<Address, Vec<Timestamp>>,
-    /// First and last packet of the client's connections (without its port) to each server; once sealed, in the order
-    /// of the first, with the latest last packet so far.
+    /// First and last packet of the connections of a client (without its port) to each server;
+    /// once sealed, in the order of the first, with the latest last packet so far.
     spans: BTreeMap<(Endpoint, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
