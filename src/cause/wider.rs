@@ -6,7 +6,9 @@ use crate::flow::{Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 /// Addresses for which something is remembered; past it new ones are not learned.
 const HOSTS_MAX: usize = 1 << 16;
@@ -34,25 +36,28 @@ struct Cut {
     at: Timestamp,
 }
 
+/// Something of each host. Nothing depends on their order.
+type Hosts<V> = HashMap<Address, V, RandomState>;
+
 /// Learned from all flows so far.
 #[derive(Clone, Debug, Default)]
 pub struct Wider {
     /// Votes that an address belongs to the host that captured; negative: that it does not.
-    local: BTreeMap<Address, i32>,
+    local: Hosts<i32>,
     cuts: BTreeMap<Address, Vec<Cut>>,
     /// Closes of idle connections by the client.
     closes: BTreeMap<Address, Vec<Timestamp>>,
-    /// First and last packet of the client's connections to each server; once sealed, in the order
-    /// of the first, with the latest last packet so far.
-    spans: BTreeMap<(Address, Endpoint), Vec<(Timestamp, Timestamp)>>,
+    /// First and last packet of the connections of a client (without its port) to each server;
+    /// once sealed, in the order of the first, with the latest last packet so far.
+    spans: BTreeMap<(Endpoint, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
     /// What each server's port has spoken, as bits of [`Language`].
     spoken: BTreeMap<Endpoint, u8>,
     /// Time to live of a host's packets.
-    ttl: BTreeMap<Address, u8>,
+    ttl: Hosts<u8>,
     /// Addresses that opened connections.
-    clients: BTreeSet<Address>,
+    clients: HashSet<Address, RandomState>,
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
@@ -65,7 +70,7 @@ pub struct Wider {
     /// The latest capture time.
     now: Timestamp,
     /// Longest silence that a client sat out until bytes came, by client address, nanoseconds.
-    longest_wait: BTreeMap<Address, i64>,
+    longest_wait: Hosts<i64>,
 }
 
 impl Wider {
@@ -198,7 +203,7 @@ impl Wider {
     fn learn_life(&mut self, flow: &Flow) {
         /// Silence from which a connection was idle rather than between two packets, nanoseconds.
         const IDLE: i64 = 500_000_000;
-        let key = (flow.client.ip, flow.server);
+        let key = (host(flow.client), flow.server);
         let span = (flow.first.at, flow.last.at);
         let mut kept = sample(&mut self.spans, key, span, CLOSES_MAX, &mut self.samples);
         self.forgotten += u64::from(!kept);
@@ -242,7 +247,7 @@ impl Wider {
     pub fn went_on(&self, client: Endpoint, server: Endpoint, at: Timestamp) -> bool {
         /// Packets this close to `at` are part of the same closing, nanoseconds.
         const AROUND: i64 = 500_000_000;
-        let Some(spans) = self.spans.get(&(client.ip, server)) else { return !self.sealed };
+        let Some(spans) = self.spans.get(&(host(client), server)) else { return !self.sealed };
         let earlier = spans.partition_point(|(first, _)| at.nanos_since(*first) > AROUND);
         let latest = spans[..earlier].last();
         !self.sealed || latest.is_some_and(|(_, last)| last.nanos_since(at) > AROUND)
@@ -301,8 +306,13 @@ impl Wider {
     }
 }
 
+/// An endpoint without its port.
+fn host(endpoint: Endpoint) -> Endpoint {
+    Endpoint { port: 0, ..endpoint }
+}
+
 /// The place of `key`, unless that were one host too many.
-fn place<V: Default>(map: &mut BTreeMap<Address, V>, key: Address) -> Option<&mut V> {
+fn place<V: Default>(map: &mut Hosts<V>, key: Address) -> Option<&mut V> {
     (map.len() < HOSTS_MAX || map.contains_key(&key)).then(|| map.entry(key).or_default())
 }
 

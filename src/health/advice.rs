@@ -40,7 +40,9 @@ fn path_and_body(prober: &ProberHealth, notes: &mut Vec<Note>) {
     let body = heaviest.and_then(|check| check.body).unwrap_or(0);
     let big = body >= BIG_BODY;
     if request.path() == "/" && request.method.as_ref() == "GET" {
-        let page = check.content_type.as_deref().is_some_and(|kind| kind.starts_with("text/html"));
+        let page = check
+            .text(|texts| &texts.content_type)
+            .is_some_and(|kind| kind.starts_with("text/html"));
         let heavy = match (big, page) {
             (true, _) => format!("; it is a page of {} bytes", words::count(body)),
             (false, true) => "; it is a page for people".to_owned(),
@@ -78,7 +80,7 @@ fn redirect(prober: &ProberHealth, notes: &mut Vec<Note>) {
     else {
         return;
     };
-    let to = check.location.as_deref().map_or(String::new(), |to| format!(" to {to}"));
+    let to = check.text(|texts| &texts.location).map_or(String::new(), |to| format!(" to {to}"));
     let what = match check.outcome {
         Some(Outcome::Pass) => {
             "which passes here, so that the page behind the redirect is never checked"

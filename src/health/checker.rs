@@ -2,15 +2,17 @@
 
 use super::judge::{HALF_CLOSE, Judged};
 use super::matcher::Matcher;
-use super::series::Series;
+use super::series::{CHECKS_MAX, Series};
 use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
-use super::state::{Change, State};
+use super::state::{Change, State, Thresholds};
 use super::target::{Check, Entry, Node, ProberHealth};
 use super::vendor::{self, SECOND};
-use super::watch::{Events, Told};
+use super::watch::Events;
+use crate::cause::Confidence;
 use crate::packet::Endpoint;
 use crate::probe::{Class, Scope, Sighting, Verdict};
 use crate::tcp::Side;
+use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ fn gave_up_after(check: &Sighting) -> Option<i64> {
 }
 
 /// What is kept of a sighting.
-pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
+pub(super) fn facts(sighting: Sighting, judged: Judged) -> Check {
     let response = sighting.response.as_deref();
     let marks = &sighting.marks;
     let closed = sighting.ending(Side::Server).filter(|_| sighting.closed_by == Some(Side::Server));
@@ -68,15 +70,13 @@ pub(super) fn facts(sighting: &Sighting, judged: Judged) -> Check {
             None => sighting.connect_time(),
         },
         duration: sighting.duration(),
-        gave_up_after: gave_up_after(sighting),
+        gave_up_after: gave_up_after(&sighting),
         connect: sighting.connect_time(),
-        request: sighting.request.clone(),
+        request: sighting.request.as_ref().map(Arc::clone),
         request_len: sighting.request_len,
         body: response.map(|response| response.body),
         sent: response.map(|response| response.sent),
-        location: response.and_then(|response| response.location.clone()),
-        server: response.and_then(|response| response.server.clone()),
-        content_type: response.and_then(|response| response.content_type.clone()),
+        texts: response.map(|response| Arc::clone(&response.texts)),
         answered: sighting.payload[Side::Server as usize],
         accepted: marks.syn_ack,
         syn: marks.syn,
@@ -126,7 +126,7 @@ impl Checker {
 
     /// Learns what the check shows of the settings.
     pub(super) fn learn(&mut self, groups: &[TargetGroup], check: &Sighting) {
-        let before = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
+        let mut learned = self.series.total == 0;
         let speaks = if check.is_tls() {
             Some(Protocol::Https)
         } else if check.request.is_some() {
@@ -141,18 +141,23 @@ impl Checker {
         // What carries data says more than what does not.
         if speaks.is_some_and(|speaks| self.seen.protocol.is_none_or(|old| old < speaks)) {
             self.seen.protocol = speaks;
+            learned = true;
         }
-        if let Some(request) = &check.request {
+        if let Some(request) = &check.request
+            && self.seen.path.as_deref() != Some(request.path())
+        {
             self.seen.path = Some(request.path().to_owned());
+            learned = true;
         }
         if let Some(after) = gave_up_after(check) {
             if self.gave_up.len() == GIVE_UPS_MAX {
                 self.gave_up.pop_front();
+            } else {
+                learned = true;
             }
             self.gave_up.push_back(after);
         }
-        let after = (self.seen.protocol, self.seen.path.clone(), self.gave_up.len());
-        if before != after || self.series.total == 0 {
+        if learned {
             self.refresh(groups);
         }
     }
@@ -176,35 +181,41 @@ impl Checker {
         self.verdict.prober_id().unwrap_or("unknown")
     }
 
-    pub(super) fn tell(
+    /// Takes in a check, and tells of it and of what it changes once it is likely one; then also of
+    /// all that came before.
+    pub(super) fn add(
         &mut self,
         server: Endpoint,
         check: Check,
+        first: impl Fn(Timestamp) -> bool + Copy,
+        full: bool,
         events: &mut dyn Events,
-    ) -> Vec<Told> {
-        let prober: Arc<str> = self.id().into();
-        let relayed = self.verdict.relayed;
-        let mut tell = |check: &Check| {
-            events.check(server, &prober, check);
-            Told {
-                flow: check.flow,
-                ordinal: check.ordinal,
-                alone: check.alone,
-                outcome: check.outcome,
-                confidence: check.confidence,
-                note: check.note.clone(),
-                prober: Arc::clone(&prober),
-                relayed,
+    ) {
+        let likely = self.verdict.confidence >= Confidence::Likely;
+        let limits = Thresholds::of(&self.settings);
+        if likely && self.told {
+            events.check(server, &self.verdict, &check);
+        }
+        self.series.add(check, limits, first);
+        if full || self.series.checks().len() > CHECKS_MAX {
+            self.series.fold(limits, first);
+        }
+        if !likely {
+            return;
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            for earlier in self.series.checks() {
+                events.check(server, &self.verdict, earlier);
             }
-        };
-        let told: Vec<Told> = if std::mem::replace(&mut self.told, true) {
-            vec![tell(&check)]
-        } else {
-            self.series.checks().map(&mut tell).collect()
-        };
+        }
+        self.tell_changes(server, events);
+    }
+
+    /// Tells of changes that have not been told.
+    fn tell_changes(&mut self, server: Endpoint, events: &mut dyn Events) {
         let changes = &self.series.progress().changes;
         if changes.len() == self.told_changes.len() && changes.last() == self.told_changes.last() {
-            return told;
+            return;
         }
         for change in changes {
             let same =
@@ -214,7 +225,6 @@ impl Checker {
             }
         }
         self.told_changes.clone_from(changes);
-        told
     }
 
     pub(super) fn into_health(self) -> ProberHealth {

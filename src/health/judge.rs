@@ -323,7 +323,7 @@ impl Context<'_> {
             }
             None => format!("most probers accept {}-{}", USUAL.0, USUAL.1),
         };
-        let place = match (&response.location, &check.request) {
+        let place = match (&response.texts.location, &check.request) {
             (Some(to), _) if (300..400).contains(&status) => format!(", redirects to {to}"),
             _ => String::new(),
         };
@@ -438,6 +438,7 @@ pub(super) mod tests {
     use crate::http::{Fault, FaultKind};
     use crate::probe::{ProxyCommand, ProxyHeader};
     use crate::tcp::Side::{Client, Server};
+    use std::sync::Arc;
 
     pub(in crate::health) fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
         let raw = |key: &str| {
@@ -472,7 +473,8 @@ pub(super) mod tests {
         let judged = judge_as(&sighting(1, 302), &settings("", &[]));
         assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Likely));
         let mut redirect = sighting(1, 302);
-        redirect.response.as_mut().unwrap().location = Some("/login".into());
+        let texts = &mut redirect.response.as_mut().unwrap().texts;
+        Arc::make_mut(texts).location = Some("/login".into());
         let judged = judge_as(&redirect, &settings("aws-alb", &[]));
         assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
     }

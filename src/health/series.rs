@@ -48,6 +48,8 @@ pub(super) struct NodeProgress {
     last: Timestamp,
     /// Nanoseconds between its last checks, newest last, at most [`GAPS_MAX`].
     gaps: VecDeque<i64>,
+    /// The shortest of them.
+    shortest: i64,
 }
 
 /// One in so many checks may wait to be put in order, so that working out the states again costs the
@@ -68,6 +70,17 @@ impl NodeProgress {
         } else {
             *lost += 1;
         }
+    }
+
+    /// So much time has passed between two checks.
+    fn note(&mut self, gap: i64) {
+        let oldest = if self.gaps.len() == GAPS_MAX { self.gaps.pop_front() } else { None };
+        self.gaps.push_back(gap);
+        self.shortest = if oldest == Some(self.shortest) {
+            self.gaps.iter().copied().min().unwrap_or(gap)
+        } else {
+            self.shortest.min(gap)
+        };
     }
 
     /// Usual nanoseconds between two checks: the median, once there are two intervals.
@@ -95,6 +108,7 @@ impl Progress {
             checks: 0,
             last: check.began,
             gaps: VecDeque::new(),
+            shortest: i64::MAX,
         });
         let mut missed = None;
         if node.checks > 0 {
@@ -103,14 +117,11 @@ impl Progress {
             let long = |usual: i64| gap as f64 > usual as f64 * PAUSE;
             // What is not long against the shortest is not long against the usual one.
             let lost = check.vantage != Vantage::Client
-                && node.gaps.iter().copied().min().is_some_and(long)
+                && long(node.shortest)
                 && node.interval().is_some_and(long);
             missed = if lost { node.machine.forget(check.frame) } else { None };
             if gap >= 0 {
-                if node.gaps.len() == GAPS_MAX {
-                    node.gaps.pop_front();
-                }
-                node.gaps.push_back(gap);
+                node.note(gap);
             }
         }
         node.last = node.last.max(check.began);
@@ -195,11 +206,16 @@ impl Series {
         if earliest {
             self.first = Some(check.began);
         }
-        let at = self.checks.partition_point(|known| known.began <= check.began);
+        // Most come in the order of time; to look at others means to fetch them from memory.
+        let newest = self.checks.back().is_none_or(|known| known.began <= check.began);
+        let at = if newest {
+            self.checks.len()
+        } else {
+            self.checks.partition_point(|known| known.began <= check.began)
+        };
         if at == 0 && self.folded > 0 {
             self.disordered += 1;
         }
-        let newest = at == self.checks.len();
         self.checks.insert(at, Box::new(check));
         if self.unplaced == 0 && (newest || self.is_of_a_run(at)) {
             let check = &self.checks[at];

@@ -8,7 +8,7 @@ use crate::blind::BlindSpots;
 use crate::cause::{Confidence, What};
 use crate::flow::Vantage;
 use crate::packet::Endpoint;
-use crate::probe::{RequestFacts, Verdict};
+use crate::probe::{RequestFacts, ResponseTexts, Verdict};
 use crate::time::{Mark, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -62,12 +62,8 @@ pub struct Check {
     pub body: Option<u64>,
     /// Bytes of head and body of the answer.
     pub sent: Option<u64>,
-    /// `Location` of the answer.
-    pub location: Option<Box<str>>,
-    /// `Server` of the answer.
-    pub server: Option<Box<str>>,
-    /// `Content-Type` of the answer.
-    pub content_type: Option<Box<str>>,
+    /// What the headers of the answer say.
+    pub texts: Option<Arc<ResponseTexts>>,
     /// Payload bytes that came back, of any protocol.
     pub answered: u64,
     /// First answer of the target's TCP: SYN-ACK.
@@ -89,6 +85,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// A header of the answer, if there is one.
+    pub fn text(&self, of: impl FnOnce(&ResponseTexts) -> &Option<Box<str>>) -> Option<&str> {
+        of(self.texts.as_deref()?).as_deref()
+    }
+
     /// A connection without data as a connection test.
     pub(super) fn test(seen: &Seen, target: Endpoint) -> Check {
         Check {
@@ -114,9 +115,7 @@ impl Check {
             request_len: 0,
             body: None,
             sent: None,
-            location: None,
-            server: None,
-            content_type: None,
+            texts: None,
             answered: 0,
             accepted: seen.answer,
             syn: Some(seen.first),

@@ -4,7 +4,8 @@ use crate::flow::{EndingKind, Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::Mark;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Servers that are remembered.
 pub(super) const SERVERS_MAX: usize = 8192;
@@ -73,6 +74,8 @@ pub(super) struct Server {
 pub(super) struct Traffic {
     servers: BTreeMap<Endpoint, Server>,
     held: usize,
+    /// Hosts that opened connections, once [sealed](Traffic::seal).
+    clients: Option<BTreeSet<Address>>,
     /// Connections that were not remembered.
     pub(super) forgotten: u64,
 }
@@ -122,12 +125,15 @@ impl Seen {
 impl Traffic {
     /// Takes in a connection that is over.
     pub(super) fn flow(&mut self, flow: &Flow) {
-        let known = self.servers.contains_key(&flow.server);
-        if !known && self.servers.len() >= SERVERS_MAX {
-            self.forgotten += 1;
-            return;
-        }
-        let server = self.servers.entry(flow.server).or_default();
+        let full = self.servers.len() >= SERVERS_MAX;
+        let server = match self.servers.entry(flow.server) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) if !full => new.insert(Server::default()),
+            Entry::Vacant(_) => {
+                self.forgotten += 1;
+                return;
+            }
+        };
         if server.seen.len() >= CONNECTIONS_MAX || self.held >= ALL_MAX {
             self.forgotten += 1;
             server.forgotten += 1;
@@ -138,6 +144,12 @@ impl Traffic {
         }
         server.seen.push_back(Seen::of(flow));
         self.held += 1;
+    }
+
+    /// No more connections come. From now on it is known at once which hosts opened none.
+    pub(super) fn seal(&mut self) {
+        let seen = self.servers.values().flat_map(|server| &server.seen);
+        self.clients = Some(seen.map(|seen| seen.client).collect());
     }
 
     /// Connections to `server`.
@@ -156,7 +168,9 @@ impl Traffic {
 
     /// Connections that the host `ip` opened, with the servers it opened them to.
     pub(super) fn from(&self, ip: Address) -> impl Iterator<Item = (Endpoint, &Seen)> {
-        self.servers.iter().flat_map(move |(at, server)| {
+        let none = self.clients.as_ref().is_some_and(|clients| !clients.contains(&ip));
+        let servers = (!none).then_some(&self.servers).into_iter().flatten();
+        servers.flat_map(move |(at, server)| {
             server.seen.iter().filter(move |seen| seen.client == ip).map(|seen| (*at, seen))
         })
     }
@@ -205,7 +219,11 @@ mod tests {
         let beside: Vec<(u16, u64)> =
             traffic.beside(server).map(|(port, seen)| (port, seen.flow)).collect();
         assert_eq!(beside, [(8080, 2)]);
-        assert_eq!(traffic.from(Endpoint::v4([10, 0, 0, 1], 0).ip).count(), 2);
+        for _ in 0..2 {
+            assert_eq!(traffic.from(Endpoint::v4([10, 0, 0, 1], 0).ip).count(), 2);
+            assert_eq!(traffic.from(Endpoint::v4([10, 0, 0, 2], 0).ip).count(), 0);
+            traffic.seal();
+        }
         assert!(traffic.knows_host(server));
         assert!(!traffic.knows_host(Endpoint::v4([10, 0, 0, 3], 80)));
     }

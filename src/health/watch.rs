@@ -33,31 +33,11 @@ const FRESH: i64 = 2;
 /// Is told of checks and changes as they become known.
 pub trait Events {
     /// A check that is likely one, judged. Checks of a prober that is recognised late come late.
-    fn check(&mut self, server: Endpoint, prober: &str, check: &Check);
+    /// `verdict` says whose it is, as far as that is known by then.
+    fn check(&mut self, server: Endpoint, verdict: &Verdict, check: &Check);
     /// A target changed as a whole. An earlier check that becomes known later may add an earlier
     /// change.
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry);
-}
-
-/// A check that counts as one, to find what else is known of its connection.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// [`crate::flow::Flow::id`].
-    pub flow: u64,
-    /// Position of its request on the connection.
-    pub ordinal: u32,
-    /// The connection carries nothing else.
-    pub alone: bool,
-    /// What it found out.
-    pub outcome: Option<Outcome>,
-    /// How sure that is.
-    pub confidence: Confidence,
-    /// What is to say of it.
-    pub note: String,
-    /// Whose it is.
-    pub prober: Arc<str>,
-    /// It came through a proxy, like a user's request.
-    pub relayed: bool,
 }
 
 /// Wants to know nothing before the end.
@@ -65,7 +45,7 @@ pub struct Told {
 pub struct Silent;
 
 impl Events for Silent {
-    fn check(&mut self, _: Endpoint, _: &str, _: &Check) {}
+    fn check(&mut self, _: Endpoint, _: &Verdict, _: &Check) {}
     fn transition(&mut self, _: Endpoint, _: &str, _: &Entry) {}
 }
 
@@ -113,9 +93,9 @@ impl Watch {
         self.traffic.flow(flow);
     }
 
-    /// A check was recognised. Gives those that count as checks from now on: itself, and earlier
-    /// ones of its kind when it is the one that makes them likely.
-    pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) -> Vec<Told> {
+    /// A check was recognised. Tells of those that count as checks from now on: of itself, and of
+    /// earlier ones of its kind when it is the one that makes them likely.
+    pub fn check(&mut self, recognised: Recognised, events: &mut dyn Events) {
         let Recognised { sighting, checker: id, mut verdict, .. } = recognised;
         let server = sighting.target;
         if verdict.confidence == Confidence::Possible && self.is_announced(&sighting, &verdict) {
@@ -126,14 +106,14 @@ impl Watch {
         }
         if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {
             *self.bounds.entry("targets not told apart").or_default() += 1;
-            return Vec::new();
+            return;
         }
         let since = self.since.unwrap_or_default();
         let until = self.until;
         let checkers = self.targets.entry(server).or_default();
         if checkers.len() >= CHECKERS_MAX && !checkers.contains_key(&id) {
             *self.bounds.entry("kinds of check not told apart").or_default() += 1;
-            return Vec::new();
+            return;
         }
         let groups = &self.groups;
         let checker = checkers
@@ -152,20 +132,12 @@ impl Watch {
             talks: false,
         };
         let judged = context.judge(&sighting);
-        let check = facts(&sighting, judged);
-        let limits = Thresholds::of(&checker.settings);
+        let check = facts(sighting, judged);
         let interval = checker.settings.interval.as_ref().map(|value| value.value);
-        let first = fresh(since, interval);
-        checker.series.add(check.clone(), limits, first);
-        self.listed += 1;
-        if checker.series.checks().len() > series::CHECKS_MAX || self.listed > ALL_CHECKS_MAX {
-            checker.series.fold(limits, first);
-            self.listed -= 1;
-        }
-        if checker.verdict.confidence < Confidence::Likely {
-            return Vec::new();
-        }
-        checker.tell(server, check, events)
+        let full = self.listed >= ALL_CHECKS_MAX;
+        let before = checker.series.checks().len();
+        checker.add(server, check, fresh(since, interval), full, events);
+        self.listed = self.listed + checker.series.checks().len() - before;
     }
 
     /// Whether regular connections are what the user says that checks of this target are.
@@ -198,6 +170,7 @@ impl Watch {
     /// The captures are read. `findings` are those of all connections; those of checks say so.
     pub fn finish(mut self, findings: &[Finding]) -> Health {
         let span = self.since.map(|since| (since, self.until));
+        self.traffic.seal();
         let mut health = Health::default();
         let mut flows: BTreeMap<u64, u32> = BTreeMap::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
@@ -458,7 +431,8 @@ mod tests {
     struct Told(Vec<String>);
 
     impl Events for Told {
-        fn check(&mut self, _: Endpoint, prober: &str, check: &Check) {
+        fn check(&mut self, _: Endpoint, verdict: &Verdict, check: &Check) {
+            let prober = verdict.prober_id().unwrap_or("none");
             let outcome = check.outcome.map_or("none", Outcome::id);
             self.0.push(format!("{prober} {} {outcome}", check.began.0 / SECOND));
         }
@@ -530,10 +504,10 @@ mod tests {
             let mut check = recognised(sighting(at, 200));
             let verdict = Arc::make_mut(&mut check.verdict);
             (verdict.confidence, verdict.decibans) = (Confidence::Possible, 5);
-            assert!(watch.check(check, &mut told).is_empty());
+            watch.check(check, &mut told);
         }
         assert_eq!(told.0, [] as [&str; 0]);
-        assert_eq!(watch.check(recognised(sighting(30, 200)), &mut told).len(), 3);
+        watch.check(recognised(sighting(30, 200)), &mut told);
         assert_eq!(told.0.len(), 5, "{:?}", told.0);
     }
 

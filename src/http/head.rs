@@ -107,9 +107,13 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    fn find(mut self, name: &str) -> Option<Cow<'a, str>> {
-        let mut line = || self.next_line();
-        std::iter::from_fn(&mut line)
+    /// The same as bytes.
+    pub fn raw(mut self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        std::iter::from_fn(move || self.next_line())
+    }
+
+    fn find(self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw()
             .find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| String::from_utf8_lossy(value))
     }

@@ -85,7 +85,8 @@ impl Scan {
     pub(super) fn plain_header(&mut self, bytes: &[u8]) -> Option<(usize, Option<Flaw>)> {
         let colon = bytes.iter().position(|byte| !is_token(*byte)).filter(|colon| *colon > 0)?;
         let value = bytes[colon..].strip_prefix(b":")?;
-        let end = value.iter().position(|byte| !IN_VALUE[usize::from(*byte)])?;
+        let plain = plain_words(value);
+        let end = plain + value[plain..].iter().position(|byte| !IN_VALUE[usize::from(*byte)])?;
         let line_end = match value[end..] {
             [b'\r', b'\n', ..] => 2,
             [b'\n', ..] => 1,
@@ -276,6 +277,22 @@ const IN_VALUE: [bool; 256] = {
     table
 };
 
+/// Bytes at the start of `value`, in words of eight, that hold no control byte.
+fn plain_words(value: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x80 * ONES;
+    let (words, _) = value.as_chunks::<8>();
+    let controls = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let deleted = word ^ (0x7f * ONES);
+        // A borrow out of a byte below 0x20 (or, for the second, equal to 0x7f) sets its high bit.
+        let below = word.wrapping_sub(0x20 * ONES) & !word;
+        let equal = deleted.wrapping_sub(ONES) & !deleted;
+        (below | equal) & HIGHS != 0
+    };
+    8 * words.iter().position(controls).unwrap_or(words.len())
+}
+
 /// A control byte, space or nothing as a name is refused everywhere; other bytes that are no token
 /// pass nginx. Values: RFC 9110, 5.5.
 fn illegal_byte(name: &[u8], value: &[u8]) -> Option<Flaw> {
@@ -430,5 +447,22 @@ mod tests {
         assert_eq!(sample(b"a\0b", 1), "a\\x00b");
         let long = sample(&[0u8; 500], 400);
         assert!(long.len() <= 60 && !long.is_empty());
+    }
+
+    #[test]
+    fn words_without_control_bytes_are_stepped_over() {
+        for byte in 0..=255_u8 {
+            for at in 0..24 {
+                let mut value = [b'x'; 24];
+                value[at] = byte;
+                let plain = plain_words(&value);
+                let wanted = if byte < 0x20 || byte == 0x7f { at / 8 * 8 } else { 24 };
+                assert_eq!(plain, wanted, "{byte:#x} at {at}");
+            }
+        }
+        assert_eq!(
+            (plain_words(b""), plain_words(b"0123456"), plain_words(b"01234567")),
+            (0, 0, 8)
+        );
     }
 }

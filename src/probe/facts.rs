@@ -43,6 +43,8 @@ pub struct RequestFacts {
     pub whole: bool,
     /// Hash of the head's bytes: the same for requests that are the same byte for byte.
     pub digest: u64,
+    /// Hash of method, path, User-Agent and Host.
+    pub(super) asked: u64,
     /// What in the head speaks for a check and against one.
     pub(super) signs: EvidenceSet,
     /// Conditions of fingerprints on the User-Agent that hold.
@@ -106,6 +108,15 @@ pub struct ResponseFacts {
     pub closes: bool,
     /// What is wrong with its bytes.
     pub fault: Option<Fault>,
+    /// What its headers say. Shared between responses that say the same.
+    pub texts: Arc<ResponseTexts>,
+    /// `grpc-status`, where a header carries it.
+    pub grpc_status: Option<u32>,
+}
+
+/// Header values of a response, each up to [`VALUE_KEPT`] bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseTexts {
     /// `Server`.
     pub server: Option<Box<str>>,
     /// `Location`: where a redirect points.
@@ -114,8 +125,6 @@ pub struct ResponseFacts {
     pub content_type: Option<Box<str>>,
     /// `x-envoy-upstream-healthchecked-cluster`: Envoy's health check filter answered.
     pub healthchecked_cluster: Option<Box<str>>,
-    /// `grpc-status`, where a header carries it.
-    pub grpc_status: Option<u32>,
 }
 
 /// A PROXY protocol header (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).

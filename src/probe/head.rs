@@ -283,7 +283,7 @@ pub(super) fn facts(head: &[u8]) -> RequestFacts {
         let at = names.iter().position(|name| **name == *wanted)?;
         Some(values[at].clone())
     };
-    RequestFacts {
+    let mut facts = RequestFacts {
         method: cut(&view.method()),
         target: cut(&view.target()),
         version: cut(&view.version()),
@@ -303,14 +303,19 @@ pub(super) fn facts(head: &[u8]) -> RequestFacts {
         names: names.into(),
         values: values.into(),
         ..RequestFacts::default()
-    }
+    };
+    facts.asked = hash((&facts.method, facts.path(), &facts.user_agent, &facts.host));
+    facts
 }
 
 /// `text` up to what is kept of it.
 pub(super) fn cut(text: &str) -> Box<str> {
+    if text.len() <= VALUE_KEPT {
+        return text.into();
+    }
     match text.char_indices().take_while(|(at, _)| *at <= VALUE_KEPT).last() {
-        Some((at, _)) if text.len() > VALUE_KEPT => text[..at].into(),
-        _ => text.into(),
+        Some((at, _)) => text[..at].into(),
+        None => text.into(),
     }
 }
 

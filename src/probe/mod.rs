@@ -25,12 +25,14 @@ mod source;
 mod tap;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod verdict;
 
 pub use catalogue::Catalogue;
 pub use evidence::{Evidence, EvidenceSet};
 pub use facts::{
-    HeaderCase, NAMES_MAX, ProxyCommand, ProxyHeader, RequestFacts, ResponseFacts, VALUE_KEPT,
+    HeaderCase, NAMES_MAX, ProxyCommand, ProxyHeader, RequestFacts, ResponseFacts, ResponseTexts,
+    VALUE_KEPT,
 };
 pub use file::FileError;
 pub use prober::{Basis, Class, Close, Defaults, Keeps, Prober, Timer};

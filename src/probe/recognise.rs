@@ -142,8 +142,8 @@ impl Recogniser {
         {
             return self.adopt(&key, sighting, out);
         }
-        let (key, checker, asks) = self.key(&sighting, attempt);
-        if !self.groups.contains_key(&key) && !self.open_group(key, checker, asks, attempt, out) {
+        let key = key(&sighting, attempt);
+        if !self.groups.contains_key(&key) && !self.open_group(key, &sighting, attempt, out) {
             self.unweighed.dropped += 1;
             return;
         }
@@ -187,45 +187,11 @@ impl Recogniser {
         }
     }
 
-    /// Where a candidate belongs, which checker's it is, and what it asks for.
-    fn key(&self, sighting: &Sighting, attempt: bool) -> (Key, u64, (u64, u64)) {
-        let Sighting { tunnel, source, target, .. } = *sighting;
-        let (on, asked, shape, agent) = match (&sighting.request, sighting.on()) {
-            (Some(facts), _) => {
-                let what = (&facts.method, facts.path(), &facts.user_agent);
-                let host = host_shape(facts, source, target);
-                (HTTP, hash((what, &facts.host)), hash((what, host)), hash(&facts.user_agent))
-            }
-            (None, On::Tls) => {
-                let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
-                let hello = hello.map_or(0, |hello| hello.digest);
-                let asked = hash((hello, sighting.payload[0]));
-                (TLS, asked, asked, 0)
-            }
-            (None, On::Payload) => {
-                let start = &sighting.opening[..sighting.opening.len().min(12)];
-                let proxied = sighting.proxy.map(|proxy| proxy.version);
-                let asked = hash((start, proxied));
-                (3, asked, asked, 0)
-            }
-            _ if attempt => (ATTEMPTS, 0, 0, 0),
-            // Whether FIN or RST ends it is chance.
-            _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => {
-                (BARE, 0, 0, 0)
-            }
-            _ => (6, sighting.shape as u64, sighting.shape as u64, 0),
-        };
-        let key = Key { tunnel, source: source.ip, target, on, asked };
-        let checker = hash((tunnel, target, on, shape));
-        (key, checker, (hash((source.ip, agent)), hash((source.ip, on, shape))))
-    }
-
     /// Opens a group, if there is room.
     fn open_group(
         &mut self,
         key: Key,
-        checker: u64,
-        asks: (u64, u64),
+        sighting: &Sighting,
         attempts: bool,
         out: &mut impl FnMut(Recognised),
     ) -> bool {
@@ -235,6 +201,10 @@ impl Recogniser {
         if self.open_count >= OPEN_MAX {
             self.decide_oldest(out);
         }
+        let shape = shape(&key, sighting);
+        let agent = sighting.request.as_ref().map_or(0, |facts| hash(&facts.user_agent));
+        let asks = (hash((key.source, agent)), hash((key.source, key.on, shape)));
+        let checker = checker(&key, shape);
         let next = CheckerId(self.checkers.len() as u32);
         let known = self.checkers.len() < 2 * GIVEN_MAX || self.checkers.contains_key(&checker);
         let checker_id =
@@ -256,7 +226,7 @@ impl Recogniser {
     }
 
     fn around(&self, key: &Key, group: &Group, sighting: &Sighting) -> Around {
-        let (_, checker, _) = self.key(sighting, group.attempts);
+        let checker = checker(key, shape(key, sighting));
         Around {
             users: self.habits.has_users(key.source),
             forwards: self.habits.forwards(key.source),
@@ -426,7 +396,8 @@ impl Recogniser {
             if let Some(host) = self.host_of(&sighting, true) {
                 self.adopt(&host, sighting, out);
             } else if let Some(verdict) = &verdict {
-                let (_, checker, _) = self.key(&sighting, true);
+                let key = key(&sighting, true);
+                let checker = checker(&key, shape(&key, &sighting));
                 let checker = self.checkers.get(&checker).copied().unwrap_or_default();
                 out(Recognised { sighting, group, checker, verdict: Arc::clone(verdict) });
             }
@@ -457,6 +428,41 @@ impl Recogniser {
         }
         false
     }
+}
+
+/// Where a candidate belongs.
+fn key(sighting: &Sighting, attempt: bool) -> Key {
+    let Sighting { tunnel, source, target, .. } = *sighting;
+    let (on, asked) = match (&sighting.request, sighting.on()) {
+        (Some(facts), _) => (HTTP, facts.asked),
+        (None, On::Tls) => {
+            let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
+            let hello = hello.map_or(0, |hello| hello.digest);
+            (TLS, hash((hello, sighting.payload[0])))
+        }
+        (None, On::Payload) => {
+            let start = &sighting.opening[..sighting.opening.len().min(12)];
+            let proxied = sighting.proxy.map(|proxy| proxy.version);
+            (3, hash((start, proxied)))
+        }
+        _ if attempt => (ATTEMPTS, 0),
+        // Whether FIN or RST ends it is chance.
+        _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => (BARE, 0),
+        _ => (6, sighting.shape as u64),
+    };
+    Key { tunnel, source: source.ip, target, on, asked }
+}
+
+/// What is asked, without what differs between the sources and targets of one checker.
+fn shape(key: &Key, sighting: &Sighting) -> u64 {
+    let Some(facts) = &sighting.request else { return key.asked };
+    let what = (&facts.method, facts.path(), &facts.user_agent);
+    hash((what, host_shape(facts, sighting.source, sighting.target)))
+}
+
+/// Whose check it is: that of all sources that ask the target the same.
+fn checker(key: &Key, shape: u64) -> u64 {
+    hash((key.tunnel, key.target, key.on, shape))
 }
 
 /// A connection attempt that failed.

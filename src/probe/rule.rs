@@ -62,7 +62,8 @@ impl Sighting {
             );
         }
         if let Some(response) = &self.response {
-            found.set(Evidence::ProbeResponseHeader, response.healthchecked_cluster.is_some());
+            found
+                .set(Evidence::ProbeResponseHeader, response.texts.healthchecked_cluster.is_some());
             found.set(Evidence::LargeResponse, response.sent > LARGE);
         }
         let bare = self.on() == On::Bare && self.payload[1] == 0;

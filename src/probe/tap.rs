@@ -12,11 +12,13 @@ use super::facts::{ProxyHeader, RequestFacts, ResponseFacts};
 use super::head::{Glance, Heads, digest};
 use super::opening::proxy_header;
 use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
-use crate::blind::BlindSpot;
+use super::texts::Texts;
+use crate::blind::{BlindSpot, BlindSpots};
 use crate::flow::Flow;
-use crate::http::{Exchange, Protocol, Response, ResponseHead, State};
+use crate::http::{Exchange, Protocol, State};
 use crate::packet::Address;
 use crate::tcp::Side;
+use crate::time::Mark;
 use memchr::memmem::Finder;
 use std::sync::Arc;
 
@@ -47,7 +49,8 @@ pub(crate) struct Tap {
     heads: Heads,
     forwarded: Finder<'static>,
     /// Candidates whose connection has to be looked at before they are given out.
-    ready: Vec<Sighting>,
+    ready: Vec<Asked>,
+    texts: Texts,
     /// Habits of the connection at hand.
     habits: u8,
 }
@@ -81,7 +84,22 @@ struct Held {
     answer: Box<[u8]>,
     proxy: Option<ProxyHeader>,
     /// The candidate that waits for what follows it.
-    asked: Option<Box<Sighting>>,
+    asked: Option<Asked>,
+}
+
+/// A candidate without what its connection tells: small, as closed connections wait for a while.
+#[derive(Debug)]
+struct Asked {
+    ordinal: u32,
+    state: State,
+    blind_spots: BlindSpots,
+    facts: Arc<RequestFacts>,
+    /// First and last packet of the request.
+    request: (Mark, Mark),
+    request_len: u64,
+    request_complete: bool,
+    /// First and last packet of the response.
+    response: Option<(Mark, Mark, ResponseFacts)>,
 }
 
 impl Tap {
@@ -90,6 +108,7 @@ impl Tap {
             heads: Heads::new(catalogue),
             forwarded: Finder::new(b"orwarded"),
             ready: Vec::new(),
+            texts: Texts::default(),
             habits: 0,
         }
     }
@@ -154,13 +173,26 @@ impl Tap {
                 if facts.is_forwarded() {
                     self.note_users(watch, true);
                 }
-                let mut sighting = candidate(exchange, facts);
+                let response = exchange
+                    .response
+                    .as_ref()
+                    .map(|response| (response.first, response.last, self.texts.facts(response)));
+                let mut asked = Asked {
+                    ordinal: exchange.ordinal,
+                    state: exchange.state,
+                    blind_spots: exchange.blind_spots,
+                    facts,
+                    request: (request.first, request.last),
+                    request_len: request.end - request.start,
+                    request_complete: request.complete,
+                    response,
+                };
                 if doubtful {
-                    sighting.state = State::Unknown;
-                    sighting.blind_spots.add(BlindSpot::Gap);
+                    asked.state = State::Unknown;
+                    asked.blind_spots.add(BlindSpot::Gap);
                 }
                 let held = watch.held.get_or_insert_default();
-                self.ready.extend(held.asked.replace(sighting).map(|earlier| *earlier));
+                self.ready.extend(held.asked.replace(asked));
             }
         }
     }
@@ -185,8 +217,8 @@ impl Tap {
                 out.habit(flow, habit);
             }
         }
-        for mut sighting in self.ready.drain(..) {
-            sighting.scope = Scope::Exchange;
+        for asked in self.ready.drain(..) {
+            let mut sighting = asked.sighting(Scope::Exchange);
             watch.complete(&mut sighting, flow);
             out.sighting(sighting);
         }
@@ -198,24 +230,25 @@ impl Tap {
             self.give(&watch, flow, out);
         }
         let asked = watch.held.as_mut().and_then(|held| held.asked.take());
-        if let Some(mut sighting) = asked {
-            sighting.scope = if flow.requests <= 1 { Scope::Connection } else { Scope::Exchange };
+        if let Some(asked) = asked {
+            let scope = if flow.requests <= 1 { Scope::Connection } else { Scope::Exchange };
+            let mut sighting = asked.sighting(scope);
             watch.complete(&mut sighting, flow);
             sighting.close(flow);
-            out.sighting(*sighting);
+            out.sighting(sighting);
             return;
         }
         if flow.requests > 0 || flow.opening.syn.is_none() || !may_be_check(flow) {
             return;
         }
-        let mut sighting = Box::<Sighting>::default();
+        let mut sighting = Sighting::default();
         watch.complete(&mut sighting, flow);
         sighting.marks.request_first = flow.opening.asked;
         sighting.marks.request_last = flow.half(Side::Client).last_data;
         sighting.marks.response_first = flow.opening.answered;
         sighting.marks.response_last = flow.half(Side::Server).last_data;
         sighting.close(flow);
-        out.sighting(*sighting);
+        out.sighting(sighting);
     }
 }
 
@@ -253,7 +286,7 @@ impl Watch {
     fn drop_unnamed(&mut self) {
         if let Some(held) = &mut self.held
             && let Some(asked) = &held.asked
-            && !asked.request.as_ref().is_some_and(|facts| stands_out(facts))
+            && !stands_out(&asked.facts)
         {
             held.asked = None;
         }
@@ -328,56 +361,26 @@ impl Sighting {
 /// nanoseconds.
 const LINGER: i64 = 1_000_000_000;
 
-/// The candidate that an exchange is, without what its connection tells.
-fn candidate(exchange: &Exchange, facts: Arc<RequestFacts>) -> Box<Sighting> {
-    let mut sighting = Box::<Sighting>::default();
-    sighting.ordinal = exchange.ordinal;
-    sighting.state = exchange.state;
-    sighting.blind_spots = exchange.blind_spots;
-    if let Some(request) = &exchange.request {
-        sighting.marks.request_first = Some(request.first);
-        sighting.marks.request_last = Some(request.last);
-        sighting.request_len = request.end - request.start;
-        sighting.request_complete = request.complete;
-    }
-    sighting.request = Some(facts);
-    if let Some(response) = &exchange.response {
-        sighting.marks.response_first = Some(response.first);
-        sighting.marks.response_last = Some(response.last);
-        sighting.response = Some(Box::new(response_facts(response)));
-    }
-    sighting
-}
-
-fn response_facts(response: &Response) -> ResponseFacts {
-    let mut facts = ResponseFacts {
-        status: response.status,
-        body: response.body,
-        head_len: response.head_len,
-        sent: response.end - response.start,
-        framing: response.framing,
-        head_complete: response.head_complete,
-        complete: response.complete,
-        closes: response.closes,
-        fault: response.fault.clone(),
-        ..ResponseFacts::default()
-    };
-    for (name, value) in ResponseHead::parse(&response.head).headers() {
-        let value = || Some(super::head::cut(&value));
-        match name.len() {
-            6 if name.eq_ignore_ascii_case("server") => facts.server = value(),
-            8 if name.eq_ignore_ascii_case("location") => facts.location = value(),
-            12 if name.eq_ignore_ascii_case("content-type") => facts.content_type = value(),
-            11 if name.eq_ignore_ascii_case("grpc-status") => {
-                facts.grpc_status = value().and_then(|value| value.parse().ok());
-            }
-            38 if name.eq_ignore_ascii_case("x-envoy-upstream-healthchecked-cluster") => {
-                facts.healthchecked_cluster = value();
-            }
-            _ => {}
+impl Asked {
+    fn sighting(self, scope: Scope) -> Sighting {
+        let mut sighting = Sighting {
+            scope,
+            ordinal: self.ordinal,
+            state: self.state,
+            blind_spots: self.blind_spots,
+            request: Some(self.facts),
+            request_len: self.request_len,
+            request_complete: self.request_complete,
+            ..Sighting::default()
+        };
+        let marks = &mut sighting.marks;
+        (marks.request_first, marks.request_last) = (Some(self.request.0), Some(self.request.1));
+        if let Some((first, last, facts)) = self.response {
+            (marks.response_first, marks.response_last) = (Some(first), Some(last));
+            sighting.response = Some(Box::new(facts));
         }
+        sighting
     }
-    facts
 }
 
 #[cfg(test)]

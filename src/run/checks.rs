@@ -7,7 +7,7 @@ use crate::flow::Flow;
 use crate::health::{Check, Effect, Entry, Events, Outcome, Watch};
 use crate::http::{Exchange, Request, Response};
 use crate::packet::Endpoint;
-use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Sighting};
+use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Sighting, Verdict};
 use crate::report::Report;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
@@ -45,18 +45,41 @@ struct Known {
 struct Found {
     outcome: Option<Outcome>,
     confidence: Confidence,
+    /// What is to say of it, if it is a time-out.
     note: Box<str>,
 }
 
-/// Passes on what health has to tell.
-struct Teller<'a>(&'a mut dyn Listener);
+/// Remembers what health has to tell of checks, and passes it on.
+struct Teller<'a> {
+    known: &'a mut Known,
+    report: &'a mut Report,
+    listener: &'a mut dyn Listener,
+}
 
 impl Events for Teller<'_> {
-    fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
-        self.0.check(server, prober, check);
+    fn check(&mut self, server: Endpoint, verdict: &Verdict, check: &Check) {
+        let prober = verdict.prober_id().unwrap_or("unknown");
+        self.listener.check(server, prober, check);
+        let known = &mut *self.known;
+        if known.probes {
+            self.report.probes.insert(check.flow, prober.into());
+        }
+        if verdict.relayed {
+            return;
+        }
+        if known.outcomes.len() < CHECKS_MAX {
+            let ordinal = if check.alone { ALONE } else { check.ordinal };
+            let (outcome, confidence) = (check.outcome, check.confidence);
+            let timeout = outcome == Some(Outcome::Timeout);
+            let note = if timeout { check.note.as_str().into() } else { Box::default() };
+            known.outcomes.insert((check.flow, ordinal), Found { outcome, confidence, note });
+        } else {
+            known.lost += 1;
+        }
     }
+
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
-        self.0.transition(server, prober, entry);
+        self.listener.transition(server, prober, entry);
     }
 }
 
@@ -69,22 +92,7 @@ impl Known {
         report: &mut Report,
         listener: &mut dyn Listener,
     ) {
-        for told in watch.check(recognised, &mut Teller(listener)) {
-            if self.probes {
-                report.probes.insert(told.flow, told.prober);
-            }
-            if told.relayed {
-                continue;
-            }
-            if self.outcomes.len() < CHECKS_MAX {
-                let ordinal = if told.alone { ALONE } else { told.ordinal };
-                let (outcome, confidence) = (told.outcome, told.confidence);
-                let found = Found { outcome, confidence, note: told.note.into() };
-                self.outcomes.insert((told.flow, ordinal), found);
-            } else {
-                self.lost += 1;
-            }
-        }
+        watch.check(recognised, &mut Teller { known: self, report, listener });
     }
 }
 
