@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod contract;
+pub mod handshake;
 pub mod health;
 pub mod lab;
 pub mod random;
