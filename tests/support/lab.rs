@@ -23,6 +23,12 @@ impl Run {
         if vantage == "lb" { &self.lb } else { &self.target }
     }
 
+    /// The capture at the load balancer with the keys inside.
+    pub fn secrets(&self) -> Option<PathBuf> {
+        let path = self.lb.to_string_lossy().replace("lb.pcap", "lb-secrets.pcapng");
+        Some(PathBuf::from(path)).filter(|path| path.exists())
+    }
+
     /// The requests of the truth.
     pub fn requests(&self) -> impl Iterator<Item = &Value> {
         self.truth["requests"].as_array().into_iter().flatten()

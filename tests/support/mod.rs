@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod health;
 pub mod lab;
 pub mod random;
+pub mod tshark_tls;
 pub mod wire;
 
 use why502::cause::Finding;
