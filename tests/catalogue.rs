@@ -19,7 +19,7 @@ const WITHOUT_CAPTURE: [(&str, &str); 2] = [
     ("l4-lb-reset", "the lab has no layer 4 load balancer that resets"),
 ];
 /// Folders of captures that are no cause of `ALL`, and why.
-const OTHER_FOLDERS: [(&str, &str); 8] = [
+const OTHER_FOLDERS: [(&str, &str); 11] = [
     ("healthy", "nothing fails"),
     ("demo", "several causes among healthy requests"),
     ("health-checks", "outcomes of checks, not of requests"),
@@ -28,6 +28,9 @@ const OTHER_FOLDERS: [(&str, &str); 8] = [
     ("checks-and-users", "checks beside requests"),
     ("bystanders", "what only looks like checks"),
     ("access-log", "nothing fails"),
+    ("tls-requests", "several causes inside TLS"),
+    ("tls-healthy", "nothing fails"),
+    ("tls-twins", "the same causes in clear and inside TLS"),
 ];
 /// Longest first step of a fix, which every finding repeats.
 const FIX_MAX: usize = 165;
@@ -232,6 +235,9 @@ fn every_folder_of_captures_is_known_and_described() {
 fn every_capture_has_its_truth() {
     let mut known = BTreeSet::new();
     for run in runs(&shipped()) {
+        let stem = run.lb.to_string_lossy().replace("-lb.pcap", "");
+        let others = ["keys.log", "lb-secrets.pcapng"].map(|name| format!("{stem}-{name}").into());
+        known.extend(others.into_iter().filter(|path: &PathBuf| path.exists()));
         known.extend([run.lb, run.target]);
     }
     for folder in folders() {

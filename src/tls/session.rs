@@ -439,8 +439,7 @@ impl Session {
         }
         let is_13 = self.facts.version() == Some(TLS13);
         let overhead = if is_13 { 1 + self.tag() } else { OVERHEAD_MIN };
-        let hello = self.facts.client_hello.as_ref().map_or(mark.at, |hello| hello.mark.at);
-        self.turns.begin((mark.at, mark.at.nanos_since(hello)), overhead);
+        self.turns.begin(mark.at, overhead);
         if self.keys.is_some() || !self.may_be_http1() {
             self.turns.stop();
         }

@@ -19,6 +19,11 @@ const TICKETS_MAX: u8 = 2;
 /// client certificates).
 const TICKET: std::ops::RangeInclusive<usize> = 60..=4096;
 
+/// A request longer than this has a body, bytes.
+const HEAD_LIKELY: u64 = 16 << 10;
+/// A pause in a body, nanoseconds; what comes later is another request.
+const SAME_REQUEST: i64 = 1_000_000_000;
+
 /// Follows the turns of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -27,8 +32,6 @@ pub(super) struct Turns {
     last: Option<State>,
     ordinal: u32,
     last_byte: Option<Timestamp>,
-    /// One to two round trips and the time of the handshake's computations, nanoseconds.
-    round_trip: i64,
     /// Bytes that encryption adds to a record, at least.
     overhead: usize,
     expect: Expect,
@@ -40,6 +43,8 @@ pub(super) struct Turns {
     early: bool,
     /// That answer is one record, which may be a session ticket.
     doubt: bool,
+    /// What seems to be the current request may be the rest of the one before.
+    rest: bool,
     /// Part of the connection was not captured, or what it carries is no HTTP/1.
     off: bool,
 }
@@ -55,11 +60,9 @@ enum Expect {
 }
 
 impl Turns {
-    /// The handshake is over at `now` and took `took` nanoseconds; encryption adds `overhead` bytes to
-    /// each record.
-    pub(super) fn begin(&mut self, (now, took): (Timestamp, i64), overhead: usize) {
+    /// The handshake is over at `now`; encryption adds `overhead` bytes to each record.
+    pub(super) fn begin(&mut self, now: Timestamp, overhead: usize) {
         self.last_byte = Some(now);
-        self.round_trip = took;
         self.overhead = overhead;
     }
 
@@ -120,13 +123,15 @@ impl Turns {
     fn asks(&mut self, record: &Record<'_>, whole: bool, give: &mut dyn FnMut(&Exchange)) {
         // What its sender sends without having seen the answer belongs to the same request.
         let seen = |start: u64| record.from.acked.is_none_or(|acked| acked > start);
-        let answered = self.answer.is_some_and(seen) && !self.early && !self.goes_on(record);
+        let answered = self.answer.is_some_and(seen) && !self.early;
         if self.current.is_none() || answered {
             if record.length().saturating_sub(self.overhead) < REQUEST_MIN {
                 return;
             }
+            let rest = self.may_go_on(record) || self.rest;
             self.give(State::Answered, give);
             self.open(record);
+            self.rest = rest;
         }
         if let Some(request) = self.current.as_mut().and_then(|current| current.request.as_mut()) {
             (request.last, request.end, request.complete) = (record.last, record.end, whole);
@@ -134,14 +139,13 @@ impl Turns {
         }
     }
 
-    /// The client is in the middle of a long request: it did not wait for the answer that crossed it.
-    fn goes_on(&self, record: &Record<'_>) -> bool {
+    /// Whether `record` may be more of a long body that is answered already: a server need not
+    /// wait for its end.
+    fn may_go_on(&self, record: &Record<'_>) -> bool {
         let request = self.current.as_ref().and_then(|current| current.request.as_ref());
         request.is_some_and(|request| {
-            let long = request.last.frame != request.first.frame;
-            let pause = record.from.mark.at.nanos_since(request.last.at);
-            // A new request waits for an answer, which takes a round trip at least.
-            long && pause < self.round_trip
+            request.end - request.start > HEAD_LIKELY
+                && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
         })
     }
 
@@ -221,6 +225,7 @@ impl Turns {
             (Some(_), _) => State::Answered,
             // A single record that nothing tells to be a ticket may be the answer.
             (None, true) if !sure => State::Unknown,
+            (None, _) if self.rest => State::Unknown,
             (None, _) => State::Unanswered,
         };
         self.give(state, give);

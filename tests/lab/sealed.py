@@ -124,8 +124,9 @@ for _name, _version in VERSIONS.items():
     def unacked(lab):
         """The network loses requests."""
         lab.ask()
+        time.sleep(0.3)  # the answer's acknowledgment arrives
         lab.world.rule(do="cut", way="to-target", what="data", larger=700)
-        together([lambda: lab.ask(fault="unacked", headers=("X-Fill: " + "f" * 900,))] * 3)
+        together([lambda: lab.ask(fault="large-unacked", headers=("X-Fill: " + "f" * 900,))] * 3)
 
 
 @scenario("tls13-silent", proxies=FOUR, tls={"target": {"min": "1.3", "how": "stall@1"}, "lb": {}},

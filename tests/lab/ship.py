@@ -9,7 +9,7 @@ from proxies import PROXIES
 from scenario import SCENARIOS
 from world import LabError
 
-# folder -> the scenarios shipped in it, all with nginx and HAProxy where these exist
+# folder -> the scenarios shipped in it
 SHIPPED = {
     "connect-refused": ["refused", "reject-rst"],
     "connect-unreachable": ["reject-icmp", "reject-icmp-port", "router-icmp"],
@@ -17,9 +17,20 @@ SHIPPED = {
     "connect-timeout-host": ["host-drop", "backlog-full"],
     "return-path-blocked": ["synack-lost", "return-cut"],
     "tuple-collision": ["tuple-collision"],
-    "tls-handshake-failed": ["tls-fin", "tls-rst", "tls-alert-hello"],
-    "tls-handshake-timeout": ["tls-stall"],
-    "protocol-mismatch": ["tls-alert", "h2-answer", "tls-plain"],
+    "tls-handshake-failed": ["tls-fin", "tls-rst", "tls-alert-hello", "tls-old-target", "tls-old-answer",
+                             "tls-no-cipher", "tls12-expired", "tls13-expired", "tls12-unknown-ca",
+                             "tls13-self-signed", "tls12-wrong-host", "tls12-name", "tls12-client-certificate",
+                             "tls13-client-certificate", "tls12-rst-hello", "tls12-rst-key", "tls13-fin-hello"],
+    "tls-handshake-timeout": ["tls-stall", "tls12-stall-hello"],
+    "protocol-mismatch": ["tls-alert", "h2-answer", "tls-plain", "tls-port-haproxy", "tls-port-python"],
+    "tls-requests": ["tls12-race", "tls13-race", "tls13-race-bare", "tls12-think-fin",
+                     "tls13-think-rst", "tls13-no-response", "tls13-silent", "tls13-headers-fin", "tls12-body-fin",
+                     "tls13-body-fin", "tls12-stale-rst", "tls13-unacked", "tls12-app-502"],
+    "tls-healthy": ["healthy-tls12", "healthy-tls13", "healthy-tls13-idle",
+                    "healthy-tls12-session-id", "healthy-tls13-one-shot-bare", "healthy-tls13-retry",
+                    "healthy-tls13-lossy", "healthy-tls12-mutual", "healthy-tls-direct", "healthy-tls-handshakes",
+                    "healthy-tls-early-data", "healthy-tls-h2"],
+    "tls-twins": ["twin-plain", "twin-tls12", "twin-tls13"],
     "keepalive-race": ["race-fin", "race-rst", "race-cap", "race-silent", "race-retried"],
     "stale-flow-reset": ["stale-rst", "stale-host"],
     "target-fin-no-response": ["read-fin", "think-fin"],
@@ -53,7 +64,12 @@ SHIPPED = {
     "health-checks": ["check-status", "check-closed", "check-reset", "check-timeout", "check-garbage", "check-flap"],
     "demo": ["demo"],
 }
-NOT_SHIPPED = {"apache"}
+# The proxies whose captures are shipped, and those of some scenarios
+PROXIES_SHIPPED = {"nginx", "haproxy", "direct"}
+PROXIES_OF = {"envoy-http": {"envoy"}, "tls13-expired": {"nginx", "haproxy", "envoy"}, "twin-plain": {"nginx"},
+              "twin-tls12": {"nginx"}, "twin-tls13": {"nginx"}, "healthy-tls13-lossy": {"nginx"}}
+# Of these the capture at the load balancer is there once more, with its keys inside
+WITH_SECRETS = {"tls13-race", "twin-tls12", "twin-tls13"}
 
 README = """# Captures
 
@@ -70,10 +86,10 @@ balancer, 198.51.100.20:8080 the target. Each scenario was captured at both ends
 - `<proxy>-<scenario>-target.pcap`: at the target
 - `<proxy>-<scenario>.json`: the truth, from the proxy's own log
 
-The folder is the cause id; the same fault may have another cause id at the other vantage, because the
-packets there show something else. In the truth, `cause` holds for each vantage the right id, or a list of
-ids if the packets of that vantage cannot decide (the best one first), or null if they show no failure;
-`ok` is what the proxy's own log says (the client's observation where the proxy logs nothing). A request
+The folder is the cause id, or says what its scenarios have in common; the same fault may have another cause
+id at the other vantage, because the packets there show something else. In the truth, `cause` holds for each
+vantage the right id, or a list of ids if the packets of that vantage cannot decide (the best one first), or
+null if they show no failure; `ok` is what the proxy's own log says (the client's observation where the proxy logs nothing). A request
 that is ok but has `tolerated` met that cause all the same: the proxy passed a broken answer on without
 complaint, or sent the request again with success. nginx logs 009 for an answer without a status line
 and 000 where it sent none.
@@ -91,7 +107,17 @@ NLB- and kubelet-like probers (`tests/lab/prober.py`) are ours, after the vendor
 their own. `outages` says how the target was out, and when. `bystanders` are no health checks of a load balancer.
 `access_log` is nginx's own log at the target. 192.0.2.11 and 192.0.2.12 are further nodes of the load balancer.
 
-In `healthy/` nothing fails: a finding there is an error of the tool, whatever looks odd.
+In `healthy/` and `tls-healthy/` nothing fails: a finding there is an error of the tool, whatever looks odd.
+
+Where the load balancer speaks TLS to the target, its keys are beside the captures if there was anything to read
+inside, in `<proxy>-<scenario>-keys.log` as SSLKEYLOGFILE has it; a few captures are there once more as
+`<proxy>-<scenario>-lb-secrets.pcapng` with these keys inside (`editcap --inject-secrets`). The keys are of these
+connections only, and the certificates were made for the lab. `cause` in such a truth is right with the keys; `sealed`
+is right without them, where an answer that is cut, broken or a 5xx looks like any other. `tls` says how a handshake
+ended: `by` whom, the `reason`, the number of the `alert` that said so (null: there was none), and whether it was
+`encrypted`. A load balancer that looks at the certificate only when the handshake is complete (nginx) leaves just a
+connection that was not used; null is right for that, too. `tls-twins/` has the same 51 requests three times: in
+clear, in TLS 1.2 and in TLS 1.3; with keys the three say the same.
 
 | Folder | Scenario | Proxies | Failed | Cause at the balancer | Cause at the target | Meaning |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -111,6 +137,10 @@ def take(out, place, name, proxy):
         for side in ("lb", "target"):
             shutil.copyfile(f"{source}/{side}.pcap", f"{stem}-{side}.pcap")
         shutil.copyfile(f"{source}/truth.json", f"{stem}.json")
+        if os.path.exists(f"{source}/keys.log"):
+            shutil.copyfile(f"{source}/keys.log", f"{stem}-keys.log")
+        if name in WITH_SECRETS:
+            shutil.copyfile(f"{source}/lb-secrets.pcapng", f"{stem}-lb-secrets.pcapng")
     with open(f"{stem}.json", encoding="utf-8") as file:
         return json.load(file)
 
@@ -122,7 +152,8 @@ def ship(out, folder):
         place = os.path.join(folder, cause)
         os.makedirs(place, exist_ok=True)
         for name in names:
-            proxies = [proxy for proxy in SCENARIOS[name].proxies if proxy not in NOT_SHIPPED]
+            wanted = PROXIES_OF.get(name, PROXIES_SHIPPED)
+            proxies = [proxy for proxy in SCENARIOS[name].proxies if proxy in wanted]
             causes, failed = {}, []
             for proxy in proxies:
                 truth = take(out, place, name, proxy)
@@ -142,7 +173,7 @@ def ship(out, folder):
     if not versions:
         raise LabError("nothing to ship")
     programs = ", ".join(f"{name} {versions[name]}" for name in [*PROXIES, "curl", "wget", "tcpdump"]
-                         if name in versions and name not in NOT_SHIPPED)
+                         if name in versions and name != "apache")
     with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
         file.write(README.format(date=datetime.date.today().isoformat(), kernel=versions["kernel"],
                                  programs=programs, rows="\n".join(rows)))

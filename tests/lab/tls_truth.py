@@ -88,7 +88,9 @@ NONE_OR_UNSURE = [None, "inconclusive"]
 # fault -> cause at both vantages without keys, where it is not the same as with keys.  The length of what the target
 # sent says nothing of its meaning, so an answer that is cut, broken or a 5xx looks like any other.
 SEALED = {
+    "no-response": ["response-timeout", "inconclusive"],
     "headers-fin": [None, "inconclusive", "response-header-truncated"],
+    "headers-rst": ["inconclusive", None, "response-header-truncated"],
     "body-fin": [None, "inconclusive", "response-body-truncated"],
     "body-rst": ["inconclusive", None, "response-body-truncated"],
     "chunked-cut": [None, "inconclusive", "response-body-truncated"],

@@ -72,6 +72,8 @@ CAUSES = {
     "stale-host": "stale-flow-reset",
     "stale-drop": {"lb": "request-unacked", "target": None},
     "unacked": {"lb": "request-unacked", "target": None},
+    # Nothing as large had passed before, and nothing small was sent after it
+    "large-unacked": {"lb": ["request-unacked", "mtu-blackhole"], "target": None},
     "return-cut": {"lb": "request-unacked", "target": "return-path-blocked"},
     "mtu-up": {"lb": "mtu-blackhole", "target": ["mtu-blackhole", "request-unacked", "inconclusive", None]},
     "mtu-post": {"lb": "mtu-blackhole", "target": ["mtu-blackhole", "response-timeout", "inconclusive"]},

@@ -5,10 +5,12 @@
 
 pub mod capture;
 pub mod contract;
+pub mod handshake;
 pub mod health;
 pub mod lab;
 pub mod random;
 pub mod slices;
+pub mod tshark_tls;
 pub mod wire;
 
 use why502::cause::Finding;
