@@ -82,26 +82,26 @@ impl Flow {
         last.filter(|last| last.times >= 2 && last.offset >= half.acked)
     }
 
-    /// Who closed first in TLS, and when: with an alert behind which that side sent nothing. Its FIN
-    /// may come later than the peer's answer to the alert.
-    pub fn alerted(&self) -> Option<(Side, Mark)> {
-        let closing = |alert: &&Alert| {
-            let last = self.half(alert.side).last_data;
-            last.is_some_and(|last| last.frame == alert.mark.frame)
+    /// Where a close began: with the TLS alert that announced it, if there was one. Its receiver
+    /// closes at once, often before the FIN behind the alert has come.
+    pub fn announced(&self, close: &Ending) -> Mark {
+        let alerts = self.tls.as_ref().map_or(&[][..], |tls| &tls.alerts);
+        let ends = |alert: &&Alert| {
+            alert.side == close.side
+                && (alert.said.is_none() || alert.is_close() || alert.is_fatal())
         };
-        let first = self.tls.as_deref()?.alerts.iter().find(closing)?;
-        Some((first.side, first.mark))
+        let alert = alerts.iter().find(ends).map(|alert| alert.mark);
+        alert.filter(|alert| alert.at < close.mark.at).unwrap_or(close.mark)
     }
 
-    /// The first FIN or RST; in TLS that of the side whose alert came before it.
+    /// The first FIN or RST; in TLS that of the side whose alert came first.
     pub fn closed_first(&self) -> Option<&Ending> {
-        let first = self.endings.first()?;
-        match self.alerted() {
-            Some((side, alert)) if side != first.side && alert.at <= first.mark.at => {
-                self.endings.iter().find(|ending| ending.side == side)
-            }
-            _ => Some(first),
-        }
+        let first = |side| self.endings.iter().find(|ending| ending.side == side);
+        let both = [Side::Client, Side::Server].into_iter().filter_map(first);
+        both.min_by_key(|ending| {
+            let mark = self.announced(ending);
+            (mark.at, mark.frame)
+        })
     }
 
     /// Address of `side`.

@@ -166,25 +166,13 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// The first FIN or RST of either side; in TLS that of the side whose alert came before it.
+    /// The first FIN or RST of either side; in TLS that of the side whose alert came first.
     pub fn close(&self) -> Option<&'a Ending> {
-        let first = self.first_close()?;
-        match self.flow.alerted() {
-            Some((side, alert)) if side != first.side && alert.at <= first.mark.at => {
-                self.close_of(side)
-            }
-            _ => Some(first),
-        }
-    }
-
-    fn first_close(&self) -> Option<&'a Ending> {
         match (self.close_of(Side::Client), self.close_of(Side::Server)) {
             (Some(client), Some(server)) => {
-                Some(if server.mark.frame < client.mark.frame && server.mark.at <= client.mark.at {
-                    server
-                } else {
-                    client
-                })
+                let (asked, answered) = (self.flow.announced(client), self.flow.announced(server));
+                let first = answered.frame < asked.frame && answered.at <= asked.at;
+                Some(if first { server } else { client })
             }
             (one, other) => one.or(other),
         }

@@ -16,7 +16,7 @@ use crate::tls::{Alert, Handshake};
 const SHORTEST: i64 = 900_000_000;
 /// Time in which a server that lives answers a hello, beside a round trip, nanoseconds: who closes
 /// later than this without an answer has waited for it.
-const REACTION: i64 = 200_000_000;
+const REACTION: i64 = 100_000_000;
 /// A server that lives answers a hello sooner than this, nanoseconds: verifying, signing and a
 /// loaded machine included.
 const SURELY_STUCK: i64 = 5_000_000_000;
@@ -92,10 +92,11 @@ impl<'a> Attempt<'a> {
 
     /// The handshake was broken off: by an alert, a FIN or a RST.
     pub fn broken(&self) -> Option<Failure> {
-        if self.tls.midway || self.tls.established.is_some() {
+        if self.tls.established.is_some() {
             return None;
         }
-        if let Some(alert) = self.tls.fatal_alert() {
+        // It says so in clear, whatever else is missing.
+        if let Some(alert) = self.tls.fatal_alert().filter(|alert| alert.in_handshake) {
             return Some(self.by_alert(alert));
         }
         if self.is_unsure() {

@@ -9,10 +9,11 @@ use crate::blind::{BlindSpot, BlindSpots};
 use crate::flow::{Ending, Flow};
 use crate::http::State;
 use crate::tcp::Side;
+use crate::tls::Handshake;
 
 /// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
 /// closed first while a request was outstanding, the server closed in the moment that it came or
-/// instead of a first answer, or nobody answered a SYN.
+/// instead of a first answer, no TLS version is in common, or nobody answered a SYN.
 pub fn needs_wider(case: &Case<'_>) -> bool {
     match case.exchange {
         Some(_) if case.failed().is_none() => false,
@@ -24,7 +25,9 @@ pub fn needs_wider(case: &Case<'_>) -> bool {
         }),
         None => {
             let mute = case.flow.half(Side::Server).sent == 0 && case.flow.tls.is_some();
-            case.flow.half(Side::Server).packets == 0 || (mute && case.closed_by_server().is_some())
+            let versions = case.handshaking().is_some_and(Handshake::has_no_version_in_common);
+            let closed = mute && case.closed_by_server().is_some();
+            case.flow.half(Side::Server).packets == 0 || closed || versions
         }
     }
 }

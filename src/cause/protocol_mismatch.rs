@@ -109,7 +109,7 @@ fn by_answer(case: &Case<'_>) -> Option<Verdict> {
 fn by_clear_text(case: &Case<'_>) -> Option<Verdict> {
     let tls = case.flow.tls.as_deref()?;
     let foreign = tls.foreign.as_deref()?;
-    if foreign.side != Side::Server || !foreign.first || tls.midway {
+    if foreign.side != Side::Server || !foreign.first {
         return None;
     }
     let what = if foreign.http { "plain HTTP/1" } else { "bytes that are no TLS" };

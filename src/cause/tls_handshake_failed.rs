@@ -1,8 +1,10 @@
 //! the TLS handshake between load balancer and target was broken off.
 
 use super::handshake::Attempt;
-use super::{Case, Cause, Responsible, Verdict};
+use super::{Case, Cause, Evidence, Responsible, Verdict, What};
 use crate::flow::EndingKind;
+use crate::tcp::Side;
+use crate::tls::version_name;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -70,8 +72,9 @@ pub(super) const CAUSE: Cause = Cause {
          from it: an ALB can present none",
     ],
     wireshark: &[
-        ("tls.alert_message", "who refused, and why"),
-        ("tls.handshake.type in {1, 2, 11}", "the hellos and the certificate"),
+        ("tls.alert_message", "alerts in clear: level and description"),
+        ("tls.handshake.type == 1 or tls.handshake.type == 2", "what the hellos offer and choose"),
+        ("tcp.flags.reset == 1 or tcp.flags.fin == 1", "who closed, and when"),
     ],
     references: &[
         "RFC 8446, 6 (alert protocol): https://www.rfc-editor.org/rfc/rfc8446#section-6",
@@ -102,7 +105,17 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             attempt.broken().or_else(|| attempt.refused().filter(|_| attempt.tls.turns == 0))?
         }
     };
-    Some(failure.into())
+    let mut verdict = Verdict::from(failure);
+    verdict.evidence.extend(spoken_elsewhere(case));
+    Some(verdict)
+}
+
+/// Where no version is in common: which one the target speaks on another connection.
+fn spoken_elsewhere(case: &Case<'_>) -> Option<Evidence> {
+    case.handshaking().filter(|tls| tls.has_no_version_in_common())?;
+    let (mark, version) = case.wider.version(case.flow.server)?;
+    let note = format!("on another connection the target chooses {}", version_name(version));
+    Some(Evidence { mark, side: Side::Server, what: What::TlsHello, note })
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ pub(super) const CAUSE: Cause = Cause {
          HAProxy, proxy_connect_timeout in nginx, connect_timeout in Envoy; an ALB's is fixed)",
     ],
     wireshark: &[
-        ("tls.handshake.type in {1, 2}", "how far the handshake came"),
-        ("tls.handshake and tcp.analysis.retransmission", "handshake messages that were repeated"),
+        ("tls.handshake.type == 1", "ClientHellos: does an answer follow in the stream?"),
+        ("tcp.flags.reset == 1 or tcp.flags.fin == 1", "who gave up, and when"),
     ],
     references: &[
         "RFC 8446, 4.1 (the hellos): https://www.rfc-editor.org/rfc/rfc8446#section-4.1",

@@ -5,7 +5,7 @@ use crate::blind::BlindSpot;
 use crate::flow::{Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ pub struct Wider {
     idle_closes: BTreeMap<Endpoint, Vec<i64>>,
     /// What each server's port has spoken, as bits of [`Language`].
     spoken: BTreeMap<Endpoint, u8>,
+    /// A ServerHello of each server: its frame and the version in it, the latest of those seen.
+    versions: BTreeMap<Endpoint, (Mark, u16)>,
     /// Time to live of a host's packets.
     ttl: Hosts<u8>,
     /// Addresses that opened connections.
@@ -112,8 +114,14 @@ impl Wider {
 
     /// In which language the server answered.
     fn learn_language(&mut self, flow: &Flow) {
+        let hello = flow.tls.as_ref().and_then(|tls| tls.server_hello.as_ref());
+        if let Some(hello) = hello
+            && (self.versions.len() < HOSTS_MAX || self.versions.contains_key(&flow.server))
+        {
+            self.versions.insert(flow.server, (hello.mark, hello.version));
+        }
         let language = match &flow.tls {
-            Some(tls) if tls.server_hello.is_some() => Language::Tls,
+            Some(_) if hello.is_some() => Language::Tls,
             None if flow.responses > 0 => Language::Plain,
             _ => return,
         };
@@ -123,6 +131,11 @@ impl Wider {
         } else {
             self.forgotten += 1;
         }
+    }
+
+    /// A ServerHello of this server on another connection: its frame, and the version in it.
+    pub fn version(&self, server: Endpoint) -> Option<(Mark, u16)> {
+        self.versions.get(&server).copied()
     }
 
     /// Whether this server's port has answered in `language`.

@@ -15,7 +15,9 @@ use super::source::{Different, Habits};
 use super::tap::Habit;
 use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
 use crate::cause::Confidence;
+use crate::http::State;
 use crate::packet::{Address, Endpoint, TunnelId};
+use crate::tls::Handshake;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -470,10 +472,15 @@ fn is_attempt(sighting: &Sighting) -> bool {
     matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
 }
 
-/// A TLS handshake that got no answer, a SYN-ACK that came when its client had given up, or a
-/// connection that the server reset before its client said or closed anything.
+/// A TLS handshake that came to nothing, a request in TLS that was not answered, a SYN-ACK that came
+/// when its client had given up, or a connection that the server reset before its client said or
+/// closed anything.
 fn is_stalled(sighting: &Sighting) -> bool {
-    (sighting.on() == On::Tls && sighting.payload[1] == 0)
+    let failed = |tls: &Handshake| {
+        let unanswered = matches!(tls.last_turn, Some(State::Unanswered | State::Cut));
+        !tls.unread && (tls.established.is_none() || unanswered)
+    };
+    (sighting.on() == On::Tls && sighting.tls.as_deref().is_some_and(failed))
         || matches!(sighting.shape, Shape::HalfOpen | Shape::ServerClosed)
 }
 

@@ -238,6 +238,11 @@ impl Tap {
             out.sighting(sighting);
             return;
         }
+        // Checks in TLS ask once on a connection, or at least for little.
+        let users = flow.tls.as_ref().is_some_and(|tls| tls.turns > 1 || !may_be_check(flow));
+        if users && watch.flags & USERS == 0 {
+            out.habit(flow, Habit::Users);
+        }
         if flow.requests > 0 || flow.opening.syn.is_none() || !may_be_check(flow) {
             return;
         }

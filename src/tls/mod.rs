@@ -38,6 +38,7 @@ pub use session::{Inner, Session};
 pub use tickets::Tickets;
 
 use crate::http::State;
+use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
 use thin_vec::ThinVec;
 
@@ -100,7 +101,7 @@ pub struct Foreign {
     /// The frame that carries it.
     pub mark: Mark,
     /// Who sent it.
-    pub side: crate::tcp::Side,
+    pub side: Side,
     /// It is an HTTP/1 status line or request line.
     pub http: bool,
     /// It came before any record of this side.
@@ -118,6 +119,15 @@ impl Handshake {
     /// TLS 1.3 is in use, which encrypts what follows the hellos.
     pub fn is_13(&self) -> bool {
         self.version() == Some(names::TLS13)
+    }
+
+    /// The server refused every version that the client offers.
+    pub fn has_no_version_in_common(&self) -> bool {
+        let refused = |alert: &Alert| {
+            alert.side == Side::Server
+                && alert.said.is_some_and(|(_, code)| code == names::PROTOCOL_VERSION)
+        };
+        self.fatal_alert().is_some_and(refused)
     }
 
     /// The session was resumed: there was no need for a certificate.

@@ -9,6 +9,8 @@ pub(super) const TLS13: u16 = 0x0304;
 pub(super) const TLS12: u16 = 0x0303;
 /// SSL 3.0.
 pub(super) const SSL3: u16 = 0x0300;
+/// `protocol_version` (RFC 8446, 6.2).
+pub(super) const PROTOCOL_VERSION: u8 = 70;
 /// `close_notify` (RFC 8446, 6.1).
 pub(super) const CLOSE_NOTIFY: u8 = 0;
 
@@ -55,7 +57,7 @@ const ALERTS: [(u8, &str, &str); 34] = [
     (50, "decode_error", "a message could not be decoded"),
     (51, "decrypt_error", "a signature or Finished could not be verified"),
     (60, "export_restriction", "an export restriction was violated"),
-    (70, "protocol_version", "no TLS version in common"),
+    (PROTOCOL_VERSION, "protocol_version", "no TLS version in common"),
     (71, "insufficient_security", "the ciphers offered are too weak"),
     (80, "internal_error", "an internal error"),
     (86, "inappropriate_fallback", "a retry with a lower version was refused"),

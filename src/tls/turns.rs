@@ -39,8 +39,6 @@ pub(super) struct Turns {
     known: Option<usize>,
     /// Where the server's answer to the current request begins, or what may be one.
     answer: Option<u64>,
-    /// It was sent before the whole request had arrived: the client may go on with that.
-    early: bool,
     /// That answer is one record, which may be a session ticket.
     doubt: bool,
     /// What seems to be the current request may be the rest of the one before.
@@ -123,12 +121,12 @@ impl Turns {
     fn asks(&mut self, record: &Record<'_>, whole: bool, give: &mut dyn FnMut(&Exchange)) {
         // What its sender sends without having seen the answer belongs to the same request.
         let seen = |start: u64| record.from.acked.is_none_or(|acked| acked > start);
-        let answered = self.answer.is_some_and(seen) && !self.early;
+        let answered = self.answer.is_some_and(seen);
         if self.current.is_none() || answered {
             if record.length().saturating_sub(self.overhead) < REQUEST_MIN {
                 return;
             }
-            let rest = self.may_go_on(record) || self.rest;
+            let rest = self.may_go_on(record);
             self.give(State::Answered, give);
             self.open(record);
             self.rest = rest;
@@ -146,13 +144,13 @@ impl Turns {
         request.is_some_and(|request| {
             request.end - request.start > HEAD_LIKELY
                 && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
-        })
+        }) || self.rest
     }
 
     fn open(&mut self, record: &Record<'_>) {
         self.ordinal += 1;
         self.answer = None;
-        (self.doubt, self.early) = (false, false);
+        self.doubt = false;
         let mut exchange = Box::new(Exchange {
             ordinal: self.ordinal,
             idle_before: self.last_byte.map(|last| record.from.mark.at.nanos_since(last)),
@@ -181,8 +179,6 @@ impl Turns {
             return;
         }
         self.last_byte = Some(record.last.at);
-        let sent = current.request.as_ref().map_or(0, |request| request.end);
-        self.early = record.from.acked.is_some_and(|acked| acked < sent);
         self.answer.get_or_insert(record.from.offset);
         self.doubt = current.response.is_none() && ticket;
         if self.doubt {
