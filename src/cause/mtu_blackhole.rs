@@ -91,7 +91,11 @@ fn never_acknowledged(case: &Case<'_>) -> Option<Verdict> {
         // When the other side repeats too, small segments do not arrive either.
         let one_way = case.flow.lost(!side).is_none() && !case.repeats(!side);
         let large = lost.len >= LARGE && case.flow.half(side).largest_acked < lost.len;
-        (large && one_way).then_some((side, lost))
+        // A retransmission joins segments: the first that is missing may have been a small one.
+        let before = case.request().and_then(|request| request.start.checked_sub(lost.offset));
+        let small_first = side == Side::Client
+            && before.is_some_and(|bytes| (1..u64::from(LARGE)).contains(&bytes));
+        (large && one_way && !small_first).then_some((side, lost))
     })?;
     let told = case.flow.icmp.iter().find(|icmp| icmp.mtu.is_some());
     let small = case.flow.half(side).largest_acked > 0 || case.flow.opening.ack.is_some();
@@ -177,6 +181,15 @@ mod tests {
     fn small_segments_vanish_for_another_reason() {
         let scene = Scene::asked().repeated(Side::Client, START, 200, 3);
         assert_eq!(scene.cause(), Some("request-unacked"));
+    }
+
+    #[test]
+    fn a_small_segment_before_the_request_vanishes_for_another_reason() {
+        let scene = Scene::asked().with(|scene| {
+            let request = scene.exchange().request.as_mut().expect("a request");
+            (request.start, request.end) = (START + 80, START + 1093);
+        });
+        assert_eq!(scene.repeated(Side::Client, START, 1093, 3).cause(), Some("request-unacked"));
     }
 
     #[test]
