@@ -108,7 +108,7 @@ impl Scene {
         Arc::make_mut(self.flow.tls.get_or_insert_default())
     }
 
-    fn server_says(&mut self, at: i64, bytes: u64) {
+    pub(super) fn server_says(&mut self, at: i64, bytes: u64) {
         self.flow.opening.answered.get_or_insert(mark(at));
         let server = self.flow.half_mut(Side::Server);
         server.last_data = Some(mark(at));

@@ -30,7 +30,7 @@ pub struct Attempt<'a> {
     pub tls: &'a Handshake,
     /// First payload of the client: where its hello begins.
     pub asked: Option<Mark>,
-    /// Last payload of `[client, server]`.
+    /// Last payload of `[client, server]`, see [`in_time`].
     pub said: [Option<Mark>; 2],
     /// First FIN or RST of either side.
     pub close: Option<&'a Ending>,
@@ -53,6 +53,14 @@ pub struct Failure {
     pub summary: String,
     /// Who has to act.
     pub responsible: Responsible,
+}
+
+/// The last payload of the server that came before its client had closed, as far as the first and
+/// the last one tell.
+pub fn in_time(first: Option<Mark>, last: Option<Mark>, close: Option<&Ending>) -> Option<Mark> {
+    let gone = close.filter(|close| close.side == Side::Client).map(|close| close.mark.at);
+    let timely = |mark: &Mark| gone.is_none_or(|gone| mark.at <= gone);
+    last.filter(timely).or(first.filter(timely))
 }
 
 impl From<Failure> for Verdict {
@@ -79,14 +87,17 @@ impl<'a> Attempt<'a> {
             | BlindSpot::KernelDrops => true,
             _ => false,
         };
+        let close = case.close();
+        let answer = in_time(flow.opening.answered, server.last_data, close);
+        let whole = answer == server.last_data;
         Some(Attempt {
             tls: flow.tls.as_deref()?,
             asked: flow.opening.asked,
-            said: [client.last_data, server.last_data],
-            close: case.close(),
+            said: [client.last_data, answer],
+            close,
             round_trip: case.round_trip(),
             hidden: flow.blind_spots.iter().any(hides),
-            unacked: client.acked < client.sent || server.acked < server.sent,
+            unacked: client.acked < client.sent || (whole && server.acked < server.sent),
         })
     }
 
@@ -96,13 +107,15 @@ impl<'a> Attempt<'a> {
             return None;
         }
         // It says so in clear, whatever else is missing.
-        if let Some(alert) = self.tls.fatal_alert().filter(|alert| alert.in_handshake) {
+        let told = |alert: &&Alert| alert.is_fatal() && alert.in_handshake && self.is_timely(alert);
+        if let Some(alert) = self.tls.alerts.iter().find(told) {
             return Some(self.by_alert(alert));
         }
         if self.is_unsure() {
             return None;
         }
-        let secret = self.tls.alerts.iter().find(|alert| alert.said.is_none());
+        let secret = |alert: &&Alert| alert.said.is_none() && self.is_timely(alert);
+        let secret = self.tls.alerts.iter().find(secret);
         secret.map(|alert| self.by_secret_alert(alert)).or_else(|| self.by_close(self.close?))
     }
 
@@ -110,7 +123,8 @@ impl<'a> Attempt<'a> {
     pub fn stalled(&self) -> Option<Failure> {
         let close = self.close?;
         let asked = self.asked?;
-        let told = |alert: &Alert| alert.is_fatal() || alert.said.is_none();
+        let told =
+            |alert: &Alert| (alert.is_fatal() || alert.said.is_none()) && self.is_timely(alert);
         let over = self.tls.established.is_some() || self.tls.alerts.iter().any(told);
         if over || self.is_unsure() || self.unacked {
             return None;
@@ -224,6 +238,12 @@ impl<'a> Attempt<'a> {
             ),
             responsible: Responsible::TargetApp,
         })
+    }
+
+    /// It came before the other side had closed.
+    fn is_timely(&self, alert: &Alert) -> bool {
+        let close = self.close.filter(|close| close.side != alert.side);
+        close.is_none_or(|close| alert.mark.at <= close.mark.at)
     }
 
     /// What the handshake came to cannot be told.
@@ -389,10 +409,11 @@ fn is_whole_second(nanos: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::blind::BlindSpot;
-    use crate::cause::fixture::{HELLO, MS, S, Scene};
+    use crate::cause::fixture::{HELLO, MS, S, Scene, mark};
     use crate::cause::{Confidence, Responsible, What};
     use crate::flow::EndingKind::{Fin, Rst};
     use crate::tcp::Side::{Client, Server};
+    use crate::tls::Alert;
 
     #[test]
     fn a_close_by_the_target_is_a_failure_and_says_how_far_it_came() {
@@ -462,6 +483,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_comes_after_the_load_balancer_gave_up_is_too_late() {
+        let late = Scene::hello().close(Client, Fin, HELLO + 10 * S, Some(0)).with(|scene| {
+            scene.server_says(HELLO + 11 * S, 7);
+            scene.flow.half_mut(Server).acked = 0;
+            let mark = mark(HELLO + 11 * S);
+            let said = Some((2, 50));
+            let (side, encrypted, in_handshake) = (Server, false, true);
+            scene.tls().alerts.push(Alert { mark, side, said, encrypted, in_handshake });
+        });
+        assert_eq!(late.cause(), Some("tls-handshake-timeout"));
     }
 
     #[test]

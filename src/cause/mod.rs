@@ -44,7 +44,7 @@ mod tuple_collision;
 mod unsolicited_response;
 
 pub use case::{Case, Coverage};
-pub use handshake::{Attempt, Failure};
+pub use handshake::{Attempt, Failure, in_time};
 pub use judge::{judge, needs_wider};
 pub use wider::Wider;
 

@@ -421,7 +421,7 @@ fn near(nanos: i64, timeout: i64) -> bool {
     (nanos - timeout).abs() as f64 <= timeout as f64 * NEAR
 }
 
-fn s(nanos: i64) -> String {
+pub(super) fn s(nanos: i64) -> String {
     words::seconds(nanos as f64 / SECOND as f64)
 }
 

@@ -1,11 +1,11 @@
 //! The outcome of a check that is made in TLS and cannot be read: from its handshake, and from
 //! whether anything came back.
 
-use super::judge::{Context, Judged, sure};
+use super::judge::{Context, Judged, s, sure};
 use super::outcome::Outcome;
 use super::settings::{Origin, Protocol};
 use crate::blind::BlindSpot;
-use crate::cause::{Attempt, Confidence, Failure, What};
+use crate::cause::{Attempt, Confidence, Failure, What, in_time};
 use crate::http::State;
 use crate::probe::Sighting;
 use crate::tcp::Side;
@@ -34,15 +34,13 @@ impl Context<'_> {
         if let Some(failure) = broken.or_else(|| attempt.refused()) {
             return found(Outcome::TlsFailed, failure);
         }
-        let Some(answer) = check.marks.response_first else {
+        let Some(answer) = check.marks.response_first.filter(|_| attempt.said[1].is_some()) else {
             return self.no_answer(check, Outcome::TlsFailed, Outcome::TlsTimeout, "TLS hello");
         };
         if let Some(failure) = attempt.stalled() {
             return found(Outcome::TlsTimeout, failure);
         }
-        if tls.last_turn == Some(State::Unanswered) {
-            let what = "encrypted request";
-            let judged = self.no_answer(check, Outcome::Closed, Outcome::Timeout, what);
+        if let Some(judged) = self.without_answer(check, tls) {
             return Judged { confidence: judged.confidence.min(Confidence::Likely), ..judged };
         }
         if tls.last_turn == Some(State::Cut)
@@ -53,6 +51,25 @@ impl Context<'_> {
             return Judged { confidence: Confidence::Likely, ..judged };
         }
         self.passed(tls, answer)
+    }
+
+    /// The prober asked, and nothing came back, or not before it gave up.
+    fn without_answer(&self, check: &Sighting, tls: &Handshake) -> Option<Judged> {
+        let what = "encrypted request";
+        let close = check.closed_by.and_then(|side| check.ending(side));
+        let silent = tls.last_turn == Some(State::Unanswered);
+        let Some(close) = close.filter(|close| close.side == Side::Client) else {
+            return silent.then(|| self.no_answer(check, Outcome::Closed, Outcome::Timeout, what));
+        };
+        // Its last bytes say that it closes: those before them are what it asked.
+        let late = tls.last_data.is_some_and(|last| last > close.mark.at) && tls.turns > 0;
+        let after = s(close.mark.at.nanos_since(check.began()));
+        let note = match (silent, late) {
+            (true, _) => format!("no answer to the {what}; the prober gave up after {after}"),
+            (false, true) => format!("the prober gave up after {after}; an answer came too late"),
+            (false, false) => return None,
+        };
+        Some(sure(Outcome::Timeout, close.mark, &note))
     }
 
     /// The handshake was made, and what the prober asked was answered.
@@ -84,11 +101,12 @@ fn attempt<'a>(check: &'a Sighting, tls: &'a Handshake) -> Attempt<'a> {
         BlindSpot::Evicted,
         BlindSpot::KernelDrops,
     ];
+    let close = check.closed_by.and_then(|side| check.ending(side));
     Attempt {
         tls,
         asked: marks.request_first,
-        said: [marks.request_last, marks.response_last],
-        close: check.closed_by.and_then(|side| check.ending(side)),
+        said: [marks.request_last, in_time(marks.response_first, marks.response_last, close)],
+        close,
         round_trip: check.round_trip.unwrap_or(0),
         hidden: hidden.into_iter().any(|spot| check.blind_spots.has(spot)),
         unacked: false,
@@ -197,6 +215,9 @@ mod tests {
         assert_eq!(alb(&crashed), ("hc-closed", "likely"));
         let slow = closed(asked(State::Unanswered), Side::Client, EndingKind::Fin, 5_000);
         assert_eq!(alb(&slow), ("hc-timeout", "likely"));
+        let mut late = closed(asked(State::Answered), Side::Client, EndingKind::Fin, 5_000);
+        with(&mut late, |tls| tls.last_data = Some(mark(SECOND + 5_500 * MS).at));
+        assert_eq!(alb(&late), ("hc-timeout", "likely"));
         let torn = closed(asked(State::Cut), Side::Server, EndingKind::Rst, 20);
         assert_eq!(alb(&torn), ("hc-closed", "likely"));
     }

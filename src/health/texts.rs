@@ -43,7 +43,8 @@ pub static PASS: Cause = Cause {
         handshake for a TLS check, a status within the matcher for an HTTP check. What the prober does afterwards \
         does not matter: some reset the connection as soon as they have the status line.\n\n\
         A TCP check passes when the target's kernel accepts, even if the program behind hangs. An HTTPS check is \
-        encrypted: that the handshake was completed is all that packets show, so it is reported as possible.",
+        encrypted: without keys the packets show that something was answered and not what, so it is reported as \
+        possible.",
     seen_as: &[("AWS ALB log", "PASS"), ("HAProxy", "L4OK, L6OK, L7OK"), ("Azure", "Healthy")],
     responsible: Responsible::Unknown,
     typical_status: None,
@@ -127,9 +128,10 @@ pub static CONNECT_TIMEOUT: Cause = Cause {
 /// TLS handshake broken.
 pub static TLS_FAILED: Cause = Cause {
     id: "hc-tls-failed",
-    summary: "the target broke off the TLS handshake of the health check",
+    summary: "the TLS handshake of the health check was broken off",
     explanation: "The prober sent its hello, and the target answered with an alert or closed. Versions or ciphers do \
-        not fit, the target wants a client certificate or a server name, or it does not speak TLS on this port.\n\n\
+        not fit, the target wants a client certificate or a server name, or it does not speak TLS on this port. A \
+        prober that verifies the certificate may be the one that refuses.\n\n\
         Alert 70 (protocol_version) means that the target speaks none of the versions offered: HTTPS checks of \
         Network and Gateway Load Balancers fail at targets that speak TLS 1.3 only.",
     seen_as: &[("AWS", "Target.FailedHealthChecks"), ("HAProxy", "L6RSP"), ("Envoy", "NETWORK")],
