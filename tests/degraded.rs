@@ -1,6 +1,7 @@
 //! Captures as they come from production: cut short, damaged, with packets missing, from one
-//! direction, with a snap length, begun in the middle. Less may be found in them; what is called
-//! certain has to be true all the same, and what could not be seen has to be named.
+//! direction, with a snap length, begun in the middle; in clear, inside TLS, and inside TLS with
+//! keys. Less may be found in them; what is called certain has to be true all the same, and what
+//! could not be seen has to be named.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
@@ -9,7 +10,7 @@ mod support;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use support::capture::{self, FILE_HEADER, Frame, RECORD_HEADER, Tcp};
 use support::lab::{Run, expected, runs, shipped, target};
 use support::random::Random;
@@ -150,11 +151,28 @@ enum Judgement {
 struct Truth<'a> {
     run: &'a Run,
     vantage: &'static str,
+    /// The keys that the reader of the capture has.
+    keys: &'a [PathBuf],
 }
 
 impl Truth<'_> {
     fn requests(&self) -> impl Iterator<Item = &Value> {
-        self.run.truth["requests"].as_array().into_iter().flatten()
+        self.run.requests()
+    }
+
+    /// Ids that are right for a request.
+    fn expected(&self, request: &Value) -> Vec<String> {
+        let sealed = self.run.is_sealed() && self.keys.is_empty();
+        expected(&request[if sealed { "sealed" } else { "cause" }], self.vantage)
+    }
+
+    /// Every truth of a run: at both vantages, with keys and without.
+    fn all(run: &Run) -> Vec<Truth<'_>> {
+        let vantages = ["lb", "target"].into_iter();
+        let truths = vantages.flat_map(|vantage| {
+            run.readings().into_iter().map(move |keys| Truth { run, vantage, keys })
+        });
+        truths.collect()
     }
 
     /// The only request whose target begins like this; a snap length cuts targets.
@@ -177,7 +195,7 @@ impl Truth<'_> {
             .requests()
             .flat_map(|request| {
                 let tolerated = request["tolerated"].as_str().map(str::to_owned);
-                expected(&request["cause"], self.vantage).into_iter().chain(tolerated)
+                self.expected(request).into_iter().chain(tolerated)
             })
             .chain(connections.flat_map(|attempt| expected(&attempt["cause"], self.vantage)))
             .collect();
@@ -193,7 +211,7 @@ impl Truth<'_> {
         let request = target(finding).and_then(|target| self.request(&target));
         let right = match request {
             Some(request) => {
-                let mut right = expected(&request["cause"], self.vantage);
+                let mut right = self.expected(request);
                 right.extend(request["tolerated"].as_str().map(str::to_owned));
                 right
             }
@@ -314,11 +332,11 @@ fn complaints(degradation: Degradation, degraded: &Degraded, report: &Report) ->
     complaints
 }
 
-fn analyse(capture: &[u8]) -> Report {
+fn analyse(capture: &[u8], keys: &[PathBuf]) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("degraded.pcap");
     fs::write(&path, capture).unwrap();
-    support::lab::analyse(&path)
+    support::lab::analyse_with(&path, keys)
 }
 
 /// One capture, degraded in one way.
@@ -331,13 +349,15 @@ fn check(
     let frames = capture::read(capture);
     let seed = frames.iter().map(|frame| u64::from(frame.wire_len)).sum::<u64>();
     let degraded = degradation.apply(&frames, &mut Random::new(seed));
-    let report = analyse(&degraded.bytes);
+    let report = analyse(&degraded.bytes, truth.keys);
     row.captures += 1;
     let mut complaints = complaints(degradation, &degraded, &report);
     for finding in &report.findings {
         let judgement = truth.judge(finding);
         let target = target(finding).unwrap_or_default();
-        let known = truth.request(&target).map(|known| expected(&known["cause"], truth.vantage));
+        let known = truth.request(&target).map(|known| truth.expected(known));
+        // Where nothing fails, a request that cannot be read was answered, too.
+        let known = known.or_else(|| truth.any().is_empty().then(Vec::new));
         *row.counts.entry(judgement).or_default() += 1;
         row.certain += usize::from(finding.confidence == Confidence::Certain);
         if judgement == Judgement::CertainlyWrong && degradation.is_judged(known.as_deref()) {
@@ -352,7 +372,7 @@ fn check(
     let said: Vec<String> = report.findings.iter().filter_map(target).collect();
     row.silent += truth
         .requests()
-        .filter(|request| !expected(&request["cause"], truth.vantage).is_empty())
+        .filter(|request| !truth.expected(request).is_empty())
         .filter(|request| request["visible"][truth.vantage] != Value::Bool(false))
         .filter(|request| !said.iter().any(|said| request["target"] == **said))
         .count();
@@ -397,10 +417,10 @@ fn what_is_certain_is_true_in_degraded_captures_too() {
     let mut table: BTreeMap<Degradation, Row> = BTreeMap::new();
     let mut complaints = Vec::new();
     for run in &runs {
-        for (vantage, capture) in [("lb", &run.lb), ("target", &run.target)] {
-            let truth = Truth { run, vantage };
+        for truth in Truth::all(run) {
             for degradation in ALL {
                 let row = table.entry(degradation).or_default();
+                let capture = run.capture(truth.vantage);
                 complaints.extend(check(&truth, capture, degradation, row));
             }
         }
@@ -420,13 +440,13 @@ fn no_single_missing_packet_makes_a_certain_verdict_wrong() {
     let mut counts: BTreeMap<Judgement, usize> = BTreeMap::new();
     let (mut captures, mut complaints) = (0, Vec::new());
     for run in &judged_runs() {
-        for (vantage, capture) in [("lb", &run.lb), ("target", &run.target)] {
-            let truth = Truth { run, vantage };
-            let frames = capture::read(capture);
+        for truth in Truth::all(run) {
+            let vantage = truth.vantage;
+            let frames = capture::read(run.capture(vantage));
             for lost in 0..if frames.len() <= SHORT { frames.len() } else { 0 } {
                 captures += 1;
                 let (before, after) = frames.split_at(lost);
-                let report = analyse(&capture::plain(&[before, &after[1..]].concat()));
+                let report = analyse(&capture::plain(&[before, &after[1..]].concat()), truth.keys);
                 for finding in &report.findings {
                     let judgement = truth.judge(finding);
                     *counts.entry(judgement).or_default() += 1;

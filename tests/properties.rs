@@ -140,14 +140,18 @@ proptest! {
     #[test]
     fn any_segments_are_survived(
         packets in proptest::collection::vec(
-            (any::<bool>(), any::<u32>(), any::<u32>(), any::<u8>(), 0_usize..12, 0_u32..400_000_000),
+            (any::<bool>(), any::<u32>(), any::<u32>(), any::<u8>(), 0_usize..18, 0_u32..400_000_000),
             0..60,
         ),
         near in any::<bool>(),
     ) {
-        let texts: [&[u8]; 12] = [
+        let texts: [&[u8]; 18] = [
             b"", b"", b"", GET.as_bytes(), OK.as_bytes(), POST.as_bytes(), CHUNKED.as_bytes(),
             b"HTTP/1.1 ", b"\x16\x03\x01\x02", b"\r\n\r\n", b"PRI * HTTP/2.0\r\n", b"\0\xff",
+            // TLS: the beginning of a ClientHello, a ServerHello, an alert, ChangeCipherSpec, data.
+            &[22, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3, 9, 9], &[22, 3, 3, 0, 60, 2, 0, 0, 56, 3, 3, 7],
+            &[21, 3, 3, 0, 2, 2, 40], &[20, 3, 3, 0, 1, 1], &[23, 3, 3, 0, 5, 1, 2, 3, 4, 5],
+            &[23, 3, 3, 0xff, 0xff],
         ];
         let mut now = 0_i64;
         let packets: Vec<Packet> = packets

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::lab::{Names, Run, analyse_with, expected, may_be_silent, runs, shipped};
 use support::{handshake, say};
-use why502::cause::{Confidence, Finding, Kind, by_id};
+use why502::cause::{Confidence, Finding, Kind};
 use why502::report::Report;
 
 /// Exit code of `lab.py` on a machine that lacks something it needs.
@@ -98,11 +98,6 @@ impl Wanted {
     fn of(label: &Value, vantage: &str) -> Wanted {
         Wanted { ids: expected(label, vantage), may_be_silent: may_be_silent(label, vantage) }
     }
-
-    /// What only TLS handshakes show is not judged.
-    fn is_judged(&self) -> bool {
-        self.ids.is_empty() || self.ids.iter().any(|id| by_id(id).is_some())
-    }
 }
 
 /// What was found in a capture.
@@ -161,7 +156,7 @@ fn judge_run(run: &Run, vantage: &str, keys: &[PathBuf], score: &mut Score) {
         let label = if sealed { &request["sealed"] } else { &request["cause"] };
         let wanted = Wanted::of(label, vantage);
         let unseen = !run.is_sealed() && request["visible"][vantage] == Value::Bool(false);
-        if unseen || !wanted.is_judged() {
+        if unseen {
             continue;
         }
         let what = format!("{name} {target}");
@@ -206,7 +201,7 @@ fn judge_run(run: &Run, vantage: &str, keys: &[PathBuf], score: &mut Score) {
     for attempt in run.truth["connections"].as_array().into_iter().flatten() {
         let wanted = Wanted::of(&attempt["cause"], vantage);
         let count = attempt["count"].as_u64().unwrap_or_default() as usize;
-        for number in 0..if wanted.ids.is_empty() || !wanted.is_judged() { 0 } else { count } {
+        for number in 0..if wanted.ids.is_empty() { 0 } else { count } {
             let what = format!("{name} connection {number}");
             let finding = take(&mut found.connections, &wanted);
             score.judge(&what, &wanted, finding.map(|found| (found.cause.id, found.confidence)));

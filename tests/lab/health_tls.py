@@ -23,7 +23,8 @@ for _version, _target in (("tls12", {"max": "1.2"}), ("tls13", {"min": "1.3"})):
 
 def broken(name, text, target, lb=None):
     """HAProxy's HTTPS checks of a target whose handshakes never succeed."""
-    haproxy(name, HTTP_CHECK, [], "https", "/health", text, ids=("tls",), tls={"target": target, "lb": lb or {}})
+    haproxy(name, HTTP_CHECK, [], "https", "/health", text, ids=("tls",), well=8.0,
+            tls={"target": target, "lb": lb or {}})
 
 
 broken("haproxy-https-alert", "HAProxy's HTTPS checks of a target that answers each ClientHello with an alert.",

@@ -77,7 +77,7 @@ for _name, _version in VERSIONS.items():
     healthy(f"healthy-{_name}-lb-idle", _word + "idle connections that the balancer closes.", idle, _version,
             proxies=("nginx",), proxy={"upstream": "keepalive_timeout 400ms;"})
     healthy(f"healthy-{_name}-one-shot", _word + "one request per connection; sessions are resumed by tickets.",
-            one_shot, _version)
+            one_shot, _version, quick=_name == "tls13")
     healthy(f"healthy-{_name}-one-shot-bare", _word + "answers that end with the connection, without close_notify.",
             one_shot, {**_version, "no_notify": True}, {"reuse": False})
     healthy(f"healthy-{_name}-huge", _word + "large bodies in both directions.", big, _version)

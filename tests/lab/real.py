@@ -8,11 +8,12 @@ from watching import EnvoyWatch, HAProxyWatch, watch
 RISE_FALL = "disabled check inter 500ms rise 3 fall 2"
 
 
-def haproxy(name, location, outages, protocol="http", path="/", description="", more="", ids=("haproxy",), **options):
+def haproxy(name, location, outages, protocol="http", path="/", description="", more="", ids=("haproxy",), well=2.3,
+            **options):
     """A scenario with HAProxy's checks; after the outages it has to fit what HAProxy says of each check."""
     def run(lab):
         watch(lab, list(ids), Settings("haproxy", protocol, path, timeout=0.3, matcher="200-399"), HAProxyWatch)
-        play(lab, outages, 2.3, 2.3)
+        play(lab, outages, 2.3, well)
 
     run.__doc__ = description
     scenario(name, proxies=("haproxy",), proxy={"check": RISE_FALL + more, "connect": 0.3, "location":

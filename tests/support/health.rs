@@ -5,7 +5,7 @@ use super::say;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// How far a prober's clock may be from its packets, seconds: less than half of the shortest
@@ -130,8 +130,10 @@ pub fn judge_all(runs: &[Run]) {
     assert!(!runs.is_empty(), "no truth of health checks");
     let mut scores = [("lb", Score::default()), ("target", Score::default())];
     for run in &runs {
-        for ((vantage, score), capture) in scores.iter_mut().zip([&run.lb, &run.target]) {
-            score.add(judge(run, vantage, capture));
+        for (vantage, score) in &mut scores {
+            for keys in run.readings() {
+                score.add(judge(run, vantage, keys.first()));
+            }
         }
     }
     for (vantage, score) in &scores {
@@ -146,15 +148,18 @@ pub fn judge_all(runs: &[Run]) {
     }
 }
 
-/// Compares what the program says of one capture with the truth.
-fn judge(run: &Run, vantage: &str, capture: &Path) -> Score {
+/// Compares what the program says of one capture with the truth, with its keys or without.
+fn judge(run: &Run, vantage: &str, keys: Option<&PathBuf>) -> Score {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("why502.toml");
     std::fs::write(&config, configuration(&run.truth)).unwrap();
-    let report = report(capture, &["--config", config.to_str().unwrap()]);
+    let mut arguments = vec!["--config", config.to_str().unwrap()];
+    arguments.extend(keys.iter().flat_map(|keys| ["--keylog", keys.to_str().unwrap()]));
+    let report = report(run.capture(vantage), &arguments);
     let mut judge = Judge {
-        name: format!("{} {vantage}", run.name),
+        name: format!("{} {vantage}{}", run.name, if keys.is_some() { " with keys" } else { "" }),
         vantage,
+        sealed: keys.is_none(),
         expects: run.truth["expect"].is_object(),
         report: &report,
         score: Score::default(),
@@ -172,6 +177,8 @@ fn judge(run: &Run, vantage: &str, capture: &Path) -> Score {
 struct Judge<'a> {
     name: String,
     vantage: &'a str,
+    /// What is inside TLS cannot be read.
+    sealed: bool,
     /// The truth says what should be missing of a target.
     expects: bool,
     report: &'a Value,
@@ -201,6 +208,11 @@ impl<'a> Judge<'a> {
             .map(|(_, found)| found)
     }
 
+    /// Whether only the keys tell what came of a check.
+    fn is_undecided(&self, check: &Value) -> bool {
+        self.sealed && check["sealed"][self.vantage] == "undecided"
+    }
+
     fn checks(&mut self, group: &Value) {
         let ids: Vec<&str> = items(&group["prober"]).iter().map(word).collect();
         for check in items(&group["checks"]) {
@@ -208,7 +220,12 @@ impl<'a> Judge<'a> {
             let what =
                 format!("check {} of {} ({})", check["number"], word(&check["node"]), check["log"]);
             let found = self.find(&group["server"], check);
+            // The answer would have to be read: no word about it, or the right one.
+            let undecided = self.is_undecided(check);
             let Some((prober, found)) = found else {
+                if undecided {
+                    continue;
+                }
                 // Attempts that were never answered look like anything that tries again and again;
                 // what is said of the expected target is judged instead.
                 if !outcome.is_null() && !self.expects {
@@ -220,6 +237,7 @@ impl<'a> Judge<'a> {
             self.score.checks += 1;
             let id = word(&prober["id"]);
             let right = outcome == &found["outcome"]
+                || (undecided && found["outcome"].is_null())
                 || items(outcome).iter().any(|accepted| accepted == &found["outcome"]);
             let anybody = ids.iter().any(|id| ANYBODYS.contains(id));
             if !right {
@@ -245,7 +263,8 @@ impl<'a> Judge<'a> {
         if self.expects {
             return;
         }
-        let invisible = |check: &Value| check["outcome"][self.vantage].is_null();
+        let invisible =
+            |check: &Value| check["outcome"][self.vantage].is_null() || self.is_undecided(check);
         if items(&group["checks"]).iter().any(invisible) {
             return;
         }
