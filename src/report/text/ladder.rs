@@ -139,7 +139,10 @@ pub(in crate::report) fn rows(finding: &Finding) -> Vec<Row> {
             Some(row) => {
                 row.guilty |= guilty;
                 if !matches!(evidence.what, What::Request | What::Response) {
-                    row.label = format!("{} + {}", row.label, packet(evidence.what, shape(n)));
+                    let also = packet(evidence.what, shape(n));
+                    if row.label != also {
+                        row.label = format!("{} + {also}", row.label);
+                    }
                 }
             }
             None => rows.push(Row {
