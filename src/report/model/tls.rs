@@ -3,6 +3,7 @@
 use super::{Time, nanos_as_s};
 use crate::flow;
 use crate::report::terms;
+use crate::time::Mark;
 use crate::tls::{self, alert_name, cipher_name, version_name};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,6 +46,8 @@ pub(in crate::report) struct Tls<'a> {
     established_frame: Option<u64>,
     /// From the first byte of the ClientHello to `established_frame`.
     handshake_s: Option<f64>,
+    /// What was seen of the handshake, in the order of time.
+    steps: Vec<Step>,
     alerts: Vec<Alert>,
     /// First bytes of a side that are no TLS at all.
     foreign: Option<Foreign<'a>>,
@@ -69,6 +72,45 @@ struct Certificate<'a> {
     not_after: Time,
     /// DNS names that it is good for.
     names: &'a [Box<str>],
+}
+
+/// A step of the handshake.
+#[derive(Serialize, JsonSchema)]
+struct Step {
+    #[schemars(extend("enum" = ["client-hello", "hello-retry-request", "server-hello", "certificate",
+        "certificate-request", "client-certificate", "client-finished", "server-finished",
+        "client-data", "server-data"]))]
+    what: &'static str,
+    frame: u64,
+    time: Time,
+}
+
+/// The steps that were seen, in the order of time.
+fn steps(tls: &tls::Handshake) -> Vec<Step> {
+    let [client_finished, server_finished] = tls.finished;
+    let [client_data, server_data] = tls.data;
+    let mut seen: Vec<(&'static str, Mark)> = [
+        ("client-hello", tls.client_hello.as_ref().map(|hello| hello.mark)),
+        ("hello-retry-request", tls.retry),
+        ("server-hello", tls.server_hello.as_ref().map(|hello| hello.mark)),
+        ("certificate", tls.certificate.as_ref().map(|certificate| certificate.mark)),
+        ("certificate-request", tls.certificate_request),
+        ("client-certificate", tls.client_certificate.map(|certificate| certificate.mark)),
+        ("client-finished", client_finished),
+        ("server-finished", server_finished),
+        ("client-data", client_data),
+        ("server-data", server_data),
+    ]
+    .into_iter()
+    .filter_map(|(what, mark)| Some((what, mark?)))
+    .collect();
+    seen.sort_by_key(|(_, mark)| (mark.at, mark.frame));
+    let step = |(what, mark): (&'static str, Mark)| Step {
+        what,
+        frame: mark.frame.number(),
+        time: Time(mark.at),
+    };
+    seen.into_iter().map(step).collect()
 }
 
 /// An alert.
@@ -136,6 +178,7 @@ impl<'a> Tls<'a> {
                 .map(|certificate| if certificate.empty { "empty" } else { "sent" }),
             established_frame: tls.established.map(|mark| mark.frame.number()),
             handshake_s: took.map(nanos_as_s),
+            steps: steps(tls),
             alerts: tls.alerts.iter().map(Alert::new).collect(),
             foreign: tls.foreign.as_deref().map(|foreign| Foreign {
                 frame: foreign.mark.frame.number(),
