@@ -154,7 +154,7 @@ impl Scene {
         }
         let in_handshake = self.tls().established.is_none_or(|done| done.at > mark.at);
         let encrypted = said.is_none();
-        self.tls().alerts.push(Alert { mark, side, said, encrypted, in_handshake });
+        self.tls().alerts.push(Alert { mark, side, said, encrypted, in_handshake, acked: None });
     }
 
     /// The same on a connection that was opened for this request.

@@ -493,7 +493,14 @@ mod tests {
             let mark = mark(HELLO + 11 * S);
             let said = Some((2, 50));
             let (side, encrypted, in_handshake) = (Server, false, true);
-            scene.tls().alerts.push(Alert { mark, side, said, encrypted, in_handshake });
+            scene.tls().alerts.push(Alert {
+                mark,
+                side,
+                said,
+                encrypted,
+                in_handshake,
+                acked: None,
+            });
         });
         assert_eq!(late.cause(), Some("tls-handshake-timeout"));
     }

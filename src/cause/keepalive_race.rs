@@ -1,7 +1,7 @@
 //! the target closed an idle keep-alive connection in the moment the load balancer reused it.
 
 use super::case::span;
-use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
+use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
 use crate::flow::Ending;
 use crate::tcp::Side;
 
@@ -147,6 +147,46 @@ fn fair_warning(case: &Case<'_>, close: &Ending) -> Option<String> {
     }
 }
 
+/// In TLS the close begins with close_notify: the target says it, waits for that of its peer, and its
+/// FIN or RST comes when the request has arrived.
+fn notified(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
+    let request = case.request()?;
+    let alert = case.flow.tls.as_ref()?.alerts.iter().find(|alert| {
+        alert.side == Side::Server
+            && !alert.in_handshake
+            && !alert.is_fatal()
+            && alert.mark.at < close.mark.at
+            && alert.acked.is_some_and(|acked| acked <= request.start)
+    })?;
+    let what =
+        if alert.is_close() { "close_notify" } else { "an alert, which must be close_notify," };
+    let mut evidence = vec![Evidence {
+        mark: alert.mark,
+        side: Side::Server,
+        what: What::TlsAlert,
+        note: format!("{what} of the target: it does not acknowledge the request"),
+    }];
+    evidence.extend(case.asked("the request that the target had not received when it closed"));
+    let name = case.name(close);
+    evidence.push(case.ending(close, format!("{name} that follows the close_notify")));
+    let since = case.since_request(alert.mark);
+    let idle = case
+        .exchange?
+        .idle_before
+        .map_or(String::new(), |idle| format!(" after {} of idle", span((idle + since).max(0))));
+    let order = if since < 0 {
+        format!("left {} before the request came", span(-since))
+    } else {
+        format!("came {} after the request left", span(since))
+    };
+    Some(Verdict {
+        confidence: if alert.is_close() { Confidence::Certain } else { Confidence::Likely },
+        evidence,
+        summary: format!("the target closed the idle connection{idle}; its close_notify {order}"),
+        responsible: None,
+    })
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.close_of(Side::Server)?;
@@ -154,7 +194,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     if case.coverage(close) != Coverage::Nothing {
-        return unread(case, close);
+        return notified(case, close).or_else(|| unread(case, close));
     }
     if let Some(client) = case.closed_by_client()
         && client.mark.at < request.first.at
@@ -197,9 +237,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::Confidence;
-    use crate::cause::What;
     use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::cause::{Confidence, What};
+    use crate::tcp::Side;
 
     #[test]
     fn at_the_load_balancer_the_fin_comes_after_the_request_and_does_not_cover_it() {
@@ -209,6 +249,21 @@ mod tests {
         assert_eq!(verdict.confidence, Confidence::Certain);
         let what: Vec<_> = verdict.evidence.iter().map(|evidence| evidence.what).collect();
         assert_eq!(what, [What::Fin, What::Request, What::Rst]);
+    }
+
+    #[test]
+    fn a_close_notify_that_crosses_the_request_is_the_close() {
+        let scene = |acked| {
+            let scene = Scene::asked().target_fin(ASKED + 50 * MS, END);
+            scene.secret_alert(Side::Server, ASKED + 5 * MS).with(|scene| {
+                let alert = &mut scene.tls().alerts[0];
+                (alert.acked, alert.in_handshake) = (Some(acked), false);
+            })
+        };
+        assert_eq!(scene(START).cause(), Some("keepalive-race"));
+        let verdict = scene(START).rule("keepalive-race").expect("it fits");
+        assert_eq!(verdict.evidence[0].what, What::TlsAlert);
+        assert!(scene(END).rule("keepalive-race").is_none(), "it had the request");
     }
 
     #[test]

@@ -158,7 +158,7 @@ mod tests {
     fn alert(side: Side, code: u8) -> Alert {
         let said = Some((2, code));
         let mark = mark(SECOND + 4 * MS);
-        Alert { mark, side, said, encrypted: false, in_handshake: true }
+        Alert { mark, side, said, encrypted: false, in_handshake: true, acked: None }
     }
 
     #[test]

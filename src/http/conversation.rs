@@ -323,6 +323,11 @@ impl Conversation {
         self.give_up(Protocol::Tls);
     }
 
+    /// Offset behind the last byte of `side` so far.
+    pub fn end(&self, side: Side) -> u64 {
+        if side == Side::Client { self.client.end } else { self.server.end }
+    }
+
     /// What came before was not captured.
     pub fn is_midway(&self) -> bool {
         self.unseen.is_some()

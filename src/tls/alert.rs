@@ -17,6 +17,8 @@ pub struct Alert {
     pub encrypted: bool,
     /// It came before the handshake was over, as far as the capture shows.
     pub in_handshake: bool,
+    /// How much of the peer's stream its sender had received; `None` when that is not known.
+    pub acked: Option<u64>,
 }
 
 impl Alert {

@@ -58,8 +58,9 @@ impl Keys {
             Half { now, ..Half::default() }
         };
         let halves = [half(Side::Client), half(Side::Server)];
-        let any = halves.iter().any(|half| half.now.is_some() || half.next.is_some());
-        (any && (is_13 || hello.version == TLS12)).then_some(Keys {
+        // What only one side says would look like requests without answers.
+        let both = halves.iter().all(|half| if is_13 { &half.next } else { &half.now }.is_some());
+        (both && (is_13 || hello.version == TLS12)).then_some(Keys {
             halves,
             is_13,
             behind_early: None,

@@ -48,7 +48,6 @@ impl Session {
             }
         }
         self.keys = Some(Box::new(keys));
-        self.turns.stop();
         *inner.conversation = Conversation::new(Some(mark));
     }
 
@@ -116,7 +115,7 @@ impl Session {
             }
             content::ALERT => {
                 let said = plain.first().copied().zip(plain.get(1).copied());
-                self.note_alert(record.last, side, said, true);
+                self.note_alert(record.at(), side, said, true);
             }
             _ => {}
         }

@@ -80,6 +80,11 @@ pub(super) struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Where it begins, in the frame of its last byte.
+    pub(super) fn at(&self) -> At {
+        At { mark: self.last, ..self.from }
+    }
+
     /// Content type.
     pub(super) fn kind(&self) -> u8 {
         self.header[0]
@@ -211,6 +216,11 @@ impl Reader {
     /// The stream stops inside a record.
     pub(super) fn is_inside(&self) -> bool {
         matches!(self.place, Place::Body(_) | Place::Header(1..))
+    }
+
+    /// The place in the stream is lost, until a segment begins with a record.
+    pub(super) fn is_lost(&self) -> bool {
+        self.place == Place::Lost
     }
 
     /// Memory held.

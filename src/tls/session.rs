@@ -71,7 +71,7 @@ pub(super) struct Half {
     /// ChangeCipherSpec has come (TLS 1.2), or the handshake is over.
     pub(super) encrypted: bool,
     /// The last record has the length of a TLS 1.3 alert.
-    alert: Option<Mark>,
+    alert: Option<At>,
 }
 
 impl Session {
@@ -104,6 +104,10 @@ impl Session {
                 Step::Whole(record) => self.record(side, &record, inner),
                 Step::Foreign => self.foreign(side, at.mark, first, bytes),
             }
+            if reader.is_lost() {
+                // Whatever is in these bytes, it was said.
+                self.skip(side, at, used as u64, BlindSpot::Gap, inner);
+            }
             at.offset += used as u64;
             bytes = &bytes[used..];
         }
@@ -121,6 +125,14 @@ impl Session {
         self.half(side).records = reader;
     }
 
+    /// Bytes of `side` cannot be read: they may be what is waited for.
+    fn skip(&mut self, side: Side, at: At, len: u64, why: BlindSpot, inner: &mut Inner<'_>) {
+        if self.keys.is_some() {
+            inner.conversation.gap(side, at, len, why, inner.pool, inner.give);
+        }
+        self.turns.gap(side, why, inner.give);
+    }
+
     /// Where the records of `side` begin is not known any more.
     fn lose(&mut self, side: Side, at: At, len: u64, why: BlindSpot, inner: &mut Inner<'_>) {
         let established = self.facts.established.is_some();
@@ -129,7 +141,6 @@ impl Session {
         match &mut self.keys {
             Some(keys) => {
                 keys.lose(side);
-                inner.conversation.gap(side, at, len, why, inner.pool, inner.give);
                 // Behind the handshake, messages are rare and fit a record.
                 half.messages.restart();
             }
@@ -139,7 +150,7 @@ impl Session {
             self.facts.midway = true;
             self.turns.stop();
         }
-        self.turns.gap(side, why, inner.give);
+        self.skip(side, at, len, why, inner);
     }
 
     /// `side` sends no more.
@@ -158,11 +169,24 @@ impl Session {
         let torn = self.halves[Side::Server as usize].records.is_inside();
         self.turns.finish(torn, inner.give);
         if self.keys.is_some() {
+            if torn {
+                self.torn_answer(inner);
+            }
             inner.conversation.finish(inner.pool, inner.give);
         }
         self.facts.turns = self.turns.count();
         self.facts.last_turn = self.turns.last();
         self.facts.last_data = self.turns.last_byte();
+    }
+
+    /// The server's stream stops inside a record, which nobody can read: if that is all of an answer,
+    /// it cannot be said that there was none.
+    fn torn_answer(&mut self, inner: &mut Inner<'_>) {
+        if inner.conversation.pending().next().is_some_and(|first| first.response.is_none()) {
+            let at = At { offset: inner.conversation.end(Side::Server), ..At::default() };
+            let why = BlindSpot::Encrypted;
+            inner.conversation.gap(Side::Server, at, 1, why, inner.pool, inner.give);
+        }
     }
 
     /// What was found out.
@@ -341,28 +365,29 @@ impl Session {
             Some(&[level, description]) if !encrypted => Some((level, description)),
             _ => None,
         };
-        self.note_alert(record.last, side, said, encrypted);
+        self.note_alert(record.at(), side, said, encrypted);
     }
 
     pub(super) fn note_alert(
         &mut self,
-        mark: Mark,
+        at: At,
         side: Side,
         said: Option<(u8, u8)>,
         encrypted: bool,
     ) {
+        let At { mark, acked, .. } = at;
         let facts = &mut self.facts;
         if facts.alerts.len() < ALERTS_MAX {
             let in_handshake =
                 facts.established.is_none_or(|done| done.at > mark.at) && !facts.midway;
-            facts.alerts.push(Alert { mark, side, said, encrypted, in_handshake });
+            facts.alerts.push(Alert { mark, side, said, encrypted, in_handshake, acked });
         }
     }
 
     /// Nothing follows the last record of `side`, which looks like an alert.
     fn conclude_alert(&mut self, side: Side) {
-        if let Some(mark) = self.half(side).alert.take() {
-            self.note_alert(mark, side, None, true);
+        if let Some(at) = self.half(side).alert.take() {
+            self.note_alert(at, side, None, true);
         }
     }
 
@@ -385,7 +410,7 @@ impl Session {
         }
         let tag = self.tag();
         if record.length() == ALERT_LENGTH + tag {
-            self.half(side).alert = Some(record.last);
+            self.half(side).alert = Some(record.at());
         }
         if side == Side::Server {
             return;
@@ -440,7 +465,7 @@ impl Session {
         let is_13 = self.facts.version() == Some(TLS13);
         let overhead = if is_13 { 1 + self.tag() } else { OVERHEAD_MIN };
         self.turns.begin(mark.at, overhead);
-        if self.keys.is_some() || !self.may_be_http1() {
+        if !self.may_be_http1() {
             self.turns.stop();
         }
     }
@@ -462,7 +487,7 @@ impl Session {
         let is_13 = self.facts.version() == Some(TLS13);
         if is_13 && whole && record.length() == ALERT_LENGTH + self.tag() {
             // An alert, unless more follows.
-            self.half(side).alert = Some(record.last);
+            self.half(side).alert = Some(record.at());
             return;
         }
         self.facts.data[side as usize].get_or_insert(record.from.mark);
