@@ -3,7 +3,7 @@
 //! Root causes and the outcomes of health checks are told from the same facts here.
 
 use super::case::span;
-use super::handshake_words::{chosen, ending, is_about_certificates, kind, name, offered, phrase};
+use super::handshake_words::{chosen, ending, kind, name, offered};
 use super::{Case, Confidence, Evidence, Responsible, Verdict, What};
 use crate::blind::BlindSpot;
 use crate::flow::Ending;
@@ -20,8 +20,6 @@ const REACTION: i64 = 100_000_000;
 /// A server that lives answers a hello sooner than this, nanoseconds: verifying, signing and a
 /// loaded machine included.
 const SURELY_STUCK: i64 = 5_000_000_000;
-/// Time for a server to look at the client's last flight, beside a round trip, nanoseconds.
-const LOOKED_AT: i64 = 1_000_000_000;
 
 /// A handshake, and what its connection did around it.
 #[derive(Clone, Copy, Debug)]
@@ -162,57 +160,6 @@ impl<'a> Attempt<'a> {
             evidence,
             summary: format!("{stopped}; {who} gave up after {}", span(gave_up)),
             responsible,
-        })
-    }
-
-    /// The client took the handshake of TLS 1.3 for complete, and the server refused what came with
-    /// its last flight: no certificate, or one that it does not accept.
-    pub fn refused(&self) -> Option<Failure> {
-        let tls = self.tls;
-        let (done, certificate) = tls.established.zip(tls.client_certificate)?;
-        let alert = tls.alerts.iter().find(|alert| {
-            alert.side == Side::Server
-                && !alert.in_handshake
-                && (alert.said.is_none() || alert.is_fatal())
-        })?;
-        let known = match alert.said {
-            Some((_, code)) => is_about_certificates(code),
-            None => {
-                let soon = alert.mark.at.nanos_since(done.at) <= self.round_trip + LOOKED_AT;
-                soon && tls.data[1].is_none() && !self.hidden
-            }
-        };
-        if !tls.is_13() || !known || tls.midway {
-            return None;
-        }
-        let said = match alert.said {
-            Some((_, code)) => phrase(code),
-            None => "an encrypted alert".to_owned(),
-        };
-        let (asks, sent) = if certificate.empty {
-            ("the target demands a client certificate and the load balancer sent none", "empty")
-        } else {
-            ("the target refuses the load balancer's certificate", "a certificate")
-        };
-        let mut evidence = vec![
-            self.alert(alert, format!("{said} in answer to the end of the handshake")),
-            Evidence {
-                mark: certificate.mark,
-                side: Side::Client,
-                what: What::TlsHello,
-                note: format!("the load balancer's Certificate message: {sent}"),
-            },
-        ];
-        evidence.extend(self.close.map(|close| ending(close, "the connection ends")));
-        evidence.extend(self.hellos());
-        Some(Failure {
-            confidence: match alert.said {
-                Some(_) => Confidence::Certain,
-                None => Confidence::Likely,
-            },
-            evidence,
-            summary: format!("{asks}: {said} where its answer should be"),
-            responsible: Responsible::Configuration,
         })
     }
 
