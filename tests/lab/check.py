@@ -13,12 +13,13 @@ import subprocess
 import sys
 
 import check_probers
+import check_tls
 
 FIELDS = ["frame.number", "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "tcp.srcport", "tcp.dstport",
           "ip.ttl", "tcp.flags", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.window_size_value", "icmp.type",
           "tcp.payload"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
-HELLO, ALERT = b"\x16", b"\x15"
+HELLO = b"\x16"
 
 
 class Segment:
@@ -121,7 +122,8 @@ REQUEST_CHECKS = {
     "target-not-reading": lambda x, _: any(s.from_target and s.window == 0 and not s.flags & RST for s in x.later),
     "target-closed-during-request": lambda x, _: x.closer.from_target and not after(x.closer.ack, x.end),
     "response-malformed": lambda x, _: x.answer,
-    "protocol-mismatch": lambda x, _: x.answer and not x.answer.startswith(b"HTTP"),
+    "protocol-mismatch": lambda x, _: x.answer and (
+        not x.answer.startswith(b"HTTP") or b"plain HTTP request was sent to HTTPS port" in x.answer),
     "response-header-too-large": lambda x, _: len(x.answer.partition(b"\r\n\r\n")[0]) > 4000,
     "target-own-5xx": lambda x, _: x.answer.startswith(b"HTTP/1.1 5"),
     "unsolicited-response": unsolicited,
@@ -153,22 +155,21 @@ def attempts(segments):
             and flow[0].flags & SYN and all(s.payload[:1] in (b"", HELLO) for s in flow if not s.from_target)]
 
 
-def hello(flow):
-    """Whether a ClientHello is in these packets."""
-    return any(s.payload[:1] == HELLO and not s.from_target for s in flow)
+# Causes inside TLS that show in the packets around it; what an answer looked like, keys have to tell
+AROUND = {"keepalive-race", "target-fin-no-response", "target-rst-no-response", "stale-flow-reset", "request-unacked"}
 
 
-def closed_by_target(flow):
-    """Whether the target sent a TLS alert, or the first FIN or RST."""
-    alert = any(s.from_target and s.payload[:1] == ALERT for s in flow)
-    return alert or next((s.from_target for s in flow if s.flags & (FIN | RST)), False)
+def fits_around(cause, segments, request, answer, side):
+    """Whether the packets around TLS show a cause, given what was answered inside."""
+    exchange = Exchange(segments, request)
+    exchange.answer = answer
+    alerts = [s.number for s in exchange.later if s.from_target and s.length]
+    if not answer and alerts and exchange.target_endings and alerts[0] < exchange.closer.number:
+        exchange.closer = exchange.target_endings[0]  # announced by close_notify, which the balancer may answer first
+    return cause not in AROUND or fits(cause, exchange, side)
 
 
 CONNECT_CHECKS = {
-    "tls-handshake-failed": lambda flow, icmp: hello(flow) and closed_by_target(flow),
-    "tls-handshake-timeout": lambda flow, icmp: hello(flow) and not closed_by_target(flow),
-    "protocol-mismatch": lambda flow, icmp: hello(flow) and any(
-        s.from_target and s.payload.startswith(b"HTTP/") for s in flow),
     "connect-refused": lambda flow, icmp: any(s.from_target and s.flags & RST for s in flow),
     "connect-unreachable": lambda flow, icmp: icmp and not any(s.from_target for s in flow),
     "connect-timeout": lambda flow, icmp: len(flow) > 1 and not any(s.from_target for s in flow),
@@ -192,7 +193,14 @@ def check_side(truth, side, path):
     wrong = []
     segments = read(path, truth["target"]["ip"])
     carriers = [s for s in segments if s.length and not s.from_target]
+    inside = [row for row in truth["requests"] if "sealed" in row and not any(row["visible"].values())]
+    keys = f"{path.removesuffix(f'{side}.pcap')}keys.log"
+    if inside and os.path.exists(keys):
+        wrong += check_tls.check_requests(truth | {"requests": inside}, side, path, segments, keys,
+                                          lambda *found: fits_around(found[0], segments, *found[1:], side))
     for row in truth["requests"]:
+        if row in inside:
+            continue
         causes = as_list(row["cause"][side])
         request = next((s for s in carriers if row["id"].encode() in s.payload), None)
         where = f"{path}: {row['target']}"
@@ -208,10 +216,11 @@ def check_side(truth, side, path):
     icmp = any(s.icmp for s in segments)
     for connection in truth["connections"]:
         cause = as_list(connection["cause"][side])[0]
-        if cause:
+        if cause and "tls" not in connection:
             found = [flow for flow in attempts(segments) if CONNECT_CHECKS[cause](flow, icmp)]
             if len(found) != connection["count"]:
                 wrong.append(f"{path}: {len(found)} connections look like {cause}, the log has {connection['count']}")
+    wrong += check_tls.check_connections(truth, path, segments)
     return wrong + check_probers.check(truth, side, path, segments)
 
 

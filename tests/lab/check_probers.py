@@ -15,6 +15,7 @@ class Check:
         self.sent = [s for s in segments if s.source == prober and s.target == server and begin <= s.time <= end]
         self.got = [s for s in segments if s.source == server and s.target == prober
                     and begin <= s.time <= row["end"] + delay]
+        self.alert = any(s.payload[:1] == b"\x15" for s in self.sent)
         self.asked = any(s.length for s in self.sent)
         self.open = any(s.flags & SYN and s.flags & ACK for s in self.got) or not any(s.flags & SYN for s in self.sent)
         self.reset = any(s.flags & RST for s in self.got)
@@ -30,7 +31,8 @@ class Check:
             "hc-pass": self.open and (self.protocol != "http" or http and self.answer[9:12] == code),
             "hc-refused": self.reset and not self.open,
             "hc-connect-timeout": not self.asked and not self.reset,
-            "hc-tls-failed": self.answer[:1] == b"\x15" or self.reset,
+            "hc-tls-failed": self.answer[:1] == b"\x15" or self.reset or self.alert
+            or self.protocol == "https" and http,
             "hc-tls-timeout": self.asked and not self.answer,
             "hc-closed": self.ended and not self.answer,
             "hc-timeout": self.asked and not http,

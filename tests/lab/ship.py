@@ -93,9 +93,9 @@ balancer, 198.51.100.20:8080 the target. Each scenario was captured at both ends
 The folder is the cause id, or says what its scenarios have in common; the same fault may have another cause
 id at the other vantage, because the packets there show something else. In the truth, `cause` holds for each
 vantage the right id, or a list of ids if the packets of that vantage cannot decide (the best one first), or
-null if they show no failure; `ok` is what the proxy's own log says (the client's observation where the proxy logs nothing). A request
-that is ok but has `tolerated` met that cause all the same: the proxy passed a broken answer on without
-complaint, or sent the request again with success. nginx logs 009 for an answer without a status line
+null if they show no failure; `ok` is what the proxy's own log says (the client's observation where the proxy
+logs nothing). A request that is ok but has `tolerated` met that cause all the same: the proxy passed a broken
+answer on without complaint, or sent the request again with success. nginx logs 009 for an answer without a status line
 and 000 where it sent none.
 `visible` says whether the request's target is in that capture at all. `connections` lists attempts that
 failed before any request was sent; their requests are not in the capture. `checks` gives the outcome of

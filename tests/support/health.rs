@@ -239,7 +239,9 @@ impl<'a> Judge<'a> {
             let right = outcome == &found["outcome"]
                 || (undecided && found["outcome"].is_null())
                 || items(outcome).iter().any(|accepted| accepted == &found["outcome"]);
-            let anybody = ids.iter().any(|id| ANYBODYS.contains(id));
+            // Whose they are, the request inside tells.
+            let secret = self.sealed && check["sealed"].is_object();
+            let anybody = secret || ids.iter().any(|id| ANYBODYS.contains(id));
             if !right {
                 self.complain(&format!("{} instead of {outcome}: {what}", found["outcome"]));
             } else if !check["status"].is_null()
