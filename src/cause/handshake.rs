@@ -253,6 +253,15 @@ impl<'a> Attempt<'a> {
         let waited = silence >= answer;
         let how = kind(close);
         let (confidence, note, summary, responsible) = match (close.side, self.said[1]) {
+            (Side::Server, None) if close.mark.at < asked.at => (
+                Confidence::Certain,
+                "before the ClientHello came".to_owned(),
+                format!(
+                    "the target sent {how} {} before the ClientHello came",
+                    span(asked.at.nanos_since(close.mark.at))
+                ),
+                Responsible::TargetApp,
+            ),
             (Side::Server, None) => (
                 Confidence::Certain,
                 "in answer to the ClientHello".to_owned(),

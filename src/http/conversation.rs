@@ -8,7 +8,7 @@ use super::pending::Pending;
 use super::pool::{Draft, Outlet, Pool};
 use super::queue::Queue;
 use super::scan::Flaw;
-use super::{Exchange, HEAD_MAX, Protocol, State};
+use super::{Exchange, HEAD_MAX, Protocol, Response, State};
 use crate::blind::BlindSpot;
 use crate::tcp::{At, Side};
 use crate::time::{Mark, Timestamp};
@@ -323,9 +323,18 @@ impl Conversation {
         self.give_up(Protocol::Tls);
     }
 
-    /// Offset behind the last byte of `side` so far.
-    pub fn end(&self, side: Side) -> u64 {
-        if side == Side::Client { self.client.end } else { self.server.end }
+    /// The server's answer has begun at `at`, and what came of it up to `end` cannot be read.
+    pub fn answer_begun(&mut self, at: At, end: u64) {
+        if let Some(front) = self.queue.front_mut() {
+            front.exchange.response.get_or_insert_with(|| Response {
+                first: at.mark,
+                last: at.mark,
+                start: at.offset,
+                end,
+                acked: at.acked,
+                ..Response::default()
+            });
+        }
     }
 
     /// What came before was not captured.

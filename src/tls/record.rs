@@ -213,9 +213,14 @@ impl Reader {
         }
     }
 
-    /// The stream stops inside a record.
-    pub(super) fn is_inside(&self) -> bool {
-        matches!(self.place, Place::Body(_) | Place::Header(1..))
+    /// The record of which the end has not come: where it begins, and the offset behind its last byte.
+    pub(super) fn unfinished(&self) -> Option<(At, u64)> {
+        let come = match self.place {
+            Place::Body(left) => HEADER + length(self.header) - left,
+            Place::Header(known @ 1..) => usize::from(known),
+            Place::Header(0) | Place::Lost | Place::Over => return None,
+        };
+        Some((self.from, self.from.offset + come as u64))
     }
 
     /// The place in the stream is lost, until a segment begins with a record.

@@ -68,6 +68,7 @@ pub(super) struct Script {
     pub(super) tickets: Tickets,
     sent: [u64; 2],
     frame: u64,
+    waited: i64,
     /// What was given out.
     pub(super) exchanges: Vec<Exchange>,
 }
@@ -86,6 +87,7 @@ impl Script {
             tickets: Tickets::default(),
             sent: [0; 2],
             frame: 0,
+            waited: 0,
             exchanges: Vec::new(),
         }
     }
@@ -98,7 +100,8 @@ impl Script {
 
     fn next(&mut self) -> Mark {
         self.frame += 1;
-        Mark { frame: FrameId::new(0, self.frame), at: Timestamp(self.frame as i64 * 1000) }
+        let at = Timestamp(self.frame as i64 * 1000 + self.waited);
+        Mark { frame: FrameId::new(0, self.frame), at }
     }
 
     /// Bytes in one segment that acknowledges everything; `acked` says otherwise.
@@ -134,6 +137,12 @@ impl Script {
     /// The server sends before it has received what the client sent last.
     pub(super) fn server_crossing(&mut self, bytes: &[u8], acked: u64) -> &mut Script {
         self.segment(Side::Server, bytes, Some(acked))
+    }
+
+    /// Nothing happens for so many nanoseconds.
+    pub(super) fn wait(&mut self, nanos: i64) -> &mut Script {
+        self.waited += nanos;
+        self
     }
 
     /// Bytes that the client has sent so far.

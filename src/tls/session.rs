@@ -157,6 +157,9 @@ impl Session {
     pub fn ended(&mut self, side: Side, inner: &mut Inner<'_>) {
         self.conclude_alert(side);
         if self.keys.is_some() {
+            if side == Side::Server {
+                self.torn_answer(inner);
+            }
             inner.conversation.ended(side, inner.pool, inner.give);
         }
     }
@@ -166,12 +169,10 @@ impl Session {
         self.conclude_alert(Side::Client);
         self.conclude_alert(Side::Server);
         self.facts.alerts.sort_by_key(|alert| alert.mark.at);
-        let torn = self.halves[Side::Server as usize].records.is_inside();
+        let torn = self.halves[Side::Server as usize].records.unfinished().is_some();
         self.turns.finish(torn, inner.give);
         if self.keys.is_some() {
-            if torn {
-                self.torn_answer(inner);
-            }
+            self.torn_answer(inner);
             inner.conversation.finish(inner.pool, inner.give);
         }
         self.facts.turns = self.turns.count();
@@ -179,13 +180,10 @@ impl Session {
         self.facts.last_data = self.turns.last_byte();
     }
 
-    /// The server's stream stops inside a record, which nobody can read: if that is all of an answer,
-    /// it cannot be said that there was none.
+    /// The server's stream may stop inside a record, which nobody can read: then an answer has begun.
     fn torn_answer(&mut self, inner: &mut Inner<'_>) {
-        if inner.conversation.pending().next().is_some_and(|first| first.response.is_none()) {
-            let at = At { offset: inner.conversation.end(Side::Server), ..At::default() };
-            let why = BlindSpot::Encrypted;
-            inner.conversation.gap(Side::Server, at, 1, why, inner.pool, inner.give);
+        if let Some((from, end)) = self.halves[Side::Server as usize].records.unfinished() {
+            inner.conversation.answer_begun(from, end);
         }
     }
 

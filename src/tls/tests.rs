@@ -109,6 +109,18 @@ fn two_session_tickets_are_no_answer_and_one_may_be() {
 }
 
 #[test]
+fn messages_that_nobody_answers_are_no_requests() {
+    for (messages, state) in [(4, Unanswered), (5, Unknown)] {
+        let mut script = Script::new();
+        script.handshake(0x0303);
+        for _ in 0..messages {
+            script.client(&data(120)).wait(60_000_000);
+        }
+        assert_eq!(script.states(), [state], "{messages} messages");
+    }
+}
+
+#[test]
 fn a_response_that_stops_inside_a_record_is_cut() {
     let mut script = Script::new();
     script.handshake(0x0303).client(&data(200)).server(&data(5000)[..2000]);

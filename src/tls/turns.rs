@@ -24,6 +24,12 @@ const HEAD_LIKELY: u64 = 16 << 10;
 /// A pause in a body, nanoseconds; what comes later is another request.
 const SAME_REQUEST: i64 = 1_000_000_000;
 
+/// A pause after which a client that has no answer sends another message rather than the rest of
+/// its request, nanoseconds.
+const NEW_MESSAGE: i64 = 50_000_000;
+/// So many of them, and what it speaks needs no answers: it is no HTTP/1.
+const ONE_WAY: u8 = 4;
+
 /// Follows the turns of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -43,6 +49,8 @@ pub(super) struct Turns {
     doubt: bool,
     /// What seems to be the current request may be the rest of the one before.
     rest: bool,
+    /// Messages that the client has sent one after the other without an answer.
+    messages: u8,
     /// Part of the connection was not captured, or what it carries is no HTTP/1.
     off: bool,
 }
@@ -131,7 +139,12 @@ impl Turns {
             self.open(record);
             self.rest = rest;
         }
+        let answered = self.answer.is_some();
         if let Some(request) = self.current.as_mut().and_then(|current| current.request.as_mut()) {
+            let pause = record.from.mark.at.nanos_since(request.last.at);
+            let more = request.end > request.start;
+            self.messages +=
+                u8::from(more && !answered && pause > NEW_MESSAGE && self.messages < u8::MAX);
             (request.last, request.end, request.complete) = (record.last, record.end, whole);
             self.last_byte = Some(record.last.at);
         }
@@ -221,7 +234,7 @@ impl Turns {
             (Some(_), _) => State::Answered,
             // A single record that nothing tells to be a ticket may be the answer.
             (None, true) if !sure => State::Unknown,
-            (None, _) if self.rest => State::Unknown,
+            (None, _) if self.rest || self.messages >= ONE_WAY => State::Unknown,
             (None, _) => State::Unanswered,
         };
         self.give(state, give);
