@@ -22,6 +22,7 @@ use crate::time::FrameId;
 use copy::Copier;
 use remarks::Remarks;
 use source::{Sources, refuse_input};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -183,6 +184,11 @@ pub fn tell(
     Ok(())
 }
 
+/// Content type of a TLS handshake record (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+/// TLS connections that a slice of nothing but proof keeps whole; of further ones the proof alone.
+const TLS_FLOWS_MAX: usize = 1 << 16;
+
 /// The second pass.
 struct Job<'a> {
     report: &'a Report,
@@ -209,6 +215,7 @@ impl Job<'_> {
         let mut sliced = Sliced { findings: report.findings.len() as u64, ..Sliced::default() };
         timeline.keep_asides();
         let mut packets = 0_u64;
+        let mut tls = BTreeSet::new();
         while let Some(frame) = timeline.next_frame()? {
             packets += 1;
             let mark = frame.mark;
@@ -220,6 +227,7 @@ impl Job<'_> {
                 Some(Packet::Tcp(segment)) => {
                     place.belongs = Some(engine.segment(&segment, &mut Nobody));
                     (place.opens, place.ack) = (segment.flags.syn(), segment.flags.ack());
+                    place.begins_tls = matches!(segment.payload, [TLS_HANDSHAKE, 3, ..]);
                 }
                 Some(Packet::Icmp(error)) => place.belongs = engine.icmp(&error),
                 Some(Packet::Skip(skip)) => is_fragment = skip == Skip::Fragment,
@@ -230,8 +238,14 @@ impl Job<'_> {
                 && decoder.fragment_of_tcp().is_some_and(|hosts| remarks.has_hosts(hosts));
             let named = remarks.of_frame(mark, &place).map_err(|frame| self.changed(frame))?;
             let in_flow = place.belongs.is_some_and(|belongs| remarks.has_flow(belongs.flow));
+            // Of TLS nothing can be read, and nothing be followed, without what came before.
+            let in_tls = in_flow
+                && place.belongs.is_some_and(|belongs| {
+                    let fresh = place.begins_tls && tls.len() < TLS_FLOWS_MAX;
+                    (fresh && tls.insert(belongs.flow)) || tls.contains(&belongs.flow)
+                });
             let wanted = match extent {
-                Extent::Proof => !named.is_empty() || part || (in_flow && place.opens),
+                Extent::Proof => !named.is_empty() || part || (in_flow && place.opens) || in_tls,
                 Extent::WholeFlows => !named.is_empty() || part || in_flow,
                 Extent::Everything => passes,
             };
@@ -278,6 +292,8 @@ struct Place {
     /// SYN or SYN-ACK.
     opens: bool,
     ack: bool,
+    /// Its payload is the beginning of a TLS handshake.
+    begins_tls: bool,
 }
 
 /// The verdicts are known by now.

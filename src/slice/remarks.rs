@@ -93,13 +93,17 @@ impl<'a> Remarks<'a> {
         Ok(comments)
     }
 
-    /// The comment on a packet that opened the connection of a finding.
+    /// The comment on a packet that opened the connection of a finding, or belongs to its TLS.
     pub(super) fn handshake(&self, mark: Mark, place: &Place) -> String {
         let flow = place.belongs.map_or(0, |belongs| belongs.flow);
         let number = self.of_flow.get(&flow).copied().unwrap_or_default();
         let Some(finding) = self.report.findings.get(number as usize) else { return String::new() };
-        let flags = if place.ack { "SYN, ACK" } else { "SYN" };
-        self.comment(finding, &format!("context: {flags} of its connection"), mark, place)
+        let what = match (place.opens, place.ack) {
+            (true, true) => "SYN, ACK of its connection",
+            (true, false) => "SYN of its connection",
+            (false, _) => "its TLS, to be followed",
+        };
+        self.comment(finding, &format!("context: {what}"), mark, place)
     }
 
     /// Whether every remark was given.
