@@ -296,6 +296,23 @@ fn keys_make_the_http_inside_an_ordinary_exchange() {
 }
 
 #[test]
+fn with_keys_a_record_in_two_segments_is_one_request() {
+    let Recorded { keys, records, .. } = Recorded::new(TLS13[0].1);
+    let mut script = Script::new().with_keys(keys);
+    for (side, record) in &records {
+        for half in [&record[..record.len() / 2], &record[record.len() / 2..]] {
+            match side {
+                Side::Client => script.client(half),
+                Side::Server => script.server(half),
+            };
+        }
+    }
+    let facts = script.finish();
+    assert!(facts.decrypted);
+    assert_eq!((script.exchanges.len(), facts.turns), (1, 0));
+}
+
+#[test]
 fn without_keys_a_request_is_told_by_its_records() {
     for (name, text) in TLS12.into_iter().chain(TLS13) {
         if name == "tls13-padding" {

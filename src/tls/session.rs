@@ -219,7 +219,10 @@ impl Session {
 
     /// Part of a long record.
     fn part(&mut self, side: Side, record: &Record<'_>, inner: &mut Inner<'_>) {
-        if record.kind() == content::APPLICATION_DATA && self.is_application(side) {
+        if record.kind() == content::APPLICATION_DATA
+            && self.is_application(side)
+            && !self.is_protected(side, record)
+        {
             self.application(side, record, false, inner);
         }
     }
