@@ -110,8 +110,11 @@ impl Session {
         inner.conversation.passed(side, record.end);
         match kind {
             content::HANDSHAKE => {
+                let undecided = self.early_accepted.is_none();
                 self.messages(side, (record.from.mark, record.last), Some(plain));
-                self.early_decision(inner);
+                if undecided && self.early_accepted == Some(true) {
+                    self.read_early(inner);
+                }
             }
             content::ALERT => {
                 let said = plain.first().copied().zip(plain.get(1).copied());
@@ -156,17 +159,13 @@ impl Session {
             && (self.keys.is_some() || facts.server_hello.is_none())
     }
 
-    /// Reads early data that the server has accepted, and forgets what it has not.
-    fn early_decision(&mut self, inner: &mut Inner<'_>) {
-        let Some(accepted) = self.early_accepted else { return };
+    /// The server accepts early data: reads what has come of it, and what is still to come.
+    fn read_early(&mut self, inner: &mut Inner<'_>) {
         let early = std::mem::take(&mut self.early);
         let (Some(offer), Some(hello)) = (&self.facts.client_hello, &self.facts.server_hello)
         else {
             return;
         };
-        if !accepted || early.is_empty() {
-            return;
-        }
         // A server that accepts early data has chosen the suite of the session that it resumes.
         let secret = inner.log.secret(&offer.random, Label::ClientEarly);
         let Some(opener) = secret.and_then(|secret| Opener::tls13(hello.suite, secret)) else {

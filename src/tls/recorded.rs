@@ -295,6 +295,44 @@ fn keys_make_the_http_inside_an_ordinary_exchange() {
     }
 }
 
+/// Plays records with these keys.
+fn told(keys: KeyLog, records: &[(Side, Vec<u8>)]) -> (Script, Handshake) {
+    let mut script = Script::new().with_keys(keys);
+    for (side, record) in records {
+        match side {
+            Side::Client => script.client(record),
+            Side::Server => script.server(record),
+        };
+    }
+    let facts = script.finish();
+    (script, facts)
+}
+
+#[test]
+fn early_data_behind_the_servers_decision_is_read_too() {
+    let Recorded { keys, mut records, .. } = Recorded::new(recorded!("tls13-early-data").1);
+    let early = records.iter().position(|(_, record)| record[0] == APPLICATION_DATA).unwrap();
+    let early = records.remove(early);
+    let server = records.iter().position(|(side, _)| *side == Side::Server).unwrap();
+    let flight = records[server..].iter().take_while(|(side, _)| *side == Side::Server).count();
+    records.insert(server + flight, early);
+    let (script, _) = told(keys, &records);
+    let request = script.exchanges[0].request.as_ref().unwrap();
+    assert_eq!(String::from_utf8_lossy(&request.head), REQUEST);
+}
+
+#[test]
+fn secrets_of_the_application_data_alone_are_enough() {
+    let Recorded { records, text, .. } = Recorded::new(TLS13[0].1);
+    let log = text.split("\nclient ").next().unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("HANDSHAKE")).collect();
+    let mut keys = KeyLog::default();
+    keys.add((lines.join("\n") + "\n").as_bytes());
+    let (script, facts) = told(keys, &records);
+    assert!(facts.decrypted);
+    assert_eq!(script.exchanges[0].response.as_ref().unwrap().status, Some(200));
+}
+
 #[test]
 fn with_keys_a_record_in_two_segments_is_one_request() {
     let Recorded { keys, records, .. } = Recorded::new(TLS13[0].1);

@@ -155,15 +155,15 @@ impl Turns {
     fn may_go_on(&self, record: &Record<'_>) -> bool {
         let request = self.current.as_ref().and_then(|current| current.request.as_ref());
         request.is_some_and(|request| {
-            request.end - request.start > HEAD_LIKELY
-                && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
-        }) || self.rest
+            let long = request.end - request.start > HEAD_LIKELY || self.rest;
+            long && record.from.mark.at.nanos_since(request.last.at) < SAME_REQUEST
+        })
     }
 
     fn open(&mut self, record: &Record<'_>) {
         self.ordinal += 1;
         self.answer = None;
-        self.doubt = false;
+        (self.doubt, self.messages) = (false, 0);
         let mut exchange = Box::new(Exchange {
             ordinal: self.ordinal,
             idle_before: self.last_byte.map(|last| record.from.mark.at.nanos_since(last)),
