@@ -4,6 +4,8 @@
 //! [`Output`]; what needs to be weighed against other flows waits in a bounded list for
 //! [`Engine::finish`].
 
+mod early;
+
 use crate::blind::BlindSpot;
 use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
@@ -12,8 +14,9 @@ use crate::http::{Conversation, Exchange, Pool, State, likely_side};
 use crate::over_time::OverTime;
 use crate::packet::{Address, Endpoint, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
-use crate::tcp::{At, Entry, FLOWS_MAX, Side, StreamSink, Table};
+use crate::tcp::{At, Connection, Entry, FLOWS_MAX, Side, StreamSink, Table};
 use crate::tls::{Inner, KeyLog, Lines, Session, Tickets};
+use early::Early;
 use std::sync::Arc;
 use thin_vec::ThinVec;
 
@@ -36,6 +39,15 @@ pub trait Output {
     fn finding(&mut self, finding: Finding);
     /// Something may be a health check; only with [`Engine::watch_probers`].
     fn sighting(&mut self, sighting: Sighting) {
+        let _ = sighting;
+    }
+    /// A verdict on a connection that is not over; only with [`Engine::give_early`]. The same
+    /// failure comes again as a finding, mostly with the same verdict.
+    fn early(&mut self, finding: Finding) {
+        let _ = finding;
+    }
+    /// The same of what may be a health check.
+    fn early_sighting(&mut self, sighting: Sighting) {
         let _ = sighting;
     }
     /// What the client of `flow` uses to send; only with [`Engine::watch_probers`].
@@ -114,24 +126,32 @@ pub struct Engine {
     table: Table<Talk>,
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
-    counts: Counts,
-    /// Requests by the time of their first byte.
-    requests: OverTime,
     /// Bytes that wait, see [`BUFFERED_MAX`].
     buffered: usize,
     buffered_max: usize,
+    shared: Shared,
+    /// Keys of TLS sessions.
+    keys: KeyLog,
+    /// Verdicts before their connection is over.
+    early: Option<Early>,
+}
+
+/// What connections share while their bytes are read.
+#[derive(Debug, Default)]
+struct Shared {
+    counts: Counts,
+    /// Requests by the time of their first byte.
+    requests: OverTime,
     /// Reused between segments.
     fresh: Vec<Exchange>,
     pool: Pool,
     /// Looks for health checks.
     tap: Option<Tap>,
-    /// Keys of TLS sessions.
-    keys: KeyLog,
     tickets: Tickets,
 }
 
 /// What the engine attaches to a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Talk {
     conversation: Conversation,
     suspects: ThinVec<Exchange>,
@@ -148,6 +168,14 @@ impl Talk {
     /// Memory of what is incomplete.
     fn buffered(&self) -> usize {
         self.conversation.buffered() + self.tls.as_ref().map_or(0, |tls| tls.buffered())
+    }
+
+    /// What `flow` shall know of the conversation.
+    fn describe(&self, flow: &mut Flow) {
+        flow.requests = self.conversation.requests();
+        flow.responses = self.conversation.responses();
+        flow.protocol = self.conversation.protocol();
+        flow.http1_answer = self.conversation.http1_answer();
     }
 
     fn new(first: &Segment<'_>) -> Talk {
@@ -171,22 +199,18 @@ impl Engine {
             table: Table::new(FLOWS_MAX),
             wider: Wider::default(),
             deferred: Vec::new(),
-            counts: Counts::default(),
-            requests: OverTime::default(),
             buffered: 0,
             buffered_max: BUFFERED_MAX,
-            fresh: Vec::new(),
-            pool: Pool::default(),
-            tap: None,
+            shared: Shared::default(),
             keys: KeyLog::default(),
-            tickets: Tickets::default(),
+            early: None,
         }
     }
 
     /// Gives out what may be health checks, too: [`Output::sighting`].
     #[must_use]
     pub fn watch_probers(mut self, probers: Arc<Catalogue>) -> Engine {
-        self.tap = Some(Tap::new(probers));
+        self.shared.tap = Some(Tap::new(probers));
         self
     }
 
@@ -209,7 +233,7 @@ impl Engine {
 
     /// Requests so far, by the time of their first byte.
     pub fn requests(&self) -> &OverTime {
-        &self.requests
+        &self.shared.requests
     }
 
     /// Counts so far.
@@ -219,7 +243,7 @@ impl Engine {
             forgotten_pairs: self.table.forgotten_pairs,
             forgotten_lessons: self.wider.forgotten(),
             forgotten_keys: self.keys.forgotten(),
-            ..self.counts
+            ..self.shared.counts
         }
     }
 
@@ -244,20 +268,7 @@ impl Engine {
         if segment.flags.syn() {
             talk.conversation.opening(segment.mark);
         }
-        let mut sink = Sink {
-            client_closed: connection.closed_by(Side::Client),
-            all: self.options.exchanges,
-            talk,
-            fresh: &mut self.fresh,
-            pool: &mut self.pool,
-            counts: &mut self.counts,
-            requests: &mut self.requests,
-            tap: self.tap.as_mut(),
-            keys: &self.keys,
-            tickets: &mut self.tickets,
-            server: connection.flow.server,
-            source: connection.flow.client.ip,
-        };
+        let mut sink = self.shared.sink(&self.keys, self.options.exchanges, connection, talk);
         let was_closed = connection.is_closed();
         connection.on_segment(segment, &mut sink);
         let buffered = connection.buffered() + sink.talk.buffered();
@@ -268,10 +279,10 @@ impl Engine {
             sink.release();
             sink.talk.buffered = 0;
             self.buffered -= buffered;
-            self.counts.released_flows += 1;
+            self.shared.counts.released_flows += 1;
         }
         let received = connection.flow.half(Side::Server).acked;
-        talk.conversation.received(received, &mut self.pool);
+        talk.conversation.received(received, &mut self.shared.pool);
         if connection.flow.opening.ack == Some(segment.mark) {
             talk.conversation.opening(segment.mark);
         }
@@ -280,13 +291,16 @@ impl Engine {
         }
         let over = turn.over;
         let closed = (connection.is_closed() && !was_closed).then_some(turn.slot);
-        if let Some(tap) = &mut self.tap
+        if let Some(early) = &mut self.early {
+            early.after(segment, turn.slot, &connection.flow, closed.is_some());
+        }
+        if let Some(tap) = &mut self.shared.tap
             && tap.is_ready()
         {
             tap.give(&talk.watch, &connection.flow, &mut Found(out));
         }
-        if !self.fresh.is_empty() {
-            for exchange in self.fresh.drain(..) {
+        if !self.shared.fresh.is_empty() {
+            for exchange in self.shared.fresh.drain(..) {
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
                     out.exchange(connection.flow.id, &exchange);
                 }
@@ -298,9 +312,12 @@ impl Engine {
                 talk.suspects.retain(|earlier| !settled(earlier));
                 if waits && talk.suspects.len() < SUSPECTS_MAX {
                     talk.suspects.push(exchange);
+                    if let Some(early) = &mut self.early {
+                        early.look_soon(turn.slot, belongs.flow, segment.mark.at);
+                    }
                     continue;
                 }
-                self.counts.judged_early += u64::from(waits);
+                self.shared.counts.judged_early += u64::from(waits);
                 let case =
                     Case { flow: &connection.flow, exchange: Some(&exchange), wider: &self.wider };
                 if let Some(finding) = judge(&case) {
@@ -320,9 +337,15 @@ impl Engine {
     /// Takes in an ICMP error and says whose packet it quotes.
     pub fn icmp(&mut self, error: &IcmpError) -> Option<Belongs> {
         self.wider.advance(error.mark.at);
-        let flow = &mut self.table.icmp(error)?.connection.flow;
+        let (slot, entry) = self.table.icmp(error)?;
+        let flow = &mut entry.connection.flow;
         if flow.icmp.len() < ICMP_MAX {
             flow.icmp.push(*error);
+        }
+        if let Some(early) = &mut self.early
+            && flow.opening.syn_ack.is_none()
+        {
+            early.look_soon(slot, flow.id, error.mark.at);
         }
         Some(Belongs::from(&*flow))
     }
@@ -342,60 +365,22 @@ impl Engine {
     fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
         let Entry { connection, attached: talk } = &mut *entry;
         self.buffered -= talk.buffered as usize;
-        let mut sink = Sink {
-            client_closed: connection.closed_by(Side::Client),
-            all: self.options.exchanges,
-            talk,
-            fresh: &mut self.fresh,
-            pool: &mut self.pool,
-            counts: &mut self.counts,
-            requests: &mut self.requests,
-            tap: self.tap.as_mut(),
-            keys: &self.keys,
-            tickets: &mut self.tickets,
-            server: connection.flow.server,
-            source: connection.flow.client.ip,
-        };
-        connection.finish(&mut sink);
-        sink.finish();
-        let (flow, conversation) = (&mut connection.flow, &talk.conversation);
-        let lost = flow.lost(Side::Server).map(|lost| lost.offset);
-        let undelivered = conversation.last().filter(|last| {
-            let end = last.response.as_ref().map(|response| response.end);
-            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
-        });
-        talk.suspects.extend(undelivered.cloned());
-        flow.requests = conversation.requests();
-        flow.responses = conversation.responses();
-        flow.protocol = conversation.protocol();
-        flow.http1_answer = conversation.http1_answer();
-        flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
-        if let Some(tls) = &flow.tls {
-            self.counts.tls_flows += 1;
-            self.counts.opened_flows += u64::from(tls.decrypted);
-        }
-        if let Some(vantage) = self.options.vantage {
-            connection.flow.vantage = vantage;
-        }
-        let mut fresh = std::mem::take(&mut self.fresh);
+        self.shared.complete(&self.keys, self.options, connection, talk);
         if self.options.exchanges {
+            let fresh = &self.shared.fresh;
             fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
         }
-        let mut cases = std::mem::take(&mut talk.suspects);
-        let closed = connection.closed_by(Side::Client);
+        let cases = self.shared.cases(connection, talk);
         let flow = &mut connection.flow;
-        cases.extend(fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
-        self.fresh = fresh;
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
         self.wider.learn(flow, talk.longest_wait);
         out.flow(flow);
-        if let Some(tap) = &mut self.tap {
+        if let Some(tap) = &mut self.shared.tap {
             tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
         }
-        let encrypted = |case: &Exchange| case.blind_spots.has(BlindSpot::Encrypted);
-        if flow.requests == 0 && !cases.iter().any(encrypted) {
+        if is_bare(flow, &cases) {
             self.weigh(flow, None, out);
         }
         for exchange in cases {
@@ -418,7 +403,7 @@ impl Engine {
         if self.deferred.len() < DEFERRED_MAX {
             self.deferred.push((flow.clone(), exchange));
         } else {
-            self.counts.judged_early += 1;
+            self.shared.counts.judged_early += 1;
             self.decide(flow, exchange.as_ref(), out);
         }
     }
@@ -431,10 +416,78 @@ impl Engine {
                 let asked = exchange.filter(|exchange| {
                     exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
                 });
-                self.counts.unknown += u64::from(asked.is_some_and(unfinished));
+                self.shared.counts.unknown += u64::from(asked.is_some_and(unfinished));
             }
         }
     }
+}
+
+impl Shared {
+    /// Where the bytes of a connection go.
+    fn sink<'a>(
+        &'a mut self,
+        keys: &'a KeyLog,
+        all: bool,
+        connection: &Connection,
+        talk: &'a mut Talk,
+    ) -> Sink<'a> {
+        Sink {
+            client_closed: connection.closed_by(Side::Client),
+            all,
+            talk,
+            fresh: &mut self.fresh,
+            pool: &mut self.pool,
+            counts: &mut self.counts,
+            requests: &mut self.requests,
+            tap: self.tap.as_mut(),
+            keys,
+            tickets: &mut self.tickets,
+            server: connection.flow.server,
+            source: connection.flow.client.ip,
+        }
+    }
+
+    /// A connection is over: completes its facts. What was still open goes to `fresh`.
+    fn complete(
+        &mut self,
+        keys: &KeyLog,
+        options: Options,
+        connection: &mut Connection,
+        talk: &mut Talk,
+    ) {
+        let mut sink = self.sink(keys, options.exchanges, connection, talk);
+        connection.finish(&mut sink);
+        sink.finish();
+        let lost = connection.flow.lost(Side::Server).map(|lost| lost.offset);
+        let undelivered = talk.conversation.last().filter(|last| {
+            let end = last.response.as_ref().map(|response| response.end);
+            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
+        });
+        talk.suspects.extend(undelivered.cloned());
+        talk.describe(&mut connection.flow);
+        connection.flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
+        if let Some(tls) = &connection.flow.tls {
+            self.counts.tls_flows += 1;
+            self.counts.opened_flows += u64::from(tls.decrypted);
+        }
+        if let Some(vantage) = options.vantage {
+            connection.flow.vantage = vantage;
+        }
+    }
+
+    /// The exchanges of a complete connection that may have failed.
+    fn cases(&mut self, connection: &Connection, talk: &mut Talk) -> ThinVec<Exchange> {
+        let mut cases = std::mem::take(&mut talk.suspects);
+        let closed = connection.closed_by(Side::Client);
+        cases.extend(self.fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
+        cases
+    }
+}
+
+/// Whether the connection itself is the case: no request was made on it.
+fn is_bare(flow: &Flow, cases: &[Exchange]) -> bool {
+    let encrypted = |case: &Exchange| case.blind_spots.has(BlindSpot::Encrypted);
+    flow.requests == 0 && !cases.iter().any(encrypted)
 }
 
 /// Who sent the first segment of a flow whose handshake was not captured: what its bytes are

@@ -18,7 +18,7 @@ use memchr::memchr;
 pub(super) type Done<'a, 'b> = &'a mut Outlet<'b>;
 
 /// What one connection says, from two ordered byte streams with gaps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conversation {
     pub(super) protocol: Protocol,
     pub(super) proxied: bool,
@@ -46,7 +46,7 @@ pub struct Conversation {
 }
 
 /// One direction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reader {
     pub(super) phase: Phase,
     /// The head being read, or what may become one.

@@ -6,7 +6,7 @@ use crate::blind::BlindSpot;
 use crate::tcp::At;
 
 /// An exchange that is not settled.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     pub(super) exchange: Exchange,
     pub(super) method: Method,

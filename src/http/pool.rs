@@ -22,7 +22,7 @@ pub struct Pool {
 }
 
 /// A head that is being read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     /// What its lines say.
     pub(super) scan: Scan,

@@ -6,7 +6,7 @@ use super::pending::Pending;
 use std::collections::VecDeque;
 
 /// Oldest first. `more` is used only while `first` is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(clippy::box_collection, reason = "the buffer is rare and the box is a third of its size")]
 pub(super) struct Queue {
     first: Option<Box<Pending>>,

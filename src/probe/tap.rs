@@ -56,7 +56,7 @@ pub(crate) struct Tap {
 }
 
 /// What is kept of one connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     held: Option<Box<Held>>,
     /// Hash of its first request.
@@ -78,7 +78,7 @@ const USERS: u8 = 2;
 const FORWARDS: u8 = 4;
 
 /// What is kept of a connection on which something may be a check.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Held {
     opening: Box<[u8]>,
     answer: Box<[u8]>,
@@ -88,7 +88,7 @@ struct Held {
 }
 
 /// A candidate without what its connection tells: small, as closed connections wait for a while.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     ordinal: u32,
     state: State,
@@ -272,6 +272,11 @@ fn stands_out(facts: &RequestFacts) -> bool {
 }
 
 impl Watch {
+    /// Whether something on the connection may be a check.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Keeps first bytes that are no HTTP/1.
     fn keep(&mut self, side: Side, offset: u64, bytes: &[u8]) {
         let held = self.held.get_or_insert_default();

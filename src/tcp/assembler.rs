@@ -13,7 +13,7 @@ pub(crate) const HELD_SEGMENTS: usize = 256;
 pub(crate) const HELD_BYTES: usize = 1 << 20;
 
 /// A segment that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Held {
     /// Its place.
     pub(crate) at: At,
@@ -30,10 +30,10 @@ impl Held {
 }
 
 /// Holds out-of-order segments.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Assembler(Option<Box<Store>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Store {
     held: VecDeque<Held>,
     bytes: usize,

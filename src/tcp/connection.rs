@@ -27,7 +27,7 @@ const MISSING_MAX: u64 = 1 << 24;
 const REORDER_ACKS: u8 = 3;
 
 /// Tracks one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// The facts so far.
     pub flow: Flow,

@@ -41,7 +41,7 @@ fn key(a: Endpoint, b: Endpoint, tunnel: TunnelId) -> Key {
 }
 
 /// A connection together with what its owner attaches to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry<T> {
     /// The connection.
     pub connection: Connection,
@@ -123,7 +123,7 @@ impl<T> Table<T> {
         attach: impl FnOnce() -> T,
     ) -> Turn<'_, T> {
         let now = segment.mark.at;
-        let aged = self.linger_over(now).or_else(|| self.sweep(now));
+        let aged = self.age(now);
         let key = key(segment.src, segment.dst, segment.tunnel);
         let hash = self.hasher.hash_one(key);
         let mut found = self.find(hash, key);
@@ -157,8 +157,20 @@ impl<T> Table<T> {
         Turn { entry, slot, opened, over: [aged, replaced] }
     }
 
-    /// Attaches an ICMP error to the flow that it quotes, if it is known.
-    pub fn icmp(&mut self, error: &IcmpError) -> Option<&mut Entry<T>> {
+    /// The flow with this id, if it is still in `slot`.
+    pub fn at(&self, slot: u32, id: u64) -> Option<&Entry<T>> {
+        let entry = self.slots.get(slot as usize)?.as_deref()?;
+        (entry.connection.flow.id == id).then_some(entry)
+    }
+
+    /// Time has come to `now`, maybe without a packet: a flow that is over by it, if the one looked
+    /// at is. Each call looks at another.
+    pub fn age(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
+        self.linger_over(now).or_else(|| self.sweep(now))
+    }
+
+    /// The flow that an ICMP error quotes, if it is known, and its slot.
+    pub fn icmp(&mut self, error: &IcmpError) -> Option<(u32, &mut Entry<T>)> {
         /// Bytes of the fixed TCP header: what Wireshark reads before it numbers a quote.
         const FIXED: u16 = 20;
         if error.quoted_tcp >= FIXED {
@@ -166,7 +178,7 @@ impl<T> Table<T> {
         }
         let key = key(error.src, error.dst, error.tunnel);
         let slot = self.find(self.hasher.hash_one(key), key)?;
-        self.slots[slot as usize].as_deref_mut()
+        Some((slot, self.slots[slot as usize].as_deref_mut()?))
     }
 
     /// The connection in `slot` has just been closed at `now`.

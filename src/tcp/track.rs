@@ -16,7 +16,7 @@ const COPY_WITHIN_ID: i64 = 1_000_000_000;
 const TICK: i64 = 1 << 16;
 
 /// What only tracking needs of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Track {
     /// Sequence number of byte 0, once known.
     pub(super) base: Option<Base>,

@@ -10,7 +10,7 @@ use crate::tcp::Side;
 const REFUSED_MAX: u8 = 3;
 
 /// Keys of both directions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Keys {
     halves: [Half; 2],
     is_13: bool,
@@ -19,7 +19,7 @@ pub(super) struct Keys {
 }
 
 /// Keys of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Half {
     /// In use.
     now: Option<Opener>,

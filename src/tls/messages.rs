@@ -7,7 +7,7 @@ use crate::time::Mark;
 const MESSAGE_MAX: usize = 1 << 16;
 
 /// Puts the handshake messages of one direction together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Messages {
     /// The beginning of a message whose rest is to come.
     held: Vec<u8>,

@@ -14,7 +14,7 @@ use crate::time::Mark;
 const EARLY_MAX: usize = 1 << 16;
 
 /// A record of early data (RFC 8446, 4.2.10) that waits for the server's decision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Early {
     header: [u8; 5],
     from: At,

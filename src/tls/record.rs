@@ -18,7 +18,7 @@ const HEADER: usize = 5;
 pub(super) const BODY_MAX: usize = (1 << 14) + 2048;
 
 /// Reads the records of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
     place: Place,
     header: [u8; HEADER],

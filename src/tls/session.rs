@@ -50,7 +50,7 @@ pub struct Inner<'a> {
 }
 
 /// Follows one TLS connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Session {
     pub(super) facts: Handshake,
     pub(super) halves: [Half; 2],
@@ -64,7 +64,7 @@ pub struct Session {
 }
 
 /// What is known of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Half {
     records: Reader,
     messages: Messages,

@@ -31,7 +31,7 @@ const NEW_MESSAGE: i64 = 50_000_000;
 const ONE_WAY: u8 = 4;
 
 /// Follows the turns of one connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     current: Option<Box<Exchange>>,
     /// How the one before it ended.

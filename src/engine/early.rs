@@ -1,0 +1,155 @@
+//! Verdicts before a connection is over, for those who watch as it happens.
+//!
+//! A closed connection lingers for late packets, and some verdicts wait for what other connections
+//! tell. Who watches an incident cannot wait. So a connection on which something may have failed is
+//! looked at half a second later: a copy of it is concluded as if it were over, and judged by the
+//! same rules with what is known by then. The connection itself is left as it is, so that what is
+//! given out at its end is the same with and without this.
+
+use super::{Engine, Options, Output, Shared, Talk, is_bare};
+use crate::cause::{Case, judge};
+use crate::flow::Flow;
+use crate::packet::Segment;
+use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap};
+use crate::tcp::{Connection, Entry};
+use crate::time::Timestamp;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// From the packet that may have decided to the look, nanoseconds: the packets that follow a close
+/// come within a round trip, and one second is promised.
+const SETTLE: i64 = 500_000_000;
+/// From a repeated SYN to the look, nanoseconds: by then an answer that was only lost once has come,
+/// and so has the next SYN of a client that goes on (RFC 6298, 5.5: 2 s after the first repetition).
+const SYN_REPEATED: i64 = 2_500_000_000;
+/// SYNs after which the path has had chances enough: 0, 1 and 3 s after the start.
+const SYNS_ENOUGH: u16 = 3;
+/// Looks that wait, each of 24 bytes; what comes beyond is told at its connection's end only.
+pub(super) const LOOKS_MAX: usize = 1 << 16;
+/// Flows looked at for age in one tick.
+const AGED: usize = 512;
+
+/// What to look at, and when.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// Time, slot and id of connections.
+    looks: BinaryHeap<Reverse<(Timestamp, u32, u64)>>,
+    /// Stands in for the engine's own, which a look must not change.
+    shared: Shared,
+    /// Looks that [`LOOKS_MAX`] left no room for.
+    missed: u64,
+}
+
+impl Early {
+    /// Something on this connection may have failed at `at`.
+    pub(super) fn look_soon(&mut self, slot: u32, id: u64, at: Timestamp) {
+        self.look_at(slot, id, at.after(SETTLE));
+    }
+
+    fn look_at(&mut self, slot: u32, id: u64, due: Timestamp) {
+        if self.looks.len() < LOOKS_MAX {
+            self.looks.push(Reverse((due, slot, id)));
+        } else {
+            self.missed += 1;
+        }
+    }
+
+    /// A segment was taken in; `closed` says that it closed its connection.
+    #[inline]
+    pub(super) fn after(&mut self, segment: &Segment<'_>, slot: u32, flow: &Flow, closed: bool) {
+        let at = segment.mark.at;
+        if closed {
+            self.look_soon(slot, flow.id, at);
+        } else if segment.flags.syn() && flow.opening.syns > 1 && flow.opening.syn_ack.is_none() {
+            let enough = flow.opening.syns >= SYNS_ENOUGH;
+            self.look_at(slot, flow.id, at.after(if enough { SETTLE } else { SYN_REPEATED }));
+        }
+    }
+
+    fn next(&mut self, now: Timestamp) -> Option<(u32, u64)> {
+        let Reverse((_, slot, id)) = *self.looks.peek().filter(|look| look.0.0 <= now)?;
+        self.looks.pop();
+        Some((slot, id))
+    }
+}
+
+/// Hands on the checks of connections that are not over. Their habits are told when they are.
+struct Sighted<'a, O>(&'a mut O);
+
+impl<O: Output> Sightings for Sighted<'_, O> {
+    fn sighting(&mut self, sighting: Sighting) {
+        self.0.early_sighting(sighting);
+    }
+    fn habit(&mut self, _: &Flow, _: Habit) {}
+}
+
+impl Engine {
+    /// Gives out verdicts as soon as they can be had, too: [`Output::early`]. They come with
+    /// [`Engine::tick`]. `probers` as in [`Engine::watch_probers`].
+    #[must_use]
+    pub fn give_early(mut self, probers: Arc<Catalogue>) -> Engine {
+        let shared = Shared { tap: Some(Tap::new(probers)), ..Shared::default() };
+        self.early = Some(Early { shared, ..Early::default() });
+        self
+    }
+
+    /// Connections whose verdict is told at their end only, as too many wait for their look.
+    pub fn looks_missed(&self) -> u64 {
+        self.early.as_ref().map_or(0, |early| early.missed)
+    }
+
+    /// Time has come to `now`, maybe without a packet: no packet from before it is to come.
+    pub fn tick(&mut self, now: Timestamp, out: &mut impl Output) {
+        self.wider.advance(now);
+        while let Some((slot, id)) = self.early.as_mut().and_then(|early| early.next(now)) {
+            self.look(slot, id, out);
+        }
+        for _ in 0..AGED {
+            if let Some(entry) = self.table.age(now) {
+                self.conclude(entry, out);
+            }
+        }
+    }
+
+    fn look(&mut self, slot: u32, id: u64, out: &mut impl Output) {
+        let (Some(early), Some(entry)) = (&mut self.early, self.table.at(slot, id)) else {
+            return;
+        };
+        if !may_have_failed(entry) {
+            return;
+        }
+        let shared = &mut early.shared;
+        let Entry { mut connection, attached: mut talk } = entry.clone();
+        let closed = connection.is_closed();
+        if closed {
+            // Exchanges are told at the end.
+            let options = Options { exchanges: false, ..self.options };
+            shared.complete(&self.keys, options, &mut connection, &mut talk);
+        } else {
+            talk.describe(&mut connection.flow);
+        }
+        let cases = shared.cases(&connection, &mut talk);
+        let Connection { flow, .. } = &connection;
+        if closed && let Some(tap) = &mut shared.tap {
+            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Sighted(out));
+        }
+        let wider = &self.wider;
+        let bare = is_bare(flow, &cases) && (closed || flow.opening.syn_ack.is_none());
+        let alone = bare.then_some(None);
+        for exchange in alone.into_iter().chain(cases.iter().map(Some)) {
+            if let Some(finding) = judge(&Case { flow, exchange, wider }) {
+                out.early(finding);
+            }
+        }
+    }
+}
+
+/// Whether looking may show anything: all that went well does not.
+fn may_have_failed(entry: &Entry<Talk>) -> bool {
+    let Entry { connection, attached: talk } = entry;
+    let open = talk.conversation.pending().next().is_some() || talk.tls.is_some();
+    !talk.suspects.is_empty()
+        || talk.conversation.requests() == 0
+        || (connection.is_closed() && (open || talk.watch.is_held()))
+}

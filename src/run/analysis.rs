@@ -1,0 +1,360 @@
+//! An analysis that frames are pushed into: from captures or from an interface.
+
+use super::checks::{self, Checks};
+use super::{FINDINGS_MAX, Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, keys};
+use crate::blind::BlindSpot;
+use crate::capture::{CaptureInfo, Filter, Frame};
+use crate::cause::{Cause, Confidence, Finding, Responsible};
+use crate::engine::{Engine, Output};
+use crate::flow::Flow;
+use crate::http::Exchange;
+use crate::packet::{Decoder, Endpoint, Packet, Skip};
+use crate::pattern::patterns;
+use crate::probe::{Catalogue, Habit, Sighting};
+use crate::report::{Report, Summary, failed_at};
+use crate::time::Timestamp;
+use crate::tls::Lines;
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Early verdicts remembered until their connection is over, so that none is told twice.
+const EARLY_MAX: usize = 1 << 16;
+
+/// Takes in frames one by one and tells what they show; [`Analysis::finish`] gives the report.
+pub struct Analysis {
+    decoder: Decoder,
+    engine: Engine,
+    filter: Option<Filter>,
+    results: Results,
+    skipped: HashMap<Skip, u64>,
+    packets: u64,
+    /// Keys that came with the packets.
+    carried: Lines,
+    odd_keys: Vec<String>,
+}
+
+/// What is known so far.
+struct Results {
+    settings: Settings,
+    report: Report,
+    servers: BTreeSet<Endpoint>,
+    /// File, stream and ordinal of findings, with their flow and time.
+    found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
+    checks: Checks,
+    early: Option<Early>,
+}
+
+/// What is told before connections are over.
+struct Early {
+    /// Health checks by what was told early: what the report says of them must not depend on it.
+    checks: Checks,
+    /// By flow and ordinal.
+    told: HashMap<(u64, u32), (&'static Cause, Responsible)>,
+    /// Flows and ordinals of possible checks that were told.
+    sighted: HashMap<(u64, u32), ()>,
+}
+
+/// Collects what the engine gives out, and passes it on.
+struct Collector<'a> {
+    results: &'a mut Results,
+    listener: &'a mut dyn Listener,
+}
+
+impl Analysis {
+    /// An analysis that has seen nothing; `filter` is that of the settings.
+    pub fn new(settings: Settings, filter: Option<Filter>) -> Result<Analysis, RunError> {
+        let (keys, odd_keys) = keys::read(&settings.keylogs)?;
+        let probers = match &settings.probers {
+            Some(probers) => Arc::clone(probers),
+            None => Catalogue::built_in()?,
+        };
+        let mut engine = Engine::new(settings.engine_options())
+            .watch_probers(Arc::clone(&probers))
+            .with_keys(keys);
+        let early = settings.early.then(|| Early {
+            checks: Checks::new(&settings, Arc::clone(&probers)),
+            told: HashMap::new(),
+            sighted: HashMap::new(),
+        });
+        if early.is_some() {
+            engine = engine.give_early(Arc::clone(&probers));
+        }
+        Ok(Analysis {
+            decoder: settings.decoder(),
+            engine,
+            filter,
+            results: Results {
+                checks: Checks::new(&settings, probers),
+                settings,
+                report: Report::default(),
+                servers: BTreeSet::new(),
+                found: HashMap::new(),
+                early,
+            },
+            skipped: HashMap::new(),
+            packets: 0,
+            carried: Lines::default(),
+            odd_keys,
+        })
+    }
+
+    /// Takes in keys of TLS sessions that come with the packets.
+    pub fn secrets(&mut self, secrets: &[u8]) {
+        self.carried.add(self.engine.add_keys(secrets));
+    }
+
+    /// Takes in the next frame.
+    pub fn frame(&mut self, frame: &Frame<'_>, listener: &mut dyn Listener) {
+        let results = &mut self.results;
+        self.packets += 1;
+        if self.filter.as_mut().is_some_and(|filter| !filter.matches(frame)) {
+            *results.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
+            return;
+        }
+        results.advance(frame.mark.at);
+        match self.decoder.decode(frame) {
+            Packet::Tcp(segment) => {
+                self.engine.segment(&segment, &mut Collector { results, listener });
+            }
+            Packet::Icmp(error) => {
+                self.engine.icmp(&error);
+            }
+            Packet::Skip(skip) => *self.skipped.entry(skip).or_default() += 1,
+        }
+        if self.results.report.tunnels.len() != self.decoder.tunnel_names().len() {
+            self.results.report.tunnels = self.decoder.tunnel_names().to_vec();
+        }
+    }
+
+    /// Time has come to `now`, maybe without a frame: no frame from before it is to come. Early
+    /// verdicts come with it.
+    pub fn tick(&mut self, now: Timestamp, listener: &mut dyn Listener) {
+        let results = &mut self.results;
+        results.advance(now);
+        self.engine.tick(now, &mut Collector { results, listener });
+    }
+
+    /// Frames taken in.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Counts so far. Verdicts that wait for the end are not in them.
+    pub fn summary(&self) -> Summary {
+        let mut summary = self.results.report.summary.clone();
+        self.count(&mut summary);
+        summary
+    }
+
+    fn count(&self, summary: &mut Summary) {
+        let counts = self.engine.counts();
+        summary.packets = self.packets;
+        summary.flows = self.engine.flows();
+        summary.exchanges = counts.exchanges;
+        summary.encrypted_requests = counts.encrypted;
+        summary.unknown_requests = counts.unknown;
+        for (skip, count) in &self.skipped {
+            *summary.skipped.entry(skip.name().into_owned()).or_default() += count;
+        }
+        let decoded = self.decoder.counters();
+        for (name, count) in [
+            ("tunnels counted as one", decoded.tunnels_shared),
+            ("fragments dropped", decoded.datagrams_evicted),
+            ("flows dropped", counts.evicted_flows),
+            ("stream numbers uncertain", counts.forgotten_pairs),
+            ("connections not compared with others", counts.forgotten_lessons),
+            ("flows that gave up what they waited for", counts.released_flows),
+            ("TLS sessions whose keys were forgotten", counts.forgotten_keys),
+            ("verdicts without the rest of the capture", counts.judged_early),
+            ("verdicts told at the end of their connection only", self.engine.looks_missed()),
+        ] {
+            if count > 0 {
+                *summary.bounds.entry(name).or_default() += count;
+            }
+        }
+    }
+
+    /// There are no more frames: tells what is left and gives the report. `captures` are those that
+    /// frames came from, `warnings` what was odd about them as a whole.
+    pub fn finish(
+        mut self,
+        captures: Vec<CaptureInfo>,
+        warnings: Vec<String>,
+        listener: &mut dyn Listener,
+    ) -> Report {
+        self.engine.finish(&mut Collector { results: &mut self.results, listener });
+        let mut report = std::mem::take(&mut self.results.report);
+        self.count(&mut report.summary);
+        let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
+        let Results { settings, servers, checks, early, .. } = results;
+        odd_keys.extend(keys::odd("decryption secrets in the captures", &carried));
+        match early {
+            // Those that were not told yet, then those of the report.
+            Some(early) => {
+                early.checks.finish(&mut Report::default(), listener);
+                checks.finish(&mut report, &mut Patient);
+            }
+            None => checks.finish(&mut report, listener),
+        }
+        for finding in checks::missing(&report, &settings.causes) {
+            listener.finding(&finding);
+            report.summary.count(&finding);
+            report.findings.push(finding);
+        }
+        report.captures = captures;
+        report.warnings = warnings;
+        if !settings.keylogs.is_empty() {
+            let counts = engine.counts();
+            odd_keys.extend(keys::unused(counts.tls_flows, counts.opened_flows));
+        }
+        report.warnings.append(&mut odd_keys);
+        report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
+        report.requests = engine.requests().clone();
+        if report.captures.iter().any(|capture| capture.kernel_drops > 0) {
+            for finding in &mut report.findings {
+                finding.blind_spots.add(BlindSpot::KernelDrops);
+                finding.confidence = finding.confidence.min(Confidence::Likely);
+            }
+        }
+        report.flows.sort_unstable_by_key(|flow| flow.id);
+        report.findings.sort_by_key(|finding| {
+            let guilty = finding.evidence.first().map(|evidence| evidence.mark);
+            (guilty.map(|mark| (mark.at, mark.frame)), finding.flow)
+        });
+        report.patterns = patterns(&report.findings, &servers);
+        report
+    }
+}
+
+impl Results {
+    fn advance(&mut self, at: Timestamp) {
+        self.checks.advance(at);
+        if let Some(early) = &mut self.early {
+            early.checks.advance(at);
+        }
+    }
+
+    /// Whether the same failure was found on the same packets inside or outside a tunnel: one
+    /// stream to Wireshark, two flows to us.
+    fn seen_elsewhere(&mut self, finding: &Finding) -> bool {
+        let Some((stream, guilty)) = finding.stream.zip(finding.evidence.first()) else {
+            return false;
+        };
+        let key = (guilty.mark.frame.file(), stream, ordinal(finding));
+        if self.found.len() >= FINDINGS_MAX && !self.found.contains_key(&key) {
+            return false;
+        }
+        let (flow, at) = *self.found.entry(key).or_insert((finding.flow, guilty.mark.at));
+        flow != finding.flow && guilty.mark.at.nanos_since(at).abs() < SAME_PACKET
+    }
+
+    fn is_wanted(&self, finding: &Finding) -> bool {
+        let causes = &self.settings.causes;
+        causes.is_empty() || causes.contains(&finding.cause.id)
+    }
+}
+
+impl Output for Collector<'_> {
+    fn flow(&mut self, flow: &Flow) {
+        let Results { report, servers, checks, early, settings, .. } = &mut *self.results;
+        for spot in flow.blind_spots.iter() {
+            *report.summary.blind_spots.entry(spot).or_default() += 1;
+        }
+        if servers.len() < SERVERS_MAX {
+            servers.insert(flow.server);
+        }
+        *report.summary.protocols.entry(flow.protocol).or_default() += 1;
+        self.listener.flow(flow, &report.tunnels);
+        checks.flow(flow);
+        if let Some(early) = early {
+            early.checks.flow(flow);
+        }
+        if settings.flows {
+            report.flows.push(flow.clone());
+        }
+    }
+
+    fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        self.listener.exchange(flow, exchange);
+        if !self.results.settings.streamed {
+            self.results.report.exchanges.push((flow, exchange.clone()));
+        }
+    }
+
+    fn sighting(&mut self, sighting: Sighting) {
+        let Results { report, checks, early, .. } = &mut *self.results;
+        match early {
+            Some(early) => {
+                if early.sighted.remove(&(sighting.flow, sighting.ordinal)).is_none() {
+                    early.checks.sighting(sighting.clone(), &mut Report::default(), self.listener);
+                }
+                checks.sighting(sighting, report, &mut Patient);
+            }
+            None => checks.sighting(sighting, report, self.listener),
+        }
+    }
+
+    fn early_sighting(&mut self, sighting: Sighting) {
+        if let Some(early) = &mut self.results.early
+            && early.sighted.len() < EARLY_MAX
+            && early.sighted.insert((sighting.flow, sighting.ordinal), ()).is_none()
+        {
+            early.checks.sighting(sighting, &mut Report::default(), self.listener);
+        }
+    }
+
+    fn habit(&mut self, flow: &Flow, habit: Habit) {
+        self.results.checks.habit(flow, habit);
+        if let Some(early) = &mut self.results.early {
+            early.checks.habit(flow, habit);
+        }
+    }
+
+    fn early(&mut self, mut finding: Finding) {
+        let is_wanted = self.results.is_wanted(&finding);
+        let Some(early) = &mut self.results.early else { return };
+        let key = (finding.flow, ordinal(&finding));
+        let verdict = (finding.cause, finding.responsible);
+        let known = early.told.get(&key);
+        let same = known.is_some_and(|known| (known.0.id, known.1) == (verdict.0.id, verdict.1));
+        if same || (known.is_none() && early.told.len() >= EARLY_MAX) {
+            return;
+        }
+        if !early.checks.settle(&mut finding) || !is_wanted {
+            return;
+        }
+        early.told.insert(key, verdict);
+        self.listener.early(&finding);
+    }
+
+    fn finding(&mut self, mut finding: Finding) {
+        if let Some(early) = &mut self.results.early {
+            early.told.remove(&(finding.flow, ordinal(&finding)));
+        }
+        let elsewhere = self.results.seen_elsewhere(&finding);
+        if elsewhere || !self.results.checks.settle(&mut finding) {
+            return;
+        }
+        if !self.results.is_wanted(&finding) {
+            return;
+        }
+        self.listener.finding(&finding);
+        let report = &mut self.results.report;
+        report.summary.count(&finding);
+        if report.findings.len() < FINDINGS_MAX {
+            report.findings.push(finding);
+        } else {
+            *report.summary.bounds.entry("findings not listed").or_default() += 1;
+            if let Some(at) = failed_at(&finding) {
+                let key = (finding.cause.id, finding.kind.id());
+                report.unlisted.entry(key).or_default().add(at);
+            }
+        }
+    }
+}
+
+/// Position of the failed request on its connection, 0 without one.
+fn ordinal(finding: &Finding) -> u32 {
+    finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal)
+}
