@@ -8,6 +8,7 @@ use crate::cause::Cause;
 use crate::flow::Vantage;
 use crate::health::HealthFlags;
 use crate::report::{self, CsvTable, Format, explain};
+use crate::words::Lang;
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
@@ -158,9 +159,12 @@ pub struct Output {
         hide_default_value = true
     )]
     pub color: ColorChoice,
-    /// Write ASCII only, as without a UTF-8 locale
+    /// Write ASCII only, as without a UTF-8 locale; Japanese keeps its letters
     #[arg(long)]
     pub ascii: bool,
+    /// The language of texts for people
+    #[command(flatten)]
+    pub language: Language,
     /// Show no progress and no warnings on standard error
     #[arg(short, long)]
     pub quiet: bool,
@@ -170,6 +174,16 @@ pub struct Output {
     /// Exit with 1 when there are findings
     #[arg(long)]
     pub exit_code: bool,
+}
+
+/// The language of texts for people.
+#[derive(Args, Debug, Default)]
+pub struct Language {
+    /// Language of text, HTML and Markdown [default: by LC_ALL, LC_MESSAGES or LANG]
+    ///
+    /// Ids, the other formats and the comments of slices are English in any case.
+    #[arg(long, value_name = "LANG", value_parser = lang(), hide_short_help = true)]
+    pub lang: Option<Lang>,
 }
 
 /// What else can be asked.
@@ -187,6 +201,9 @@ pub enum Command {
         /// Id of the cause
         #[arg(value_name = "CAUSE", hide_possible_values = true)]
         cause: Option<String>,
+        /// The language of the texts.
+        #[command(flatten)]
+        language: Language,
     },
     /// The health checkers that are recognised: how each looks, and what it does by default
     Probers {
@@ -196,6 +213,9 @@ pub enum Command {
         /// Form of the list
         #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
         format: ListFormat,
+        /// The language of the texts.
+        #[command(flatten)]
+        language: Language,
     },
     /// Print completions for a shell
     ///
@@ -320,6 +340,12 @@ pub fn locale_is_utf8(variables: [Option<&OsStr>; 3]) -> bool {
     let locale = variables.into_iter().flatten().find(|value| !value.is_empty());
     let locale = locale.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Values of `--lang`.
+fn lang() -> impl TypedValueParser<Value = Lang> {
+    PossibleValuesParser::new(Lang::ALL.map(Lang::id))
+        .map(|id| Lang::ALL.into_iter().find(|lang| lang.id() == id).unwrap_or_default())
 }
 
 /// Values of `--csv-table`.
@@ -465,7 +491,7 @@ mod tests {
     fn a_capture_may_be_called_like_a_command() {
         assert!(matches!(
             parsed("explain").unwrap().command,
-            Some(Command::Explain { cause: None })
+            Some(Command::Explain { cause: None, .. })
         ));
         for args in ["./explain", "./man", "live", "a.pcap explain"] {
             let cli = parsed(args).unwrap();
@@ -487,7 +513,7 @@ mod tests {
     fn files_of_probers_can_be_given_to_a_run_and_to_the_list() {
         let cli = parsed("--probers a.toml --probers b.toml c.pcap").unwrap();
         assert_eq!(cli.input.probers, ["a.toml", "b.toml"].map(PathBuf::from));
-        let Some(Command::Probers { probers, format }) =
+        let Some(Command::Probers { probers, format, .. }) =
             parsed("probers --probers a.toml --format json").unwrap().command
         else {
             panic!("another command");

@@ -28,6 +28,7 @@
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`over_time`] | counts per span of time | what is counted |
+//! | [`words`] | the languages of reports: English in the code, others in its catalogues | what is said |
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
 //! | [`mod@slice`] | captures in, the packets that prove findings out | any protocol rule |
@@ -80,3 +81,4 @@ pub mod slice;
 pub mod tcp;
 pub mod time;
 pub mod tls;
+pub mod words;

@@ -21,6 +21,7 @@ use why502::report::probers as list;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, explain};
 use why502::run::{Listener, Settings, analyse};
 use why502::slice::{self, Destination};
+use why502::words::Lang;
 
 /// It ran, and `--exit-code` asks to tell that there are findings.
 const FINDINGS: u8 = 1;
@@ -55,14 +56,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
         Command::Slice(_) => {}
-        Command::Explain { cause: None } => explain::list(&EXPLAINED, &style, &mut out)?,
-        Command::Explain { cause: Some(id) } => {
+        Command::Explain { cause: None, .. } => explain::list(&EXPLAINED, &style, &mut out)?,
+        Command::Explain { cause: Some(id), .. } => {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;
         }
-        Command::Probers { probers: files, format: ListFormat::Text } => {
+        Command::Probers { probers: files, format: ListFormat::Text, .. } => {
             list::text(&*probers(files)?, &style, &mut out)?;
         }
-        Command::Probers { probers: files, format: ListFormat::Json } => {
+        Command::Probers { probers: files, format: ListFormat::Json, .. } => {
             list::json(&*probers(files)?, &mut out)?;
         }
         Command::Completions { shell } => cli::completions(*shell, &EXPLAINED, &mut out)?,
@@ -291,9 +292,22 @@ fn style(cli: &Cli, terminal: bool) -> Style {
     Style {
         color,
         ascii: cli.output.ascii || !utf8,
+        lang: lang(cli),
         all: cli.selection.all,
         csv_table: cli.output.csv_table.unwrap_or_default(),
     }
+}
+
+/// The language that is asked for, else that of the locale.
+fn lang(cli: &Cli) -> Lang {
+    let asked = match &cli.command {
+        Some(Command::Explain { language, .. } | Command::Probers { language, .. }) => {
+            language.lang
+        }
+        _ => cli.output.language.lang,
+    };
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(env::var_os);
+    asked.unwrap_or_else(|| Lang::of_locale(locale.each_ref().map(|value| value.as_deref())))
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

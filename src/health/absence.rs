@@ -63,7 +63,7 @@ impl Expected<'_> {
     /// How long was captured, in words.
     fn captured(&self) -> (i64, String) {
         let length = self.span.map_or(0, |(first, last)| last.nanos_since(first));
-        (length, words::seconds(length as f64 / SECOND as f64))
+        (length, words::seconds(length as f64 / SECOND as f64).to_string())
     }
 
     fn intervals(&self) -> String {

@@ -422,7 +422,7 @@ fn near(nanos: i64, timeout: i64) -> bool {
 }
 
 pub(super) fn s(nanos: i64) -> String {
-    words::seconds(nanos as f64 / SECOND as f64)
+    words::seconds(nanos as f64 / SECOND as f64).to_string()
 }
 
 /// Blind spots that say why an outcome is not known.

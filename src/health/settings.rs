@@ -316,7 +316,7 @@ pub fn time(nanos: i64) -> String {
     if nanos % (SECOND / 1000) == 0 {
         return format!("{} s", nanos as f64 / SECOND as f64);
     }
-    crate::report::words::seconds(nanos as f64 / SECOND as f64)
+    crate::report::words::seconds(nanos as f64 / SECOND as f64).to_string()
 }
 
 const FREE_TIME: vendor::Range<i64> = vendor::Range { default: None, min: 1, max: i64::MAX };

@@ -150,7 +150,7 @@ fn shown(style: &Style, write: impl FnOnce(&mut Page<'_>) -> io::Result<()>) -> 
 
 /// Text in which nothing is markup.
 fn inline(text: &str, style: &Style) -> String {
-    let text = if style.ascii { words::ascii(text) } else { text.to_owned() };
+    let text = if style.ascii { words::ascii(text, style.lang) } else { text.to_owned() };
     let mut out = String::with_capacity(text.len());
     for c in words::clean(&text).chars() {
         if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~') {
@@ -163,7 +163,7 @@ fn inline(text: &str, style: &Style) -> String {
 
 /// Text as it is, in a cell of a table or elsewhere.
 fn code(text: &str, style: &Style) -> String {
-    let text = if style.ascii { words::ascii(text) } else { text.to_owned() };
+    let text = if style.ascii { words::ascii(text, style.lang) } else { text.to_owned() };
     let text = words::clean(&text).replace('`', "'").replace('|', "\\|");
     format!("`{text}`")
 }

@@ -33,6 +33,7 @@ use crate::health::Health;
 use crate::http::Exchange;
 use crate::over_time::OverTime;
 use crate::packet::Endpoint;
+use crate::words::Lang;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub fn format(name: &str) -> Option<&'static Format> {
 
 /// What came out, in one or a few sentences: the first lines of the text report.
 pub fn answer(report: &Report) -> Vec<String> {
-    text::answer(report)
+    text::answer(report).iter().map(ToString::to_string).collect()
 }
 
 /// How a report shall look; decided at the edge of the program, where the terminal is known.
@@ -76,6 +77,8 @@ pub struct Style {
     pub color: bool,
     /// Write ASCII only.
     pub ascii: bool,
+    /// The language of texts for people.
+    pub lang: Lang,
     /// Write every finding and every exchange.
     pub all: bool,
     /// What the `csv` format writes.

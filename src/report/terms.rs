@@ -5,7 +5,9 @@ use super::{Pattern, PatternKind};
 use crate::cause::{Confidence, Kind, Responsible};
 use crate::flow::{Ended, Vantage};
 use crate::http::Protocol;
+use crate::phrase;
 use crate::tcp::Side;
+use crate::words::Phrase;
 
 /// Who has to act, in words.
 pub fn responsible(who: Responsible) -> &'static str {
@@ -102,7 +104,7 @@ const NUMBERED: [(&str, &str); 6] = [
 
 /// A [`crate::packet::Skip::name`] in words, to follow a number of packets; a name that it does
 /// not know stays as it is.
-pub(super) fn skipped(name: &str) -> String {
+pub(super) fn skipped(name: &str) -> Phrase {
     let words = match name {
         "filtered" => "not let through by the filter",
         "arp" => "ARP",
@@ -123,79 +125,100 @@ pub(super) fn skipped(name: &str) -> String {
         _ => {
             return NUMBERED
                 .iter()
-                .find_map(|(prefix, words)| Some(format!("{words}{}", name.strip_prefix(prefix)?)))
-                .unwrap_or_else(|| clean(name).replace('-', " "));
+                .find_map(|(prefix, words)| {
+                    Some(phrase!(
+                        "{words}{number}",
+                        words = *words,
+                        number = name.strip_prefix(prefix)?.to_owned()
+                    ))
+                })
+                .unwrap_or_else(|| clean(name).replace('-', " ").into());
         }
     };
-    words.to_owned()
+    Phrase::fixed(words)
 }
 
 /// ` (4.98–5.03 s)`; both units when they differ, nothing when both ends look the same.
-fn range((low, high): (f64, f64)) -> String {
+fn range((low, high): (f64, f64)) -> Phrase {
     let (low, high) = (seconds(low), seconds(high));
     if low == high {
-        return String::new();
+        return Phrase::default();
     }
     match (low.split_once(' '), high.split_once(' ')) {
-        (Some((number, unit)), Some((_, other))) if unit == other => format!(" ({number}–{high})"),
-        _ => format!(" ({low} – {high})"),
+        (Some((number, unit)), Some((_, other))) if unit == other => {
+            phrase!(" ({number}–{high})", number = number.to_owned(), high)
+        }
+        _ => phrase!(" ({low} – {high})", low, high),
     }
 }
 
 /// A pattern as one sentence without its full stop.
-pub(super) fn pattern(pattern: &Pattern) -> String {
+pub(super) fn pattern(pattern: &Pattern) -> Phrase {
     let some = if pattern.of == 1 {
-        "the one".to_owned()
+        phrase!("the one")
     } else if pattern.findings == pattern.of {
-        format!("all {}", count(pattern.of))
+        phrase!("all {n}", n = count(pattern.of))
     } else {
-        format!("{} of {}", count(pattern.findings), count(pattern.of))
+        phrase!("{findings} of {of}", findings = count(pattern.findings), of = count(pattern.of))
     };
     match &pattern.kind {
         PatternKind::IdleTime { median_s, range_s } => {
-            let idle = format!("{some} after {} of idle{}", seconds(*median_s), range(*range_s));
+            let idle = phrase!(
+                "{some} after {idle} of idle{range}",
+                some,
+                idle = seconds(*median_s),
+                range = range(*range_s)
+            );
             // Only there did the server itself close for being idle.
             match pattern.cause {
                 "keepalive-race" => {
-                    format!("{idle}: the server's keep-alive time-out is {}", setting(*median_s))
+                    phrase!(
+                        "{idle}: the server's keep-alive time-out is {setting}",
+                        idle,
+                        setting = setting(*median_s)
+                    )
                 }
                 "stale-flow-reset" | "l4-lb-reset" | "injected-reset" | "request-unacked" => {
-                    format!("{idle}: something drops connections that are idle that long")
+                    phrase!("{idle}: something drops connections that are idle that long", idle)
                 }
                 // The target or its client acted on the request, however long the pause before it.
                 _ => idle,
             }
         }
-        PatternKind::OutstandingTime { median_s, range_s } => format!(
-            "{some} after {} without an answer{}: a time-out of {}",
-            seconds(*median_s),
-            range(*range_s),
-            setting(*median_s)
+        PatternKind::OutstandingTime { median_s, range_s } => phrase!(
+            "{some} after {wait} without an answer{range}: a time-out of {setting}",
+            some,
+            wait = seconds(*median_s),
+            range = range(*range_s),
+            setting = setting(*median_s)
         ),
-        PatternKind::Burst { from, within_s } => format!(
-            "{some} within {} from {}: a restart, a deployment?",
-            seconds(*within_s),
-            time(*from)
+        PatternKind::Burst { from, within_s } => phrase!(
+            "{some} within {within_s} from {from}: a restart, a deployment?",
+            some,
+            within_s = seconds(*within_s),
+            from = time(*from)
         ),
-        PatternKind::OneTarget { server, others } => format!(
-            "{some} at {}, none at {} of the same port",
-            server.socket(),
-            plural(*others, "other target")
+        PatternKind::OneTarget { server, others } => phrase!(
+            "{some} at {server}, none at {others} of the same port",
+            some,
+            server = server.socket(),
+            others = plural(*others, "other target")
         ),
-        PatternKind::RequestCap { ordinal } => format!(
-            "{some} after {} on the connection: the server's limit of requests per connection",
-            plural(u64::from(*ordinal), "request")
+        PatternKind::RequestCap { ordinal } => phrase!(
+            "{some} after {requests} on the connection: the server's limit of requests per connection",
+            some,
+            requests = plural(u64::from(*ordinal), "request")
         ),
     }
 }
 
 /// The setting behind a measured time: `5 s` when it lies within 2 % of whole seconds.
-fn setting(s: f64) -> String {
+fn setting(s: f64) -> Phrase {
     let whole = s.round();
     if whole >= 1.0 && (s - whole).abs() <= whole * 0.02 {
-        format!("{whole} s")
+        phrase!("{n} s", n = whole.to_string())
     } else {
-        format!("about {}", seconds(s))
+        phrase!("about {s}", s = seconds(s))
     }
 }
 
@@ -206,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_named_only_near_whole_seconds() {
-        assert_eq!((setting(5.02), setting(4.5)), ("5 s".into(), "about 4.50 s".into()));
+        assert_eq!((setting(5.02).as_str(), setting(4.5).as_str()), ("5 s", "about 4.50 s"));
     }
 
     #[test]
@@ -233,7 +256,7 @@ mod tests {
         for skip in [Skip::IpProtocol(17), Skip::Quic, Skip::Dtls, Skip::Fragment, Skip::Llc(0x42)]
         {
             let name = skip.name();
-            assert_ne!(skipped(&name), name.replace('-', " "), "{name}");
+            assert_ne!(skipped(&name).as_str(), name.replace('-', " "), "{name}");
         }
         assert_eq!(skipped(&Skip::IpProtocol(4).name()), "of IP protocol 4");
         assert_eq!(skipped(&Skip::EtherType(0x8899).name()), "of EtherType 0x8899");

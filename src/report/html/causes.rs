@@ -81,7 +81,7 @@ pub(super) fn details(
         .patterns
         .iter()
         .filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
-        .map(terms::pattern)
+        .map(|pattern| terms::pattern(pattern).to_string())
         .collect();
     let typical = group.typical();
     let index = group.findings.iter().position(|finding| std::ptr::eq(*finding, typical));

@@ -17,7 +17,7 @@ pub(super) fn span(report: &Report) -> Option<(String, String)> {
     let last = report.captures.iter().filter_map(|capture| capture.last).max()?;
     let text = unseen::span(first, last);
     let (times, _) = text.trim_start_matches(", ").split_once(" (")?;
-    Some((times.to_owned(), w::seconds(last.since(first))))
+    Some((times.to_owned(), w::seconds(last.since(first)).to_string()))
 }
 
 /// The name of the file, or of the first and how many more there are.
@@ -58,7 +58,7 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
                                 td { @if let Some(first) = capture.first { (w::time(first)) } }
                                 td .number {
                                     @if let Some((first, last)) = capture.first.zip(capture.last) {
-                                        (w::seconds(last.since(first)))
+                                        (w::seconds(last.since(first)).to_string())
                                     }
                                 }
                             }

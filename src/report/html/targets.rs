@@ -112,7 +112,7 @@ fn outcomes(prober: &crate::health::ProberHealth) -> String {
     let known: u64 = counts.iter().map(|(n, _)| n).sum();
     let hidden = prober.total.saturating_sub(known);
     let hidden = (hidden > 0).then_some((hidden, "not decidable"));
-    w::counted(counts.into_iter().chain(hidden), usize::MAX)
+    w::counted(counts.into_iter().chain(hidden), usize::MAX).to_string()
 }
 
 fn frame(mark: Option<Mark>, names: &Names) -> String {

@@ -245,7 +245,7 @@ impl Shared {
             server: None,
             others: None,
             ordinal: None,
-            summary: terms::pattern(pattern),
+            summary: terms::pattern(pattern).to_string(),
         };
         match &pattern.kind {
             PatternKind::IdleTime { median_s, range_s }

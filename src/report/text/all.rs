@@ -6,6 +6,8 @@ use super::table::request_line;
 use crate::cause::Finding;
 use crate::http::{Exchange, State};
 use crate::report::words;
+use crate::words::{columns, left, right};
+use crate::{phrase, word};
 use std::io;
 
 /// Lists every finding.
@@ -14,17 +16,17 @@ pub(super) fn findings(page: &mut Page<'_>, findings: &[Finding], names: &Names)
         return Ok(());
     }
     page.blank()?;
-    page.heading(&format!("All {}", words::plural(findings.len() as u64, "finding")))?;
+    page.heading(phrase!("All {found}", found = words::plural(findings.len() as u64, "finding")))?;
     let frames = findings.iter().filter_map(|finding| Some(finding.evidence.first()?.mark));
     let width = names.widest(frames);
     for finding in findings {
         let (frame, time) = finding.evidence.first().map_or(Default::default(), |guilty| {
             (names.frame(guilty.mark.frame), words::time(guilty.mark.at))
         });
-        let verdict = format!("{} ({})", finding.cause.id, finding.confidence.id());
-        let asked = finding.exchange.as_deref().map(request_line).unwrap_or_default();
+        let verdict = format!("{} ({})", finding.cause.id, page.say(finding.confidence.id()));
+        let asked = page.say(finding.exchange.as_deref().map(request_line).unwrap_or_default());
         let subject = if asked.is_empty() { finding.server.socket().to_string() } else { asked };
-        let start = format!("  {frame:>width$}  {time}  {verdict:28}  ");
+        let start = format!("  {frame:>width$}  {time}  {}  ", left(&verdict, 28));
         listed(page, &start, &subject, "")?;
     }
     Ok(())
@@ -40,15 +42,24 @@ pub(super) fn exchanges(
         return Ok(());
     }
     page.blank()?;
-    page.heading(&format!("All {}", words::plural(exchanges.len() as u64, "exchange")))?;
+    page.heading(phrase!(
+        "All {found}",
+        found = words::plural(exchanges.len() as u64, "exchange")
+    ))?;
     let first = |exchange: &Exchange| {
         let asked = exchange.request.as_ref().map(|request| request.first);
         asked.or(exchange.response.as_ref().map(|response| response.first))
     };
     let width = names.widest(exchanges.iter().filter_map(|(_, exchange)| first(exchange)));
+    let [frame, time, status, first_byte, request] =
+        [word!("frame"), word!("time"), word!("status"), word!("first byte"), word!("request")]
+            .map(|it| page.say(it));
     let head = format!(
-        "  {:>width$}  {:27}  {:>6}  {:>10}  request",
-        "frame", "time", "status", "first byte"
+        "  {}  {}  {}  {}  {request}",
+        right(&frame, width),
+        left(&time, 27),
+        right(&status, 6),
+        right(&first_byte, 10)
     );
     let head = page.paint(Ink::Faint, &head);
     page.line(&head)?;
@@ -60,25 +71,26 @@ pub(super) fn exchanges(
         let status = exchange.response.as_ref().and_then(|response| response.status);
         let status = status.map_or("-".to_owned(), |status| status.to_string());
         let latency = asked.zip(answered).map_or("-".to_owned(), |(asked, answered)| {
-            words::seconds(answered.at.since(asked.at))
+            page.say(words::seconds(answered.at.since(asked.at)))
         });
         let state = match exchange.state {
             State::Answered => "",
-            State::Outstanding => "outstanding",
-            State::Cut => "cut",
-            State::Unanswered => "unanswered",
-            State::Unknown => "not decidable",
+            State::Outstanding => word!("outstanding"),
+            State::Cut => word!("cut"),
+            State::Unanswered => word!("unanswered"),
+            State::Unknown => word!("not decidable"),
         };
-        let start = format!("  {frame:>width$}  {time:27}  {status:>6}  {latency:>10}  ");
-        listed(page, &start, &request_line(exchange), state)?;
+        let start = format!("  {frame:>width$}  {time:27}  {status:>6}  {}  ", right(&latency, 10));
+        let asked = page.say(request_line(exchange));
+        listed(page, &start, &asked, state)?;
     }
     Ok(())
 }
 
 /// One line; what does not fit is cut from `text`.
 fn listed(page: &mut Page<'_>, start: &str, text: &str, end: &str) -> io::Result<()> {
-    let end = if end.is_empty() { String::new() } else { format!("  {end}") };
-    let room = WIDTH.saturating_sub(start.chars().count() + end.chars().count());
+    let end = if end.is_empty() { String::new() } else { format!("  {}", page.say(end)) };
+    let room = WIDTH.saturating_sub(columns(start) + columns(&end));
     page.line(&format!("{start}{}{end}", words::shorten(text, room)))
 }
 

@@ -7,6 +7,8 @@ use super::{ladder, table};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
 use crate::report::{Pattern, filter, request, terms, words};
+use crate::words::{Phrase, columns, plural};
+use crate::{phrase, word};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -17,10 +19,11 @@ pub(super) fn cause(
     names: &Names,
 ) -> io::Result<()> {
     let id = page.paint(Ink::Cause, group.cause.id);
-    page.line(&format!("{id}: {}", group.what()))?;
-    page.paragraph("  ", &format!("{}.", words::sentence(group.cause.summary)))?;
+    let what = page.say(group.what());
+    page.line(&format!("{id}: {what}"))?;
+    page.paragraph("  ", words::full_sentence(group.cause.summary, page.lang()))?;
     page.blank()?;
-    let mut label = "In common";
+    let mut label = word!("In common");
     for pattern in
         patterns.iter().filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
     {
@@ -28,45 +31,49 @@ pub(super) fn cause(
         label = "";
     }
     let typical = group.typical();
-    page.field(if group.count == 1 { "The case" } else { "Typical case" }, &typical.summary)?;
-    page.field("In the log", &log_line(typical))?;
+    let label = if group.count == 1 { word!("The case") } else { word!("Typical case") };
+    page.field(label, &typical.summary)?;
+    page.field(word!("In the log"), log_line(typical))?;
     page.blank()?;
     ladder::ladder(page, typical, names)?;
     page.blank()?;
-    page.field("Responsible", &responsible(group))?;
+    page.field(word!("Responsible"), responsible(group))?;
     confidence(page, group)?;
-    page.field("Fix", group.cause.fix.first().copied().unwrap_or("not known"))?;
+    page.field(word!("Fix"), group.cause.fix.first().copied().unwrap_or(word!("not known")))?;
     display_filter(page, group, names)?;
-    page.field("More", &format!("why502 explain {}", group.cause.id))
+    page.field(word!("More"), format!("why502 explain {}", group.cause.id))
 }
 
 /// What finds the case again in an access log.
-pub(in crate::report) fn log_line(finding: &Finding) -> String {
+pub(in crate::report) fn log_line(finding: &Finding) -> Phrase {
     let exchange = finding.exchange.as_deref();
     let Some(request) = exchange.and_then(|exchange| exchange.request.as_ref()) else {
         let time =
             finding.evidence.first().map_or(String::new(), |first| words::time(first.mark.at));
-        return format!("{time}, {}", finding.server.socket());
+        return phrase!("{time}, {server}", time, server = finding.server.socket());
     };
     let head = request::read(&request.head);
-    let mut parts = vec![words::time(request.first.at)];
+    let mut parts: Vec<Phrase> = vec![words::time(request.first.at).into()];
     if let Some(host) = head.host {
-        parts.push(format!("host {}", words::shorten(&host, PART_MAX)));
+        parts.push(phrase!("host {host}", host = words::shorten(&host, PART_MAX)));
     }
     if let Some(trace) = head.trace_id {
-        parts.push(format!("trace id {}", words::shorten(&trace, PART_MAX)));
+        parts.push(phrase!("trace id {trace}", trace = words::shorten(&trace, PART_MAX)));
     }
-    parts.push(format!("request {} of its connection", exchange.map_or(0, |it| it.ordinal)));
-    parts.join(", ")
+    parts.push(phrase!(
+        "request {ordinal} of its connection",
+        ordinal = exchange.map_or(0, |it| it.ordinal)
+    ));
+    Phrase::list(parts, ", ")
 }
 
 /// Longest header value that is shown; a trace id of AWS has 35 characters and a fixed prefix.
 const PART_MAX: usize = 60;
 
-pub(in crate::report) fn responsible(group: &Group<'_>) -> String {
+pub(in crate::report) fn responsible(group: &Group<'_>) -> Phrase {
     let first = group.findings[0].responsible;
     if group.findings.iter().all(|finding| finding.responsible == first) {
-        terms::responsible(first).to_owned()
+        Phrase::fixed(terms::responsible(first))
     } else {
         table::responsible(group)
     }
@@ -74,7 +81,7 @@ pub(in crate::report) fn responsible(group: &Group<'_>) -> String {
 
 /// How sure, and what could hide another truth.
 fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
-    let mut label = "Confidence";
+    let mut label = word!("Confidence");
     for confidence in [Confidence::Certain, Confidence::Likely, Confidence::Possible] {
         let n = group.findings.iter().filter(|finding| finding.confidence == confidence).count();
         if n == 0 {
@@ -83,7 +90,12 @@ fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
         let how_many = if n == group.findings.len() { String::new() } else { format!("{n} ") };
         page.field(
             label,
-            &format!("{how_many}{}: {}", confidence.id(), terms::confidence(confidence)),
+            phrase!(
+                "{how_many}{confidence}: {meaning}",
+                how_many,
+                confidence = confidence.id(),
+                meaning = terms::confidence(confidence)
+            ),
         )?;
         label = "";
     }
@@ -91,11 +103,15 @@ fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
     for spot in group.findings.iter().flat_map(|finding| finding.blind_spots.iter()) {
         *spots.entry(spot).or_default() += 1;
     }
-    let mut label = "Not seen";
+    let mut label = word!("Not seen");
     for (spot, n) in spots {
-        let text =
-            format!("in {} of {}: {}", words::count(n), group.findings.len(), spot.meaning());
-        page.field(label, &text)?;
+        let text = phrase!(
+            "in {n} of {all}: {meaning}",
+            n = words::count(n),
+            all = group.findings.len(),
+            meaning = spot.meaning()
+        );
+        page.field(label, text)?;
         label = "";
     }
     Ok(())
@@ -113,14 +129,17 @@ fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::
         let file = file.map_or(String::new(), |file| format!("{file}: "));
         let left = match left {
             0 => String::new(),
-            n => format!("  and {} more", words::count(n)),
+            n => page.say(phrase!("  and {n} more", n = words::count(n))),
         };
         page.line(&format!("{first}{file}{filter}{left}"))?;
         first = " ".repeat(LABEL);
     }
     match more {
         0 => Ok(()),
-        n => page.line(&format!("{first}and in {}", words::plural(n, "more file"))),
+        n => {
+            let more = page.say(phrase!("and in {files}", files = plural(n, "more file")));
+            page.line(&format!("{first}{more}"))
+        }
     }
 }
 
@@ -147,7 +166,7 @@ pub(in crate::report) fn display_filters(
     }
     let filters = by_file.iter().take(FILTERS_MAX).map(|(file, findings)| {
         let file = names.several().then(|| names.file(*file).to_owned());
-        let room = width.saturating_sub(file.as_ref().map_or(0, |file| file.chars().count() + 2));
+        let room = width.saturating_sub(file.as_ref().map_or(0, |file| columns(file) + 2));
         let mut shown = filter::of_many(findings, room);
         if shown.1 > 0 {
             shown = filter::of_many(findings, room.saturating_sub(AND_MORE));

@@ -7,9 +7,11 @@ use crate::cause::Kind;
 use crate::health::Target;
 use crate::http::Protocol;
 use crate::report::{Report, terms, words};
+use crate::words::{Phrase, plural};
+use crate::{phrase, word};
 
 /// The answer in one or more parts, each of which may stand on a line of its own, and its colour.
-pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<String>, Ink) {
+pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec<Phrase>, Ink) {
     let summary = &report.summary;
     let requests = failed(groups, Kind::Request, summary.failed_requests);
     let connections = failed(groups, Kind::Connection, summary.failed_connections);
@@ -21,20 +23,33 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
     }
     if requests.0 > 0 {
         let seen = summary.exchanges + summary.encrypted_requests;
-        let all = words::plural(seen.max(requests.0), "request");
+        let all = plural(seen.max(requests.0), "request");
         let which = match (summary.encrypted_requests, summary.exchanges) {
-            (0, _) => String::new(),
-            (_, 0) => " (encrypted)".to_owned(),
-            (n, _) => format!(" ({} encrypted)", words::count(n)),
+            (0, _) => Phrase::default(),
+            (_, 0) => phrase!(" (encrypted)"),
+            (n, _) => phrase!(" ({n} encrypted)", n = words::count(n)),
         };
-        parts.push(format!("{} of {all}{which} failed: {}", words::count(requests.0), requests.1));
+        parts.push(phrase!(
+            "{n} of {all}{which} failed: {causes}",
+            n = words::count(requests.0),
+            all,
+            which,
+            causes = requests.1
+        ));
     }
     for (found, what, when) in
-        [(connections, "connection", " before a request"), (checks, "health check", "")]
+        [(connections, "connection", word!(" before a request")), (checks, "health check", "")]
     {
         if found.0 > 0 {
-            let and = if parts.is_empty() { "" } else { "and " };
-            parts.push(format!("{and}{} failed{when}: {}", words::plural(found.0, what), found.1));
+            let and = if parts.is_empty() { "" } else { word!("and ") };
+            let what = plural(found.0, what);
+            parts.push(phrase!(
+                "{and}{what} failed{when}: {causes}",
+                and,
+                what,
+                when,
+                causes = found.1
+            ));
         }
     }
     if requests.0 > 0 {
@@ -48,29 +63,29 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
     if requests.0 == 0 {
         parts.push(without_failed_request(report));
     } else if summary.unknown_requests > 0 {
-        let unknown = words::plural(summary.unknown_requests, "more request");
-        parts.push(format!("{unknown} not decidable{}", only_reason(report)));
+        let unknown = plural(summary.unknown_requests, "more request");
+        parts.push(phrase!("{unknown} not decidable{why}", unknown, why = only_reason(report)));
     }
     (parts, ink)
 }
 
 /// How many of a kind failed, and their causes. What was counted and is not in the list (a bound
 /// was reached) is named too.
-fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, String) {
-    let mut of_kind: Vec<(u64, &str)> = groups
+fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, Phrase) {
+    let mut of_kind: Vec<(u64, &'static str)> = groups
         .iter()
         .filter(|group| group.kind == kind)
         .map(|group| (group.count, group.cause.id))
         .collect();
     let listed = of_kind.iter().map(|(n, _)| n).sum::<u64>();
     if counted > listed {
-        of_kind.push((counted - listed, "not listed"));
+        of_kind.push((counted - listed, word!("not listed")));
     }
     (counted.max(listed), words::counted(of_kind, WIDTH - 30))
 }
 
 /// Targets that are not as they should be: one by name, several counted.
-fn health(targets: &[Target]) -> Option<String> {
+fn health(targets: &[Target]) -> Option<Phrase> {
     let mut bad: Vec<&Target> = targets.iter().filter(|target| targets::is_bad(target)).collect();
     // What is known to be wrong comes before what the capture is too short for.
     bad.sort_by_key(|target| {
@@ -78,92 +93,111 @@ fn health(targets: &[Target]) -> Option<String> {
     });
     let [first, others @ ..] = bad.as_slice() else { return None };
     let more = match others.len() {
-        0 => String::new(),
-        n => format!(", and {}", words::plural(n as u64, "more target")),
+        0 => Phrase::default(),
+        n => phrase!(", and {n}", n = plural(n as u64, "more target")),
     };
     let what = match (&first.absence, first.checks()) {
-        (Some(absence), _) => words::shorten(&absence.text, WIDTH * 2),
+        (Some(absence), _) => Phrase::from(absence.text.clone()).shortened(WIDTH * 2),
         (None, _) => {
             let entry = first.timeline.iter().rfind(|entry| entry.state == first.state);
             let reason = entry.and_then(|entry| entry.reason);
-            let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-            let at = entry
-                .map_or(String::new(), |entry| format!(" since {}", words::time(entry.mark.at)));
-            format!("target {} is {}{reason}{at}", first.server.socket(), first.state.id())
+            let reason = reason.map_or(Phrase::default(), |reason| phrase!(" ({reason})", reason));
+            let at = entry.map_or(Phrase::default(), |entry| {
+                phrase!(" since {at}", at = words::time(entry.mark.at))
+            });
+            phrase!(
+                "target {server} is {state}{reason}{at}",
+                server = first.server.socket(),
+                state = first.state.id(),
+                reason,
+                at
+            )
         }
     };
-    Some(format!("{what}{more}"))
+    Some(phrase!("{what}{more}", what, more))
 }
 
-fn without_failed_request(report: &Report) -> String {
+fn without_failed_request(report: &Report) -> Phrase {
     let summary = &report.summary;
     match (summary.exchanges, summary.encrypted_requests) {
         (0, 0) => return without_http(report),
         (0, 1) => {
-            return "the only request was answered; it cannot be read without keys".to_owned();
+            return phrase!("the only request was answered; it cannot be read without keys");
         }
         (0, n) => {
             let n = words::count(n);
-            return format!(
-                "no request without an answer among {n} that cannot be read without keys"
+            return phrase!(
+                "no request without an answer among {n} that cannot be read without keys",
+                n
             );
         }
         _ => {}
     }
     let unknown = match summary.unknown_requests {
-        0 => String::new(),
-        n => format!(" ({} not decidable{})", words::count(n), only_reason(report)),
+        0 => Phrase::default(),
+        n => phrase!(" ({n} not decidable{why})", n = words::count(n), why = only_reason(report)),
     };
     let encrypted = match summary.encrypted_requests {
-        0 => String::new(),
-        n => format!(", nor among {} that cannot be read without keys", words::count(n)),
+        0 => Phrase::default(),
+        n => phrase!(", nor among {n} that cannot be read without keys", n = words::count(n)),
     };
     match summary.exchanges {
-        1 => format!("the only request did not fail{unknown}{encrypted}"),
-        n => format!("no failed request among {}{unknown}{encrypted}", words::count(n)),
+        1 => phrase!("the only request did not fail{unknown}{encrypted}", unknown, encrypted),
+        n => phrase!(
+            "no failed request among {n}{unknown}{encrypted}",
+            n = words::count(n),
+            unknown,
+            encrypted
+        ),
     }
 }
 
 /// Named only where there is just one blind spot, so that it must be that one.
-fn only_reason(report: &Report) -> String {
+fn only_reason(report: &Report) -> Phrase {
     let mut spots = report.summary.blind_spots.iter().filter(|(_, flows)| **flows > 0);
     match (spots.next(), spots.next()) {
-        (Some((spot, _)), None) => format!(": {}", spot.meaning()),
-        _ => String::new(),
+        (Some((spot, _)), None) => phrase!(": {meaning}", meaning = spot.meaning()),
+        _ => Phrase::default(),
     }
 }
 
 /// What there is instead of HTTP.
-fn without_http(report: &Report) -> String {
+fn without_http(report: &Report) -> Phrase {
     let summary = &report.summary;
-    let packets = words::plural(summary.packets, "packet");
+    let packets = plural(summary.packets, "packet");
     if summary.packets == 0 {
-        return "no packets, so nothing to judge".to_owned();
+        return phrase!("no packets, so nothing to judge");
     }
     if summary.flows == 0 {
         let mut reasons: Vec<(&String, &u64)> = summary.skipped.iter().collect();
         reasons.sort_by_key(|(id, n)| (std::cmp::Reverse(**n), *id));
-        let reasons: Vec<String> = reasons
+        let reasons: Vec<Phrase> = reasons
             .iter()
             .take(3)
-            .map(|(id, n)| format!("{} {}", words::count(**n), terms::skipped(id)))
+            .map(|(id, n)| {
+                phrase!("{n} {skipped}", n = words::count(**n), skipped = terms::skipped(id))
+            })
             .collect();
-        let instead =
-            if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
-        return format!("no TCP in {packets}{instead}");
+        let instead = if reasons.is_empty() {
+            Phrase::default()
+        } else {
+            phrase!(": {reasons}", reasons = Phrase::list(reasons, ", "))
+        };
+        return phrase!("no TCP in {packets}{instead}", packets, instead);
     }
     let mut protocols: Vec<(Protocol, u64)> =
         summary.protocols.iter().map(|(protocol, n)| (*protocol, *n)).collect();
     protocols.sort_by_key(|(protocol, n)| (std::cmp::Reverse(*n), *protocol));
     let mut flows = protocols.iter().map(|(id, n)| (*n, terms::protocol(*id)));
     let instead = match flows.next() {
-        None => words::plural(summary.flows, "TCP flow"),
+        None => plural(summary.flows, "TCP flow"),
         Some((n, what)) => {
-            let others = flows.map(|(n, what)| format!(", {} {what}", words::count(n)));
-            format!("{} {what}{}", words::plural(n, "flow"), others.collect::<String>())
+            let first = phrase!("{flows} {what}", flows = plural(n, "flow"), what);
+            let others = flows.map(|(n, what)| phrase!("{n} {what}", n = words::count(n), what));
+            Phrase::list([first].into_iter().chain(others).collect(), ", ")
         }
     };
-    format!("no HTTP/1 requests in {packets}: {instead}")
+    phrase!("no HTTP/1 requests in {packets}: {instead}", packets, instead)
 }
 
 #[cfg(test)]
@@ -174,7 +208,7 @@ mod tests {
     use crate::report::{fixture, text};
 
     fn first_line(report: &Report) -> String {
-        headline(report, &text::groups(report)).0.join("; ")
+        Phrase::list(headline(report, &text::groups(report)).0, "; ").to_string()
     }
 
     #[test]

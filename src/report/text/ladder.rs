@@ -10,6 +10,8 @@ use crate::http::{Exchange, Framing};
 use crate::report::{terms, words};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use crate::words::{Lang, Phrase, columns, plural, right};
+use crate::{phrase, word};
 use std::io;
 
 /// Columns between the two sides.
@@ -23,7 +25,7 @@ const NOTES_MAX: usize = 6;
 pub(in crate::report) struct Row {
     pub(in crate::report) mark: Mark,
     pub(in crate::report) side: Side,
-    pub(in crate::report) label: String,
+    pub(in crate::report) label: Phrase,
     /// Nothing was sent: the label stands in the middle, without an arrow.
     pub(in crate::report) silent: bool,
     pub(in crate::report) guilty: bool,
@@ -41,33 +43,37 @@ pub(in crate::report) fn ladder(
 
     title(page, finding)?;
     if let Some(idle) = finding.idle_before.filter(|idle| *idle > 0 && request.is_some()) {
-        let label = middle(&format!("idle for {}", words::seconds(idle as f64 / 1e9)), '·');
-        let time = format!("-{}", words::seconds(idle as f64 / 1e9));
-        let row = format!("{time:>TIME$} │{label}│");
+        let idle = words::seconds(idle as f64 / 1e9);
+        let label = middle(&page.say(phrase!("idle for {idle}", idle = &idle)), '·');
+        let time = right(&format!("-{}", page.say(idle)), TIME);
+        let row = format!("{time} │{label}│");
         let row = page.paint(Ink::Faint, &row);
         page.line(&row)?;
     }
     for row in &rows {
-        let time = relative(row.mark.at, zero);
+        let time = right(&relative(row.mark.at, zero, page.lang()), TIME);
+        let label = page.say(&row.label);
         let frame = names.frame(row.mark.frame);
         let (drawn, frame) = match row.silent {
-            true => (middle(&row.label, '·'), format!("after {frame}")),
-            false => (arrow(row.side, &row.label), frame),
+            true => (middle(&label, '·'), page.say(phrase!("after {frame}", frame))),
+            false => (arrow(row.side, &label), frame),
         };
         let line = match outstanding(finding, row.mark.at) {
-            true => format!("{time:>TIME$} ┃{drawn}│ {frame}"),
-            false => format!("{time:>TIME$} │{drawn}│ {frame}"),
+            true => format!("{time} ┃{drawn}│ {frame}"),
+            false => format!("{time} │{drawn}│ {frame}"),
         };
         if row.guilty {
-            let line = page.paint(Ink::Guilty, &format!("{line} <== guilty"));
+            let guilty = page.say(word!("guilty"));
+            let line = page.paint(Ink::Guilty, &format!("{line} <== {guilty}"));
             page.line(&line)?;
         } else {
             page.line(&line)?;
         }
     }
     if let Some(span) = finding.outstanding.filter(|span| *span > 0) {
-        let span = words::seconds(span as f64 / 1e9);
-        page.line(&format!("{:TIME$} ┃ outstanding for {span}", ""))?;
+        let span =
+            page.say(phrase!("outstanding for {span}", span = words::seconds(span as f64 / 1e9)));
+        page.line(&format!("{:TIME$} ┃ {span}", ""))?;
     }
     notes(page, finding, names)
 }
@@ -83,19 +89,21 @@ fn outstanding(finding: &Finding, at: Timestamp) -> bool {
 /// Which connection this is, and the names of the two sides above their lines.
 fn title(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
     let stream = match finding.stream {
-        Some(stream) => format!("tcp.stream {stream}"),
-        None => "no tcp.stream".to_owned(),
+        Some(stream) => format!("tcp.stream {stream}").into(),
+        None => phrase!("no tcp.stream"),
     };
     let place = terms::vantage(finding.vantage);
-    page.paragraph("    ", &format!("flow {}, {stream}, captured {place}", finding.flow))?;
+    let title =
+        phrase!("flow {flow}, {stream}, captured {place}", flow = finding.flow, stream, place);
+    page.paragraph("    ", title)?;
     let (client, server) =
         (finding.client.socket().to_string(), finding.server.socket().to_string());
-    let (left, right) = ("client", "server");
+    let (left, right) = (page.say("client"), page.say("server"));
     let head = |left: &str, right: &str| {
-        let gap = (INNER + 2).saturating_sub(left.chars().count() + right.chars().count());
+        let gap = (INNER + 2).saturating_sub(columns(left) + columns(right));
         format!("{:TIME$} {left}{:gap$}{right}", "", "")
     };
-    let sides = page.paint(Ink::Label, &head(left, right));
+    let sides = page.paint(Ink::Label, &head(&left, &right));
     page.line(&sides)?;
     if client.len() + server.len() + 2 <= INNER + 2 {
         page.line(&head(&client, &server))
@@ -111,11 +119,13 @@ fn notes(page: &mut Page<'_>, finding: &Finding, names: &Names) -> io::Result<()
     let shown =
         finding.evidence.iter().take(NOTES_MAX).filter(|evidence| !evidence.note.is_empty());
     for evidence in shown {
-        page.hanging(&format!("    frame {}: ", names.frame(evidence.mark.frame)), &evidence.note)?;
+        let frame = page.say(phrase!("frame {n}", n = names.frame(evidence.mark.frame)));
+        page.hanging(&format!("    {frame}: "), &evidence.note)?;
     }
     match finding.evidence.len().saturating_sub(NOTES_MAX) {
         0 => Ok(()),
-        n => page.line(&format!("    and {}", words::plural(n as u64, "more packet"))),
+        n => page
+            .paragraph("    ", phrase!("and {packets}", packets = plural(n as u64, "more packet"))),
     }
 }
 
@@ -141,7 +151,7 @@ pub(in crate::report) fn rows(finding: &Finding) -> Vec<Row> {
                 if !matches!(evidence.what, What::Request | What::Response) {
                     let also = packet(evidence.what, shape(n));
                     if row.label != also {
-                        row.label = format!("{} + {also}", row.label);
+                        row.label = phrase!("{label} + {also}", label = &row.label, also);
                     }
                 }
             }
@@ -149,7 +159,7 @@ pub(in crate::report) fn rows(finding: &Finding) -> Vec<Row> {
                 mark: evidence.mark,
                 side: evidence.side,
                 label: match silent {
-                    true => format!("{} stays silent", terms::side(evidence.side)),
+                    true => phrase!("{side} stays silent", side = terms::side(evidence.side)),
                     false => packet(evidence.what, shape(n)),
                 },
                 silent,
@@ -165,76 +175,90 @@ fn exchange_rows(exchange: &Exchange, rows: &mut Vec<Row>) {
     let mut push =
         |side, mark, label| rows.push(Row { mark, side, label, silent: false, guilty: false });
     if let Some(request) = &exchange.request {
-        let bytes = format!("{} B", words::count(request.end.saturating_sub(request.start)));
+        let bytes = phrase!("{n} B", n = words::count(request.end.saturating_sub(request.start)));
         let line = table::request_line(exchange);
-        let line = if line.is_empty() { "request".to_owned() } else { line };
+        let line = if line.is_empty() { phrase!("request") } else { line };
         if request.first.frame == request.last.frame {
-            let more = if request.complete { "" } else { ", not complete" };
+            let more = if request.complete { "" } else { word!(", not complete") };
             push(
                 Side::Client,
                 request.first,
-                format!("{}, {bytes}{more}", words::shorten(&line, 28)),
+                phrase!("{line}, {bytes}{more}", line = line.shortened(28), bytes, more),
             );
         } else {
-            let end = if request.complete { "end of request" } else { "more of the request" };
-            push(Side::Client, request.first, words::shorten(&line, 40));
-            push(Side::Client, request.last, format!("{end}, {bytes} so far"));
+            let end = if request.complete {
+                word!("end of request")
+            } else {
+                word!("more of the request")
+            };
+            push(Side::Client, request.first, line.shortened(40));
+            push(Side::Client, request.last, phrase!("{end}, {bytes} so far", end, bytes));
         }
     }
     if let Some(response) = &exchange.response {
         let encrypted = exchange.blind_spots.has(BlindSpot::Encrypted);
-        let unread = if encrypted { "encrypted response" } else { "response" };
-        let status = response.status.map_or(unread.to_owned(), |status| format!("HTTP {status}"));
+        let unread = if encrypted { phrase!("encrypted response") } else { phrase!("response") };
+        let status = response.status.map_or(unread, |status| format!("HTTP {status}").into());
         let body = match response.framing {
             Framing::Length(length) if !response.complete => {
-                format!("{} of {} B", words::count(response.body), words::count(length))
+                phrase!(
+                    "{n} of {all} B",
+                    n = words::count(response.body),
+                    all = words::count(length)
+                )
             }
-            _ => format!("{} B", words::count(response.end.saturating_sub(response.start))),
+            _ => phrase!("{n} B", n = words::count(response.end.saturating_sub(response.start))),
         };
         let state = match (response.complete, response.head_complete) {
             (true, _) => "",
             (false, true) if matches!(response.framing, Framing::Length(_)) => "",
-            (false, true) => ", not complete",
-            (false, false) if encrypted => ", record not complete",
-            (false, false) => ", head not complete",
+            (false, true) => word!(", not complete"),
+            (false, false) if encrypted => word!(", record not complete"),
+            (false, false) => word!(", head not complete"),
         };
         if response.first.frame == response.last.frame {
-            push(Side::Server, response.first, format!("{status}, {body}{state}"));
+            push(
+                Side::Server,
+                response.first,
+                phrase!("{status}, {body}{state}", status, body, state),
+            );
         } else {
             push(Side::Server, response.first, status);
-            push(Side::Server, response.last, format!("{body}{state}"));
+            push(Side::Server, response.last, phrase!("{body}{state}", body, state));
         }
     }
 }
 
 /// Its flags or what it is, and its length: `FIN, ACK`, `RST`, `retransmission, 1 448 B`.
-fn packet(what: What, shape: PacketFacts) -> String {
+fn packet(what: What, shape: PacketFacts) -> Phrase {
     let name = match what {
         What::Syn => "SYN",
         What::SynAck => "SYN, ACK",
         What::Rst => "RST",
         What::Fin => "FIN",
         What::Ack => "ACK",
-        What::Request => "request",
-        What::Response => "response",
-        What::Retransmission => "retransmission",
-        What::ZeroWindow => "window 0",
-        What::Icmp => "ICMP error",
-        What::TlsAlert => "TLS alert",
-        What::TlsHello => "TLS hello",
-        What::Silence => "silence",
+        What::Request => word!("request"),
+        What::Response => word!("response"),
+        What::Retransmission => word!("retransmission"),
+        What::ZeroWindow => word!("window 0"),
+        What::Icmp => word!("ICMP error"),
+        What::TlsAlert => word!("TLS alert"),
+        What::TlsHello => word!("TLS hello"),
+        What::Silence => word!("silence"),
     };
     let ack = if shape.ack == Some(true) { ", ACK" } else { "" };
     match shape.payload {
-        None | Some(0) => format!("{name}{ack}"),
-        Some(payload) => format!("{name}{ack}, {} B", words::count(u64::from(payload))),
+        None | Some(0) => phrase!("{name}{ack}", name, ack),
+        Some(payload) => {
+            phrase!("{name}{ack}, {n} B", name, ack, n = words::count(u64::from(payload)))
+        }
     }
 }
 
 /// ` ── RST ─────▶ ` from the client, ` ◀───── RST ── ` from the server.
 fn arrow(from: Side, label: &str) -> String {
     let label = words::shorten(label, INNER - 9);
-    let rest = "─".repeat(INNER - 7 - label.chars().count());
+    let rest = "─".repeat(INNER - 7 - columns(&label));
     match from {
         Side::Client => format!(" ── {label} {rest}▶ "),
         Side::Server => format!(" ◀{rest} {label} ── "),
@@ -243,17 +267,17 @@ fn arrow(from: Side, label: &str) -> String {
 
 fn middle(label: &str, fill: char) -> String {
     let label = format!(" {} ", words::shorten(label, INNER - 6));
-    let rest = INNER - 2 - label.chars().count();
+    let rest = INNER - 2 - columns(&label);
     let fill = |n: usize| fill.to_string().repeat(n);
     format!(" {}{label}{} ", fill(rest / 2), fill(rest - rest / 2))
 }
 
 /// Signed time from `zero`.
-fn relative(at: Timestamp, zero: Timestamp) -> String {
+fn relative(at: Timestamp, zero: Timestamp, lang: Lang) -> String {
     match at.since(zero) {
-        s if s > 0.0 => format!("+{}", words::seconds(s)),
-        s if s < 0.0 => words::seconds(s),
-        _ => "0 s".to_owned(),
+        s if s > 0.0 => format!("+{}", words::seconds(s).in_lang(lang)),
+        s if s < 0.0 => words::seconds(s).in_lang(lang).into_owned(),
+        _ => phrase!("{n} s", n = 0_u8).in_lang(lang).into_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ pub(in crate::report) mod unseen;
 
 use super::{Format, Report, Style, handover, words};
 use crate::cause::{Cause, Finding, Kind};
+use crate::words::{Lang, Phrase, columns, plural};
 use names::Names;
 use page::{Ink, Page};
 use std::io::{self, Write};
@@ -31,7 +32,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     let names = Names::new(&report.captures);
 
     let (answer, ink) = headline::headline(report, &groups);
-    for line in lines(&answer) {
+    for line in lines(&answer, style.lang) {
         let line = page.paint(ink, &line);
         page.line(&line)?;
     }
@@ -61,17 +62,17 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// The first lines: what came out.
-pub(super) fn answer(report: &Report) -> Vec<String> {
+pub(super) fn answer(report: &Report) -> Vec<Phrase> {
     headline::headline(report, &groups(report)).0
 }
 
 /// All parts on one line if they fit, else each on its own.
-fn lines(parts: &[String]) -> Vec<String> {
-    let one = parts.join("; ");
-    if one.chars().count() <= page::WIDTH {
+fn lines(parts: &[Phrase], lang: Lang) -> Vec<String> {
+    let one = Phrase::list(parts.to_vec(), "; ").in_lang(lang).into_owned();
+    if columns(&one) <= page::WIDTH {
         return vec![one];
     }
-    parts.iter().flat_map(|part| super::words::wrap(part, page::WIDTH)).collect()
+    parts.iter().flat_map(|part| super::words::wrap(&part.in_lang(lang), page::WIDTH)).collect()
 }
 
 /// The findings of one cause and kind.
@@ -86,8 +87,8 @@ pub(in crate::report) struct Group<'a> {
 
 impl Group<'_> {
     /// `11 requests`.
-    pub(in crate::report) fn what(&self) -> String {
-        super::words::plural(self.count, super::terms::kind(self.kind))
+    pub(in crate::report) fn what(&self) -> Phrase {
+        plural(self.count, super::terms::kind(self.kind))
     }
 
     /// The case that shows the cause best: sure, little unseen, a request rather than none; the

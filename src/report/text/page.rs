@@ -1,6 +1,7 @@
 //! Lines of text: width, indentation, colour, and ASCII where Unicode cannot be shown.
 
 use crate::report::{Style, words};
+use crate::words::{Lang, Say, columns};
 use anstyle::{AnsiColor, Style as Ansi};
 use std::io::{self, Write};
 
@@ -50,6 +51,15 @@ impl<'a> Page<'a> {
         Page { style, out }
     }
 
+    pub(in crate::report) fn lang(&self) -> Lang {
+        self.style.lang
+    }
+
+    /// A text in the language of the page.
+    pub(in crate::report) fn say(&self, text: impl Say) -> String {
+        text.say(self.style.lang).into_owned()
+    }
+
     /// `text` in the colour of `ink`, when colours are wanted.
     pub(in crate::report) fn paint(&self, ink: Ink, text: &str) -> String {
         if self.style.color {
@@ -64,7 +74,7 @@ impl<'a> Page<'a> {
     pub(in crate::report) fn line(&mut self, text: &str) -> io::Result<()> {
         let text = text.trim_end();
         if self.style.ascii {
-            self.out.write_all(words::ascii(text).as_bytes())?;
+            self.out.write_all(words::ascii(text, self.style.lang).as_bytes())?;
         } else {
             self.out.write_all(text.as_bytes())?;
         }
@@ -75,18 +85,19 @@ impl<'a> Page<'a> {
         self.line("")
     }
 
-    pub(in crate::report) fn heading(&mut self, text: &str) -> io::Result<()> {
-        let text = self.paint(Ink::Label, text);
+    pub(in crate::report) fn heading(&mut self, text: impl Say) -> io::Result<()> {
+        let text = self.paint(Ink::Label, &self.say(text));
         self.line(&text)
     }
 
     /// Wrapped text behind the same indentation on each line.
-    pub(in crate::report) fn paragraph(&mut self, indent: &str, text: &str) -> io::Result<()> {
+    pub(in crate::report) fn paragraph(&mut self, indent: &str, text: impl Say) -> io::Result<()> {
         self.hanging(indent, text)
     }
 
     /// Paragraphs that empty lines separate.
-    pub(in crate::report) fn paragraphs(&mut self, indent: &str, text: &str) -> io::Result<()> {
+    pub(in crate::report) fn paragraphs(&mut self, indent: &str, text: impl Say) -> io::Result<()> {
+        let text = self.say(text);
         let whole = text.split("\n\n").filter(|part| !part.trim().is_empty());
         for (n, paragraph) in whole.enumerate() {
             if n > 0 {
@@ -98,9 +109,8 @@ impl<'a> Page<'a> {
     }
 
     /// Wrapped text, its first line behind `first`, the others below it.
-    pub(in crate::report) fn hanging(&mut self, first: &str, text: &str) -> io::Result<()> {
-        let indent = first.chars().count();
-        self.wrapped(first, indent, text)
+    pub(in crate::report) fn hanging(&mut self, first: &str, text: impl Say) -> io::Result<()> {
+        self.wrapped(first, columns(first), &self.say(text))
     }
 
     /// The same behind a painted label, padded to `width`.
@@ -109,16 +119,21 @@ impl<'a> Page<'a> {
         ink: Ink,
         label: &str,
         width: usize,
-        text: &str,
+        text: impl Say,
     ) -> io::Result<()> {
-        let pad = " ".repeat(width.saturating_sub(label.chars().count()));
+        let pad = " ".repeat(width.saturating_sub(columns(label)));
         let first = format!("{}{pad}", self.paint(ink, label));
-        self.wrapped(&first, width, text)
+        self.wrapped(&first, width, &self.say(text))
     }
 
     /// A label and what it is, as below a cause.
-    pub(in crate::report) fn field(&mut self, label: &str, text: &str) -> io::Result<()> {
-        self.hanging_painted(Ink::Label, &format!("  {label}"), LABEL, text)
+    pub(in crate::report) fn field(
+        &mut self,
+        label: &'static str,
+        text: impl Say,
+    ) -> io::Result<()> {
+        let label = format!("  {}", self.say(label));
+        self.hanging_painted(Ink::Label, &label, LABEL, text)
     }
 
     fn wrapped(&mut self, first: &str, indent: usize, text: &str) -> io::Result<()> {

@@ -8,6 +8,9 @@ use crate::health::{
     Target,
 };
 use crate::report::words;
+use crate::time::Mark;
+use crate::words::{Phrase, columns, left, plural};
+use crate::{phrase, word};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -34,7 +37,7 @@ pub(super) fn targets(
         return Ok(());
     }
     page.blank()?;
-    page.heading("Targets and their health checks")?;
+    page.heading(word!("Targets and their health checks"))?;
     let mut order: Vec<&Target> = targets.iter().collect();
     order.sort_by_key(|target| (!is_bad(target), !target.expected, target.server));
     let shown = if all { order.len() } else { order.len().min(FULL_MAX) };
@@ -45,7 +48,8 @@ pub(super) fn targets(
     if shown < order.len() {
         page.blank()?;
         for target in &order[shown..] {
-            page.line(&format!("{}: {}", target.server.socket(), brief(target)))?;
+            let brief = page.say(brief(target));
+            page.line(&format!("{}: {brief}", target.server.socket()))?;
         }
     }
     Ok(())
@@ -55,20 +59,17 @@ pub(super) fn targets(
 pub(super) fn hints(page: &mut Page<'_>, health: &Health) -> io::Result<()> {
     for hint in hint_texts(health) {
         page.blank()?;
-        page.paragraph("", &hint)?;
+        page.paragraph("", hint)?;
     }
     Ok(())
 }
 
 /// One sentence or two for each server whose handshakes are pointed out.
-pub(in crate::report) fn hint_texts(health: &Health) -> impl Iterator<Item = String> {
+pub(in crate::report) fn hint_texts(health: &Health) -> impl Iterator<Item = Phrase> {
     health.failed_handshakes.iter().take(HINTS_MAX).map(|(server, count)| {
         let server = server.socket();
-        format!(
-            "{} to {server} at a steady pace all failed in the TLS handshake. If these are health \
-             checks, say so, and they are judged: --expect-target {server} --hc-protocol https",
-            words::plural(*count, "connection")
-        )
+        phrase!("{connections} to {server} at a steady pace all failed in the TLS handshake. If these are health \
+             checks, say so, and they are judged: --expect-target {server} --hc-protocol https", connections = plural(*count, "connection"), server)
     })
 }
 
@@ -78,19 +79,24 @@ pub(in crate::report) fn is_bad(target: &Target) -> bool {
 }
 
 /// `unhealthy (Target.Timeout), 12 of 40 checks failed`
-pub(in crate::report) fn brief(target: &Target) -> String {
+pub(in crate::report) fn brief(target: &Target) -> Phrase {
     let reason = target.timeline.last().and_then(|entry| entry.reason);
-    let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    let reason = reason.map_or(Phrase::default(), |reason| phrase!(" ({reason})", reason));
     let state = match target.state {
-        State::Unknown => "state not known".to_owned(),
-        state => format!("{}{reason}", state.id()),
+        State::Unknown => phrase!("state not known"),
+        state => phrase!("{state}{reason}", state = state.id(), reason),
     };
     match (target.checks(), target.failed()) {
-        (0, _) => "no health checks".to_owned(),
-        (1, 0) => format!("{state}, 1 check, passed"),
-        (n, 0) => format!("{state}, none of {} checks failed", words::count(n)),
+        (0, _) => phrase!("no health checks"),
+        (1, 0) => phrase!("{state}, 1 check, passed", state),
+        (n, 0) => phrase!("{state}, none of {n} checks failed", state, n = words::count(n)),
         (n, failed) => {
-            format!("{state}, {} of {} failed", words::count(failed), words::plural(n, "check"))
+            phrase!(
+                "{state}, {failed} of {checks} failed",
+                state,
+                failed = words::count(failed),
+                checks = plural(n, "check")
+            )
         }
     }
 }
@@ -103,12 +109,11 @@ fn one(page: &mut Page<'_>, target: &Target, all: bool, names: &Names) -> io::Re
     };
     let server = page.paint(ink, &target.server.socket().to_string());
     let group = target.group.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-    page.line(&format!("{server}{}: {}", words::clean(&group), brief(target)))?;
+    let brief = page.say(brief(target));
+    page.line(&format!("{server}{}: {brief}", words::clean(&group)))?;
     if let Some(absence) = &target.absence {
-        let frame = absence
-            .mark
-            .map_or(String::new(), |mark| format!(" (frame {})", names.frame(mark.frame)));
-        page.field("Missing", &format!("{}{frame}", words::sentence(&absence.text)))?;
+        let text = pointed(page, &absence.text, absence.mark, names);
+        page.field(word!("Missing"), text)?;
         for (n, step) in (1..).zip(&absence.steps) {
             page.hanging(&format!("{:LABEL$}{n}. ", ""), step)?;
         }
@@ -118,34 +123,45 @@ fn one(page: &mut Page<'_>, target: &Target, all: bool, names: &Names) -> io::Re
     }
     timeline(page, target, names)?;
     users(page, target)?;
-    notes(page, "Note", &target.remarks, names)?;
+    notes(page, word!("Note"), &target.remarks, names)?;
     triage(page, target, names)?;
-    notes(page, "Advice", &target.advice, names)
+    notes(page, word!("Advice"), &target.advice, names)
 }
 
 fn prober(page: &mut Page<'_>, prober: &ProberHealth, all: bool, names: &Names) -> io::Result<()> {
-    page.field("Checked by", &checked_by(prober))?;
+    page.field(word!("Checked by"), checked_by(prober))?;
     strip(page, prober)?;
     outcomes(page, prober, all, names)?;
     latency(page, prober)?;
-    page.field("Settings", &settings(&prober.settings))
+    page.field(word!("Settings"), settings(&prober.settings))
 }
 
 /// Who checks, from where, and why that is known.
-pub(in crate::report) fn checked_by(prober: &ProberHealth) -> String {
-    let sources: Vec<String> =
-        prober.nodes.iter().take(SOURCES_MAX).map(|node| node.source.to_string()).collect();
+pub(in crate::report) fn checked_by(prober: &ProberHealth) -> Phrase {
+    let sources: Vec<Phrase> =
+        prober.nodes.iter().take(SOURCES_MAX).map(|node| node.source.to_string().into()).collect();
     let more = prober.nodes.len().saturating_sub(SOURCES_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 { phrase!(" and {n} more", n = more) } else { Phrase::default() };
     let role = match (prober.verdict.relayed, prober.balances) {
-        (true, _) => ", forwarded by a proxy: no check of the load balancer's own",
+        (true, _) => word!(", forwarded by a proxy: no check of the load balancer's own"),
         (false, true) => "",
-        (false, false) => ", no load balancer: decides no traffic",
+        (false, false) => word!(", no load balancer: decides no traffic"),
     };
-    let why = prober.verdict.reasons.first().map_or(String::new(), |reason| {
-        format!("; {} that these are checks: {}", prober.verdict.confidence.id(), reason.what)
+    let why = prober.verdict.reasons.first().map_or(Phrase::default(), |reason| {
+        phrase!(
+            "; {confidence} that these are checks: {what}",
+            confidence = prober.verdict.confidence.id(),
+            what = &reason.what
+        )
     });
-    format!("{} from {}{more}{role}{why}", prober.name, sources.join(", "))
+    phrase!(
+        "{prober} from {sources}{more}{role}{why}",
+        prober = &prober.name,
+        sources = Phrase::list(sources, ", "),
+        more,
+        role,
+        why
+    )
 }
 
 /// One sign per check, in the order of time; long series are folded to runs, the middle left out.
@@ -160,7 +176,7 @@ fn strip(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
         runs(&signs)
     };
     let length = |cells: &[(String, Option<Ink>)]| -> usize {
-        cells.iter().map(|(text, _)| text.chars().count()).sum()
+        cells.iter().map(|(text, _)| columns(text)).sum()
     };
     if length(&cells) > room {
         // The newest are those that matter now.
@@ -169,17 +185,21 @@ fn strip(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
             cells.remove(0);
             dropped += 1;
         }
-        cells.insert(0, (format!("({dropped} earlier) "), Some(Ink::Faint)));
+        let dropped = page.say(phrase!("({n} earlier) ", n = dropped));
+        cells.insert(0, (dropped, Some(Ink::Faint)));
     }
     if left_out > 0 {
-        page.field("", &format!("{} earlier are only counted", words::plural(left_out, "check")))?;
+        page.field(
+            "",
+            phrase!("{checks} earlier are only counted", checks = plural(left_out, "check")),
+        )?;
     }
     let mut label = "  Checks";
     let mut line = String::new();
     let mut used = 0;
     let last = cells.len().saturating_sub(1);
     for (n, (text, ink)) in cells.iter().enumerate() {
-        let len = text.chars().count();
+        let len = columns(text);
         if used + len > width && used > 0 {
             put(page, &mut label, &mut line)?;
             used = 0;
@@ -195,13 +215,13 @@ fn strip(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
         legend.insert(sign.letter, sign.word);
     }
     let legend: Vec<String> =
-        legend.iter().map(|(letter, word)| format!("{letter} {word}")).collect();
+        legend.iter().map(|(letter, word)| format!("{letter} {}", page.say(*word))).collect();
     let legend = page.paint(Ink::Faint, &legend.join("  "));
     page.line(&format!("{:LABEL$}{legend}", ""))
 }
 
 fn put(page: &mut Page<'_>, label: &mut &str, line: &mut String) -> io::Result<()> {
-    let pad = " ".repeat(LABEL - label.len());
+    let pad = " ".repeat(LABEL.saturating_sub(columns(label)));
     let first = page.paint(Ink::Label, label);
     page.line(&format!("{first}{pad}{line}"))?;
     *label = "";
@@ -220,7 +240,7 @@ struct Sign {
 impl Sign {
     fn of(check: &Check) -> Sign {
         let Some(outcome) = check.outcome else {
-            return Sign { letter: '?', word: "not decidable", ink: Some(Ink::Faint) };
+            return Sign { letter: '?', word: word!("not decidable"), ink: Some(Ink::Faint) };
         };
         let ink = match outcome.effect() {
             Effect::Pass => Some(Ink::Good),
@@ -253,16 +273,13 @@ fn outcomes(
     all: bool,
     names: &Names,
 ) -> io::Result<()> {
-    let counts: Vec<(u64, &str)> =
+    let counts: Vec<(u64, &'static str)> =
         prober.by_outcome.iter().map(|(outcome, n)| (*n, outcome.id())).collect();
     let known: u64 = counts.iter().map(|(n, _)| n).sum();
-    let mut text = words::counted(counts, usize::MAX);
-    if known < prober.total {
-        let hidden = words::count(prober.total - known);
-        let and = if text.is_empty() { "" } else { ", " };
-        text.push_str(&format!("{and}{hidden} not decidable"));
-    }
-    page.field("Outcomes", &text)?;
+    let hidden = prober.total.saturating_sub(known);
+    let hidden = (hidden > 0).then_some((hidden, word!("not decidable")));
+    let text = words::counted(counts.into_iter().chain(hidden), usize::MAX);
+    page.field(word!("Outcomes"), text)?;
     // Runs of the same outcome tell more than each of its checks.
     let runs: Vec<&[Check]> = prober
         .checks
@@ -274,34 +291,43 @@ fn outcomes(
         let check = &run[0];
         let outcome = check.outcome.map_or("", Outcome::id);
         let sure = match check.confidence {
-            Confidence::Certain => String::new(),
-            confidence => format!(" ({})", confidence.id()),
+            Confidence::Certain => Phrase::default(),
+            confidence => phrase!(" ({confidence})", confidence = confidence.id()),
         };
         let more = match run {
-            [_, .., last] => format!(
-                "; {} in a row until frame {}",
-                words::count(run.len() as u64),
-                names.frame(last.decisive.frame)
+            [_, .., last] => phrase!(
+                "; {n} in a row until frame {frame}",
+                n = words::count(run.len() as u64),
+                frame = names.frame(last.decisive.frame)
             ),
-            _ => String::new(),
+            _ => Phrase::default(),
         };
         let (frame, time) = (names.frame(check.decisive.frame), words::time(check.began));
-        let text = format!("{time} frame {frame} {outcome}{sure}: {}{more}", check.note);
-        page.hanging(&format!("{:LABEL$}", ""), &text)?;
+        let text = phrase!(
+            "{time} frame {frame} {outcome}{sure}: {note}{more}",
+            time,
+            frame,
+            outcome,
+            sure,
+            note = &check.note,
+            more
+        );
+        page.hanging(&format!("{:LABEL$}", ""), text)?;
     }
     if shown < runs.len() {
         let left = words::count((runs.len() - shown) as u64);
-        page.line(&format!("{:LABEL$}and {left} more times (--all lists each check)", ""))?;
+        let text = page.say(phrase!("and {n} more times (--all lists each check)", n = left));
+        page.line(&format!("{:LABEL$}{text}", ""))?;
     }
     Ok(())
 }
 
 fn latency(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
-    took(prober).map_or(Ok(()), |text| page.field("Latency", &text))
+    took(prober).map_or(Ok(()), |text| page.field(word!("Latency"), text))
 }
 
 /// How long passed checks took.
-pub(in crate::report) fn took(prober: &ProberHealth) -> Option<String> {
+pub(in crate::report) fn took(prober: &ProberHealth) -> Option<Phrase> {
     let mut took: Vec<i64> = prober
         .checks
         .iter()
@@ -311,72 +337,76 @@ pub(in crate::report) fn took(prober: &ProberHealth) -> Option<String> {
     took.sort_unstable();
     let longest = took.last()?;
     let s = |nanos: i64| words::seconds(nanos as f64 / 1e9);
-    let timeout =
-        prober.settings.timeout.as_ref().map_or(String::new(), |timeout| {
-            format!("; the time-out is {}", with(timeout, |t| s(*t)))
-        });
+    let timeout = prober.settings.timeout.as_ref().map_or(Phrase::default(), |timeout| {
+        phrase!("; the time-out is {value}", value = with(timeout, |t| s(*t)))
+    });
     let median = took.get(took.len() / 2)?;
-    Some(format!("median {}, longest {} of passed checks{timeout}", s(*median), s(*longest)))
+    Some(phrase!(
+        "median {median}, longest {longest} of passed checks{timeout}",
+        median = s(*median),
+        longest = s(*longest),
+        timeout
+    ))
 }
 
 /// A value, and how it is known where the user did not say it.
-fn with<T>(setting: &Setting<T>, show: impl Fn(&T) -> String) -> String {
+fn with<T>(setting: &Setting<T>, show: impl Fn(&T) -> Phrase) -> Phrase {
     match setting.origin {
         Origin::Given => show(&setting.value),
-        origin => format!("{} ({})", show(&setting.value), origin.id()),
+        origin => phrase!("{value} ({origin})", value = show(&setting.value), origin = origin.id()),
     }
 }
 
-pub(in crate::report) fn settings(settings: &Settings) -> String {
+pub(in crate::report) fn settings(settings: &Settings) -> Phrase {
     let s = |nanos: &i64| words::seconds(*nanos as f64 / 1e9);
-    let n = |n: &u32| n.to_string();
+    let n = |n: &u32| n.to_string().into();
     let mut parts = Vec::new();
-    let mut add = |name: &str, value: Option<String>| {
+    let mut add = |name: &'static str, value: Option<Phrase>| {
         if let Some(value) = value {
-            parts.push(format!("{name} {value}"));
+            parts.push(phrase!("{name} {value}", name, value));
         }
     };
-    add("protocol", settings.protocol.as_ref().map(|it| with(it, |it| it.id().to_owned())));
-    add("port", settings.port.as_ref().map(|it| with(it, ToString::to_string)));
-    add("path", settings.path.as_ref().map(|it| with(it, Clone::clone)));
+    add("protocol", settings.protocol.as_ref().map(|it| with(it, |it| it.id().to_owned().into())));
+    add("port", settings.port.as_ref().map(|it| with(it, |it| it.to_string().into())));
+    add("path", settings.path.as_ref().map(|it| with(it, |it| it.clone().into())));
     add("interval", settings.interval.as_ref().map(|it| with(it, s)));
     add("time-out", settings.timeout.as_ref().map(|it| with(it, s)));
     add("healthy after", settings.healthy.as_ref().map(|it| with(it, n)));
     add("unhealthy after", settings.unhealthy.as_ref().map(|it| with(it, n)));
-    add("matcher", settings.matcher.as_ref().map(|it| with(it, ToString::to_string)));
+    add("matcher", settings.matcher.as_ref().map(|it| with(it, |it| it.to_string().into())));
     let thresholds = settings.healthy.is_none() || settings.unhealthy.is_none();
     if thresholds {
-        parts.push("thresholds not known, two in a row assumed".to_owned());
+        parts.push(phrase!("thresholds not known, two in a row assumed"));
     }
-    parts.join(", ")
+    Phrase::list(parts, ", ")
 }
 
 fn timeline(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<()> {
     let entries = &target.timeline;
     let several = target.probers.len() > 1;
-    let mut label = "States";
+    let mut label = word!("States");
     let head = STATES_MAX / 2;
     for (n, entry) in entries.iter().enumerate() {
         if entries.len() > STATES_MAX && n == head {
             let left = entries.len() - STATES_MAX;
-            page.field("", &format!("({left} changes left out)"))?;
+            page.field("", phrase!("({n} changes left out)", n = left))?;
         }
         if entries.len() > STATES_MAX && n >= head && n < entries.len() - head {
             continue;
         }
         let first = entries[..n].iter().all(|before| before.prober != entry.prober);
-        page.field(label, &state(entry, target, first, several, names))?;
+        page.field(label, state(entry, target, first, several, names))?;
         label = "";
     }
     let undecided = entries.len() == 1 && entries[0].state == State::Unknown;
     if let (true, Some(node)) = (undecided, leaning(target)) {
-        page.field("", &node)?;
+        page.field("", node)?;
     }
     Ok(())
 }
 
 /// What the checks say so far of a target whose past is not known.
-pub(in crate::report) fn leaning(target: &Target) -> Option<String> {
+pub(in crate::report) fn leaning(target: &Target) -> Option<Phrase> {
     let prober = target.deciding().next()?;
     let node = prober.nodes.first()?;
     let needed = |setting: &Option<Setting<u32>>| {
@@ -384,15 +414,17 @@ pub(in crate::report) fn leaning(target: &Target) -> Option<String> {
     };
     match node.in_a_row {
         (0, 0) => None,
-        (passes, 0) => Some(format!(
-            "the last {passes} checks of {} passed; {} in a row would prove it healthy whatever it was before",
-            node.source,
-            needed(&prober.settings.healthy)
+        (passes, 0) => Some(phrase!(
+            "the last {passes} checks of {source} passed; {needed} in a row would prove it healthy whatever it was before",
+            passes,
+            source = node.source,
+            needed = needed(&prober.settings.healthy)
         )),
-        (_, failures) => Some(format!(
-            "the last {failures} checks of {} failed; {} in a row would prove it unhealthy whatever it was before",
-            node.source,
-            needed(&prober.settings.unhealthy)
+        (_, failures) => Some(phrase!(
+            "the last {failures} checks of {source} failed; {needed} in a row would prove it unhealthy whatever it was before",
+            failures,
+            source = node.source,
+            needed = needed(&prober.settings.unhealthy)
         )),
     }
 }
@@ -403,76 +435,102 @@ pub(in crate::report) fn state(
     first: bool,
     several: bool,
     names: &Names,
-) -> String {
-    let reason = entry.reason.map_or(String::new(), |reason| format!(", {reason}"));
+) -> Phrase {
+    let reason = entry.reason.map_or(Phrase::default(), |reason| phrase!(", {reason}", reason));
     let sure = match entry.confidence {
-        Confidence::Certain => String::new(),
-        confidence => format!(" ({})", confidence.id()),
+        Confidence::Certain => Phrase::default(),
+        confidence => phrase!(" ({confidence})", confidence = confidence.id()),
     };
     let whose = match target.probers.get(entry.prober) {
-        Some(prober) if several => format!(", by {}", prober.name),
-        _ => String::new(),
+        Some(prober) if several => phrase!(", by {prober}", prober = &prober.name),
+        _ => Phrase::default(),
     };
-    let note = if entry.note.is_empty() { String::new() } else { format!(": {}", entry.note) };
+    let note = if entry.note.is_empty() {
+        Phrase::default()
+    } else {
+        phrase!(": {note}", note = &entry.note)
+    };
     let state = match entry.state {
-        State::Unknown if first => "not known at first",
-        State::Unknown => "not known any more: checks were missing before",
+        State::Unknown if first => word!("not known at first"),
+        State::Unknown => word!("not known any more: checks were missing before"),
         state => state.id(),
     };
     let (time, frame) = (words::time(entry.mark.at), names.frame(entry.mark.frame));
-    format!("{time} frame {frame} {state}{reason}{sure}{whose}{note}")
+    phrase!(
+        "{time} frame {frame} {state}{reason}{sure}{whose}{note}",
+        time,
+        frame,
+        state,
+        reason,
+        sure,
+        whose,
+        note
+    )
 }
 
 fn users(page: &mut Page<'_>, target: &Target) -> io::Result<()> {
-    others(target).map_or(Ok(()), |text| page.field("Others", &text))
+    others(target).map_or(Ok(()), |text| page.field(word!("Others"), text))
 }
 
 /// Traffic of a target that is no check.
-pub(in crate::report) fn others(target: &Target) -> Option<String> {
+pub(in crate::report) fn others(target: &Target) -> Option<Phrase> {
     let users = &target.users;
     if users.connections == 0 && users.failed == 0 {
         return None;
     }
-    let mut text = format!(
-        "{}, {}",
-        words::plural(users.connections, "connection"),
-        words::plural(users.requests, "request")
+    let mut text = phrase!(
+        "{connections}, {requests}",
+        connections = plural(users.connections, "connection"),
+        requests = plural(users.requests, "request")
     );
     if users.failed > 0 {
-        text.push_str(&format!("; {} failed", words::count(users.failed)));
+        text = phrase!("{traffic}; {n} failed", traffic = text, n = words::count(users.failed));
         for (n, state) in
             [(users.failed_while_healthy, "healthy"), (users.failed_while_unhealthy, "unhealthy")]
         {
             if n > 0 {
-                text.push_str(&format!(", {} while it was {state}", words::count(n)));
+                let n = words::count(n);
+                text = phrase!("{traffic}, {n} while it was {state}", traffic = text, n, state);
             }
         }
     }
     Some(text)
 }
 
-fn notes(page: &mut Page<'_>, label: &str, notes: &[Note], names: &Names) -> io::Result<()> {
+fn notes(
+    page: &mut Page<'_>,
+    label: &'static str,
+    notes: &[Note],
+    names: &Names,
+) -> io::Result<()> {
     let mut label = label;
     for note in notes {
-        let frame =
-            note.mark.map_or(String::new(), |mark| format!(" (frame {})", names.frame(mark.frame)));
-        page.field(label, &format!("{}{frame}", words::sentence(&note.text)))?;
+        page.field(label, pointed(page, &note.text, note.mark, names))?;
         label = "";
     }
     Ok(())
 }
 
+/// A sentence, and the frame that shows it.
+fn pointed(page: &Page<'_>, text: &str, mark: Option<Mark>, names: &Names) -> String {
+    let frame =
+        mark.map_or(Phrase::default(), |mark| phrase!(" (frame {n})", n = names.frame(mark.frame)));
+    format!("{}{}", words::sentence_in(text, page.lang()), page.say(frame))
+}
+
 fn triage(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<()> {
-    let width = target.triage.iter().map(|point| point.question.len()).max().unwrap_or(0);
-    let mut label = "Triage";
+    let width = target.triage.iter().map(|point| columns(&page.say(point.question))).max();
+    let width = width.unwrap_or(0);
+    let mut label = page.say(word!("Triage"));
     for point in &target.triage {
         let frame = point
             .mark
-            .map_or(String::new(), |mark| format!(" (frame {})", names.frame(mark.frame)));
-        let pad = " ".repeat(LABEL - 2 - label.len());
-        let first = format!("  {label}{pad}{:width$}  ", point.question);
-        page.hanging(&first, &format!("{}: {}{frame}", point.answer.words(), point.why))?;
-        label = "";
+            .map_or(Phrase::default(), |mark| phrase!(" (frame {n})", n = names.frame(mark.frame)));
+        let question = left(&page.say(point.question), width);
+        let first = format!("  {}{question}  ", left(&label, LABEL - 2));
+        let (answer, why) = (point.answer.words(), &point.why);
+        page.hanging(&first, phrase!("{answer}: {why}{frame}", answer, why, frame))?;
+        label.clear();
     }
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use super::names::Names;
 use super::page::Page;
-use crate::report::{Report, terms, words};
+use crate::phrase;
+use crate::report::{Report, terms};
 use crate::time::Timestamp;
+use crate::words::{Phrase, count, plural};
 use std::cmp::Reverse;
 use std::io;
 
@@ -21,47 +23,72 @@ pub(super) fn unseen(page: &mut Page<'_>, report: &Report, names: &Names) -> io:
     Ok(())
 }
 
-pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<String> {
+pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<Phrase> {
     let summary = &report.summary;
     let mut lines = Vec::new();
     if summary.unknown_requests > 0 {
-        let requests = words::plural(summary.unknown_requests, "request");
-        lines.push(format!("{requests} whose outcome the capture does not show"));
+        let requests = plural(summary.unknown_requests, "request");
+        lines.push(phrase!("{requests} whose outcome the capture does not show", requests));
     }
     for (spot, n) in summary.blind_spots.iter().filter(|(_, n)| **n > 0) {
-        lines.push(format!("{}: {} ({})", words::plural(*n, "flow"), spot.meaning(), spot.id()));
+        lines.push(phrase!(
+            "{n}: {meaning} ({spot})",
+            n = plural(*n, "flow"),
+            meaning = spot.meaning(),
+            spot = spot.id()
+        ));
     }
     for (file, capture) in (0..).zip(&report.captures) {
         let name = if names.several() { format!("{}: ", names.file(file)) } else { String::new() };
         if let Some(offset) = capture.damaged_at {
-            let at = words::count(offset);
-            lines
-                .push(format!("{name}the file is damaged at byte {at}; what follows was not read"));
+            let at = count(offset);
+            lines.push(phrase!(
+                "{name}the file is damaged at byte {at}; what follows was not read",
+                name = &name,
+                at
+            ));
         }
         if capture.kernel_drops > 0 {
-            let drops = words::plural(capture.kernel_drops, "packet");
-            lines.push(format!("{name}the capturing host dropped {drops}"));
+            let drops = plural(capture.kernel_drops, "packet");
+            lines.push(phrase!("{name}the capturing host dropped {drops}", name = &name, drops));
         }
         if capture.cut_frames > 0 {
-            let cut = words::plural(capture.cut_frames, "packet");
-            lines.push(format!("{name}{cut} cut by the snap length (capture with -s 0)"));
+            let cut = plural(capture.cut_frames, "packet");
+            lines.push(phrase!(
+                "{name}{cut} cut by the snap length (capture with -s 0)",
+                name = &name,
+                cut
+            ));
         }
-        lines.extend(capture.warnings.iter().map(|warning| format!("{name}{warning}")));
+        lines.extend(
+            capture
+                .warnings
+                .iter()
+                .map(|warning| phrase!("{name}{warning}", name = &name, warning)),
+        );
     }
-    lines.extend(report.warnings.iter().cloned());
+    lines.extend(report.warnings.iter().map(|warning| phrase!("{warning}", warning)));
     for (bound, n) in summary.bounds.iter().filter(|(_, n)| **n > 0) {
-        lines.push(format!("{bound}: {} (a memory bound was reached)", words::count(*n)));
+        lines.push(phrase!(
+            "{bound}: {n} (a memory bound was reached)",
+            bound = *bound,
+            n = count(*n)
+        ));
     }
     let mut skipped: Vec<(&String, &u64)> =
         summary.skipped.iter().filter(|(_, n)| **n > 0).collect();
     if !skipped.is_empty() {
         skipped.sort_by_key(|(id, n)| (Reverse(**n), *id));
-        let total = words::plural(skipped.iter().map(|(_, n)| **n).sum(), "packet");
-        let reasons: Vec<String> = skipped
+        let total = plural(skipped.iter().map(|(_, n)| **n).sum(), "packet");
+        let reasons: Vec<Phrase> = skipped
             .iter()
-            .map(|(id, n)| format!("{} {}", words::count(**n), terms::skipped(id)))
+            .map(|(id, n)| phrase!("{n} {skipped}", n = count(**n), skipped = terms::skipped(id)))
             .collect();
-        lines.push(format!("{total} without TCP to look at: {}", reasons.join(", ")));
+        lines.push(phrase!(
+            "{total} without TCP to look at: {reasons}",
+            total,
+            reasons = Phrase::list(reasons, ", ")
+        ));
     }
     lines
 }
@@ -73,14 +100,13 @@ const FILES_MAX: usize = 3;
 pub(in crate::report) fn input(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let captures = &report.captures;
     if captures.is_empty() {
-        return page.line("Read nothing.");
+        return page.paragraph("", "Read nothing.");
     }
-    let mut files: Vec<&str> =
-        captures.iter().take(FILES_MAX).map(|capture| capture.path.as_str()).collect();
+    let mut files: Vec<Phrase> =
+        captures.iter().take(FILES_MAX).map(|capture| capture.path.clone().into()).collect();
     let more = captures.len().saturating_sub(FILES_MAX);
-    let more = format!("{} more", words::count(more as u64));
-    if captures.len() > FILES_MAX {
-        files.push(&more);
+    if more > 0 {
+        files.push(phrase!("{n} more", n = count(more as u64)));
     }
     let summary = &report.summary;
     let span = match (
@@ -88,20 +114,21 @@ pub(in crate::report) fn input(page: &mut Page<'_>, report: &Report) -> io::Resu
         captures.iter().filter_map(|capture| capture.last).max(),
     ) {
         (Some(first), Some(last)) => span(first, last),
-        _ => String::new(),
+        _ => Phrase::default(),
     };
-    let read = format!(
-        "Read {}: {}, {}, {}{span}",
-        files.join(", "),
-        words::plural(summary.packets, "packet"),
-        words::plural(summary.flows, "TCP flow"),
-        words::plural(summary.exchanges, "request")
+    let read = phrase!(
+        "Read {files}: {packets}, {flows}, {requests}{span}",
+        files = Phrase::list(files, ", "),
+        packets = plural(summary.packets, "packet"),
+        flows = plural(summary.flows, "TCP flow"),
+        requests = plural(summary.exchanges, "request"),
+        span
     );
-    page.hanging("", &read)
+    page.paragraph("", &read)
 }
 
 /// `, 2026-11-21 10:00:00 to 10:10:00 UTC (10 min 0 s)`
-pub(in crate::report) fn span(first: Timestamp, last: Timestamp) -> String {
+pub(in crate::report) fn span(first: Timestamp, last: Timestamp) -> Phrase {
     let parts = |at: Timestamp| {
         let text = at.to_string();
         let seconds = text.split('.').next().unwrap_or_default();
@@ -112,8 +139,15 @@ pub(in crate::report) fn span(first: Timestamp, last: Timestamp) -> String {
     };
     let ((first_day, first_time), (last_day, last_time)) = (parts(first), parts(last));
     let day = if first_day == last_day { String::new() } else { format!("{last_day} ") };
-    let length = words::seconds(last.since(first));
-    format!(", {first_day} {first_time} to {day}{last_time} UTC ({length})")
+    let length = crate::words::seconds(last.since(first));
+    phrase!(
+        ", {first_day} {first_time} to {day}{last_time} UTC ({length})",
+        first_day,
+        first_time,
+        day,
+        last_time,
+        length
+    )
 }
 
 #[cfg(test)]
@@ -127,13 +161,13 @@ mod tests {
         report.summary.unknown_requests = 0;
         report.summary.blind_spots.clear();
         report.summary.skipped.clear();
-        assert_eq!(lines(&report, &Names::new(&report.captures)), [] as [&str; 0]);
+        assert!(lines(&report, &Names::new(&report.captures)).is_empty());
     }
 
     #[test]
     fn all_that_limits_a_verdict_is_listed() {
         let report = fixture::several_files();
-        let text = lines(&report, &Names::new(&report.captures)).join("\n");
+        let text = Phrase::list(lines(&report, &Names::new(&report.captures)), "\n").to_string();
         for part in [
             "3 requests whose outcome",
             "9 flows: the start of the connection is not in the capture (no-handshake)",

@@ -1,0 +1,1 @@
+//! Whether the catalogues say all that the sources say.
