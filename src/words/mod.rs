@@ -77,7 +77,12 @@ mod catalogue {
     rust_i18n::i18n!("src/words");
 
     // A changed text is compiled again.
-    const FILES: &[&str] = &[include_str!("sentences.ja.yml")];
+    const FILES: [&str; 4] = [
+        include_str!("causes.ja.yml"),
+        include_str!("page.ja.yml"),
+        include_str!("probers.ja.yml"),
+        include_str!("sentences.ja.yml"),
+    ];
 
     pub(super) fn find(lang: &str, english: &str) -> Option<std::borrow::Cow<'static, str>> {
         _rust_i18n_try_translate(lang, english)
