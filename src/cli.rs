@@ -1,7 +1,9 @@
 //! The command line: what can be said, not what it does.
 
+mod host;
 mod slice;
 
+pub use host::HostArgs;
 pub use slice::Slice;
 
 use crate::cause::Cause;
@@ -27,6 +29,7 @@ Examples:
   why502 --format json a.pcap | jq '.findings[].cause'
   why502 slice a.pcap -w proof.pcapng       the packets that prove it, with comments
   why502 explain keepalive-race             what it means and how to fix it
+  why502 host --port 8080                   what this host itself says of that port
   why502 ./explain                          a capture that is called like a command
 
 Exit codes:
@@ -196,6 +199,9 @@ pub enum Command {
     /// types and TLS secrets are kept. The captures are read twice.
     #[command(after_long_help = slice::EXAMPLES)]
     Slice(Box<Slice>),
+    /// Look at this host: who listens, queues, ports, limits, what was killed
+    #[command(after_help = host::EXAMPLES)]
+    Host(HostArgs),
     /// What a cause means and how to fix it; without argument, the list
     Explain {
         /// Id of the cause

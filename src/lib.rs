@@ -26,6 +26,7 @@
 //! | [`cause`] | root causes: text and rule, one file each; what other flows tell | packets, formatting |
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
+//! | [`host`] | what the host itself says: who listens, queues, counters, limits, kills | how a verdict was reached |
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`over_time`] | counts per span of time | what is counted |
 //! | [`words`] | the languages of reports: English in the code, others in its catalogues | what is said |
@@ -59,6 +60,7 @@
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
 //!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
 //! - What the comments of a slice say: `src/slice/remarks.rs`.
+//! - A question about the host: `src/host/triage/`; its sentence in `src/host/texts.rs`.
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.
@@ -70,6 +72,7 @@ pub mod cli;
 pub mod engine;
 pub mod flow;
 pub mod health;
+pub mod host;
 pub mod http;
 pub mod over_time;
 pub mod packet;

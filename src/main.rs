@@ -13,9 +13,11 @@ use why502::cli::{self, Cli, Command, Input, ListFormat, SchemaChoice, locale_is
 use why502::flow::Flow;
 use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, HealthFlags, config};
+use why502::host;
 use why502::http::Exchange;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
+use why502::report::host as host_report;
 use why502::report::output::Output;
 use why502::report::probers as list;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, explain};
@@ -56,6 +58,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
         Command::Slice(_) => {}
+        Command::Host(args) => {
+            let triage = host::look(&args.port)?;
+            match args.format {
+                ListFormat::Text => host_report::text(&triage, &style, &mut out)?,
+                ListFormat::Json => host_report::json(&triage, &mut out)?,
+            }
+        }
         Command::Explain { cause: None, .. } => explain::list(&EXPLAINED, &style, &mut out)?,
         Command::Explain { cause: Some(id), .. } => {
             explain::explain(by_id(id).context("no such cause")?, &style, &mut out)?;

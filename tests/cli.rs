@@ -695,7 +695,7 @@ fn help_fits_a_screen() {
     }
     let version = run(&["--version"]).report();
     assert_eq!(version, format!("why502 {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["explain", "completions", "man", "schema"] {
+    for command in ["explain", "host", "completions", "man", "schema"] {
         assert!(widest(&run(&[command, "--help"]).report()) <= 100, "{command}");
     }
 }

@@ -12,6 +12,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod handover;
+pub mod host;
 mod html;
 mod json;
 mod markdown;

@@ -1,0 +1,318 @@
+//! Every sentence about the host, in one place.
+
+use super::census::{Outgoing, State, States};
+use super::facts::{Conntrack, GroupMemory, Limits, Listener, Process};
+use crate::report::words::{count, plural, seconds};
+use crate::time::Timestamp;
+use std::net::IpAddr;
+
+/// Ports named where nothing listens on the one asked for.
+const PORTS_NAMED: usize = 8;
+
+/// `nginx (pid 812)`.
+pub fn process(process: &Process) -> String {
+    format!("{} (pid {})", process.name, process.pid)
+}
+
+fn processes(n: u64) -> String {
+    format!("{} process{}", count(n), if n == 1 { "" } else { "es" })
+}
+
+/// How long ago, in words: `3 d 4 h`.
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
+    let passed = now.since(then).max(0.0).floor();
+    if passed < 1.0 { "less than 1 s".to_owned() } else { seconds(passed).to_string() }
+}
+
+/// `10.0.0.5:8080`, `[::]:8080`.
+pub fn address(listener: &Listener) -> String {
+    std::net::SocketAddr::new(listener.address, listener.port).to_string()
+}
+
+pub(super) fn application(process: &Process, more: usize, at: Timestamp) -> String {
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} (pid {}, user {}){more}, for {}: {}",
+        process.name,
+        process.pid,
+        process.user,
+        ago(at, process.started),
+        process.command
+    )
+}
+
+pub(super) fn stopped(one: &Process) -> String {
+    format!(
+        "{} is stopped (state {}): it answers nothing until it gets SIGCONT",
+        process(one),
+        one.state
+    )
+}
+
+pub(super) fn dead(one: &Process) -> String {
+    format!("{} has ended and its parent has not noticed (state Z)", process(one))
+}
+
+pub(super) fn waits_for_device(one: &Process) -> String {
+    format!("{} waits for a disk or another device (state D)", process(one))
+}
+
+pub(super) fn young(one: &Process, at: Timestamp) -> String {
+    format!("{} was started {} ago: {}", process(one), ago(at, one.started), one.command)
+}
+
+pub(super) fn nothing_listens(port: u16, others: &[u16]) -> String {
+    let named: Vec<_> = others.iter().take(PORTS_NAMED).map(u16::to_string).collect();
+    let others = match others.len() {
+        0 => "; no port does".to_owned(),
+        n if n > PORTS_NAMED => {
+            format!("; {} and {} other ports do", named.join(", "), n - PORTS_NAMED)
+        }
+        _ => format!("; these ports do: {}", named.join(", ")),
+    };
+    format!("nothing listens on port {port} in this network namespace{others}")
+}
+
+pub(super) const NO_LISTENER: &str = "nothing listens, so there is nothing to look at";
+
+pub(super) fn listens(sockets: &[&Listener]) -> String {
+    let mut shown: Vec<String> = sockets.iter().map(|one| address(one)).collect();
+    shown.dedup();
+    let more = shown.len().saturating_sub(4);
+    shown.truncate(4);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "yes: {}{more}{}",
+        shown.join(", "),
+        match sockets.len() {
+            1 => String::new(),
+            n => format!(" ({n} sockets)"),
+        }
+    )
+}
+
+pub(super) fn only_loopback(address: IpAddr) -> String {
+    format!("only on {address}: connections from other hosts are refused")
+}
+
+pub(super) fn only_v6() -> String {
+    "every IPv6 address and no IPv4 one (IPV6_V6ONLY): connections over IPv4 are refused".to_owned()
+}
+
+pub(super) fn every_address(v4: bool, v6: bool) -> String {
+    match (v4, v6) {
+        (true, true) => "every address, IPv4 and IPv6".to_owned(),
+        _ => "every IPv4 address, no IPv6".to_owned(),
+    }
+}
+
+pub(super) fn some_addresses(addresses: &[IpAddr]) -> String {
+    let shown: Vec<_> = addresses.iter().take(4).map(IpAddr::to_string).collect();
+    let more = addresses.len().saturating_sub(shown.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}: connections to other addresses are refused", shown.join(", "))
+}
+
+/// The accept queue of one socket.
+pub fn queue(listener: &Listener, limits: &Limits) -> String {
+    let Some(backlog) = listener.backlog else {
+        let waiting = plural(listener.waiting.into(), "connection");
+        return format!("{waiting} to accept; how many may wait the kernel does not say here");
+    };
+    let origin = match limits.somaxconn {
+        Some(limit) if limit == u64::from(backlog) => " (somaxconn)",
+        _ => "",
+    };
+    format!(
+        "{} of {}{origin} wait to be accepted",
+        count(listener.waiting.into()),
+        count(backlog.into())
+    )
+}
+
+pub(super) fn queue_full(listener: &Listener, limits: &Limits) -> String {
+    let whose = match listener.owners.as_deref() {
+        Ok([first, ..]) => format!(": {} does not accept them", process(first)),
+        _ => String::new(),
+    };
+    format!(
+        "the accept queue is full, new connections are dropped: {}{whose}",
+        queue(listener, limits)
+    )
+}
+
+pub(super) fn half_open(states: &States) -> String {
+    let n = states.get(State::SynReceived);
+    if n == 0 { String::new() } else { format!("; {} half open (SYN_RECV)", count(n)) }
+}
+
+pub(super) fn open_files(one: &Process, open: u64, max: Option<u64>) -> String {
+    let max = max.map_or_else(|| "any number".to_owned(), |max| count(max).to_string());
+    format!("{} has {} of {max} open", process(one), count(open))
+}
+
+pub(super) fn files_at_limit(one: &Process, open: u64, max: u64) -> String {
+    format!(
+        "{} has {} of {} files open and can take no further connection: accept() fails (EMFILE)",
+        process(one),
+        count(open),
+        count(max)
+    )
+}
+
+pub(super) fn host_files(open: u64, max: u64) -> String {
+    if max > i64::MAX as u64 / 2 {
+        format!("{} open on this host, without limit", count(open))
+    } else {
+        format!("{} of {} open on this host", count(open), count(max))
+    }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..=1_048_575 => format!("{} KiB", n >> 10),
+        1_048_576..=10_737_418_239 => format!("{} MiB", n >> 20),
+        _ => format!("{} GiB", n >> 30),
+    }
+}
+
+pub(super) fn memory(memory: &GroupMemory) -> String {
+    let used = memory.used.map_or_else(|| "an unknown amount".to_owned(), bytes);
+    match memory.limit {
+        Some(limit) => format!("{used} of {} in use by its control group", bytes(limit)),
+        None => format!("{used} in use by its control group, which has no limit"),
+    }
+}
+
+pub(super) fn group_kills(one: &Process, kills: u64, memory_text: &str) -> String {
+    format!(
+        "{} killed for want of memory in the control group of {}; {memory_text}",
+        processes(kills),
+        process(one)
+    )
+}
+
+pub(super) fn overflows_now(grown: &[(&str, u64, &str)], between: f64) -> String {
+    let parts: Vec<_> =
+        grown.iter().map(|(name, n, means)| format!("{name} +{} ({means})", count(*n))).collect();
+    format!("in the last {} {}", seconds(between), parts.join(", "))
+}
+
+pub(super) fn overflows_before(totals: &[(&str, u64)]) -> String {
+    let parts: Vec<_> = totals.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
+    format!("none in the last second; since the start {}, of all ports together", parts.join(", "))
+}
+
+pub(super) const NO_OVERFLOW: &str = "none since the start";
+
+pub(super) fn resets(sent: u64, total: u64, others: &[(&str, u64)]) -> String {
+    let parts: Vec<_> = others.iter().map(|(name, n)| format!("{name} +{}", count(*n))).collect();
+    let others = if parts.is_empty() {
+        String::new()
+    } else {
+        format!("; moved in it: {}", parts.join(", "))
+    };
+    format!(
+        "{} sent in the last second, {} since the start{others}",
+        plural(sent, "RST"),
+        count(total)
+    )
+}
+
+/// Ports towards one destination.
+pub fn outgoing(one: &Outgoing, ports: u64) -> String {
+    let waiting = match one.time_wait {
+        0 => String::new(),
+        n => format!(", {} of them in TIME_WAIT", count(n)),
+    };
+    let percent = one.used.saturating_mul(100) / ports.max(1);
+    format!(
+        "{} of {} ({percent} %) used from {} to {}{waiting}",
+        count(one.used),
+        count(ports),
+        one.source,
+        one.destination
+    )
+}
+
+pub(super) fn ports_exhausted(one: &Outgoing, ports: u64) -> String {
+    format!(
+        "no port is left for connections to {}, they fail (EADDRNOTAVAIL): {}",
+        one.destination,
+        outgoing(one, ports)
+    )
+}
+
+pub(super) const NO_OUTGOING: &str = "no connection of this host uses one";
+
+pub(super) fn time_wait(n: u64, max: Option<u64>) -> String {
+    match max {
+        Some(max) => format!("{} of {} sockets", count(n), count(max)),
+        None => plural(n, "socket").to_string(),
+    }
+}
+
+pub(super) fn conntrack(table: &Conntrack) -> String {
+    let lost = [("dropped", table.dropped), ("not entered", table.insert_failed)];
+    let lost: Vec<_> = lost
+        .into_iter()
+        .filter_map(|(word, n)| {
+            n.filter(|n| *n > 0).map(|n| format!("{} {word} since the start", count(n)))
+        })
+        .collect();
+    let lost = if lost.is_empty() { String::new() } else { format!("; {}", lost.join(", ")) };
+    match table.max {
+        0 => format!("{} in the table, which has no limit{lost}", count(table.count)),
+        max => format!("{} of {} in the table{lost}", count(table.count), count(max)),
+    }
+}
+
+pub(super) fn conntrack_full(table: &Conntrack) -> String {
+    format!("the table is full, packets of new connections are dropped: {}", conntrack(table))
+}
+
+pub(super) const NO_CONNTRACK: &str = "no connection is tracked here";
+
+pub(super) const NO_MEMORY_TROUBLE: &str = "no want of memory since the start";
+
+pub(super) fn oom_kills(n: u64) -> String {
+    match n {
+        0 => "none since this host was started".to_owned(),
+        n => format!(
+            "{} killed for want of memory since this host was started: see dmesg or journalctl -k",
+            processes(n)
+        ),
+    }
+}
+
+pub(super) fn firewall(tables: &[String]) -> String {
+    match tables.is_empty() {
+        true => "no table of iptables is loaded; rules of nftables: nft list ruleset".to_owned(),
+        false => format!(
+            "tables of iptables are loaded ({}); their rules: iptables-save, nft list ruleset",
+            tables.join(", ")
+        ),
+    }
+}
+
+/// The first line when nothing is wrong.
+pub(super) fn all_well(port: Option<u16>, unseen: usize) -> String {
+    let place = port.map_or_else(String::new, |port| format!(" of port {port}"));
+    let unseen = match unseen {
+        0 => String::new(),
+        n => format!("; {} cannot be seen", plural(n as u64, "answer")),
+    };
+    format!("This host shows nothing that explains failures{place}{unseen}")
+}
+
+/// The first line when something is.
+pub(super) fn worst(place: &str, grade: &str, says: &str, more: usize) -> String {
+    let more = match more {
+        0 => String::new(),
+        n => format!(" (and {n} more to look at)"),
+    };
+    format!("{place}: {grade}: {says}{more}")
+}
