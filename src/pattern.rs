@@ -161,13 +161,13 @@ mod tests {
                 mark: mark(at),
                 side: Side::Server,
                 what: What::Fin,
-                note: String::new(),
+                note: Default::default(),
             }],
             packets: Vec::new(),
             outstanding: Some(0),
             idle_before: Some(idle),
             blind_spots: crate::blind::BlindSpots::NONE,
-            summary: String::new(),
+            summary: Default::default(),
         }
     }
 

@@ -7,6 +7,8 @@ use crate::http::{Exchange, Request, Response, State};
 use crate::tcp::Side;
 use crate::time::Mark;
 use crate::tls::Handshake;
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// One exchange of a flow, or the flow itself when it failed before any request.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +105,7 @@ impl<'a> Case<'a> {
 
     /// `request`, or `encrypted request` where nobody could read it.
     pub fn what_was_asked(&self) -> &'static str {
-        if self.is_encrypted() { "encrypted request" } else { "request" }
+        if self.is_encrypted() { word!("encrypted request") } else { word!("request") }
     }
 
     /// What cannot be read may ask for no answer: a message on an upgraded connection. When its
@@ -121,7 +123,7 @@ impl<'a> Case<'a> {
     }
 
     /// Evidence: the client's first bytes on a connection that never got to a request.
-    pub fn greeted(&self, note: impl Into<String>) -> Option<Evidence> {
+    pub fn greeted(&self, note: impl Into<Phrase>) -> Option<Evidence> {
         let mark = self.handshaking().and(self.flow.opening.asked)?;
         Some(Evidence { mark, side: Side::Client, what: What::TlsHello, note: note.into() })
     }
@@ -345,7 +347,7 @@ impl<'a> Case<'a> {
     }
 
     /// Evidence: a FIN or RST.
-    pub fn ending(&self, ending: &Ending, note: impl Into<String>) -> Evidence {
+    pub fn ending(&self, ending: &Ending, note: impl Into<Phrase>) -> Evidence {
         let what = match ending.kind {
             EndingKind::Fin => What::Fin,
             EndingKind::Rst => What::Rst,
@@ -354,7 +356,7 @@ impl<'a> Case<'a> {
     }
 
     /// Evidence: the request.
-    pub fn asked(&self, note: impl Into<String>) -> Option<Evidence> {
+    pub fn asked(&self, note: impl Into<Phrase>) -> Option<Evidence> {
         let request = self.request()?;
         Some(Evidence {
             mark: request.first,
@@ -365,7 +367,7 @@ impl<'a> Case<'a> {
     }
 
     /// Evidence: the last byte of the response.
-    pub fn answered(&self, note: impl Into<String>) -> Option<Evidence> {
+    pub fn answered(&self, note: impl Into<Phrase>) -> Option<Evidence> {
         let response = self.response()?;
         Some(Evidence {
             mark: response.last,
@@ -376,7 +378,7 @@ impl<'a> Case<'a> {
     }
 
     /// Evidence: `side` kept silent after `mark`.
-    pub fn silence(&self, side: Side, mark: Mark, note: impl Into<String>) -> Evidence {
+    pub fn silence(&self, side: Side, mark: Mark, note: impl Into<Phrase>) -> Evidence {
         Evidence { mark, side, what: What::Silence, note: note.into() }
     }
 
@@ -392,12 +394,12 @@ impl<'a> Case<'a> {
 }
 
 /// A duration for a sentence: `350 ms`, `5.00 s`, `2.3 ms`.
-pub(super) fn span(nanos: i64) -> String {
+pub(super) fn span(nanos: i64) -> Phrase {
     let seconds = nanos as f64 / 1e9;
     match seconds.abs() {
-        s if s >= 1.0 => format!("{seconds:.2} s"),
-        s if s >= 0.01 => format!("{:.0} ms", seconds * 1e3),
-        s if s >= 0.000_1 => format!("{:.1} ms", seconds * 1e3),
-        _ => format!("{:.0} µs", seconds * 1e6),
+        s if s >= 1.0 => phrase!("{n} s", n = format!("{seconds:.2}")),
+        s if s >= 0.01 => phrase!("{n} ms", n = format!("{:.0}", seconds * 1e3)),
+        s if s >= 0.000_1 => phrase!("{n} ms", n = format!("{:.1}", seconds * 1e3)),
+        _ => phrase!("{n} µs", n = format!("{:.0}", seconds * 1e6)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -85,19 +86,19 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let mut evidence = vec![case.ending(
         close,
         if longer {
-            "the load balancer closes sooner than it has waited for other requests"
+            word!("the load balancer closes sooner than it has waited for other requests")
         } else {
-            "the load balancer closes, at no time that looks like a timer"
+            word!("the load balancer closes, at no time that looks like a timer")
         },
     )];
-    evidence.extend(case.asked("the request, outstanding"));
+    evidence.extend(case.asked(phrase!("the request, outstanding")));
     Some(Verdict {
         confidence: if longer { Confidence::Likely } else { Confidence::Possible },
         evidence,
-        summary: format!(
-            "the load balancer closed {} after the {}, before its answer was complete",
-            span(case.outstanding(close.mark)),
-            case.what_was_asked()
+        summary: phrase!(
+            "the load balancer closed {after} after the {asked}, before its answer was complete",
+            after = span(case.outstanding(close.mark)),
+            asked = case.what_was_asked()
         ),
         responsible: None,
     })

@@ -3,6 +3,7 @@
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::flow::EndingKind;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -79,18 +80,18 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence: vec![
-            case.ending(reset, "RST in answer to SYN"),
+            case.ending(reset, phrase!("RST in answer to SYN")),
             Evidence {
                 mark: syn,
                 side: Side::Client,
                 what: What::Syn,
-                note: "the load balancer tries to connect".to_owned(),
+                note: phrase!("the load balancer tries to connect"),
             },
         ],
-        summary: format!(
-            "{} refused the connection {} after SYN",
-            case.flow.server.socket(),
-            span(reset.mark.at.nanos_since(syn.at))
+        summary: phrase!(
+            "{server} refused the connection {after} after SYN",
+            server = case.flow.server.socket(),
+            after = span(reset.mark.at.nanos_since(syn.at))
         ),
         responsible: None,
     })

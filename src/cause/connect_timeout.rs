@@ -3,6 +3,7 @@
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::flow::EndingKind;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -94,22 +95,22 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
     if case.exchange.is_some() || !silent || !asked || waited < PATIENCE {
         return None;
     }
-    let mut evidence = vec![case.silence(Side::Server, last, "no answer, of any kind")];
+    let mut evidence = vec![case.silence(Side::Server, last, phrase!("no answer, of any kind"))];
     evidence.push(Evidence {
         mark: syn,
         side: Side::Client,
         what: What::Syn,
-        note: format!("SYN, sent {} times", opening.syns),
+        note: phrase!("SYN, sent {syns} times", syns = opening.syns),
     });
     Some(Verdict {
         // Common stacks repeat SYN after a second: one alone is odd by itself.
         confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Possible },
         evidence,
-        summary: format!(
-            "{} did not answer {} SYN within {}",
-            case.flow.server.socket(),
-            opening.syns,
-            span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
+        summary: phrase!(
+            "{server} did not answer {syns} SYN within {waited}",
+            server = case.flow.server.socket(),
+            syns = opening.syns,
+            waited = span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
         ),
         responsible: None,
     })
@@ -136,20 +137,20 @@ fn too_late(case: &Case<'_>) -> Option<Verdict> {
                 mark: syn_ack,
                 side: Side::Server,
                 what: What::SynAck,
-                note: format!("{} after SYN", span(waited)),
+                note: phrase!("{waited} after SYN", waited = span(waited)),
             },
-            case.ending(reset, "RST without ACK: the load balancer had given up"),
+            case.ending(reset, phrase!("RST without ACK: the load balancer had given up")),
             Evidence {
                 mark: syn,
                 side: Side::Client,
                 what: What::Syn,
-                note: "the load balancer tries to connect".to_owned(),
+                note: phrase!("the load balancer tries to connect"),
             },
         ],
-        summary: format!(
-            "{} answered SYN after {}, when the load balancer had given up",
-            case.flow.server.socket(),
-            span(waited)
+        summary: phrase!(
+            "{server} answered SYN after {waited}, when the load balancer had given up",
+            server = case.flow.server.socket(),
+            waited = span(waited)
         ),
         responsible: None,
     })

@@ -3,6 +3,7 @@
 use super::connect_timeout::unanswered;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::Vantage;
+use crate::phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -77,9 +78,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let known = [case.flow.vantage, case.wider.vantage(case.flow)].contains(&Vantage::Server);
     Some(Verdict {
         confidence: if known { verdict.confidence } else { Confidence::Possible },
-        summary: format!(
-            "{}; the capture was taken at the target, so they arrived there",
-            verdict.summary
+        summary: phrase!(
+            "{summary}; the capture was taken at the target, so they arrived there",
+            summary = verdict.summary
         ),
         ..verdict
     })

@@ -3,6 +3,7 @@
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::packet::IcmpError;
 use crate::tcp::Side;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -97,16 +98,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
                 mark: icmp.mark,
                 side: Side::Server,
                 what: What::Icmp,
-                note: format!("{} from {}", meaning(icmp), icmp.reporter),
+                note: phrase!(
+                    "{icmp} from {reporter}",
+                    icmp = meaning(icmp),
+                    reporter = icmp.reporter
+                ),
             },
             Evidence {
                 mark: syn,
                 side: Side::Client,
                 what: What::Syn,
-                note: "the SYN that it quotes".to_owned(),
+                note: phrase!("the SYN that it quotes"),
             },
         ],
-        summary: format!("{} answered the SYN: {}", icmp.reporter, meaning(icmp)),
+        summary: phrase!(
+            "{reporter} answered the SYN: {icmp}",
+            reporter = icmp.reporter,
+            icmp = meaning(icmp)
+        ),
         responsible: None,
     })
 }
@@ -114,15 +123,15 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 /// Words of RFC 792, RFC 1122, RFC 1812 and RFC 4443.
 fn meaning(icmp: &IcmpError) -> &'static str {
     match (icmp.v6, icmp.code) {
-        (false, 0) => "network unreachable",
-        (false, 1) => "host unreachable",
-        (false, 2) => "protocol unreachable",
-        (false, 3) | (true, 4) => "port unreachable",
-        (false, 9 | 10 | 13) | (true, 1) => "administratively prohibited",
-        (true, 0) => "no route to destination",
-        (true, 3) => "address unreachable",
-        (true, 5 | 6) => "rejected by policy",
-        _ => "destination unreachable",
+        (false, 0) => word!("network unreachable"),
+        (false, 1) => word!("host unreachable"),
+        (false, 2) => word!("protocol unreachable"),
+        (false, 3) | (true, 4) => word!("port unreachable"),
+        (false, 9 | 10 | 13) | (true, 1) => word!("administratively prohibited"),
+        (true, 0) => word!("no route to destination"),
+        (true, 3) => word!("address unreachable"),
+        (true, 5 | 6) => word!("rejected by policy"),
+        _ => word!("destination unreachable"),
     }
 }
 

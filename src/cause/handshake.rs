@@ -10,6 +10,8 @@ use crate::flow::Ending;
 use crate::tcp::Side;
 use crate::time::Mark;
 use crate::tls::{Alert, Handshake};
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// Shortest time-out that anybody configures for a handshake, nanoseconds: a close sooner than this
 /// is a reaction to what came, a later one follows a wait.
@@ -48,7 +50,7 @@ pub struct Failure {
     /// The guilty packet first; never empty.
     pub evidence: Vec<Evidence>,
     /// One sentence.
-    pub summary: String,
+    pub summary: Phrase,
     /// Who has to act.
     pub responsible: Responsible,
 }
@@ -136,8 +138,8 @@ impl<'a> Attempt<'a> {
         }
         let (side, stopped, responsible) = self.waits_for(by_server);
         let note = match self.said[1] {
-            None => "no byte of an answer to the ClientHello",
-            Some(_) => "no further byte of the handshake",
+            None => word!("no byte of an answer to the ClientHello"),
+            Some(_) => word!("no further byte of the handshake"),
         };
         let who = name(close.side);
         let gave_up = close.mark.at.nanos_since(asked.at);
@@ -146,9 +148,16 @@ impl<'a> Attempt<'a> {
                 mark: last,
                 side,
                 what: What::Silence,
-                note: format!("{note} for {}", span(silence)),
+                note: phrase!("{note} for {silence}", note, silence = span(silence)),
             },
-            ending(close, format!("{who} gives up {} after the ClientHello", span(gave_up))),
+            ending(
+                close,
+                phrase!(
+                    "{who} gives up {gave_up} after the ClientHello",
+                    who,
+                    gave_up = span(gave_up)
+                ),
+            ),
         ];
         evidence.extend(self.hellos());
         Some(Failure {
@@ -158,7 +167,12 @@ impl<'a> Attempt<'a> {
                 Confidence::Possible
             },
             evidence,
-            summary: format!("{stopped}; {who} gave up after {}", span(gave_up)),
+            summary: phrase!(
+                "{stopped}; {who} gave up after {gave_up}",
+                stopped,
+                who,
+                gave_up = span(gave_up)
+            ),
             responsible,
         })
     }
@@ -172,16 +186,17 @@ impl<'a> Attempt<'a> {
             return None;
         }
         let how = kind(close);
-        let note = "its ACK number does not cover the load balancer's Finished".to_owned();
+        let note = phrase!("its ACK number does not cover the load balancer's Finished");
         let mut evidence = vec![ending(close, note)];
         evidence.extend(self.hellos());
         Some(Failure {
             confidence: Confidence::Certain,
             evidence,
-            summary: format!(
-                "the target sent {how} in the middle of the handshake, {}; the load balancer's \
+            summary: phrase!(
+                "the target sent {how} in the middle of the handshake, {progress}; the load balancer's \
                  Finished and request crossed it",
-                self.progress()
+                how,
+                progress = self.progress()
             ),
             responsible: Responsible::TargetApp,
         })
@@ -208,27 +223,34 @@ impl<'a> Attempt<'a> {
 
     /// Who kept silent, in words, and who has to act. After the server's flight nothing tells whether
     /// it is complete: then it is the one who did not give up.
-    fn waits_for(&self, server_gave_up: bool) -> (Side, String, Responsible) {
+    fn waits_for(&self, server_gave_up: bool) -> (Side, Phrase, Responsible) {
         match self.said {
             [_, None] => (
                 Side::Server,
-                "the target acknowledged the ClientHello and did not answer it".to_owned(),
+                phrase!("the target acknowledged the ClientHello and did not answer it"),
                 Responsible::TargetApp,
             ),
             [Some(client), Some(server)] if client.at > server.at => (
                 Side::Server,
-                format!("the target stopped in the middle of the handshake, {}", self.progress()),
+                phrase!(
+                    "the target stopped in the middle of the handshake, {progress}",
+                    progress = self.progress()
+                ),
                 Responsible::TargetApp,
             ),
             _ if server_gave_up => (
                 Side::Client,
-                "the load balancer did not go on with the handshake when the target had answered"
-                    .to_owned(),
+                phrase!(
+                    "the load balancer did not go on with the handshake when the target had answered"
+                ),
                 Responsible::LoadBalancer,
             ),
             _ => (
                 Side::Server,
-                format!("the handshake stopped behind the target's bytes, {}", self.progress()),
+                phrase!(
+                    "the handshake stopped behind the target's bytes, {progress}",
+                    progress = self.progress()
+                ),
                 Responsible::Unknown,
             ),
         }
@@ -238,10 +260,10 @@ impl<'a> Attempt<'a> {
     fn progress(&self) -> &'static str {
         let tls = self.tls;
         match (&tls.server_hello, tls.finished[0]) {
-            (_, Some(_)) if !tls.is_13() => "after the load balancer's Finished",
-            (Some(_), _) => "after its hello",
-            (None, _) if tls.retry.is_some() => "after it had asked for another hello",
-            (None, _) => "inside its first flight",
+            (_, Some(_)) if !tls.is_13() => word!("after the load balancer's Finished"),
+            (Some(_), _) => word!("after its hello"),
+            (None, _) if tls.retry.is_some() => word!("after it had asked for another hello"),
+            (None, _) => word!("inside its first flight"),
         }
     }
 
@@ -255,57 +277,68 @@ impl<'a> Attempt<'a> {
         let (confidence, note, summary, responsible) = match (close.side, self.said[1]) {
             (Side::Server, None) if close.mark.at < asked.at => (
                 Confidence::Certain,
-                "before the ClientHello came".to_owned(),
-                format!(
-                    "the target sent {how} {} before the ClientHello came",
-                    span(asked.at.nanos_since(close.mark.at))
+                phrase!("before the ClientHello came"),
+                phrase!(
+                    "the target sent {how} {before} before the ClientHello came",
+                    how,
+                    before = span(asked.at.nanos_since(close.mark.at))
                 ),
                 Responsible::TargetApp,
             ),
             (Side::Server, None) => (
                 Confidence::Certain,
-                "in answer to the ClientHello".to_owned(),
-                format!("the target sent {how} {after} after the ClientHello, and no byte of TLS"),
+                phrase!("in answer to the ClientHello"),
+                phrase!(
+                    "the target sent {how} {after} after the ClientHello, and no byte of TLS",
+                    how,
+                    after
+                ),
                 Responsible::TargetApp,
             ),
             (Side::Server, Some(_)) if !self.demanded().is_empty() => (
                 Confidence::Likely,
-                "in answer to an empty client certificate".to_owned(),
-                format!(
+                phrase!("in answer to an empty client certificate"),
+                phrase!(
                     "the target demands a client certificate, the load balancer sent none, and the \
-                     target sent {how}"
+                     target sent {how}",
+                    how
                 ),
                 Responsible::Configuration,
             ),
             (Side::Server, Some(_)) if !waited => (
                 Confidence::Certain,
-                "before the handshake was over".to_owned(),
-                format!(
-                    "the target sent {how} in the middle of the handshake, {}",
-                    self.progress()
+                phrase!("before the handshake was over"),
+                phrase!(
+                    "the target sent {how} in the middle of the handshake, {progress}",
+                    how,
+                    progress = self.progress()
                 ),
                 Responsible::TargetApp,
             ),
             (Side::Client, Some(_)) if !waited && self.is_out_of_time() => (
                 Confidence::Likely,
-                "in answer to the target's certificate".to_owned(),
-                format!(
-                    "the load balancer sent {how} when it had the target's certificate{}",
-                    self.remark().unwrap_or_default()
+                phrase!("in answer to the target's certificate"),
+                phrase!(
+                    "the load balancer sent {how} when it had the target's certificate{remark}",
+                    how,
+                    remark = self.remark().unwrap_or_default()
                 ),
                 Responsible::TargetApp,
             ),
             (Side::Client, said) if !waited => (
                 Confidence::Possible,
-                "before the handshake was over".to_owned(),
+                phrase!("before the handshake was over"),
                 match said {
-                    Some(_) => format!(
+                    Some(_) => phrase!(
                         "the load balancer sent {how} in the middle of the handshake, when the \
-                         target had answered: it does not accept the answer, or its own client left"
+                         target had answered: it does not accept the answer, or its own client left",
+                        how
                     ),
-                    None => format!(
+                    None => phrase!(
                         "the load balancer sent {how} {after} after its ClientHello, before any \
-                         answer: its own client may have left"
+                         answer: its own client may have left",
+                        how,
+                        after
                     ),
                 },
                 Responsible::LoadBalancer,
@@ -324,19 +357,18 @@ impl<'a> Attempt<'a> {
         let asked = self.tls.certificate_request;
         let sent = self.tls.client_certificate.filter(|sent| sent.empty);
         let Some((asked, sent)) = asked.zip(sent) else { return Vec::new() };
-        let evidence = |mark, side, note: &str| Evidence {
-            mark,
-            side,
-            what: What::TlsHello,
-            note: note.to_owned(),
-        };
+        let evidence = |mark, side, note| Evidence { mark, side, what: What::TlsHello, note };
         vec![
-            evidence(sent.mark, Side::Client, "a Certificate message without a certificate"),
-            evidence(asked, Side::Server, "the target asks for a client certificate"),
+            evidence(
+                sent.mark,
+                Side::Client,
+                phrase!("a Certificate message without a certificate"),
+            ),
+            evidence(asked, Side::Server, phrase!("the target asks for a client certificate")),
         ]
     }
 
-    pub(super) fn alert(&self, alert: &Alert, note: String) -> Evidence {
+    pub(super) fn alert(&self, alert: &Alert, note: Phrase) -> Evidence {
         Evidence { mark: alert.mark, side: alert.side, what: What::TlsAlert, note }
     }
 
@@ -345,7 +377,7 @@ impl<'a> Attempt<'a> {
         let hello = |mark, side, note| Evidence { mark, side, what: What::TlsHello, note };
         let client = match self.tls.client_hello.as_deref() {
             Some(client) => Some(hello(client.mark, Side::Client, offered(client))),
-            None => self.asked.map(|mark| hello(mark, Side::Client, "the ClientHello".to_owned())),
+            None => self.asked.map(|mark| hello(mark, Side::Client, phrase!("the ClientHello"))),
         };
         let server = self.tls.server_hello.as_ref();
         let server = server.map(|server| hello(server.mark, Side::Server, chosen(server)));

@@ -8,6 +8,8 @@ use super::{Confidence, Evidence, Responsible, What};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::tls::{Alert, version_name};
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// TLS 1.2 on the wire.
 const TLS12: u16 = 0x0303;
@@ -45,23 +47,29 @@ impl Attempt<'_> {
         }
         let said = match alert.said {
             Some((_, code)) => phrase(code),
-            None => "an encrypted alert".to_owned(),
+            None => phrase!("an encrypted alert"),
         };
         let (asks, sent) = if certificate.empty {
-            ("the target demands a client certificate and the load balancer sent none", "empty")
+            (
+                word!("the target demands a client certificate and the load balancer sent none"),
+                word!("empty"),
+            )
         } else {
-            ("the target refuses the load balancer's certificate", "a certificate")
+            (word!("the target refuses the load balancer's certificate"), word!("a certificate"))
         };
         let mut evidence = vec![
-            self.alert(alert, format!("{said} in answer to the end of the handshake")),
+            self.alert(
+                alert,
+                phrase!("{said} in answer to the end of the handshake", said = &said),
+            ),
             Evidence {
                 mark: certificate.mark,
                 side: Side::Client,
                 what: What::TlsHello,
-                note: format!("the load balancer's Certificate message: {sent}"),
+                note: phrase!("the load balancer's Certificate message: {sent}", sent),
             },
         ];
-        evidence.extend(self.close.map(|close| ending(close, "the connection ends")));
+        evidence.extend(self.close.map(|close| ending(close, phrase!("the connection ends"))));
         evidence.extend(self.hellos());
         Some(Failure {
             confidence: match alert.said {
@@ -69,7 +77,7 @@ impl Attempt<'_> {
                 None => Confidence::Likely,
             },
             evidence,
-            summary: format!("{asks}: {said} where its answer should be"),
+            summary: phrase!("{asks}: {said} where its answer should be", asks, said),
             responsible: Responsible::Configuration,
         })
     }
@@ -88,7 +96,7 @@ impl Attempt<'_> {
     }
 
     /// An alert of the target: what it means for the load balancer's hello.
-    fn told_by_target(&self, code: u8, said: &str) -> (String, Responsible) {
+    fn told_by_target(&self, code: u8, said: &Phrase) -> (Phrase, Responsible) {
         let (tls, hello) = (self.tls, self.tls.client_hello.as_deref());
         let frame = self.asked.map_or(0, |mark| mark.frame.number());
         let configuration = Responsible::Configuration;
@@ -97,19 +105,20 @@ impl Attempt<'_> {
             && (is_about_certificates(code) || (sent.empty && code == HANDSHAKE_FAILURE))
         {
             let what = if sent.empty {
-                "the target demands a client certificate and the load balancer sent none"
+                word!("the target demands a client certificate and the load balancer sent none")
             } else {
-                "the target refuses the load balancer's certificate"
+                word!("the target refuses the load balancer's certificate")
             };
-            return (format!("{what}: {said}"), configuration);
+            return (phrase!("{what}: {said}", what, said), configuration);
         }
         let what = match (code, hello) {
-            (PROTOCOL_VERSION, Some(hello)) => format!(
-                "the hello in frame {frame} offers {}; the target speaks none of it{}",
-                versions(hello),
-                // All older ones are offered: only a newer one is left.
+            (PROTOCOL_VERSION, Some(hello)) => phrase!(
+                "the hello in frame {frame} offers {versions}; the target speaks none of it{only}",
+                frame,
+                versions = versions(hello),
+                only = // All older ones are offered: only a newer one is left.
                 if hello.versions == [TLS12] && !hello.versions_listed {
-                    ", so TLS 1.3 only"
+                    word!(", so TLS 1.3 only")
                 } else {
                     ""
                 }
@@ -117,61 +126,73 @@ impl Attempt<'_> {
             (HANDSHAKE_FAILURE | INSUFFICIENT_SECURITY, Some(hello))
                 if tls.server_hello.is_none() =>
             {
-                format!(
-                    "the target accepts none of the {} cipher suites, or no other parameter, of the \
-                     hello in frame {frame}{}",
-                    hello.suites.len(),
-                    if hello.sni.is_none() { ", which names no server (no SNI)" } else { "" }
+                phrase!(
+                    "the target accepts none of the {suites} cipher suites, or no other parameter, of the \
+                     hello in frame {frame}{nameless}",
+                    suites = hello.suites.len(),
+                    frame,
+                    nameless = if hello.sni.is_none() {
+                        word!(", which names no server (no SNI)")
+                    } else {
+                        ""
+                    }
                 )
             }
             (UNRECOGNIZED_NAME, Some(hello)) => match &hello.sni {
                 Some(name) => {
-                    format!(
-                        "the hello in frame {frame} asks for {name}, which the target does not serve"
+                    phrase!(
+                        "the hello in frame {frame} asks for {name}, which the target does not serve",
+                        frame,
+                        name
                     )
                 }
-                None => format!(
-                    "the hello in frame {frame} names no server (no SNI), and the target wants one"
+                None => phrase!(
+                    "the hello in frame {frame} names no server (no SNI), and the target wants one",
+                    frame
                 ),
             },
-            (NO_APPLICATION_PROTOCOL, Some(hello)) => format!(
-                "the hello in frame {frame} offers {} by ALPN; the target speaks none of it",
-                hello.alpn.join(", ")
+            (NO_APPLICATION_PROTOCOL, Some(hello)) => phrase!(
+                "the hello in frame {frame} offers {names} by ALPN; the target speaks none of it",
+                frame,
+                names = hello.alpn.join(", ")
             ),
             _ => {
                 return (
-                    format!("the target broke the handshake off: {said}"),
+                    phrase!("the target broke the handshake off: {said}", said),
                     Responsible::TargetApp,
                 );
             }
         };
-        (format!("{what}: {said}"), configuration)
+        (phrase!("{what}: {said}", what, said), configuration)
     }
 
     /// An alert of the load balancer: what it means for the target's hello and certificate.
-    fn told_by_balancer(&self, code: u8, said: &str) -> (String, Responsible) {
+    fn told_by_balancer(&self, code: u8, said: &Phrase) -> (Phrase, Responsible) {
         let server = self.tls.server_hello.as_ref();
         match (code, server) {
             (PROTOCOL_VERSION, Some(server)) => (
-                format!(
-                    "the target's hello in frame {} chooses {}, which the load balancer does not \
+                phrase!(
+                    "the target's hello in frame {frame} chooses {version}, which the load balancer does not \
                      accept: {said}",
-                    server.mark.frame.number(),
-                    version_name(server.version)
+                    frame = server.mark.frame.number(),
+                    version = version_name(server.version),
+                    said
                 ),
                 Responsible::Configuration,
             ),
             _ if is_about_certificates(code) => (
-                format!(
-                    "the load balancer refuses the target's certificate: {said}{}",
-                    self.remark().unwrap_or_default()
+                phrase!(
+                    "the load balancer refuses the target's certificate: {said}{remark}",
+                    said,
+                    remark = self.remark().unwrap_or_default()
                 ),
                 self.whose_certificate(code),
             ),
             _ => (
-                format!(
-                    "the load balancer broke the handshake off: {said}{}",
-                    self.remark().unwrap_or_default()
+                phrase!(
+                    "the load balancer broke the handshake off: {said}{remark}",
+                    said,
+                    remark = self.remark().unwrap_or_default()
                 ),
                 Responsible::LoadBalancer,
             ),
@@ -190,21 +211,21 @@ impl Attempt<'_> {
     pub(super) fn by_secret_alert(&self, alert: &Alert) -> Failure {
         let (summary, responsible) = match alert.side {
             Side::Client => (
-                format!(
+                phrase!(
                     "the load balancer answered the target's hello and certificate with an encrypted \
-                     alert: it accepts the certificate not, or another part of the handshake{}",
-                    self.remark().unwrap_or_default()
+                     alert: it accepts the certificate not, or another part of the handshake{remark}",
+                    remark = self.remark().unwrap_or_default()
                 ),
                 Responsible::Configuration,
             ),
             Side::Server => (
-                "the target broke the handshake off with an encrypted alert".to_owned(),
+                phrase!("the target broke the handshake off with an encrypted alert"),
                 Responsible::TargetApp,
             ),
         };
-        let note = "an encrypted alert instead of Finished".to_owned();
+        let note = phrase!("an encrypted alert instead of Finished");
         let mut evidence = vec![self.alert(alert, note)];
-        evidence.extend(self.close.map(|close| ending(close, "the connection ends")));
+        evidence.extend(self.close.map(|close| ending(close, phrase!("the connection ends"))));
         evidence.extend(self.hellos());
         evidence.extend(self.papers(alert.side, 0));
         Failure { confidence: Confidence::Likely, evidence, summary, responsible }
@@ -232,23 +253,23 @@ impl Attempt<'_> {
     }
 
     /// What is wrong with the certificate as anybody can see, whatever the alert says.
-    pub(super) fn remark(&self) -> Option<String> {
+    pub(super) fn remark(&self) -> Option<Phrase> {
         let certificate = self.tls.certificate.as_deref()?;
         let now = self.now();
         if now > certificate.not_after {
-            return Some(format!(
-                "; the certificate had expired on {}",
-                day(certificate.not_after)
+            return Some(phrase!(
+                "; the certificate had expired on {day}",
+                day = day(certificate.not_after)
             ));
         }
         if now < certificate.not_before {
             let from = day(certificate.not_before);
-            return Some(format!("; the certificate is valid only from {from} on"));
+            return Some(phrase!("; the certificate is valid only from {day} on", day = from));
         }
         let name = self.tls.client_hello.as_deref()?.sni.as_deref()?;
         let fits =
             certificate.names.is_empty() || certificate.names.iter().any(|it| covers(it, name));
-        (!fits).then(|| format!("; the certificate is not for {name}"))
+        (!fits).then(|| phrase!("; the certificate is not for {name}", name = name.to_owned()))
     }
 }
 

@@ -7,6 +7,8 @@ use crate::time::Timestamp;
 use crate::tls::{
     Certificate, ClientHello, ServerHello, alert_meaning, alert_name, cipher_name, version_name,
 };
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// Names of cipher suites that a note lists.
 const SUITES_SHOWN: usize = 4;
@@ -17,60 +19,65 @@ pub(super) fn is_about_certificates(code: u8) -> bool {
 }
 
 /// `alert 70, protocol_version: no TLS version in common`.
-pub(super) fn phrase(code: u8) -> String {
+pub(super) fn phrase(code: u8) -> Phrase {
     let name = alert_name(code);
     match alert_meaning(code) {
-        Some(meaning) => format!("alert {code}, {name} ({meaning})"),
-        None => name.into_owned(),
+        Some(meaning) => phrase!("alert {code}, {name} ({meaning})", code, name, meaning),
+        None => name.into_owned().into(),
     }
 }
 
 /// `TLS 1.3 and TLS 1.2`, `TLS 1.2 and lower`.
-pub(super) fn versions(hello: &ClientHello) -> String {
-    let names: Vec<_> = hello.versions.iter().map(|version| version_name(*version)).collect();
+pub(super) fn versions(hello: &ClientHello) -> Phrase {
+    let names: Vec<Phrase> =
+        hello.versions.iter().map(|version| version_name(*version).into_owned().into()).collect();
     match (hello.versions_listed, names.as_slice()) {
-        (false, [highest, ..]) => format!("{highest} and lower"),
-        (true, [others @ .., last]) if !others.is_empty() => {
-            format!("{} and {last}", others.join(", "))
-        }
-        (_, []) => "no version".to_owned(),
-        _ => names.join(", "),
+        (false, [highest, ..]) => phrase!("{highest} and lower", highest),
+        (_, []) => phrase!("no version"),
+        (true, _) => Phrase::all_of(names),
     }
 }
 
-pub(super) fn offered(hello: &ClientHello) -> String {
+pub(super) fn offered(hello: &ClientHello) -> Phrase {
     let suites: Vec<_> =
         hello.suites.iter().take(SUITES_SHOWN).map(|suite| cipher_name(*suite)).collect();
     let more = match hello.suites.len().saturating_sub(SUITES_SHOWN) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
+        0 => Phrase::default(),
+        n => phrase!(" and {n} more", n),
     };
     let name = match &hello.sni {
-        Some(name) => format!("asks for {name}"),
-        None => "names no server (no SNI)".to_owned(),
+        Some(name) => phrase!("asks for {name}", name),
+        None => phrase!("names no server (no SNI)"),
     };
     let alpn = match hello.alpn.as_slice() {
-        [] => String::new(),
-        names => format!(", ALPN {}", names.join(", ")),
+        [] => Phrase::default(),
+        names => phrase!(", ALPN {join}", join = names.join(", ")),
     };
-    format!(
-        "the ClientHello offers {}, {}{more}; it {name}{alpn}",
-        versions(hello),
-        suites.join(", ")
+    phrase!(
+        "the ClientHello offers {versions}, {suites}{more}; it {name}{alpn}",
+        versions = versions(hello),
+        suites = suites.join(", "),
+        more,
+        name,
+        alpn
     )
 }
 
-pub(super) fn chosen(hello: &ServerHello) -> String {
-    format!("the ServerHello chooses {}, {}", version_name(hello.version), cipher_name(hello.suite))
+pub(super) fn chosen(hello: &ServerHello) -> Phrase {
+    phrase!(
+        "the ServerHello chooses {version}, {suite}",
+        version = version_name(hello.version),
+        suite = cipher_name(hello.suite)
+    )
 }
 
-pub(super) fn described(certificate: &Certificate) -> String {
-    format!(
-        "the target's certificate: {}, issued by {}, valid from {} to {}",
-        certificate.subject,
-        certificate.issuer,
-        day(certificate.not_before),
-        day(certificate.not_after)
+pub(super) fn described(certificate: &Certificate) -> Phrase {
+    phrase!(
+        "the target's certificate: {subject}, issued by {issuer}, valid from {from} to {until}",
+        subject = &certificate.subject,
+        issuer = &certificate.issuer,
+        from = day(certificate.not_before),
+        until = day(certificate.not_after)
     )
 }
 
@@ -91,8 +98,8 @@ pub(super) fn covers(pattern: &str, name: &str) -> bool {
 
 pub(super) fn name(side: Side) -> &'static str {
     match side {
-        Side::Client => "the load balancer",
-        Side::Server => "the target",
+        Side::Client => word!("the load balancer"),
+        Side::Server => word!("the target"),
     }
 }
 
@@ -103,7 +110,7 @@ pub(super) fn kind(close: &Ending) -> &'static str {
     }
 }
 
-pub(super) fn ending(close: &Ending, note: impl Into<String>) -> Evidence {
+pub(super) fn ending(close: &Ending, note: impl Into<Phrase>) -> Evidence {
     let what = match close.kind {
         EndingKind::Fin => What::Fin,
         EndingKind::Rst => What::Rst,

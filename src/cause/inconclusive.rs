@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -56,15 +57,16 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.close()?;
-    let mut evidence = vec![case.ending(close, "the connection ends with the request outstanding")];
-    evidence.extend(case.asked("the request"));
+    let mut evidence =
+        vec![case.ending(close, phrase!("the connection ends with the request outstanding"))];
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence: Confidence::Possible,
         evidence,
-        summary: format!(
-            "the connection ended {} after the {}; no rule fits what was seen",
-            span(case.outstanding(close.mark)),
-            case.what_was_asked()
+        summary: phrase!(
+            "the connection ended {after} after the {asked}; no rule fits what was seen",
+            after = span(case.outstanding(close.mark)),
+            asked = case.what_was_asked()
         ),
         responsible: None,
     })

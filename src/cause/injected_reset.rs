@@ -2,7 +2,9 @@
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::EndingKind;
+use crate::phrase;
 use crate::tcp::Side;
+use crate::words::Phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -83,22 +85,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     let mut note = Vec::new();
     if alien {
-        note.push(format!(
-            "time to live {} where its sender's other packets have {}",
-            close.ttl,
-            case.usual_ttl(close).unwrap_or_default()
+        note.push(phrase!(
+            "time to live {ttl} where its sender's other packets have {usual}",
+            ttl = close.ttl,
+            usual = case.usual_ttl(close).unwrap_or_default()
         ));
     }
     if fast {
-        note.push("sooner than the target could answer".to_owned());
+        note.push(phrase!("sooner than the target could answer"));
     }
-    let note = note.join("; ");
-    let mut evidence = vec![case.ending(close, note.as_str())];
-    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
+    let note = Phrase::list(note, "; ");
+    let mut evidence = vec![case.ending(close, note.clone())];
+    evidence.extend(
+        case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
+    );
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!("the RST does not fit the host in whose name it came: {note}"),
+        summary: phrase!("the RST does not fit the host in whose name it came: {note}", note),
         responsible: None,
     })
 }

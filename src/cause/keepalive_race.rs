@@ -4,6 +4,8 @@ use super::case::span;
 use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
 use crate::flow::Ending;
 use crate::tcp::Side;
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -117,31 +119,42 @@ fn unread(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
     let name = case.name(close);
     let mut evidence = vec![case.ending(
         close,
-        format!("{name} after {}, when this server closes its idle connections too", span(idle)),
+        phrase!(
+            "{name} after {idle}, when this server closes its idle connections too",
+            name,
+            idle = span(idle)
+        ),
     )];
     let how = if close.ack_flag {
-        "with the request unread in its socket"
+        word!("with the request unread in its socket")
     } else {
-        "with a FIN that is not in the capture"
+        word!("with a FIN that is not in the capture")
     };
-    evidence.extend(case.asked("the request that nobody read"));
+    evidence.extend(case.asked(phrase!("the request that nobody read")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!("the target closed at the end of its idle time of {}, {how}", span(idle)),
+        summary: phrase!(
+            "the target closed at the end of its idle time of {idle}, {how}",
+            idle = span(idle),
+            how
+        ),
         responsible: None,
     })
 }
 
 /// When the target closed fairly: how the load balancer could have known.
-fn fair_warning(case: &Case<'_>, close: &Ending) -> Option<String> {
+fn fair_warning(case: &Case<'_>, close: &Ending) -> Option<Phrase> {
     /// Time for a load balancer to notice what its kernel knows, nanoseconds.
     const NOTICED: i64 = 200_000_000;
     let known_for = -case.since_request(close.mark);
     if case.request()?.after_close {
-        Some("its answer before had announced the close (Connection: close)".to_owned())
+        Some(phrase!("its answer before had announced the close (Connection: close)"))
     } else if known_for > NOTICED + 2 * case.round_trip() {
-        Some(format!("the load balancer had its close for {} and used it still", span(known_for)))
+        Some(phrase!(
+            "the load balancer had its close for {known_for} and used it still",
+            known_for = span(known_for)
+        ))
     } else {
         None
     }
@@ -158,31 +171,38 @@ fn notified(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
             && alert.mark.at < close.mark.at
             && alert.acked.is_some_and(|acked| acked <= request.start)
     })?;
-    let what =
-        if alert.is_close() { "close_notify" } else { "an alert, which must be close_notify," };
+    let what = if alert.is_close() {
+        word!("close_notify")
+    } else {
+        word!("an alert, which must be close_notify,")
+    };
     let mut evidence = vec![Evidence {
         mark: alert.mark,
         side: Side::Server,
         what: What::TlsAlert,
-        note: format!("{what} of the target: it does not acknowledge the request"),
+        note: phrase!("{what} of the target: it does not acknowledge the request", what),
     }];
-    evidence.extend(case.asked("the request that the target had not received when it closed"));
+    evidence
+        .extend(case.asked(phrase!("the request that the target had not received when it closed")));
     let name = case.name(close);
-    evidence.push(case.ending(close, format!("{name} that follows the close_notify")));
+    evidence.push(case.ending(close, phrase!("{name} that follows the close_notify", name)));
     let since = case.since_request(alert.mark);
-    let idle = case
-        .exchange?
-        .idle_before
-        .map_or(String::new(), |idle| format!(" after {} of idle", span((idle + since).max(0))));
+    let idle = case.exchange?.idle_before.map_or(Phrase::default(), |idle| {
+        phrase!(" after {idle} of idle", idle = span((idle + since).max(0)))
+    });
     let order = if since < 0 {
-        format!("left {} before the request came", span(-since))
+        phrase!("left {since} before the request came", since = span(-since))
     } else {
-        format!("came {} after the request left", span(since))
+        phrase!("came {since} after the request left", since = span(since))
     };
     Some(Verdict {
         confidence: if alert.is_close() { Confidence::Certain } else { Confidence::Likely },
         evidence,
-        summary: format!("the target closed the idle connection{idle}; its close_notify {order}"),
+        summary: phrase!(
+            "the target closed the idle connection{idle}; its close_notify {order}",
+            idle,
+            order
+        ),
         responsible: None,
     })
 }
@@ -204,21 +224,29 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let warning = fair_warning(case, close);
     let name = case.name(close);
     let order = if close.mark.at < request.first.at {
-        format!("left {} before the request came", span(-case.since_request(close.mark)))
+        phrase!(
+            "left {since} before the request came",
+            since = span(-case.since_request(close.mark))
+        )
     } else {
-        format!("came {} after the request left", span(case.since_request(close.mark)))
+        phrase!("came {since} after the request left", since = span(case.since_request(close.mark)))
     };
-    let mut evidence =
-        vec![case.ending(
-            close,
-            format!("{name} of the target: its ACK number does not cover the request"),
-        )];
-    evidence.extend(case.asked("the request that the target had not received when it closed"));
+    let mut evidence = vec![case.ending(
+        close,
+        phrase!("{name} of the target: its ACK number does not cover the request", name),
+    )];
+    evidence
+        .extend(case.asked(phrase!("the request that the target had not received when it closed")));
     if let Some(reset) = case.bare_reset_after(close) {
-        evidence.push(case.ending(reset, "RST without ACK: the target's socket was already gone"));
+        evidence.push(
+            case.ending(reset, phrase!("RST without ACK: the target's socket was already gone")),
+        );
     }
-    let idle = case.exchange?.idle_before.map_or(String::new(), |idle| {
-        format!(" after {} of idle", span((idle + case.since_request(close.mark)).max(0)))
+    let idle = case.exchange?.idle_before.map_or(Phrase::default(), |idle| {
+        phrase!(
+            " after {idle} of idle",
+            idle = span((idle + case.since_request(close.mark)).max(0))
+        )
     });
     Some(Verdict {
         confidence: if case.exchange?.ordinal > 1 {
@@ -228,8 +256,15 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         },
         evidence,
         summary: match &warning {
-            Some(warning) => format!("the target closed the connection{idle}; {warning}"),
-            None => format!("the target closed the idle connection{idle}; its {name} {order}"),
+            Some(warning) => {
+                phrase!("the target closed the connection{idle}; {warning}", idle, warning)
+            }
+            None => phrase!(
+                "the target closed the idle connection{idle}; its {name} {order}",
+                idle,
+                name,
+                order
+            ),
         },
         responsible: warning.map(|_| Responsible::LoadBalancer),
     })

@@ -3,6 +3,7 @@
 use super::case::span;
 use super::stale_flow_reset::stale;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -88,16 +89,17 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if idle < FORGETS {
         return None;
     }
-    let mut evidence = vec![case.ending(close, "answers the request at once; no FIN came before")];
-    evidence.extend(case.asked("the first bytes after the idle time"));
+    let mut evidence =
+        vec![case.ending(close, phrase!("answers the request at once; no FIN came before"))];
+    evidence.extend(case.asked(phrase!("the first bytes after the idle time")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
-            "the request was reset {} after it was sent, on a connection idle for {}, longer than \
+        summary: phrase!(
+            "the request was reset {after} after it was sent, on a connection idle for {idle}, longer than \
              the 350 s of AWS layer-4 load balancers and NAT gateways",
-            span(case.outstanding(close.mark)),
-            span(idle)
+            after = span(case.outstanding(close.mark)),
+            idle = span(idle)
         ),
         responsible: None,
     })

@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -96,21 +97,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     }
     let mut evidence = vec![case.ending(
         close,
-        format!(
-            "closed within 0.1 s of {} others with requests outstanding and {idle} idle ones",
-            cuts.saturating_sub(1)
+        phrase!(
+            "closed within 0.1 s of {others} others with requests outstanding and {idle} idle ones",
+            others = cuts.saturating_sub(1),
+            idle
         ),
     )];
-    evidence.extend(case.asked("the request, outstanding"));
+    evidence.extend(case.asked(phrase!("the request, outstanding")));
     Some(Verdict {
         // A person who leaves a page with several requests cuts them together too.
         confidence: if idle > 0 && cuts > 1 { Confidence::Likely } else { Confidence::Possible },
         evidence,
-        summary: format!(
-            "the load balancer closed {} connections together, this one with a request \
-             outstanding for {}",
-            idle + cuts,
-            span(case.outstanding(close.mark))
+        summary: phrase!(
+            "the load balancer closed {cuts} connections together, this one with a request \
+             outstanding for {wait}",
+            cuts = idle + cuts,
+            wait = span(case.outstanding(close.mark))
         ),
         responsible: None,
     })

@@ -54,6 +54,7 @@ use crate::http::Exchange;
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::Mark;
+use crate::words::Phrase;
 
 /// A root cause: its text for people and its rule. Plain data; the list is [`ALL`].
 #[derive(Debug)]
@@ -90,7 +91,7 @@ pub struct Verdict {
     /// The frames that prove it; never empty, the first is the guilty one.
     pub evidence: Vec<Evidence>,
     /// One sentence with the figures of this case.
-    pub summary: String,
+    pub summary: Phrase,
     /// When this case points at somebody else than the cause usually does.
     pub responsible: Option<Responsible>,
 }
@@ -161,7 +162,7 @@ pub struct Evidence {
     /// What it is.
     pub what: What,
     /// What it proves.
-    pub note: String,
+    pub note: Phrase,
 }
 
 /// How a packet that proves something looked, as far as its flow remembers it.
@@ -269,7 +270,7 @@ pub struct Finding {
     /// What could hide another truth.
     pub blind_spots: BlindSpots,
     /// One sentence with the figures of this case.
-    pub summary: String,
+    pub summary: Phrase,
 }
 
 /// Every cause. The order decides: the first whose rule fits is the finding's cause.

@@ -1,6 +1,7 @@
 //! full-size packets vanish while small ones pass.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::phrase;
 use crate::tcp::Side;
 use crate::time::Mark;
 
@@ -106,21 +107,32 @@ fn never_acknowledged(case: &Case<'_>) -> Option<Verdict> {
         mark: lost.mark,
         side,
         what: What::Retransmission,
-        note: format!("{} bytes, sent {} times, never acknowledged", lost.len, lost.times + 1),
+        note: phrase!(
+            "{bytes} bytes, sent {times} times, never acknowledged",
+            bytes = lost.len,
+            times = lost.times + 1
+        ),
     }];
     evidence.extend(told.map(|icmp| Evidence {
         mark: icmp.mark,
         side: !side,
         what: What::Icmp,
-        note: format!("{} says the path carries {} bytes", icmp.reporter, icmp.mtu.unwrap_or(0)),
+        note: phrase!(
+            "{reporter} says the path carries {mtu} bytes",
+            reporter = icmp.reporter,
+            mtu = icmp.mtu.unwrap_or(0)
+        ),
     }));
-    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
+    evidence.extend(
+        case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
+    );
     Some(Verdict {
         confidence: if told.is_some() { Confidence::Certain } else { Confidence::Likely },
         evidence,
-        summary: format!(
-            "segments of {} bytes were repeated {} times and never acknowledged; smaller ones pass",
-            lost.len, lost.times
+        summary: phrase!(
+            "segments of {bytes} bytes were repeated {times} times and never acknowledged; smaller ones pass",
+            bytes = lost.len,
+            times = lost.times
         ),
         responsible: None,
     })
@@ -141,17 +153,21 @@ fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
         mark: last,
         side,
         what: if side == Side::Client { What::Request } else { What::Response },
-        note: format!(
-            "the {hole} bytes before it never arrive, though a sender repeats such bytes"
+        note: phrase!(
+            "the {bytes} bytes before it never arrive, though a sender repeats such bytes",
+            bytes = hole
         ),
     }];
-    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
+    evidence.extend(
+        case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
+    );
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
-            "{hole} bytes in the middle never arrived while segments of at most {} bytes did",
-            case.flow.half(side).largest
+        summary: phrase!(
+            "{bytes} bytes in the middle never arrived while segments of at most {largest} bytes did",
+            bytes = hole,
+            largest = case.flow.half(side).largest
         ),
         responsible: None,
     })

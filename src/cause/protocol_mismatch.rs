@@ -5,6 +5,7 @@ use super::wider::Language;
 use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
 use crate::http::FaultKind;
 use crate::tcp::Side;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -94,13 +95,16 @@ fn by_answer(case: &Case<'_>) -> Option<Verdict> {
         mark: fault.mark,
         side: Side::Server,
         what: if fault.kind == FaultKind::Tls { What::TlsAlert } else { What::Response },
-        note: format!("{}: {}", fault.kind.what(), fault.sample),
+        note: phrase!("{what}: {sample}", what = fault.kind.what(), sample = &fault.sample),
     }];
-    evidence.extend(case.asked("the request in plain HTTP/1"));
+    evidence.extend(case.asked(phrase!("the request in plain HTTP/1")));
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: format!("the target answered a plain HTTP/1 request with {}", fault.kind.what()),
+        summary: phrase!(
+            "the target answered a plain HTTP/1 request with {what}",
+            what = fault.kind.what()
+        ),
         responsible: None,
     })
 }
@@ -112,20 +116,21 @@ fn by_clear_text(case: &Case<'_>) -> Option<Verdict> {
     if foreign.side != Side::Server || !foreign.first {
         return None;
     }
-    let what = if foreign.http { "plain HTTP/1" } else { "bytes that are no TLS" };
+    let what = if foreign.http { word!("plain HTTP/1") } else { word!("bytes that are no TLS") };
     let mut evidence = vec![Evidence {
         mark: foreign.mark,
         side: Side::Server,
         what: What::Response,
-        note: format!("{what}: {}", foreign.sample),
+        note: phrase!("{what}: {sample}", what, sample = &foreign.sample),
     }];
-    evidence.extend(case.greeted("the ClientHello of the load balancer"));
+    evidence.extend(case.greeted(phrase!("the ClientHello of the load balancer")));
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: format!(
-            "the load balancer began TLS and the target answered with {what}: {}",
-            foreign.sample
+        summary: phrase!(
+            "the load balancer began TLS and the target answered with {what}: {sample}",
+            what,
+            sample = &foreign.sample
         ),
         responsible: None,
     })
@@ -138,18 +143,18 @@ fn by_http1(case: &Case<'_>) -> Option<Verdict> {
         mark: answer,
         side: Side::Server,
         what: What::Response,
-        note: "a status line of HTTP/1".to_owned(),
+        note: phrase!("a status line of HTTP/1"),
     }];
     evidence.extend(case.flow.opening.asked.map(|mark| Evidence {
         mark,
         side: Side::Client,
         what: What::Request,
-        note: "the connection preface of HTTP/2".to_owned(),
+        note: phrase!("the connection preface of HTTP/2"),
     }));
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: "the load balancer began HTTP/2 and the target answered in HTTP/1".to_owned(),
+        summary: phrase!("the load balancer began HTTP/2 and the target answered in HTTP/1"),
         responsible: None,
     })
 }
@@ -168,14 +173,18 @@ fn closed_on_plain(case: &Case<'_>) -> Option<Verdict> {
     }
     let name = case.name(close);
     let mut evidence =
-        vec![case.ending(close, "in answer to a plain request; other connections speak TLS here")];
-    evidence.extend(case.asked("the request in plain HTTP/1"));
+        vec![case.ending(
+            close,
+            phrase!("in answer to a plain request; other connections speak TLS here"),
+        )];
+    evidence.extend(case.asked(phrase!("the request in plain HTTP/1")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
+        summary: phrase!(
             "the target answered a plain HTTP/1 request with {name}; on other connections its port \
-             speaks TLS"
+             speaks TLS",
+            name
         ),
         responsible: None,
     })
@@ -195,16 +204,18 @@ fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let name = case.name(close);
-    let mut evidence = vec![
-        case.ending(close, "in answer to a ClientHello; other connections speak plain HTTP here"),
-    ];
-    evidence.extend(case.greeted("the ClientHello of the load balancer"));
+    let mut evidence = vec![case.ending(
+        close,
+        phrase!("in answer to a ClientHello; other connections speak plain HTTP here"),
+    )];
+    evidence.extend(case.greeted(phrase!("the ClientHello of the load balancer")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
+        summary: phrase!(
             "the target answered a ClientHello with {name}; on other connections its port speaks \
-             plain HTTP"
+             plain HTTP",
+            name
         ),
         responsible: None,
     })

@@ -4,6 +4,7 @@ use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::flow::Vantage;
 use crate::tcp::Side;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -82,7 +83,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let (first, bytes, what) = match (case.handshaking(), case.unanswered()) {
         (Some(_), _) => {
             let sent = case.flow.half(Side::Client).sent;
-            (case.flow.opening.asked?, 0..sent, "ClientHello")
+            (case.flow.opening.asked?, 0..sent, word!("ClientHello"))
         }
         (None, Some(request)) => (request.first, request.start..request.end, case.what_was_asked()),
         (None, None) => return None,
@@ -107,21 +108,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             mark: lost.mark,
             side: Side::Client,
             what: What::Retransmission,
-            note: format!("sent {} times, never acknowledged", lost.times + 1),
+            note: phrase!("sent {times} times, never acknowledged", times = lost.times + 1),
         },
-        case.silence(Side::Server, first, "nothing came back"),
+        case.silence(Side::Server, first, phrase!("nothing came back")),
     ];
-    evidence.extend(case.asked("the request").or_else(|| case.greeted("the ClientHello")));
+    evidence.extend(
+        case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
+    );
     if let Some(close) = case.closed_by_client() {
-        evidence.push(case.ending(close, "the load balancer gives up"));
+        evidence.push(case.ending(close, phrase!("the load balancer gives up")));
     }
     Some(Verdict {
         confidence: if lost.times > 1 { Confidence::Certain } else { Confidence::Likely },
         evidence,
-        summary: format!(
-            "the {what} was sent {} times within {} and never acknowledged",
-            lost.times + 1,
-            span(until.at.nanos_since(first.at).max(0))
+        summary: phrase!(
+            "the {what} was sent {times} times within {waited} and never acknowledged",
+            what,
+            times = lost.times + 1,
+            waited = span(until.at.nanos_since(first.at).max(0))
         ),
         responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
     })

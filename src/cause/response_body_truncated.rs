@@ -2,6 +2,7 @@
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::http::Framing;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -84,19 +85,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let sent = response.end - response.start;
     let missing = match response.framing {
         _ if case.is_encrypted() => {
-            format!("{sent} bytes of encrypted response, the last record cut off,")
+            phrase!("{sent} bytes of encrypted response, the last record cut off,", sent)
         }
-        Framing::Length(length) => format!("{} of {length} body bytes", response.body),
-        Framing::Chunked => format!("{} body bytes and no last chunk", response.body),
-        _ => format!("{} body bytes", response.body),
+        Framing::Length(length) => {
+            phrase!("{body} of {length} body bytes", body = response.body, length)
+        }
+        Framing::Chunked => phrase!("{body} body bytes and no last chunk", body = response.body),
+        _ => phrase!("{body} body bytes", body = response.body),
     };
-    let mut evidence = vec![case.ending(close, format!("{name} after {missing}"))];
-    evidence.extend(case.answered("the last body bytes"));
-    evidence.extend(case.asked("the request"));
+    let mut evidence =
+        vec![case.ending(close, phrase!("{name} after {missing}", name, missing = &missing))];
+    evidence.extend(case.answered(phrase!("the last body bytes")));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: format!("the target sent {missing} and then {name}"),
+        summary: phrase!("the target sent {missing} and then {name}", missing, name),
         // The client's window at zero: it is the one that did not read.
         responsible: case
             .flow

@@ -1,6 +1,7 @@
 //! the response's header section is larger than the load balancer accepts.
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -97,16 +98,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             _ => Confidence::Possible,
         },
         evidence: [
-            case.answered(format!("{} bytes of header so far", response.head_len)),
-            Some(case.ending(close, "the load balancer gives up while the header still comes")),
-            case.asked("the request"),
+            case.answered(phrase!(
+                "{head_len} bytes of header so far",
+                head_len = response.head_len
+            )),
+            Some(
+                case.ending(
+                    close,
+                    phrase!("the load balancer gives up while the header still comes"),
+                ),
+            ),
+            case.asked(phrase!("the request")),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        summary: format!(
-            "the load balancer closed after {} bytes of response header",
-            response.head_len
+        summary: phrase!(
+            "the load balancer closed after {head_len} bytes of response header",
+            head_len = response.head_len
         ),
         responsible: None,
     })

@@ -1,6 +1,7 @@
 //! the target closed in the middle of the response header.
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -75,24 +76,30 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let (inside, last, summary) = if case.is_encrypted() {
         let bytes = response.end - response.start;
         (
-            "the first encrypted record of the response",
-            "the last bytes of that record",
-            format!(
+            word!("the first encrypted record of the response"),
+            word!("the last bytes of that record"),
+            phrase!(
                 "the target sent {bytes} bytes of an encrypted record and then {name}: the load \
-                 balancer cannot decrypt part of a record, so it has nothing of the header"
+                 balancer cannot decrypt part of a record, so it has nothing of the header",
+                bytes,
+                name
             ),
         )
     } else {
         let bytes = response.head_len;
         (
-            "the response header",
-            "the last header bytes",
-            format!("the target sent {bytes} bytes of response header and then {name}"),
+            word!("the response header"),
+            word!("the last header bytes"),
+            phrase!(
+                "the target sent {bytes} bytes of response header and then {name}",
+                bytes,
+                name
+            ),
         )
     };
-    let mut evidence = vec![case.ending(close, format!("{name} inside {inside}"))];
+    let mut evidence = vec![case.ending(close, phrase!("{name} inside {inside}", name, inside))];
     evidence.extend(case.answered(last));
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict { confidence: Confidence::Certain, evidence, summary, responsible: None })
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::blind::BlindSpot;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -103,20 +104,25 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         mark: fault.mark,
         side: Side::Server,
         what: What::Response,
-        note: format!("{} at byte {}: {}", fault.kind.what(), fault.offset, fault.sample),
+        note: phrase!(
+            "{what} at byte {offset}: {sample}",
+            what = fault.kind.what(),
+            offset = fault.offset,
+            sample = &fault.sample
+        ),
     }];
     if let Some(close) = close.filter(|_| rejected) {
-        evidence.push(case.ending(close, "the load balancer closes at once"));
+        evidence.push(case.ending(close, phrase!("the load balancer closes at once")));
     }
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence,
         evidence,
-        summary: format!(
-            "the response has {} at byte {}: {}",
-            fault.kind.what(),
-            fault.offset,
-            fault.sample
+        summary: phrase!(
+            "the response has {what} at byte {offset}: {sample}",
+            what = fault.kind.what(),
+            offset = fault.offset,
+            sample = &fault.sample
         ),
         responsible: None,
     })

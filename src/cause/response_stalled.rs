@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Responsible, Verdict};
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -83,17 +84,21 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let silence = case.silence_before(close.mark);
     let confidence = case.timer(silence)?;
     let mut evidence = vec![
-        case.silence(Side::Server, response.last, format!("no byte for {}", span(silence))),
-        case.ending(close, "the load balancer gives up"),
+        case.silence(
+            Side::Server,
+            response.last,
+            phrase!("no byte for {silence}", silence = span(silence)),
+        ),
+        case.ending(close, phrase!("the load balancer gives up")),
     ];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence,
         evidence,
-        summary: format!(
-            "the response stopped after {} bytes; {} later the load balancer closed",
-            response.end - response.start,
-            span(silence)
+        summary: phrase!(
+            "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
+            bytes = response.end - response.start,
+            silence = span(silence)
         ),
         responsible: None,
     })

@@ -2,6 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Responsible, Verdict};
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -87,17 +88,21 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let silence = case.silence_before(close.mark);
     let confidence = case.timer(silence)?;
     let mut evidence = vec![
-        case.silence(Side::Server, request.last, format!("no byte for {}", span(silence))),
-        case.ending(close, "the load balancer gives up"),
+        case.silence(
+            Side::Server,
+            request.last,
+            phrase!("no byte for {silence}", silence = span(silence)),
+        ),
+        case.ending(close, phrase!("the load balancer gives up")),
     ];
-    evidence.extend(case.asked("the request, acknowledged by the target"));
+    evidence.extend(case.asked(phrase!("the request, acknowledged by the target")));
     Some(Verdict {
         confidence,
         evidence,
-        summary: format!(
-            "the target acknowledged the {} and sent nothing for {}, then the load balancer closed",
-            case.what_was_asked(),
-            span(silence)
+        summary: phrase!(
+            "the target acknowledged the {asked} and sent nothing for {silence}, then the load balancer closed",
+            asked = case.what_was_asked(),
+            silence = span(silence)
         ),
         responsible: None,
     })

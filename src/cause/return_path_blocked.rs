@@ -1,6 +1,7 @@
 //! what the target sends does not reach the load balancer.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -102,19 +103,20 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
                 mark: syn_ack,
                 side: Side::Server,
                 what: What::SynAck,
-                note: format!("SYN-ACK, sent {} times", opening.syn_acks),
+                note: phrase!("SYN-ACK, sent {syn_acks} times", syn_acks = opening.syn_acks),
             },
-            case.silence(Side::Client, last, "no ACK ever came back"),
+            case.silence(Side::Client, last, phrase!("no ACK ever came back")),
             Evidence {
                 mark: syn,
                 side: Side::Client,
                 what: What::Syn,
-                note: format!("SYN, sent {} times", opening.syns),
+                note: phrase!("SYN, sent {syns} times", syns = opening.syns),
             },
         ],
-        summary: format!(
-            "the target answered {} SYN with {} SYN-ACK, and none was acknowledged",
-            opening.syns, opening.syn_acks
+        summary: phrase!(
+            "the target answered {syns} SYN with {syn_acks} SYN-ACK, and none was acknowledged",
+            syns = opening.syns,
+            syn_acks = opening.syn_acks
         ),
         responsible: None,
     })
@@ -132,15 +134,18 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
         mark: lost.mark,
         side: Side::Server,
         what: What::Retransmission,
-        note: format!("the response, sent {} times, never acknowledged", lost.times + 1),
+        note: phrase!(
+            "the response, sent {times} times, never acknowledged",
+            times = lost.times + 1
+        ),
     }];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
-            "the target sent its response {} times and none was acknowledged",
-            lost.times + 1
+        summary: phrase!(
+            "the target sent its response {times} times and none was acknowledged",
+            times = lost.times + 1
         ),
         responsible: None,
     })

@@ -4,6 +4,7 @@ use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::flow::{Ending, EndingKind};
 use crate::tcp::Side;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -110,21 +111,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let mut evidence = vec![case.ending(
         close,
         if close.ack_flag {
-            "RST sooner than the target could answer"
+            word!("RST sooner than the target could answer")
         } else {
-            "RST without ACK: its sender has no such connection, and no FIN came before"
+            word!("RST without ACK: its sender has no such connection, and no FIN came before")
         },
     )];
-    evidence.extend(case.asked("the request on the reused connection"));
-    let near = if fast { "; nearer than the target: its round trip is longer" } else { "" };
+    evidence.extend(case.asked(phrase!("the request on the reused connection")));
+    let near = if fast { word!("; nearer than the target: its round trip is longer") } else { "" };
     Some(Verdict {
         // A FIN that the capture or the network lost would make it a keep-alive race.
         confidence: Confidence::Likely,
         evidence,
-        summary: format!(
-            "the {} on an idle connection was reset {} later, without any FIN before{near}",
-            case.what_was_asked(),
-            span(case.outstanding(close.mark))
+        summary: phrase!(
+            "the {asked} on an idle connection was reset {after} later, without any FIN before{near}",
+            asked = case.what_was_asked(),
+            after = span(case.outstanding(close.mark)),
+            near
         ),
         responsible: fast.then_some(Responsible::Network),
     })

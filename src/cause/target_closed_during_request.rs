@@ -4,6 +4,7 @@ use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
 use crate::blind::BlindSpot;
 use crate::flow::EndingKind;
 use crate::http::State;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -139,16 +140,19 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None;
     };
     let name = case.name(close);
-    let mut evidence = vec![case.ending(close, format!("{name} while the request was still sent"))];
-    evidence.extend(case.asked("the request"));
-    evidence.extend(case.answered("what the target answered before"));
+    let mut evidence =
+        vec![case.ending(close, phrase!("{name} while the request was still sent", name))];
+    evidence.extend(case.asked(phrase!("the request")));
+    evidence.extend(case.answered(phrase!("what the target answered before")));
     let received = close.acked.map_or(0, |acked| acked.saturating_sub(request.start));
     Some(Verdict {
         confidence,
         evidence,
-        summary: format!(
-            "the target closed ({name}) after {received} bytes of a request of which {} were sent",
-            request.end - request.start
+        summary: phrase!(
+            "the target closed ({name}) after {received} bytes of a request of which {sent} were sent",
+            name,
+            received,
+            sent = request.end - request.start
         ),
         responsible: None,
     })

@@ -3,6 +3,7 @@
 use super::case::span;
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
 use crate::flow::EndingKind;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -91,12 +92,16 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
     let mut evidence = vec![case.ending(
         close,
         match coverage {
-            Coverage::All => "its ACK number covers the whole request: the target had received it",
-            Coverage::Nothing => "its ACK number does not cover the request: closed before it came",
-            _ => "answers the request",
+            Coverage::All => {
+                word!("its ACK number covers the whole request: the target had received it")
+            }
+            Coverage::Nothing => {
+                word!("its ACK number does not cover the request: closed before it came")
+            }
+            _ => word!("answers the request"),
         },
     )];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict {
         confidence: if coverage == Coverage::All {
             Confidence::Certain
@@ -105,11 +110,17 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
         },
         evidence,
         summary: if coverage == Coverage::Nothing {
-            format!("the target sent {name} before the {asked} reached it, on a fresh connection")
+            phrase!(
+                "the target sent {name} before the {asked} reached it, on a fresh connection",
+                name,
+                asked
+            )
         } else {
-            format!(
-                "the target sent {name} {} after the {asked}, and no byte of a response",
-                span(case.outstanding(close.mark))
+            phrase!(
+                "the target sent {name} {after} after the {asked}, and no byte of a response",
+                name,
+                after = span(case.outstanding(close.mark)),
+                asked
             )
         },
         // Its answer before had announced the close: the client should not have asked again.

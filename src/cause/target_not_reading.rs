@@ -3,6 +3,7 @@
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::http::Request;
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -87,20 +88,20 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         mark: since,
         side: Side::Server,
         what: What::ZeroWindow,
-        note: "the target advertises a window of 0 and never opens it again".to_owned(),
+        note: phrase!("the target advertises a window of 0 and never opens it again"),
     }];
-    evidence.extend(case.asked("the request"));
+    evidence.extend(case.asked(phrase!("the request")));
     if let Some(close) = case.closed_by_client() {
-        evidence.push(case.ending(close, "the load balancer gives up"));
+        evidence.push(case.ending(close, phrase!("the load balancer gives up")));
     }
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: format!(
-            "the target stopped reading after {} bytes of the request and kept its window at 0 \
-             for {}",
-            server_received(case, request),
-            span(waited)
+        summary: phrase!(
+            "the target stopped reading after {bytes} bytes of the request and kept its window at 0 \
+             for {waited}",
+            bytes = server_received(case, request),
+            waited = span(waited)
         ),
         responsible: None,
     })

@@ -4,6 +4,7 @@ use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::http::State;
 use crate::tcp::Side;
+use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -87,17 +88,22 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
                 mark: response.first,
                 side: Side::Server,
                 what: What::Response,
-                note: format!("the target's own {status}, complete"),
+                note: phrase!("the target's own {status}, complete", status),
             }),
-            case.asked("the request that it answers"),
+            case.asked(phrase!("the request that it answers")),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        summary: format!(
-            "{} answered {status} after {}",
-            if proxy { "a proxy, which itself asks others in this capture," } else { "the target" },
-            span(case.outstanding(response.first))
+        summary: phrase!(
+            "{who} answered {status} after {after}",
+            who = if proxy {
+                word!("a proxy, which itself asks others in this capture,")
+            } else {
+                word!("the target")
+            },
+            status,
+            after = span(case.outstanding(response.first))
         ),
         responsible: proxy.then_some(Responsible::Unknown),
     })

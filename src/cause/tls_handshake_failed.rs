@@ -3,6 +3,7 @@
 use super::handshake::Attempt;
 use super::{Case, Cause, Evidence, Responsible, Verdict, What};
 use crate::flow::EndingKind;
+use crate::phrase;
 use crate::tcp::Side;
 use crate::tls::version_name;
 
@@ -114,7 +115,10 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 fn spoken_elsewhere(case: &Case<'_>) -> Option<Evidence> {
     case.handshaking().filter(|tls| tls.has_no_version_in_common())?;
     let (mark, version) = case.wider.version(case.flow.server)?;
-    let note = format!("on another connection the target chooses {}", version_name(version));
+    let note = phrase!(
+        "on another connection the target chooses {version}",
+        version = version_name(version)
+    );
     Some(Evidence { mark, side: Side::Server, what: What::TlsHello, note })
 }
 

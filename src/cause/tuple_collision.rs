@@ -1,6 +1,7 @@
 //! the new connection's addresses and ports still belong to an older one at the target.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -92,25 +93,24 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             mark: challenge,
             side: Side::Server,
             what: What::Ack,
-            note: "an ACK that does not acknowledge the SYN: an older connection is alive"
-                .to_owned(),
+            note: phrase!("an ACK that does not acknowledge the SYN: an older connection is alive"),
         },
         Evidence {
             mark: syn,
             side: Side::Client,
             what: What::Syn,
-            note: "the SYN of the new connection".to_owned(),
+            note: phrase!("the SYN of the new connection"),
         },
     ];
     if let Some(close) = case.closed_by_client() {
-        evidence.push(case.ending(close, "the client resets the older connection"));
+        evidence.push(case.ending(close, phrase!("the client resets the older connection")));
     }
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence,
-        summary: format!(
-            "the target answered the SYN from port {} with the ACK of an older connection",
-            case.flow.client.port
+        summary: phrase!(
+            "the target answered the SYN from port {port} with the ACK of an older connection",
+            port = case.flow.client.port
         ),
         responsible: None,
     })

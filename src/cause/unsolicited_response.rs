@@ -1,6 +1,7 @@
 //! a response was already on the wire when the request was sent, and is taken for its answer.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::phrase;
 use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
@@ -81,15 +82,16 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
                 mark: response.first,
                 side: Side::Server,
                 what: What::Response,
-                note: format!("{status}, sent before the target had received the request"),
+                note: phrase!("{status}, sent before the target had received the request", status),
             }),
-            case.asked("the request that it is taken to answer"),
+            case.asked(phrase!("the request that it is taken to answer")),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        summary: format!(
-            "a {status} that crossed the request on the wire was taken for its answer"
+        summary: phrase!(
+            "a {status} that crossed the request on the wire was taken for its answer",
+            status
         ),
         responsible: None,
     })

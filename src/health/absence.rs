@@ -9,6 +9,8 @@ use crate::flow::Vantage;
 use crate::packet::{Address, Endpoint};
 use crate::report::words;
 use crate::time::Timestamp;
+use crate::words::Phrase;
+use crate::{phrase, word};
 use std::collections::BTreeMap;
 
 /// Silent intervals after which checks count as stopped: two may be lost.
@@ -61,14 +63,18 @@ impl Expected<'_> {
     }
 
     /// How long was captured, in words.
-    fn captured(&self) -> (i64, String) {
+    fn captured(&self) -> (i64, Phrase) {
         let length = self.span.map_or(0, |(first, last)| last.nanos_since(first));
-        (length, words::seconds(length as f64 / SECOND as f64).to_string())
+        (length, words::seconds(length as f64 / SECOND as f64))
     }
 
-    fn intervals(&self) -> String {
+    fn intervals(&self) -> Phrase {
         let n = (self.captured().0 / self.interval.max(1)).max(0) as u64;
-        format!("{} of {}", words::plural(n, "interval"), time(self.interval))
+        phrase!(
+            "{n} of {interval}",
+            n = words::plural(n, "interval"),
+            interval = time(self.interval)
+        )
     }
 
     fn nothing(&self, checked: Endpoint) -> Absence {
@@ -77,12 +83,9 @@ impl Expected<'_> {
         if self.span.is_none() {
             return Absence {
                 id: "nothing-captured",
-                text: format!(
-                    "no health check of {at} arrived, nor anything else: the capture is empty"
-                ),
+                text: phrase!("no health check of {at} arrived, nor anything else: the capture is empty", at),
                 steps: [
-                    "Is this the right interface and filter? Capture without a filter: does anything arrive?"
-                        .to_owned(),
+                    phrase!("Is this the right interface and filter? Capture without a filter: does anything arrive?"),
                 ]
                 .into_iter()
                 .chain(self.path(false))
@@ -93,37 +96,42 @@ impl Expected<'_> {
         if length < self.interval {
             return Absence {
                 id: "capture-too-short",
-                text: format!(
+                text: phrase!(
                     "no health check of {at} arrived, but only {captured} were captured, less than one interval \
-                     of {}",
-                    time(self.interval)
+                     of {interval}",
+                    at,
+                    captured,
+                    interval = time(self.interval)
                 ),
-                steps: vec![format!("Capture for at least {}", time(3 * self.interval))],
+                steps: vec![phrase!(
+                    "Capture for at least {interval}",
+                    interval = time(3 * self.interval)
+                )],
                 mark: None,
             };
         }
         let other = self.users(checked);
         let seen = match (&other, self.traffic.knows_host(checked)) {
-            (Some(seen), _) => format!(
-                ", while other connections do arrive there (the last in frame {})",
-                seen.first.frame.number()
+            (Some(seen), _) => phrase!(
+                ", while other connections do arrive there (the last in frame {frame})",
+                frame = seen.first.frame.number()
             ),
-            (None, true) => ", although the capture sees the host".into(),
-            (None, false) => String::new(),
+            (None, true) => phrase!(", although the capture sees the host"),
+            (None, false) => Phrase::default(),
         };
         let mut steps = Vec::new();
         if !self.traffic.knows_host(checked) {
-            steps.push(format!(
-                "Is this the right host, interface and filter? The capture shows no connection of {} at all",
-                checked.addr()
-            ));
+            steps.push(phrase!("Is this the right host, interface and filter? The capture shows no connection of {host} at all", host = checked.addr()));
         }
         steps.extend(self.path(other.is_some()));
         Absence {
             id: "no-check-arrived",
-            text: format!(
-                "no health check from any load balancer arrived at {at} in {} ({captured} captured){seen}",
-                self.intervals()
+            text: phrase!(
+                "no health check from any load balancer arrived at {at} in {intervals} ({captured} captured){seen}",
+                at,
+                intervals = self.intervals(),
+                captured,
+                seen
             ),
             steps,
             mark: other.map(|seen| seen.first),
@@ -131,50 +139,48 @@ impl Expected<'_> {
     }
 
     /// What lies between a load balancer and its target, in the order of likelihood and cost.
-    fn path(&self, traffic_arrives: bool) -> Vec<String> {
+    fn path(&self, traffic_arrives: bool) -> Vec<Phrase> {
         let port = self.port;
         let aws = self.vendor.is_none_or(|vendor| vendor.reason_codes || vendor.id == "clb");
         if !aws {
-            let proxy = self.vendor.map_or("load balancer", |vendor| vendor.name);
+            let proxy = self.vendor.map_or(word!("load balancer"), |vendor| vendor.name);
             return vec![
-                format!(
-                    "{proxy}: is the check enabled, and does its log or statistics page list this target?"
+                phrase!(
+                    "{proxy}: is the check enabled, and does its log or statistics page list this target?",
+                    proxy
                 ),
-                format!("Firewall of the load balancer's host, outgoing: TCP {port} to the target"),
-                format!(
-                    "Firewall of the target's host, incoming: TCP {port} from the load balancer"
+                phrase!(
+                    "Firewall of the load balancer's host, outgoing: TCP {port} to the target",
+                    port
                 ),
-                "Routes and network policies between the two, in both directions".into(),
-                format!("Port of the check: is it {port}?"),
-                "Address of the target in the load balancer's configuration or service discovery"
-                    .into(),
+                phrase!(
+                    "Firewall of the target's host, incoming: TCP {port} from the load balancer",
+                    port
+                ),
+                phrase!("Routes and network policies between the two, in both directions"),
+                phrase!("Port of the check: is it {port}?", port),
+                phrase!(
+                    "Address of the target in the load balancer's configuration or service discovery"
+                ),
             ];
         }
         let mut steps = vec![
-            format!(
-                "Load balancer's security group, egress: TCP {port} to the target must be allowed. Terraform's \
-                 aws_security_group removes the default egress rule when it declares none; the console adds it"
-            ),
-            format!(
-                "Target's security group, ingress: TCP {port} from the load balancer's security group (for a \
-                 Network Load Balancer without one: from its addresses)"
-            ),
-            format!(
-                "Network ACLs of both subnets: TCP {port} to the target and 1024-65535 back, they know no \
-                 connections"
-            ),
-            format!(
-                "Port: is {port} the check's port (traffic-port or an override) and the port that was registered?"
-            ),
-            "Registration: is this address registered, in a target group that a listener uses, in an enabled \
-             Availability Zone?"
+            phrase!("Load balancer's security group, egress: TCP {port} to the target must be allowed. Terraform's \
+                 aws_security_group removes the default egress rule when it declares none; the console adds it", port),
+            phrase!("Target's security group, ingress: TCP {port} from the load balancer's security group (for a \
+                 Network Load Balancer without one: from its addresses)", port),
+            phrase!("Network ACLs of both subnets: TCP {port} to the target and 1024-65535 back, they know no \
+                 connections", port),
+            phrase!("Port: is {port} the check's port (traffic-port or an override) and the port that was registered?", port),
+            word!("Registration: is this address registered, in a target group that a listener uses, in an enabled \
+             Availability Zone?")
                 .into(),
         ];
         if traffic_arrives {
             steps.insert(
                 0,
-                "Traffic does arrive: does it come from this load balancer at all, and are its checks on the same \
-                 port?"
+                word!("Traffic does arrive: does it come from this load balancer at all, and are its checks on the same \
+                 port?")
                     .into(),
             );
         }
@@ -208,38 +214,61 @@ impl Expected<'_> {
             first = first.or(Some(*seen));
         }
         let seen = first.filter(|_| count >= ATTEMPTS)?;
-        let names: Vec<String> = sources
+        let names: Vec<Phrase> = sources
             .keys()
             .take(SOURCES_MAX)
-            .map(|ip| Endpoint { ip: *ip, port: 0 }.addr().to_string())
+            .map(|ip| Endpoint { ip: *ip, port: 0 }.addr().to_string().into())
             .collect();
         let more = sources.len().saturating_sub(SOURCES_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let from = format!(" of {}{more}", names.join(", "));
-        let but = if others { ", while those of others are accepted" } else { "" };
+        let more = if more > 0 { phrase!(" and {n} more", n = more) } else { Phrase::default() };
+        let from = phrase!(" of {sources}{more}", sources = Phrase::list(names, ", "), more);
+        let but = if others { word!(", while those of others are accepted") } else { "" };
         let (at, port) = (checked.socket(), self.port);
         let attempts = words::plural(count, "connection attempt");
         let (id, text, steps) = match self.traffic.vantage(checked) {
             Vantage::Client => (
                 "syn-leaves-unanswered",
-                format!("{attempts}{from} to {at} left the load balancer and nothing came back{but}"),
+                phrase!(
+                    "{attempts}{from} to {at} left the load balancer and nothing came back{but}",
+                    attempts,
+                    from,
+                    at,
+                    but
+                ),
                 self.path(false),
             ),
             Vantage::Server => (
                 "syn-arrives-unanswered",
-                format!("{attempts}{from} arrived at {at} and the host answered none{but}"),
+                phrase!(
+                    "{attempts}{from} arrived at {at} and the host answered none{but}",
+                    attempts,
+                    from,
+                    at,
+                    but
+                ),
                 vec![
-                    format!("Firewall of this host, incoming: nft list ruleset or iptables -L -n, TCP {port}"),
-                    "Listen queue: ss -ltn (Recv-Q at its Send-Q) and nstat TcpExtListenDrops".into(),
-                    "Route back to the load balancer: ip route get its address; rp_filter".into(),
-                    "Whether the capture itself lost the answers: capture on the interface the route names".into(),
+                    phrase!(
+                        "Firewall of this host, incoming: nft list ruleset or iptables -L -n, TCP {port}",
+                        port
+                    ),
+                    phrase!(
+                        "Listen queue: ss -ltn (Recv-Q at its Send-Q) and nstat TcpExtListenDrops"
+                    ),
+                    phrase!("Route back to the load balancer: ip route get its address; rp_filter"),
+                    phrase!(
+                        "Whether the capture itself lost the answers: capture on the interface the route names"
+                    ),
                 ],
             ),
             _ => (
                 "syn-unanswered",
-                format!(
+                phrase!(
                     "{attempts}{from} to {at} got no answer{but}; where the capture was taken is not known (--vantage lb or \
-                     target tells)"
+                     target tells)",
+                    attempts,
+                    from,
+                    at,
+                    but
                 ),
                 self.path(false),
             ),
@@ -257,39 +286,43 @@ impl Expected<'_> {
         }
         Some(Absence {
             id: "refused",
-            text: format!(
-                "connections to {} were refused; none of them is known to be a health check",
-                checked.socket()
+            text: phrase!(
+                "connections to {checked} were refused; none of them is known to be a health check",
+                checked = checked.socket()
             ),
             steps: vec![
-                format!("Does the program listen on port {} of this address (ss -ltn)?", self.port),
-                "Then the path: see the other targets of the group".into(),
+                phrase!(
+                    "Does the program listen on port {port} of this address (ss -ltn)?",
+                    port = self.port
+                ),
+                phrase!("Then the path: see the other targets of the group"),
             ],
             mark: Some(first.first),
         })
     }
 
     fn elsewhere(&self, checked: Endpoint) -> Option<Absence> {
-        let ports: Vec<String> = self
+        let ports: Vec<Phrase> = self
             .elsewhere
             .keys()
             .filter(|port| **port != self.port)
-            .map(ToString::to_string)
+            .map(|port| port.to_string().into())
             .collect();
         let Some(first) = ports.first() else { return self.refused_beside(checked) };
         Some(Absence {
             id: "other-port",
-            text: format!(
-                "no health check arrived at {}; they arrive at port {} of the same host",
-                checked.socket(),
-                ports.join(", ")
+            text: phrase!(
+                "no health check arrived at {checked}; they arrive at port {ports} of the same host",
+                checked = checked.socket(),
+                ports = Phrase::list(ports.clone(), ", ")
             ),
             steps: vec![
-                format!(
-                    "Which port is meant? Give --hc-port {first} if the checks are right, else correct the check's \
-                     port in the target group"
+                phrase!(
+                    "Which port is meant? Give --hc-port {port} if the checks are right, else correct the check's \
+                     port in the target group",
+                    port = first
                 ),
-                "Is the target registered with the port that it serves?".into(),
+                phrase!("Is the target registered with the port that it serves?"),
             ],
             mark: None,
         })
@@ -310,17 +343,20 @@ impl Expected<'_> {
             .max_by_key(|(_, (refused, ..))| *refused)?;
         Some(Absence {
             id: "other-port-refused",
-            text: format!(
-                "no health check arrived at {}; {} to port {port} of the same host were refused",
-                checked.socket(),
-                words::plural(count, "connection attempt")
+            text: phrase!(
+                "no health check arrived at {checked}; {count} to port {port} of the same host were refused",
+                checked = checked.socket(),
+                count = words::plural(count, "connection attempt"),
+                port
             ),
             steps: vec![
-                format!(
-                    "Are these the checks? Then the check's port is {port}, where nothing listens"
+                phrase!(
+                    "Are these the checks? Then the check's port is {port}, where nothing listens",
+                    port
                 ),
-                format!(
-                    "Set the check's port to the program's, or let the program listen on {port}"
+                phrase!(
+                    "Set the check's port to the program's, or let the program listen on {port}",
+                    port
                 ),
             ],
             mark: first.map(|seen| seen.first),
@@ -344,29 +380,37 @@ impl Expected<'_> {
         let after = self.users(checked).filter(|seen| seen.last.at > missed);
         let (traffic, steps) = match after {
             Some(seen) => (
-                format!(" while other traffic goes on (frame {})", seen.first.frame.number()),
+                phrase!(
+                    " while other traffic goes on (frame {frame})",
+                    frame = seen.first.frame.number()
+                ),
                 vec![
-                    "Was the check's port, path or protocol changed, or health checking disabled, then?".into(),
-                    "Was the path of the load balancer's own addresses closed (security group, ACL)?".into(),
-                    "Does that traffic come through this load balancer?".into(),
+                    phrase!(
+                        "Was the check's port, path or protocol changed, or health checking disabled, then?"
+                    ),
+                    phrase!(
+                        "Was the path of the load balancer's own addresses closed (security group, ACL)?"
+                    ),
+                    phrase!("Does that traffic come through this load balancer?"),
                 ],
             ),
             None => (
-                " and no new connection of others arrives either".into(),
+                phrase!(" and no new connection of others arrives either"),
                 vec![
-                    "Was the target deregistered or the target group detached then?".into(),
-                    "Was the load balancer's node replaced or its zone disabled?".into(),
-                    "Did the path to this host break (security group, ACL, route)?".into(),
+                    phrase!("Was the target deregistered or the target group detached then?"),
+                    phrase!("Was the load balancer's node replaced or its zone disabled?"),
+                    phrase!("Did the path to this host break (security group, ACL, route)?"),
                 ],
             ),
         };
         Some(Absence {
             id: "checks-stopped",
-            text: format!(
-                "health checks of {} stop at {}, {} before the capture ends{traffic}",
-                checked.socket(),
-                words::time(last.began),
-                words::seconds(silent as f64 / SECOND as f64)
+            text: phrase!(
+                "health checks of {checked} stop at {began}, {silent} before the capture ends{traffic}",
+                checked = checked.socket(),
+                began = words::time(last.began),
+                silent = words::seconds(silent as f64 / SECOND as f64),
+                traffic
             ),
             steps,
             mark: Some(last.frame),

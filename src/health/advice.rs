@@ -7,6 +7,8 @@ use super::traffic::{Opened, Traffic};
 use super::vendor::SECOND;
 use crate::probe::Class;
 use crate::report::words;
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// Body bytes from which a check's answer is called big: Linux begins a connection with 10 segments
 /// of 1460 bytes (RFC 6928), so that a longer answer costs another round trip.
@@ -44,28 +46,23 @@ fn path_and_body(prober: &ProberHealth, notes: &mut Vec<Note>) {
             .text(|texts| &texts.content_type)
             .is_some_and(|kind| kind.starts_with("text/html"));
         let heavy = match (big, page) {
-            (true, _) => format!("; it is a page of {} bytes", words::count(body)),
-            (false, true) => "; it is a page for people".to_owned(),
-            _ => String::new(),
+            (true, _) => phrase!("; it is a page of {bytes} bytes", bytes = words::count(body)),
+            (false, true) => phrase!("; it is a page for people"),
+            _ => Phrase::default(),
         };
         notes.push(Note {
             id: "root-path",
-            text: format!(
-                "the check asks for /, which users ask for too: their requests and the checks cannot be told apart in \
+            text: phrase!("the check asks for /, which users ask for too: their requests and the checks cannot be told apart in \
                  a log, and the page may change without anybody thinking of the check{heavy}. Give it a path of its \
-                 own"
-            ),
+                 own", heavy),
             mark: Some(check.frame),
         });
     }
     if big {
         notes.push(Note {
             id: "big-body",
-            text: format!(
-                "the answer to a check has {} bytes of body; a short one is quicker and cheaper, as probers hardly \
-                 look at it",
-                words::count(body)
-            ),
+            text: phrase!("the answer to a check has {bytes} bytes of body; a short one is quicker and cheaper, as probers hardly \
+                 look at it", bytes = words::count(body)),
             mark: heaviest.map(|check| check.decisive),
         });
     }
@@ -80,19 +77,18 @@ fn redirect(prober: &ProberHealth, notes: &mut Vec<Note>) {
     else {
         return;
     };
-    let to = check.text(|texts| &texts.location).map_or(String::new(), |to| format!(" to {to}"));
+    let to = check
+        .text(|texts| &texts.location)
+        .map_or(Phrase::default(), |to| phrase!(" to {to}", to = to.to_owned()));
     let what = match check.outcome {
         Some(Outcome::Pass) => {
-            "which passes here, so that the page behind the redirect is never checked"
+            word!("which passes here, so that the page behind the redirect is never checked")
         }
-        _ => "which does not pass",
+        _ => word!("which does not pass"),
     };
     notes.push(Note {
         id: "redirect",
-        text: format!(
-            "the check is redirected{to} ({}), {what}. Check the final path, or exempt the check from the redirect",
-            check.status.unwrap_or_default()
-        ),
+        text: phrase!("the check is redirected{to} ({status}), {what}. Check the final path, or exempt the check from the redirect", to, status = check.status.unwrap_or_default(), what),
         mark: Some(check.decisive),
     });
 }
@@ -109,11 +105,8 @@ fn left_open(prober: &ProberHealth, notes: &mut Vec<Note>) {
     }
     notes.push(Note {
         id: "kept-open",
-        text: format!(
-            "the connections of checks stay open after the answer until the target closes them ({} here): each check \
-             occupies a connection for nothing. Let the answer say Connection: close, or the prober close",
-            words::seconds(check.left_open.unwrap_or(0) as f64 / SECOND as f64)
-        ),
+        text: phrase!("the connections of checks stay open after the answer until the target closes them ({open} here): each check \
+             occupies a connection for nothing. Let the answer say Connection: close, or the prober close", open = words::seconds(check.left_open.unwrap_or(0) as f64 / SECOND as f64)),
         mark: Some(check.frame),
     });
 }
@@ -126,8 +119,8 @@ fn shallow(prober: &ProberHealth, notes: &mut Vec<Note>) {
     if tcp && check.accepted.is_some() {
         notes.push(Note {
             id: "tcp-only",
-            text: "a TCP check passes as soon as the host's kernel accepts: a program that hangs stays healthy. Check \
-                   over HTTP if it speaks HTTP"
+            text: word!("a TCP check passes as soon as the host's kernel accepts: a program that hangs stays healthy. Check \
+                   over HTTP if it speaks HTTP")
                 .into(),
             mark: check.accepted,
         });
@@ -161,12 +154,8 @@ fn behind(target: &Target, traffic: &Traffic, notes: &mut Vec<Note>) {
     if let (Some(at), false) = (server, accepted) {
         notes.push(Note {
             id: "proxy-answers",
-            text: format!(
-                "the checks pass while {} of the target to {} fail: the proxy in front answers the check, and the \
-                 program behind is down. Let the check reach that program",
-                words::plural(failed, "connection"),
-                at.socket()
-            ),
+            text: phrase!("the checks pass while {connections} of the target to {at} fail: the proxy in front answers the check, and the \
+                 program behind is down. Let the check reach that program", connections = words::plural(failed, "connection"), at = at.socket()),
             mark: first,
         });
     }
@@ -183,17 +172,18 @@ pub(super) fn slow(prober: &ProberHealth) -> Option<Note> {
         .filter(|check| check.latency.is_some_and(|latency| latency > limit));
     let slowest = slow.clone().max_by_key(|check| check.latency)?;
     let origin = match timeout.origin {
-        Origin::Given => String::new(),
-        origin => format!(" ({})", origin.id()),
+        Origin::Given => Phrase::default(),
+        origin => phrase!(" ({origin})", origin = origin.id()),
     };
     Some(Note {
         id: "slow-checks",
-        text: format!(
-            "{} took more than half of the time-out of {}{origin}, the slowest {}: a little slower and the target is \
+        text: phrase!(
+            "{checks} took more than half of the time-out of {timeout}{origin}, the slowest {slowest}: a little slower and the target is \
              unhealthy",
-            words::plural(slow.count() as u64, "passed check"),
-            time(timeout.value),
-            words::seconds(slowest.latency.unwrap_or(0) as f64 / SECOND as f64)
+            checks = words::plural(slow.count() as u64, "passed check"),
+            timeout = time(timeout.value),
+            origin,
+            slowest = words::seconds(slowest.latency.unwrap_or(0) as f64 / SECOND as f64)
         ),
         mark: Some(slowest.decisive),
     })

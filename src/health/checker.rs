@@ -13,6 +13,8 @@ use crate::packet::Endpoint;
 use crate::probe::{Class, Scope, Sighting, Verdict};
 use crate::tcp::Side;
 use crate::time::Timestamp;
+use crate::word;
+use crate::words::Phrase;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -247,7 +249,7 @@ impl Checker {
                 .verdict
                 .prober
                 .as_ref()
-                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
+                .map_or(word!("unknown prober").to_owned(), |prober| prober.name.to_string()),
             balances: balances(&self.verdict),
             nodes,
             total: self.series.total,
@@ -311,6 +313,6 @@ fn entry(change: &Change, settings: &Settings, prober: usize) -> Entry {
         reason,
         confidence: change.confidence,
         prober,
-        note: String::new(),
+        note: Phrase::default(),
     }
 }

@@ -14,6 +14,8 @@ use crate::probe::{Close, Prober, ResponseFacts, Shape, Sighting};
 use crate::report::words;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// What one check found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +29,7 @@ pub struct Judged {
     /// What that frame is.
     pub what: What,
     /// What else is to say, a sentence without its full stop; empty when there is nothing.
-    pub note: String,
+    pub note: Phrase,
 }
 
 /// What is known beside the check itself.
@@ -83,7 +85,7 @@ impl Context<'_> {
             Shape::Unanswered => self.unanswered(check),
             _ if check.request.is_some() => self.http(check),
             _ if check.is_tls() => self.tls(check),
-            Shape::Unseen => unknown(marks.last, "the capture does not show what was asked"),
+            Shape::Unseen => unknown(marks.last, word!("the capture does not show what was asked")),
             Shape::Data if check.proxy.is_some() && check.opening.is_empty() => self.connect(check),
             Shape::Data => self.other_data(check),
             _ => self.connect(check),
@@ -93,25 +95,26 @@ impl Context<'_> {
     fn refused(&self, check: &Sighting) -> Judged {
         let rst = check.ending(Side::Server).map_or(check.marks.last, |ending| ending.mark);
         let after = rst.at.nanos_since(check.marks.last_syn.unwrap_or(check.marks.first).at);
-        sure(Outcome::Refused, rst, &format!("RST {} after SYN", s(after)))
+        sure(Outcome::Refused, rst, phrase!("RST {after} after SYN", after = s(after)))
     }
 
     fn unanswered(&self, check: &Sighting) -> Judged {
         let last_syn = check.marks.last_syn.unwrap_or(check.marks.first);
         if let Some(icmp) = &check.icmp {
             // Linux ends connect() at once on any such error while it waits for SYN-ACK.
-            let note = format!("an ICMP error of {} answered the SYN", icmp.reporter);
-            return Judged { what: What::Icmp, ..sure(Outcome::Refused, icmp.mark, &note) };
+            let note =
+                phrase!("an ICMP error of {reporter} answered the SYN", reporter = icmp.reporter);
+            return Judged { what: What::Icmp, ..sure(Outcome::Refused, icmp.mark, note) };
         }
         let waited = self.until.nanos_since(check.began());
         if waited < self.patience() {
-            return unknown(last_syn, "the capture ended before the SYN could be answered");
+            return unknown(last_syn, word!("the capture ended before the SYN could be answered"));
         }
         let note = match check.marks.syns {
-            0 | 1 => "one SYN, no answer".to_owned(),
-            n => format!("{n} SYN, no answer"),
+            0 | 1 => phrase!("one SYN, no answer"),
+            n => phrase!("{n} SYN, no answer", n),
         };
-        sure(Outcome::ConnectTimeout, last_syn, &note)
+        sure(Outcome::ConnectTimeout, last_syn, note)
     }
 
     /// How long to wait before silence is one.
@@ -133,28 +136,31 @@ impl Context<'_> {
             && after > self.patience().min(LATE)
         {
             // Nobody half-opens so slowly: the SYN-ACK came to a socket that was closed by then.
-            let note = format!(
-                "the prober answers a SYN-ACK with RST after {}: it had given up",
-                s(after)
+            let note = phrase!(
+                "the prober answers a SYN-ACK with RST after {after}: it had given up",
+                after = s(after)
             );
-            return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), &note);
+            return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), note);
         }
         let given = self.settings.protocol.as_ref().is_some_and(|protocol| {
             protocol.origin == Origin::Given && protocol.value != Protocol::Tcp
         });
         if given || self.talks {
-            return sure(Outcome::ProbeNoData, accepted, "a connection without data");
+            return sure(Outcome::ProbeNoData, accepted, word!("a connection without data"));
         }
         if let (Some(late), Some(ack)) = (check.given_up_after(), marks.ack)
             && let Some(timeout) = self.given_timeout()
             && near(late, timeout)
         {
-            let note = format!("accepted, then silent until the prober gave up after {}", s(late));
-            return Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, ack, &note) };
+            let note = phrase!(
+                "accepted, then silent until the prober gave up after {late}",
+                late = s(late)
+            );
+            return Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, ack, note) };
         }
         let note = match check.shape {
             Shape::HandshakeReset | Shape::HalfOpen => {
-                "reset inside the handshake: the program never saw the connection"
+                word!("reset inside the handshake: the program never saw the connection")
             }
             _ => "",
         };
@@ -170,9 +176,10 @@ impl Context<'_> {
         if took <= timeout {
             return None;
         }
-        let note = format!("the SYN-ACK came after {}, later than the time-out", s(took));
+        let note =
+            phrase!("the SYN-ACK came after {took}, later than the time-out", took = s(took));
         let at = check.marks.syn_ack.unwrap_or(check.marks.first);
-        Some(Judged { confidence: Confidence::Likely, ..sure(Outcome::ConnectTimeout, at, &note) })
+        Some(Judged { confidence: Confidence::Likely, ..sure(Outcome::ConnectTimeout, at, note) })
     }
 
     fn given_timeout(&self) -> Option<i64> {
@@ -182,17 +189,18 @@ impl Context<'_> {
 
     fn http(&self, check: &Sighting) -> Judged {
         if check.state == http::State::Unknown {
-            return unknown(check.marks.last, "a blind spot hides the answer");
+            return unknown(check.marks.last, word!("a blind spot hides the answer"));
         }
         let Some((response, first)) = check.response.as_deref().zip(check.marks.response_first)
         else {
-            return self.no_answer(check, Outcome::Closed, Outcome::Timeout, "request");
+            return self.no_answer(check, Outcome::Closed, Outcome::Timeout, word!("request"));
         };
         if let Some(fault) = &response.fault
             && (fault.kind.refused_by_all() || fault.kind.hides_status())
         {
-            let note = format!("{}: {}", fault.kind.what(), fault.sample);
-            return sure(Outcome::Malformed, fault.mark, &note);
+            let note =
+                phrase!("{what}: {sample}", what = fault.kind.what(), sample = &fault.sample);
+            return sure(Outcome::Malformed, fault.mark, note);
         }
         if let Some(late) = self.too_late(check, first) {
             return late;
@@ -218,22 +226,22 @@ impl Context<'_> {
         });
         if let Some(end) = gone {
             let gave_up = end.mark.at.nanos_since(check.began());
-            let note = format!(
-                "the prober gave up after {}; the answer came {} after the request, too late",
-                s(gave_up),
-                s(latency)
+            let note = phrase!(
+                "the prober gave up after {gave_up}; the answer came {latency} after the request, too late",
+                gave_up = s(gave_up),
+                latency = s(latency)
             );
-            return Some(sure(Outcome::Timeout, end.mark, &note));
+            return Some(sure(Outcome::Timeout, end.mark, note));
         }
         let timeout = self.given_timeout()?;
         let whole = first.at.nanos_since(check.began());
         (whole > timeout).then(|| {
-            let note = format!(
-                "the answer came after {}, later than the time-out of {}",
-                s(whole),
-                s(timeout)
+            let note = phrase!(
+                "the answer came after {whole}, later than the time-out of {timeout}",
+                whole = s(whole),
+                timeout = s(timeout)
             );
-            Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, first, &note) }
+            Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, first, note) }
         })
     }
 
@@ -241,16 +249,19 @@ impl Context<'_> {
     fn inside_the_head(&self, check: &Sighting, first: Mark) -> Judged {
         match (check.closed_by, check.ending(Side::Server)) {
             (Some(Side::Server), Some(end)) => {
-                let note = "closed inside the response header";
+                let note = word!("closed inside the response header");
                 Judged { what: closing(end), ..sure(Outcome::Closed, end.mark, note) }
             }
             _ => match check.given_up_after() {
                 Some(after) => {
                     let end = check.ending(Side::Client).map_or(first, |end| end.mark);
-                    let note = format!("gave up after {} inside the response header", s(after));
-                    sure(Outcome::Timeout, end, &note)
+                    let note = phrase!(
+                        "gave up after {after} inside the response header",
+                        after = s(after)
+                    );
+                    sure(Outcome::Timeout, end, note)
                 }
-                None => unknown(first, "the capture ended inside the response header"),
+                None => unknown(first, word!("the capture ended inside the response header")),
             },
         }
     }
@@ -263,7 +274,8 @@ impl Context<'_> {
         match check.closed_by {
             Some(Side::Server) if !content_with_status => {
                 let end = check.ending(Side::Server)?;
-                let note = "closed inside the body; a prober that wants the status only passes it";
+                let note =
+                    word!("closed inside the body; a prober that wants the status only passes it");
                 let (confidence, what) = (Confidence::Possible, closing(end));
                 Some(Judged { confidence, what, ..sure(Outcome::Closed, end.mark, note) })
             }
@@ -275,9 +287,12 @@ impl Context<'_> {
                 if !timed || idle < HALF_CLOSE {
                     return None;
                 }
-                let note = format!("the body stalled and the prober gave up after {}", s(after));
+                let note = phrase!(
+                    "the body stalled and the prober gave up after {after}",
+                    after = s(after)
+                );
                 let confidence = Confidence::Likely;
-                Some(Judged { confidence, ..sure(Outcome::Timeout, end.mark, &note) })
+                Some(Judged { confidence, ..sure(Outcome::Timeout, end.mark, note) })
             }
             _ => None,
         }
@@ -295,7 +310,7 @@ impl Context<'_> {
         {
             let passes = u16::try_from(code).is_ok_and(|code| matcher.value.accepts(code));
             let outcome = if passes { Outcome::Pass } else { Outcome::GrpcMismatch };
-            return sure(outcome, first, &format!("grpc-status {code}"));
+            return sure(outcome, first, phrase!("grpc-status {code}", code));
         }
         let (passes, sure_of_it) = match &self.settings.matcher {
             Some(matcher) if matcher.origin == Origin::Given => {
@@ -316,29 +331,29 @@ impl Context<'_> {
         let expected = match &self.settings.matcher {
             Some(matcher) => {
                 let whose = match matcher.origin {
-                    Origin::Given => "the matcher",
-                    _ => "the default matcher",
+                    Origin::Given => word!("the matcher"),
+                    _ => word!("the default matcher"),
                 };
-                format!("{whose} is {}", matcher.value)
+                phrase!("{whose} is {value}", whose, value = matcher.value.to_string())
             }
-            None => format!("most probers accept {}-{}", USUAL.0, USUAL.1),
+            None => phrase!("most probers accept {low}-{high}", low = USUAL.0, high = USUAL.1),
         };
         let place = match (&response.texts.location, &check.request) {
-            (Some(to), _) if (300..400).contains(&status) => format!(", redirects to {to}"),
-            _ => String::new(),
+            (Some(to), _) if (300..400).contains(&status) => phrase!(", redirects to {to}", to),
+            _ => Phrase::default(),
         };
-        let note = format!("status {status}{place}; {expected}");
-        Judged { confidence, ..sure(Outcome::StatusMismatch, first, &note) }
+        let note = phrase!("status {status}{place}; {expected}", status, place, expected);
+        Judged { confidence, ..sure(Outcome::StatusMismatch, first, note) }
     }
 
     /// Bytes of another protocol: HTTP/2, or a dialogue that is not read.
     fn other_data(&self, check: &Sighting) -> Judged {
-        let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { "bytes" };
+        let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { word!("bytes") };
         match check.marks.response_first {
             None => self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked),
             Some(answer) => Judged {
                 confidence: Confidence::Possible,
-                ..sure(Outcome::Pass, answer, "answered; what the answer says is not read")
+                ..sure(Outcome::Pass, answer, word!("answered; what the answer says is not read"))
             },
         }
     }
@@ -349,15 +364,15 @@ impl Context<'_> {
         check: &Sighting,
         closed: Outcome,
         timed_out: Outcome,
-        asked: &str,
+        asked: &'static str,
     ) -> Judged {
         let client = check.ending(Side::Client);
         if check.closed_by == Some(Side::Server)
             && let Some(end) = check.ending(Side::Server)
         {
             let how = if end.kind == EndingKind::Rst { "RST" } else { "FIN" };
-            let note = format!("{how} instead of an answer to the {asked}");
-            return Judged { what: closing(end), ..sure(closed, end.mark, &note) };
+            let note = phrase!("{how} instead of an answer to the {asked}", how, asked);
+            return Judged { what: closing(end), ..sure(closed, end.mark, note) };
         }
         if let (Some(Side::Client), Some(end)) = (check.closed_by, client) {
             let after = end.mark.at.nanos_since(check.began());
@@ -371,22 +386,30 @@ impl Context<'_> {
                 return sure(
                     closed,
                     server.mark,
-                    &format!("closed without an answer to the {asked}"),
+                    phrase!("closed without an answer to the {asked}", asked),
                 );
             }
-            return sure(timed_out, end.mark, &format!("the prober gave up after {}", s(after)));
+            return sure(
+                timed_out,
+                end.mark,
+                phrase!("the prober gave up after {after}", after = s(after)),
+            );
         }
         let asked_at = check.marks.request_last.unwrap_or(check.marks.last);
         let waited = self.until.nanos_since(asked_at.at);
         if waited < self.patience() || check.blind_spots.has(BlindSpot::OneDirection) {
-            return unknown(asked_at, "the capture ended before an answer could come");
+            return unknown(asked_at, word!("the capture ended before an answer could come"));
         }
-        let note = format!("no answer to the {asked} for {} until the capture ended", s(waited));
-        Judged { confidence: Confidence::Likely, ..sure(timed_out, asked_at, &note) }
+        let note = phrase!(
+            "no answer to the {asked} for {waited} until the capture ended",
+            asked,
+            waited = s(waited)
+        );
+        Judged { confidence: Confidence::Likely, ..sure(timed_out, asked_at, note) }
     }
 }
 
-pub(super) fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
+pub(super) fn sure(outcome: Outcome, decisive: Mark, note: impl Into<Phrase>) -> Judged {
     Judged {
         outcome: Some(outcome),
         confidence: Confidence::Certain,
@@ -400,7 +423,7 @@ pub(super) fn sure(outcome: Outcome, decisive: Mark, note: &str) -> Judged {
             Outcome::Closed => What::Fin,
             Outcome::ConnectTimeout | Outcome::TlsTimeout | Outcome::Timeout => What::Silence,
         },
-        note: note.to_owned(),
+        note: note.into(),
     }
 }
 
@@ -412,17 +435,17 @@ fn closing(end: &Ending) -> What {
     }
 }
 
-pub(super) fn unknown(decisive: Mark, note: &str) -> Judged {
+pub(super) fn unknown(decisive: Mark, note: impl Into<Phrase>) -> Judged {
     let (confidence, what) = (Confidence::Possible, What::Silence);
-    Judged { outcome: None, confidence, decisive, what, note: note.to_owned() }
+    Judged { outcome: None, confidence, decisive, what, note: note.into() }
 }
 
 fn near(nanos: i64, timeout: i64) -> bool {
     (nanos - timeout).abs() as f64 <= timeout as f64 * NEAR
 }
 
-pub(super) fn s(nanos: i64) -> String {
-    words::seconds(nanos as f64 / SECOND as f64).to_string()
+pub(super) fn s(nanos: i64) -> Phrase {
+    words::seconds(nanos as f64 / SECOND as f64)
 }
 
 /// Blind spots that say why an outcome is not known.

@@ -10,18 +10,27 @@ use crate::http::State;
 use crate::probe::Sighting;
 use crate::tcp::Side;
 use crate::tls::Handshake;
+use crate::{phrase, word};
 
 impl Context<'_> {
     /// The outcome of a check that begins with a ClientHello.
     pub(super) fn tls(&self, check: &Sighting) -> Judged {
         let Some(tls) = check.tls.as_deref() else {
-            return self.no_answer(check, Outcome::TlsFailed, Outcome::TlsTimeout, "TLS hello");
+            return self.no_answer(
+                check,
+                Outcome::TlsFailed,
+                Outcome::TlsTimeout,
+                word!("TLS hello"),
+            );
         };
         if let Some(foreign) = &tls.foreign
             && foreign.side == Side::Server
         {
-            let note = format!("the answer to the TLS hello is no TLS: {}", foreign.sample);
-            let judged = sure(Outcome::TlsFailed, foreign.mark, &note);
+            let note = phrase!(
+                "the answer to the TLS hello is no TLS: {sample}",
+                sample = &foreign.sample
+            );
+            let judged = sure(Outcome::TlsFailed, foreign.mark, note);
             return Judged { what: What::Response, ..judged };
         }
         let attempt = attempt(check, tls);
@@ -35,7 +44,12 @@ impl Context<'_> {
             return found(Outcome::TlsFailed, failure);
         }
         let Some(answer) = check.marks.response_first.filter(|_| attempt.said[1].is_some()) else {
-            return self.no_answer(check, Outcome::TlsFailed, Outcome::TlsTimeout, "TLS hello");
+            return self.no_answer(
+                check,
+                Outcome::TlsFailed,
+                Outcome::TlsTimeout,
+                word!("TLS hello"),
+            );
         };
         if let Some(failure) = attempt.stalled() {
             return found(Outcome::TlsTimeout, failure);
@@ -47,7 +61,8 @@ impl Context<'_> {
             && let Some(end) = check.ending(Side::Server)
             && check.closed_by == Some(Side::Server)
         {
-            let judged = sure(Outcome::Closed, end.mark, "closed inside an encrypted answer");
+            let judged =
+                sure(Outcome::Closed, end.mark, word!("closed inside an encrypted answer"));
             return Judged { confidence: Confidence::Likely, ..judged };
         }
         self.passed(tls, answer)
@@ -55,7 +70,7 @@ impl Context<'_> {
 
     /// The prober asked, and nothing came back, or not before it gave up.
     fn without_answer(&self, check: &Sighting, tls: &Handshake) -> Option<Judged> {
-        let what = "encrypted request";
+        let what = word!("encrypted request");
         let close = check.closed_by.and_then(|side| check.ending(side));
         let silent = tls.last_turn == Some(State::Unanswered);
         let Some(close) = close.filter(|close| close.side == Side::Client) else {
@@ -65,11 +80,15 @@ impl Context<'_> {
         let late = tls.last_data.is_some_and(|last| last > close.mark.at) && tls.turns > 0;
         let after = s(close.mark.at.nanos_since(check.began()));
         let note = match (silent, late) {
-            (true, _) => format!("no answer to the {what}; the prober gave up after {after}"),
-            (false, true) => format!("the prober gave up after {after}; an answer came too late"),
+            (true, _) => {
+                phrase!("no answer to the {what}; the prober gave up after {after}", what, after)
+            }
+            (false, true) => {
+                phrase!("the prober gave up after {after}; an answer came too late", after)
+            }
             (false, false) => return None,
         };
-        Some(sure(Outcome::Timeout, close.mark, &note))
+        Some(sure(Outcome::Timeout, close.mark, note))
     }
 
     /// The handshake was made, and what the prober asked was answered.
@@ -80,12 +99,14 @@ impl Context<'_> {
             data && protocol.origin == Origin::Given
         });
         if tested && given {
-            return sure(Outcome::ProbeNoData, answer, "a TLS handshake without data");
+            return sure(Outcome::ProbeNoData, answer, word!("a TLS handshake without data"));
         }
         let (confidence, note) = match (self.speaks(), tested) {
             (Some(Protocol::Tls), _) => (Confidence::Likely, ""),
-            (_, true) => (Confidence::Possible, "a TLS handshake, and no data behind it"),
-            (_, false) => (Confidence::Possible, "TLS was agreed; the answer inside is encrypted"),
+            (_, true) => (Confidence::Possible, word!("a TLS handshake, and no data behind it")),
+            (_, false) => {
+                (Confidence::Possible, word!("TLS was agreed; the answer inside is encrypted"))
+            }
         };
         Judged { confidence, ..sure(Outcome::Pass, answer, note) }
     }
@@ -116,7 +137,7 @@ fn attempt<'a>(check: &'a Sighting, tls: &'a Handshake) -> Attempt<'a> {
 fn found(outcome: Outcome, failure: Failure) -> Judged {
     let Failure { confidence, evidence, summary, .. } = failure;
     let guilty = evidence.first();
-    let judged = sure(outcome, guilty.map_or_else(Default::default, |it| it.mark), &summary);
+    let judged = sure(outcome, guilty.map_or_else(Default::default, |it| it.mark), summary);
     Judged { confidence, what: guilty.map_or(judged.what, |it| it.what), ..judged }
 }
 

@@ -11,6 +11,7 @@ use crate::cause::{Confidence, Finding, Kind};
 use crate::packet::{Address, Endpoint};
 use crate::report::words;
 use crate::time::{Mark, Timestamp};
+use crate::{phrase, word};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How soon after a target became unhealthy its connections are ended, nanoseconds.
@@ -122,12 +123,12 @@ impl Scene<'_> {
             let mark = first.asked.filter(|mark| !inside(first.first.at) && inside(mark.at));
             return Some(Note {
                 id: "fail-open",
-                text: format!(
-                    "{} of others still {} requests more than {} after the target became unhealthy: the load balancer \
+                text: phrase!(
+                    "{connections} of others still {bring} requests more than {grace} after the target became unhealthy: the load balancer \
                      fails open (it sends to all targets when all are unhealthy), or they do not come through it",
-                    words::plural(late.len() as u64, "connection"),
-                    if late.len() == 1 { "brings" } else { "bring" },
-                    time(grace)
+                    connections = words::plural(late.len() as u64, "connection"),
+                    bring = if late.len() == 1 { word!("brings") } else { word!("bring") },
+                    grace = time(grace)
                 ),
                 mark: mark.or(Some(first.first)),
             });
@@ -150,12 +151,12 @@ impl Scene<'_> {
             };
             return Some(Note {
                 id: "taken-out",
-                text: format!(
-                    "{} of others were reset from the load balancer's side within {} after the target became \
+                text: phrase!(
+                    "{connections} of others were reset from the load balancer's side within {time} after the target became \
                      unhealthy: it ends the connections of a target that it takes out of service; these RSTs are not \
                      the target's",
-                    words::plural(cut.len() as u64, "connection"),
-                    time(TAKEN_OUT)
+                    connections = words::plural(cut.len() as u64, "connection"),
+                    time = time(TAKEN_OUT)
                 ),
                 mark: Some(*first),
             });
@@ -183,11 +184,11 @@ impl Scene<'_> {
         let seconds = |later: Timestamp| words::seconds(later.since(mark.at));
         Some(Note {
             id: "passive-lead",
-            text: format!(
-                "the first request of a user failed {} before the first failed check, and {} before the target became \
+            text: phrase!(
+                "the first request of a user failed {before} before the first failed check, and {earlier} before the target became \
                  unhealthy",
-                seconds(first_fail.decisive.at),
-                seconds(down.mark.at)
+                before = seconds(first_fail.decisive.at),
+                earlier = seconds(down.mark.at)
             ),
             mark: Some(mark),
         })
@@ -213,20 +214,20 @@ impl Scene<'_> {
             (true, _) => (
                 State::Unavailable,
                 "Target.HealthCheckDisabled",
-                "the checks stop and new connections still come",
+                word!("the checks stop and new connections still come"),
             ),
             (false, true) => {
                 let state = match target.state {
                     State::Unhealthy => State::UnhealthyDraining,
                     _ => State::Draining,
                 };
-                let note = "the checks stop, no new connection comes, old ones go on";
+                let note = word!("the checks stop, no new connection comes, old ones go on");
                 (state, "Target.DeregistrationInProgress", note)
             }
             (false, false) => (
                 State::Unused,
                 "Target.NotRegistered",
-                "the checks stop and nothing else comes any more",
+                word!("the checks stop and nothing else comes any more"),
             ),
         };
         Some(Entry {
@@ -235,7 +236,7 @@ impl Scene<'_> {
             reason: codes.then_some(reason),
             confidence: Confidence::Possible,
             prober,
-            note: note.to_owned(),
+            note: note.into(),
         })
     }
 }
@@ -268,10 +269,11 @@ fn flapping(target: &Target) -> Option<Note> {
         let span = decided[decided.len() - 1].mark.at.since(decided[0].mark.at);
         return Some(Note {
             id: "flapping",
-            text: format!(
-                "the target flaps: {changes} changes between healthy and unhealthy in {}. Look for what recurs (a \
+            text: phrase!(
+                "the target flaps: {changes} changes between healthy and unhealthy in {span}. Look for what recurs (a \
                  restart loop, a full pool, garbage collection); higher thresholds only hide it",
-                words::seconds(span)
+                changes,
+                span = words::seconds(span)
             ),
             mark: decided.last().map(|entry| entry.mark),
         });
@@ -296,10 +298,8 @@ fn restless(prober: &ProberHealth) -> Option<Note> {
     let first = runs.iter().find(short)?;
     (count >= RESTLESS).then(|| Note {
         id: "restless",
-        text: format!(
-            "checks failed {count} times without enough failures in a row to change the state: users meet the same \
-             failures"
-        ),
+        text: phrase!("checks failed {count} times without enough failures in a row to change the state: users meet the same \
+             failures", count),
         mark: Some(first[0].1.decisive),
     })
 }
@@ -313,15 +313,19 @@ fn never_passed(prober: &ProberHealth, timeline: &[Entry]) -> Option<Note> {
     }
     let first = timeline.first().is_some_and(|entry| entry.state == State::Initial);
     let text = if first {
-        "the target has not passed its first check yet: until it does, it gets no traffic, and a group that has no \
+        word!(
+            "the target has not passed its first check yet: until it does, it gets no traffic, and a group that has no \
          other target answers 503 (502 at some load balancers)"
+        )
     } else {
-        "no check has passed since the capture began: if the target group is new, its targets are still initial and \
+        word!(
+            "no check has passed since the capture began: if the target group is new, its targets are still initial and \
          get no traffic"
+        )
     };
     Some(Note {
         id: "no-check-passed",
-        text: text.to_owned(),
+        text: text.into(),
         mark: prober.checks.first().map(|check| check.frame),
     })
 }
@@ -335,12 +339,12 @@ fn pause(prober: &ProberHealth) -> Option<Note> {
         .max_by_key(|(gap, ..)| *gap)?;
     (gap.0 as f64 > interval as f64 * PAUSE).then(|| Note {
         id: "checks-paused",
-        text: format!(
-            "no check for {} (interval {}) between frames {} and {}",
-            words::seconds(gap.0 as f64 / SECOND as f64),
-            time(interval),
-            gap.1.frame.frame.number(),
-            gap.2.frame.frame.number()
+        text: phrase!(
+            "no check for {gap} (interval {interval}) between frames {from} and {to}",
+            gap = words::seconds(gap.0 as f64 / SECOND as f64),
+            interval = time(interval),
+            from = gap.1.frame.frame.number(),
+            to = gap.2.frame.frame.number()
         ),
         mark: Some(gap.1.frame),
     })
@@ -352,13 +356,15 @@ fn nodes(prober: &ProberHealth) -> Option<Note> {
         return None;
     }
     let how = match prober.settings.vendor {
-        Some(vendor) if vendor.consensus => "and agree among themselves",
-        _ => "each on its own",
+        Some(vendor) if vendor.consensus => word!("and agree among themselves"),
+        _ => word!("each on its own"),
     };
     Some(Note {
         id: "several-nodes",
-        text: format!(
-            "{n} addresses check it, {how}: {n} times as many checks as the interval says are normal"
+        text: phrase!(
+            "{n} addresses check it, {how}: {n} times as many checks as the interval says are normal",
+            n,
+            how
         ),
         mark: None,
     })
@@ -367,10 +373,7 @@ fn nodes(prober: &ProberHealth) -> Option<Note> {
 fn odd_source(prober: &ProberHealth) -> Option<Note> {
     prober.verdict.unexpected_source.then(|| Note {
         id: "unexpected-source",
-        text: format!(
-            "the checks say that they come from {}, but not from an address it has: somebody else may have copied them",
-            prober.name
-        ),
+        text: phrase!("the checks say that they come from {prober}, but not from an address it has: somebody else may have copied them", prober = &prober.name),
         mark: prober.checks.first().map(|check| check.frame),
     })
 }

@@ -4,6 +4,8 @@
 use super::matcher::{Matcher, MatcherError};
 use super::vendor::{self, SECOND, VENDORS, Vendor};
 use crate::packet::Endpoint;
+use crate::words::{Phrase, seconds};
+use crate::{phrase, word};
 use std::fmt;
 
 /// What a check speaks.
@@ -306,17 +308,17 @@ fn nanoseconds(text: &str) -> Option<i64> {
 }
 
 /// `30 s`, `500 ms`: as exact as it was written; what was measured with three digits.
-pub fn time(nanos: i64) -> String {
+pub fn time(nanos: i64) -> Phrase {
     if nanos % SECOND == 0 {
-        return format!("{} s", nanos / SECOND);
+        return phrase!("{n} s", n = nanos / SECOND);
     }
     if nanos.abs() < SECOND && nanos % (SECOND / 1000) == 0 {
-        return format!("{} ms", nanos / (SECOND / 1000));
+        return phrase!("{n} ms", n = nanos / (SECOND / 1000));
     }
     if nanos % (SECOND / 1000) == 0 {
-        return format!("{} s", nanos as f64 / SECOND as f64);
+        return phrase!("{n} s", n = (nanos as f64 / SECOND as f64).to_string());
     }
-    crate::report::words::seconds(nanos as f64 / SECOND as f64).to_string()
+    crate::report::words::seconds(nanos as f64 / SECOND as f64)
 }
 
 const FREE_TIME: vendor::Range<i64> = vendor::Range { default: None, min: 1, max: i64::MAX };
@@ -400,7 +402,7 @@ pub struct Settings {
     /// Status codes that pass.
     pub matcher: Option<Setting<Matcher>>,
     /// What is odd about them, in words.
-    pub notes: Vec<String>,
+    pub notes: Vec<Phrase>,
 }
 
 /// What is known without the packets of the checks: of a prober that is no vendor of ours.
@@ -512,25 +514,34 @@ impl Settings {
             && is_default
             && http
         {
-            self.notes.push(format!("time-out: {text}; give the real one with --hc-timeout"));
+            self.notes.push(phrase!(
+                "time-out: {text}; give the real one with --hc-timeout",
+                text = Phrase::fixed(text)
+            ));
         }
-        for (name, given, seen) in
-            [("interval", given.interval, seen.interval), ("time-out", given.timeout, seen.timeout)]
-        {
+        for (name, given, seen) in [
+            (word!("interval"), given.interval, seen.interval),
+            (word!("time-out"), given.timeout, seen.timeout),
+        ] {
             if let (Some(given), Some(seen)) = (given, seen)
                 && (given - seen).abs() as f64 > given as f64 * TOLERANCE
             {
-                self.notes.push(format!(
-                    "{name}: {} was given, the packets show about {}",
-                    time(given),
-                    crate::report::words::seconds(seen as f64 / SECOND as f64)
+                self.notes.push(phrase!(
+                    "{name}: {given} was given, the packets show about {seen}",
+                    name,
+                    given = time(given),
+                    seen = seconds(seen as f64 / SECOND as f64)
                 ));
             }
         }
         if let (Some(given), Some(seen)) = (&given.path, &seen.path)
             && given != seen
         {
-            self.notes.push(format!("path: {given} was given, the checks ask for {seen}"));
+            self.notes.push(phrase!(
+                "path: {given} was given, the checks ask for {seen}",
+                given = given.clone(),
+                seen = seen.clone()
+            ));
         }
     }
 }
@@ -617,7 +628,7 @@ mod tests {
         assert_eq!(settings.path.as_ref().unwrap().origin, Origin::Estimated);
         assert_eq!(settings.timeout.as_ref().unwrap().origin, Origin::Default);
         assert_eq!(settings.matcher.as_ref().unwrap().value.to_string(), "200");
-        let notes = settings.notes.join("\n");
+        let notes = Phrase::list(settings.notes, "\n");
         assert!(notes.contains("10 s was given, the packets show about 30.0 s"), "{notes}");
         assert!(notes.contains("5 s (user guide) and 6 s"), "{notes}");
     }

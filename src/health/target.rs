@@ -10,6 +10,8 @@ use crate::flow::Vantage;
 use crate::packet::Endpoint;
 use crate::probe::{RequestFacts, ResponseTexts, Verdict};
 use crate::time::{Mark, Timestamp};
+use crate::words::Phrase;
+use crate::{phrase, word};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ pub struct Check {
     /// What that frame is.
     pub what: What,
     /// What else is to say.
-    pub note: String,
+    pub note: Phrase,
     /// Status of the answer.
     pub status: Option<u16>,
     /// Nanoseconds from the last byte of the request to the first byte of the answer; for a check
@@ -105,7 +107,7 @@ impl Check {
             confidence: Confidence::Likely,
             decisive: seen.answer.unwrap_or(seen.first),
             what: What::SynAck,
-            note: "a connection without data".to_owned(),
+            note: phrase!("a connection without data"),
             status: None,
             latency: seen.answer.map(|mark| mark.at.nanos_since(seen.first.at)),
             duration: None,
@@ -143,7 +145,7 @@ pub struct Entry {
     /// Index of the prober in [`Target::probers`].
     pub prober: usize,
     /// In words, where the state does not come from thresholds.
-    pub note: String,
+    pub note: Phrase,
 }
 
 /// A target as one source of checks sees it.
@@ -196,7 +198,7 @@ pub struct Note {
     /// Stable kebab-case id.
     pub id: &'static str,
     /// One sentence without its full stop.
-    pub text: String,
+    pub text: Phrase,
     /// The frame that shows it.
     pub mark: Option<Mark>,
 }
@@ -216,8 +218,8 @@ impl Answer {
     /// Stable id.
     pub fn id(self) -> &'static str {
         match self {
-            Answer::Yes => "yes",
-            Answer::No => "no",
+            Answer::Yes => word!("yes"),
+            Answer::No => word!("no"),
             Answer::Unseen => "cannot-be-seen",
         }
     }
@@ -225,9 +227,9 @@ impl Answer {
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
-            Answer::Yes => "yes",
-            Answer::No => "no",
-            Answer::Unseen => "cannot be seen from here",
+            Answer::Yes => word!("yes"),
+            Answer::No => word!("no"),
+            Answer::Unseen => word!("cannot be seen from here"),
         }
     }
 }
@@ -242,7 +244,7 @@ pub struct Point {
     /// Its answer.
     pub answer: Answer,
     /// Why, a sentence without its full stop.
-    pub why: String,
+    pub why: Phrase,
     /// The frame that shows it.
     pub mark: Option<Mark>,
 }
@@ -253,9 +255,9 @@ pub struct Absence {
     /// Stable id.
     pub id: &'static str,
     /// What is missing, a sentence without its full stop.
-    pub text: String,
+    pub text: Phrase,
     /// What to look at, in this order.
-    pub steps: Vec<String>,
+    pub steps: Vec<Phrase>,
     /// The last packet before the silence, or the one that shows the difference.
     pub mark: Option<Mark>,
 }

@@ -38,7 +38,7 @@ pub(crate) fn check(second: i64, node: u8, letter: char) -> Check {
         confidence: Confidence::Certain,
         decisive: mark(at),
         what: What::Response,
-        note: String::new(),
+        note: Default::default(),
         status: None,
         latency: None,
         duration: None,

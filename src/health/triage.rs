@@ -6,6 +6,8 @@ use super::traffic::{Opened, Seen, Traffic};
 use crate::flow::Vantage;
 use crate::packet::Endpoint;
 use crate::time::Mark;
+use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// What the questions are answered from.
 struct Scene<'a> {
@@ -31,14 +33,14 @@ pub(super) fn triage(target: &Target, port: u16, traffic: &Traffic) -> Vec<Point
     vec![scene.app(traffic), scene.port(), scene.path(), scene.ingress(), scene.egress()]
 }
 
-type Found = (Answer, String, Option<Mark>);
+type Found = (Answer, Phrase, Option<Mark>);
 
 fn point(id: &'static str, question: &'static str, (answer, why, mark): Found) -> Point {
     Point { id, question, answer, why, mark }
 }
 
-fn unseen(why: &str) -> Found {
-    (Answer::Unseen, why.to_owned(), None)
+fn unseen(why: Phrase) -> Found {
+    (Answer::Unseen, why, None)
 }
 
 impl Scene<'_> {
@@ -59,72 +61,77 @@ impl Scene<'_> {
             (Some(check), Some(_)) if check.status.is_some() => {
                 let status = check.status.unwrap_or_default();
                 let text = match check.outcome {
-                    Some(Outcome::Timeout) => format!("it answers {status}, but too late"),
-                    _ => format!("it answers {status}"),
+                    Some(Outcome::Timeout) => phrase!("it answers {status}, but too late", status),
+                    _ => phrase!("it answers {status}", status),
                 };
                 let no = status >= 500;
-                let why =
-                    if no { format!("{text}: it says itself that it is not well") } else { text };
+                let why = if no {
+                    phrase!("{text}: it says itself that it is not well", text)
+                } else {
+                    text
+                };
                 (if no { Answer::No } else { Answer::Yes }, why, Some(check.decisive))
             }
             (Some(check), Some(Outcome::Refused)) => {
-                (Answer::No, "the connection is refused".into(), Some(check.decisive))
+                (Answer::No, phrase!("the connection is refused"), Some(check.decisive))
             }
             (Some(check), Some(Outcome::Timeout | Outcome::TlsTimeout)) => (
                 Answer::No,
-                "the host accepts the connection, and the program does not answer".into(),
+                phrase!("the host accepts the connection, and the program does not answer"),
                 Some(check.decisive),
             ),
             (Some(check), Some(Outcome::Closed)) => {
-                (Answer::No, "it closes instead of answering".into(), Some(check.decisive))
+                (Answer::No, phrase!("it closes instead of answering"), Some(check.decisive))
             }
             (Some(check), Some(Outcome::Malformed)) => {
-                (Answer::Yes, "something answers, but no valid HTTP".into(), Some(check.decisive))
+                (Answer::Yes, phrase!("something answers, but no valid HTTP"), Some(check.decisive))
             }
             (Some(check), Some(Outcome::TlsFailed)) => {
-                (Answer::Yes, "something answers the TLS hello".into(), Some(check.decisive))
+                (Answer::Yes, phrase!("something answers the TLS hello"), Some(check.decisive))
             }
-            (Some(_), Some(Outcome::Pass | Outcome::ProbeNoData)) => {
-                unseen("a handshake is answered by the host's kernel, whatever the program does")
-            }
+            (Some(_), Some(Outcome::Pass | Outcome::ProbeNoData)) => unseen(phrase!(
+                "a handshake is answered by the host's kernel, whatever the program does"
+            )),
             _ => match answered {
                 Some(seen) => {
-                    (Answer::Yes, "it answers requests of others".into(), Some(seen.last))
+                    (Answer::Yes, phrase!("it answers requests of others"), Some(seen.last))
                 }
-                None => unseen("no request reached it"),
+                None => unseen(phrase!("no request reached it")),
             },
         };
-        point("app-up", "Application up?", found)
+        point("app-up", word!("Application up?"), found)
     }
 
     fn port(&self) -> Point {
         let port = self.port;
         let found = match (self.last, self.outcome(), self.seen) {
             (Some(check), Some(Outcome::Refused), _) => {
-                (Answer::No, format!("RST for port {port}"), Some(check.decisive))
+                (Answer::No, phrase!("RST for port {port}", port), Some(check.decisive))
             }
             (Some(check), _, _) if check.accepted.is_some() => {
-                (Answer::Yes, format!("SYN-ACK from port {port}"), check.accepted)
+                (Answer::Yes, phrase!("SYN-ACK from port {port}", port), check.accepted)
             }
-            (_, _, Some(seen)) if seen.opened == Opened::Accepted => {
-                (Answer::Yes, format!("port {port} accepts connections of others"), seen.answer)
-            }
+            (_, _, Some(seen)) if seen.opened == Opened::Accepted => (
+                Answer::Yes,
+                phrase!("port {port} accepts connections of others", port),
+                seen.answer,
+            ),
             (_, _, Some(seen)) if seen.opened == Opened::Refused => {
-                (Answer::No, format!("RST for port {port}"), seen.answer)
+                (Answer::No, phrase!("RST for port {port}", port), seen.answer)
             }
             (Some(check), Some(Outcome::ConnectTimeout), _) => (
                 Answer::Unseen,
-                "the SYN is not answered, neither by an acceptance nor by a refusal".into(),
+                phrase!("the SYN is not answered, neither by an acceptance nor by a refusal"),
                 Some(check.decisive),
             ),
             (_, _, Some(seen)) if seen.opened == Opened::Unanswered => (
                 Answer::Unseen,
-                "the SYN is not answered, neither by an acceptance nor by a refusal".into(),
+                phrase!("the SYN is not answered, neither by an acceptance nor by a refusal"),
                 Some(seen.first),
             ),
-            _ => unseen("no SYN to it is in the capture"),
+            _ => unseen(phrase!("no SYN to it is in the capture")),
         };
-        point("port-listening", "Port listening?", found)
+        point("port-listening", word!("Port listening?"), found)
     }
 
     fn path(&self) -> Point {
@@ -133,27 +140,35 @@ impl Scene<'_> {
             .and_then(|check| check.request.as_deref())
             .map(|request| request.path().to_owned());
         let what = path.map_or_else(
-            || format!("port {}", self.port),
-            |path| format!("{path} on port {}", self.port),
+            || phrase!("port {port}", port = self.port),
+            |path| phrase!("{path} on port {port}", path, port = self.port),
         );
         let found = match (self.last, self.outcome()) {
             (Some(check), Some(Outcome::Pass))
                 if check.status.is_some() || check.request.is_none() =>
             {
-                (Answer::Yes, format!("{what} passes"), Some(check.decisive))
+                (Answer::Yes, phrase!("{what} passes", what), Some(check.decisive))
             }
             (Some(check), Some(Outcome::StatusMismatch)) => {
                 let status = check.status.unwrap_or_default();
                 let why = match status {
                     300..=399 => {
-                        format!("{what} redirects ({status}) and the matcher wants no redirect")
+                        phrase!(
+                            "{what} redirects ({status}) and the matcher wants no redirect",
+                            what,
+                            status
+                        )
                     }
-                    401 | 403 => format!("{what} wants credentials ({status})"),
-                    404 | 410 => format!("{what} does not exist ({status})"),
-                    405 | 501 => format!("{what} does not take this method ({status})"),
-                    400..=499 => format!("{what} refuses the request ({status})"),
-                    _ => format!(
-                        "{what} answers {status}: the path is served, the program is not well"
+                    401 | 403 => phrase!("{what} wants credentials ({status})", what, status),
+                    404 | 410 => phrase!("{what} does not exist ({status})", what, status),
+                    405 | 501 => {
+                        phrase!("{what} does not take this method ({status})", what, status)
+                    }
+                    400..=499 => phrase!("{what} refuses the request ({status})", what, status),
+                    _ => phrase!(
+                        "{what} answers {status}: the path is served, the program is not well",
+                        what,
+                        status
                     ),
                 };
                 let answer = if status >= 500 && status != 501 { Answer::Yes } else { Answer::No };
@@ -161,26 +176,29 @@ impl Scene<'_> {
             }
             (Some(check), Some(Outcome::TlsFailed)) => (
                 Answer::No,
-                format!("the TLS of port {} and that of the check do not fit", self.port),
+                phrase!(
+                    "the TLS of port {port} and that of the check do not fit",
+                    port = self.port
+                ),
                 Some(check.decisive),
             ),
             (Some(check), Some(Outcome::Malformed)) => (
                 Answer::No,
-                format!("port {} speaks another protocol than the check", self.port),
+                phrase!("port {port} speaks another protocol than the check", port = self.port),
                 Some(check.decisive),
             ),
             (Some(check), Some(Outcome::Refused)) => (
                 Answer::Unseen,
-                format!(
-                    "nothing listens on port {}: compare it with the program's port",
-                    self.port
+                phrase!(
+                    "nothing listens on port {port}: compare it with the program's port",
+                    port = self.port
                 ),
                 Some(check.decisive),
             ),
-            (Some(_), _) => unseen("no answer that would tell"),
-            (None, _) => unseen("no check arrived"),
+            (Some(_), _) => unseen(phrase!("no answer that would tell")),
+            (None, _) => unseen(phrase!("no check arrived")),
         };
-        point("path-and-port", "Check path and port right?", found)
+        point("path-and-port", word!("Check path and port right?"), found)
     }
 
     fn ingress(&self) -> Point {
@@ -192,54 +210,63 @@ impl Scene<'_> {
             .is_some_and(|seen| matches!(seen.opened, Opened::Accepted | Opened::Refused));
         let found = match (arrived, answered, self.vantage) {
             (Some(mark), true, _) => {
-                (Answer::Yes, "the SYN arrives and is answered".into(), Some(mark))
+                (Answer::Yes, phrase!("the SYN arrives and is answered"), Some(mark))
             }
             (Some(mark), false, Vantage::Server) => (
                 Answer::Yes,
-                "the SYN arrives at this host; a firewall of the host itself may still drop it"
-                    .into(),
+                phrase!(
+                    "the SYN arrives at this host; a firewall of the host itself may still drop it"
+                ),
                 Some(mark),
             ),
             (Some(mark), false, Vantage::Client) => (
                 Answer::Unseen,
-                "the SYN leaves the load balancer and nothing comes back".into(),
+                phrase!("the SYN leaves the load balancer and nothing comes back"),
                 Some(mark),
             ),
             (Some(mark), false, _) => {
-                (Answer::Unseen, "the SYN is not answered".into(), Some(mark))
+                (Answer::Unseen, phrase!("the SYN is not answered"), Some(mark))
             }
             (None, ..) => match self.last {
                 Some(check) if check.answered > 0 => {
-                    (Answer::Yes, "the check is answered".into(), Some(check.decisive))
+                    (Answer::Yes, phrase!("the check is answered"), Some(check.decisive))
                 }
-                _ => unseen(
-                    "nothing arrives: ingress, the load balancer's egress or no checks at all",
-                ),
+                _ => unseen(phrase!(
+                    "nothing arrives: ingress, the load balancer's egress or no checks at all"
+                )),
             },
         };
-        point("target-ingress", "Target ingress open?", found)
+        point("target-ingress", word!("Target ingress open?"), found)
     }
 
     fn egress(&self) -> Point {
         let found = match (self.last, self.vantage) {
             (Some(check), Vantage::Client) if check.accepted.is_none() && check.answered == 0 => (
                 Answer::Unseen,
-                "the SYN leaves this host; a security group around it may still drop it".into(),
+                phrase!("the SYN leaves this host; a security group around it may still drop it"),
                 Some(check.frame),
             ),
-            (Some(check), _) => (Answer::Yes, "its checks come through".into(), Some(check.frame)),
+            (Some(check), _) => {
+                (Answer::Yes, phrase!("its checks come through"), Some(check.frame))
+            }
             (None, Vantage::Server) if self.unanswered() => (
                 Answer::Unseen,
-                "SYNs arrive at this host; whether they are the load balancer's is not known".into(),
+                phrase!(
+                    "SYNs arrive at this host; whether they are the load balancer's is not known"
+                ),
                 self.seen.map(|seen| seen.first),
             ),
             (None, _) if self.unanswered() => (
                 Answer::Unseen,
-                "SYNs without answer are all there is; a capture at the target tells whether they leave".into(),
+                phrase!(
+                    "SYNs without answer are all there is; a capture at the target tells whether they leave"
+                ),
                 self.seen.map(|seen| seen.first),
             ),
-            (None, _) => unseen("no check is in the capture: this is the first thing to look at"),
+            (None, _) => {
+                unseen(phrase!("no check is in the capture: this is the first thing to look at"))
+            }
         };
-        point("lb-egress", "Load balancer egress open?", found)
+        point("lb-egress", word!("Load balancer egress open?"), found)
     }
 }

@@ -5,56 +5,60 @@ use super::{Pattern, PatternKind};
 use crate::cause::{Confidence, Kind, Responsible};
 use crate::flow::{Ended, Vantage};
 use crate::http::Protocol;
-use crate::phrase;
 use crate::tcp::Side;
 use crate::words::Phrase;
+use crate::{phrase, word};
 
 /// Who has to act, in words.
 pub fn responsible(who: Responsible) -> &'static str {
     match who {
-        Responsible::TargetApp => "the program that serves the requests on the target",
-        Responsible::TargetHost => "the target's host: its operating system, firewall or limits",
-        Responsible::Network => "the network between load balancer and target",
-        Responsible::LoadBalancer => "the load balancer (or proxy)",
-        Responsible::Client => "the client of the load balancer",
-        Responsible::Configuration => "settings of load balancer and target that do not fit",
-        Responsible::Unknown => "the packets do not say who",
+        Responsible::TargetApp => word!("the program that serves the requests on the target"),
+        Responsible::TargetHost => {
+            word!("the target's host: its operating system, firewall or limits")
+        }
+        Responsible::Network => word!("the network between load balancer and target"),
+        Responsible::LoadBalancer => word!("the load balancer (or proxy)"),
+        Responsible::Client => word!("the client of the load balancer"),
+        Responsible::Configuration => word!("settings of load balancer and target that do not fit"),
+        Responsible::Unknown => word!("the packets do not say who"),
     }
 }
 
 /// What a confidence means.
 pub fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
-        Confidence::Certain => "the packets show it and nothing unseen could hide another truth",
-        Confidence::Likely => "it fits best; another truth would need a coincidence",
-        Confidence::Possible => "the packets allow it; other causes fit as well",
+        Confidence::Certain => {
+            word!("the packets show it and nothing unseen could hide another truth")
+        }
+        Confidence::Likely => word!("it fits best; another truth would need a coincidence"),
+        Confidence::Possible => word!("the packets allow it; other causes fit as well"),
     }
 }
 
 /// Where the capture was taken, to follow "captured".
 pub fn vantage(vantage: Vantage) -> &'static str {
     match vantage {
-        Vantage::Unknown => "at an unknown place",
-        Vantage::Client => "at the client's side (load balancer)",
-        Vantage::Server => "at the server's side (target)",
-        Vantage::Between => "between client and server",
+        Vantage::Unknown => word!("at an unknown place"),
+        Vantage::Client => word!("at the client's side (load balancer)"),
+        Vantage::Server => word!("at the server's side (target)"),
+        Vantage::Between => word!("between client and server"),
     }
 }
 
 /// Stable id of a side.
 pub fn side(side: Side) -> &'static str {
     match side {
-        Side::Client => "client",
-        Side::Server => "server",
+        Side::Client => word!("client"),
+        Side::Server => word!("server"),
     }
 }
 
 /// What failed, as a noun.
 pub fn kind(kind: Kind) -> &'static str {
     match kind {
-        Kind::Request => "request",
-        Kind::Connection => "connection",
-        Kind::HealthCheck => "health check",
+        Kind::Request => word!("request"),
+        Kind::Connection => word!("connection"),
+        Kind::HealthCheck => word!("health check"),
     }
 }
 
@@ -83,45 +87,45 @@ pub fn ended_id(ended: Ended) -> &'static str {
 /// What flows carry, to follow "40 flows".
 pub(super) fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Unknown => "without data",
-        Protocol::Http1 => "of HTTP/1",
-        Protocol::Upgraded => "that left HTTP",
-        Protocol::Tls => "of TLS",
-        Protocol::Http2 => "of HTTP/2",
-        Protocol::Other => "of other protocols",
+        Protocol::Unknown => word!("without data"),
+        Protocol::Http1 => word!("of HTTP/1"),
+        Protocol::Upgraded => word!("that left HTTP"),
+        Protocol::Tls => word!("of TLS"),
+        Protocol::Http2 => word!("of HTTP/2"),
+        Protocol::Other => word!("of other protocols"),
     }
 }
 
 /// Names of reasons to skip a frame that carry a number.
 const NUMBERED: [(&str, &str); 6] = [
-    ("link-type-", "of link type "),
-    ("ethertype-", "of EtherType "),
-    ("llc-", "of 802.2 service "),
-    ("ppp-protocol-", "of PPP protocol "),
-    ("address-family-", "of address family "),
-    ("ip-protocol-", "of IP protocol "),
+    ("link-type-", word!("of link type ")),
+    ("ethertype-", word!("of EtherType ")),
+    ("llc-", word!("of 802.2 service ")),
+    ("ppp-protocol-", word!("of PPP protocol ")),
+    ("address-family-", word!("of address family ")),
+    ("ip-protocol-", word!("of IP protocol ")),
 ];
 
 /// A [`crate::packet::Skip::name`] in words, to follow a number of packets; a name that it does
 /// not know stays as it is.
 pub(super) fn skipped(name: &str) -> Phrase {
     let words = match name {
-        "filtered" => "not let through by the filter",
+        "filtered" => word!("not let through by the filter"),
         "arp" => "ARP",
         "udp" => "UDP",
-        "quic" => "QUIC (HTTP/3, encrypted)",
-        "dtls" => "DTLS (TLS over UDP)",
+        "quic" => word!("QUIC (HTTP/3, encrypted)"),
+        "dtls" => word!("DTLS (TLS over UDP)"),
         "icmp" => "ICMP",
         "icmpv6" => "ICMPv6",
-        "fragment" => "IP fragments that could not be put together",
-        "cut-header" => "with a header cut by the snap length",
-        "malformed" => "with a header that contradicts itself",
-        "too-deep" => "with more encapsulation than the bound",
+        "fragment" => word!("IP fragments that could not be put together"),
+        "cut-header" => word!("with a header cut by the snap length"),
+        "malformed" => word!("with a header that contradicts itself"),
+        "too-deep" => word!("with more encapsulation than the bound"),
         "ip-protocol-2" => "IGMP",
-        "ip-protocol-50" => "ESP (encrypted IPsec)",
+        "ip-protocol-50" => word!("ESP (encrypted IPsec)"),
         "ip-protocol-132" => "SCTP",
         "ethertype-0x88cc" => "LLDP",
-        "llc-0x42" => "spanning tree",
+        "llc-0x42" => word!("spanning tree"),
         _ => {
             return NUMBERED
                 .iter()
@@ -159,7 +163,7 @@ pub(super) fn pattern(pattern: &Pattern) -> Phrase {
     } else if pattern.findings == pattern.of {
         phrase!("all {n}", n = count(pattern.of))
     } else {
-        phrase!("{findings} of {of}", findings = count(pattern.findings), of = count(pattern.of))
+        phrase!("{n} of {all}", n = count(pattern.findings), all = count(pattern.of))
     };
     match &pattern.kind {
         PatternKind::IdleTime { median_s, range_s } => {
@@ -193,9 +197,9 @@ pub(super) fn pattern(pattern: &Pattern) -> Phrase {
             setting = setting(*median_s)
         ),
         PatternKind::Burst { from, within_s } => phrase!(
-            "{some} within {within_s} from {from}: a restart, a deployment?",
+            "{some} within {within} from {from}: a restart, a deployment?",
             some,
-            within_s = seconds(*within_s),
+            within = seconds(*within_s),
             from = time(*from)
         ),
         PatternKind::OneTarget { server, others } => phrase!(
@@ -218,7 +222,7 @@ fn setting(s: f64) -> Phrase {
     if whole >= 1.0 && (s - whole).abs() <= whole * 0.02 {
         phrase!("{n} s", n = whole.to_string())
     } else {
-        phrase!("about {s}", s = seconds(s))
+        phrase!("about {time}", time = seconds(s))
     }
 }
 

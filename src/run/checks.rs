@@ -7,10 +7,12 @@ use crate::flow::Flow;
 use crate::health::{Check, Effect, Entry, Events, Outcome, Watch};
 use crate::http::{Exchange, Request, Response};
 use crate::packet::Endpoint;
+use crate::phrase;
 use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Sighting, Verdict};
 use crate::report::Report;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use crate::words::Phrase;
 use hashbrown::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -46,7 +48,7 @@ struct Found {
     outcome: Option<Outcome>,
     confidence: Confidence,
     /// What is to say of it, if it is a time-out.
-    note: Box<str>,
+    note: Option<Box<Phrase>>,
 }
 
 /// Remembers what health has to tell of checks, and passes it on.
@@ -71,7 +73,7 @@ impl Events for Teller<'_> {
             let ordinal = if check.alone { ALONE } else { check.ordinal };
             let (outcome, confidence) = (check.outcome, check.confidence);
             let timeout = outcome == Some(Outcome::Timeout);
-            let note = if timeout { check.note.as_str().into() } else { Box::default() };
+            let note = timeout.then(|| Box::new(check.note.clone()));
             known.outcomes.insert((check.flow, ordinal), Found { outcome, confidence, note });
         } else {
             known.lost += 1;
@@ -146,7 +148,7 @@ impl Checks {
             finding.cause = cause;
             finding.responsible = cause.responsible;
             finding.confidence = found.confidence;
-            finding.summary = found.note.to_string();
+            finding.summary = found.note.as_deref().cloned().unwrap_or_default();
         }
         outcome.effect() == Effect::Fail
     }
@@ -206,7 +208,8 @@ pub(super) fn missing(report: &Report, causes: &[&'static str]) -> Vec<Finding> 
 
 fn finding(check: &Check, outcome: Outcome) -> Finding {
     let cause = outcome.cause();
-    let note = if check.note.is_empty() { cause.summary.to_owned() } else { check.note.clone() };
+    let note =
+        if check.note.is_empty() { Phrase::fixed(cause.summary) } else { check.note.clone() };
     // Every outcome is proved by what the target sent, or by its silence.
     let guilty =
         Evidence { mark: check.decisive, side: Side::Server, what: check.what, note: note.clone() };
@@ -217,7 +220,7 @@ fn finding(check: &Check, outcome: Outcome) -> Finding {
             (false, true) => What::TlsHello,
             (false, false) => What::Syn,
         };
-        let note = "the health check".to_owned();
+        let note = phrase!("the health check");
         evidence.push(Evidence { mark: check.frame, side: Side::Client, what, note });
     }
     Finding {

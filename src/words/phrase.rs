@@ -170,8 +170,7 @@ impl From<String> for Phrase {
     }
 }
 
-/// Shorter to write in tests; elsewhere [`phrase!`](crate::phrase), which its test sees.
-#[cfg(test)]
+/// A fixed text; [`word!`](crate::word) marks it.
 impl From<&'static str> for Phrase {
     fn from(text: &'static str) -> Phrase {
         Phrase::fixed(text)
@@ -214,6 +213,12 @@ impl Arg for &'static str {
     }
 }
 
+impl Arg for &Cow<'_, str> {
+    fn phrase(self) -> Phrase {
+        self.to_string().into()
+    }
+}
+
 impl Arg for Cow<'_, str> {
     fn phrase(self) -> Phrase {
         self.into_owned().into()
@@ -235,6 +240,7 @@ as_they_are!(
     String,
     &String,
     &Box<str>,
+    Box<str>,
     i32,
     u8,
     u16,

@@ -4,6 +4,7 @@ use super::*;
 use crate::blind::BlindSpot;
 use crate::cause::Finding;
 use crate::report::fixture;
+use crate::words::Phrase;
 use serde_json::Value;
 
 fn page(report: &Report) -> String {
@@ -77,9 +78,10 @@ fn texts_of_a_capture_stay_texts() {
     for hostile in HOSTILE {
         let mut report = fixture::report();
         let put = |text: &mut String| *text = hostile.to_owned();
+        let say = |text: &mut Phrase| *text = hostile.to_owned().into();
         for finding in &mut report.findings {
-            put(&mut finding.summary);
-            finding.evidence.iter_mut().for_each(|evidence| put(&mut evidence.note));
+            say(&mut finding.summary);
+            finding.evidence.iter_mut().for_each(|evidence| say(&mut evidence.note));
             if let Some(request) = finding.exchange.as_mut().and_then(|it| it.request.as_mut()) {
                 let head = format!(
                     "GET /{hostile} HTTP/1.1\r\nHost: {hostile}\r\nX-Request-Id: {hostile}\r\n\r\n"
@@ -93,10 +95,10 @@ fn texts_of_a_capture_stay_texts() {
         report.summary.skipped.insert(hostile.to_owned(), 3);
         for target in &mut report.health.targets {
             target.group = Some(hostile.to_owned());
-            target.remarks.iter_mut().for_each(|note| put(&mut note.text));
+            target.remarks.iter_mut().for_each(|note| say(&mut note.text));
             for prober in &mut target.probers {
                 put(&mut prober.name);
-                prober.checks.iter_mut().for_each(|check| put(&mut check.note));
+                prober.checks.iter_mut().for_each(|check| say(&mut check.note));
             }
         }
         let page = page(&report);

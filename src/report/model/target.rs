@@ -5,6 +5,7 @@ use crate::health::{self, Outcome, Setting, State};
 use crate::packet::Endpoint;
 use crate::probe::{Reason, RequestFacts};
 use crate::time::Mark;
+use crate::words::Phrase;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ struct Settings<'a> {
     /// Status codes that pass.
     matcher: Option<Known<String>>,
     /// What is odd about them.
-    notes: &'a [String],
+    notes: Vec<&'a str>,
 }
 
 /// What a check asked.
@@ -292,7 +293,7 @@ struct Absence<'a> {
     #[serde(flatten)]
     note: Note<'a>,
     /// What to look at, in this order.
-    steps: &'a [String],
+    steps: Vec<&'a str>,
 }
 
 /// Traffic of a target that is no check.
@@ -344,7 +345,7 @@ impl<'a> Target<'a> {
                 .collect(),
             absence: target.absence.as_ref().map(|absence| Absence {
                 note: Note::new(absence.id, &absence.text, absence.mark),
-                steps: &absence.steps,
+                steps: absence.steps.iter().map(Phrase::as_str).collect(),
             }),
             triage: target
                 .triage
@@ -412,7 +413,7 @@ fn settings(settings: &health::Settings) -> Settings<'_> {
         healthy_threshold: known(settings.healthy.as_ref(), |n| *n),
         unhealthy_threshold: known(settings.unhealthy.as_ref(), |n| *n),
         matcher: known(settings.matcher.as_ref(), ToString::to_string),
-        notes: &settings.notes,
+        notes: settings.notes.iter().map(Phrase::as_str).collect(),
     }
 }
 

@@ -37,9 +37,10 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
             causes = requests.1
         ));
     }
-    for (found, what, when) in
-        [(connections, "connection", word!(" before a request")), (checks, "health check", "")]
-    {
+    for (found, what, when) in [
+        (connections, word!("connection"), word!(" before a request")),
+        (checks, word!("health check"), ""),
+    ] {
         if found.0 > 0 {
             let and = if parts.is_empty() { "" } else { word!("and ") };
             let what = plural(found.0, what);
@@ -97,7 +98,7 @@ fn health(targets: &[Target]) -> Option<Phrase> {
         n => phrase!(", and {n}", n = plural(n as u64, "more target")),
     };
     let what = match (&first.absence, first.checks()) {
-        (Some(absence), _) => Phrase::from(absence.text.clone()).shortened(WIDTH * 2),
+        (Some(absence), _) => absence.text.shortened(WIDTH * 2),
         (None, _) => {
             let entry = first.timeline.iter().rfind(|entry| entry.state == first.state);
             let reason = entry.and_then(|entry| entry.reason);

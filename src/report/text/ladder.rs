@@ -98,7 +98,7 @@ fn title(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
     page.paragraph("    ", title)?;
     let (client, server) =
         (finding.client.socket().to_string(), finding.server.socket().to_string());
-    let (left, right) = (page.say("client"), page.say("server"));
+    let (left, right) = (page.say(word!("client")), page.say(word!("server")));
     let head = |left: &str, right: &str| {
         let gap = (INNER + 2).saturating_sub(columns(left) + columns(right));
         format!("{:TIME$} {left}{:gap$}{right}", "", "")

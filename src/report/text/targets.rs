@@ -366,14 +366,17 @@ pub(in crate::report) fn settings(settings: &Settings) -> Phrase {
             parts.push(phrase!("{name} {value}", name, value));
         }
     };
-    add("protocol", settings.protocol.as_ref().map(|it| with(it, |it| it.id().to_owned().into())));
-    add("port", settings.port.as_ref().map(|it| with(it, |it| it.to_string().into())));
-    add("path", settings.path.as_ref().map(|it| with(it, |it| it.clone().into())));
+    add(
+        word!("protocol"),
+        settings.protocol.as_ref().map(|it| with(it, |it| it.id().to_owned().into())),
+    );
+    add(word!("port"), settings.port.as_ref().map(|it| with(it, |it| it.to_string().into())));
+    add(word!("path"), settings.path.as_ref().map(|it| with(it, |it| it.clone().into())));
     add("interval", settings.interval.as_ref().map(|it| with(it, s)));
     add("time-out", settings.timeout.as_ref().map(|it| with(it, s)));
-    add("healthy after", settings.healthy.as_ref().map(|it| with(it, n)));
-    add("unhealthy after", settings.unhealthy.as_ref().map(|it| with(it, n)));
-    add("matcher", settings.matcher.as_ref().map(|it| with(it, |it| it.to_string().into())));
+    add(word!("healthy after"), settings.healthy.as_ref().map(|it| with(it, n)));
+    add(word!("unhealthy after"), settings.unhealthy.as_ref().map(|it| with(it, n)));
+    add(word!("matcher"), settings.matcher.as_ref().map(|it| with(it, |it| it.to_string().into())));
     let thresholds = settings.healthy.is_none() || settings.unhealthy.is_none();
     if thresholds {
         parts.push(phrase!("thresholds not known, two in a row assumed"));
@@ -512,7 +515,7 @@ fn notes(
 }
 
 /// A sentence, and the frame that shows it.
-fn pointed(page: &Page<'_>, text: &str, mark: Option<Mark>, names: &Names) -> String {
+fn pointed(page: &Page<'_>, text: &Phrase, mark: Option<Mark>, names: &Names) -> String {
     let frame =
         mark.map_or(Phrase::default(), |mark| phrase!(" (frame {n})", n = names.frame(mark.frame)));
     format!("{}{}", words::sentence_in(text, page.lang()), page.say(frame))

@@ -2,10 +2,10 @@
 
 use super::names::Names;
 use super::page::Page;
-use crate::phrase;
 use crate::report::{Report, terms};
 use crate::time::Timestamp;
 use crate::words::{Phrase, count, plural};
+use crate::{phrase, word};
 use std::cmp::Reverse;
 use std::io;
 
@@ -16,7 +16,7 @@ pub(super) fn unseen(page: &mut Page<'_>, report: &Report, names: &Names) -> io:
         return Ok(());
     }
     page.blank()?;
-    page.heading("What could not be seen")?;
+    page.heading(word!("What could not be seen"))?;
     for line in lines {
         page.hanging("  ", &line)?;
     }
@@ -100,7 +100,7 @@ const FILES_MAX: usize = 3;
 pub(in crate::report) fn input(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let captures = &report.captures;
     if captures.is_empty() {
-        return page.paragraph("", "Read nothing.");
+        return page.paragraph("", word!("Read nothing."));
     }
     let mut files: Vec<Phrase> =
         captures.iter().take(FILES_MAX).map(|capture| capture.path.clone().into()).collect();
