@@ -133,4 +133,10 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
         }
     }
     println!("{counts:?}");
+    let count = |name| counts.get(name).copied().unwrap_or_default();
+    // Late are those that silence alone decides. Revised are those that other connections decide.
+    assert!(count("findings") > 1000);
+    assert!(count("late") * 8 < count("findings"), "{counts:?}");
+    assert!(count("revised") * 20 < count("findings"), "{counts:?}");
+    assert_eq!(count("withdrawn"), 0, "{counts:?}");
 }
