@@ -129,6 +129,11 @@ pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Resul
     line(&Record::Finding(model::Finding::new(finding)), out)
 }
 
+/// Writes a finding that is told before its connection is over.
+pub fn write_early(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Finding(model::Finding::new(finding).early()), out)
+}
+
 /// Writes a health check of `server`.
 pub fn write_check(
     server: Endpoint,
