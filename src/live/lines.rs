@@ -5,7 +5,7 @@ use crate::capture::CaptureInfo;
 use crate::cause::{Finding, Kind};
 use crate::health::{Check, Effect, Entry};
 use crate::packet::Endpoint;
-use crate::report::{Style, ndjson, terms, words};
+use crate::report::{Style, ndjson, words};
 use crate::run::Listener;
 use crate::time::Timestamp;
 use hashbrown::HashMap;
@@ -104,7 +104,7 @@ impl Lines {
     fn say(&mut self, at: Timestamp, text: &str) {
         let mut line = format!("{} {}\n", self.time(at), words::clean(text));
         if self.style.ascii {
-            line = words::ascii(&line);
+            line = words::ascii(&line, self.style.lang);
         }
         self.send(Line::Told(line.into_bytes()));
     }
@@ -186,8 +186,8 @@ impl Lines {
             text,
             "{} ({}, {}) {} > {}",
             paint(finding.cause.id),
-            terms::confidence(finding.confidence),
-            terms::responsible(finding.responsible),
+            finding.confidence.id(),
+            finding.responsible.id(),
             finding.client.socket(),
             finding.server.socket(),
         );
