@@ -1,9 +1,11 @@
 //! The command line: what can be said, not what it does.
 
 mod host;
+mod live;
 mod slice;
 
 pub use host::HostArgs;
+pub use live::Live;
 pub use slice::Slice;
 
 use crate::cause::Cause;
@@ -202,6 +204,14 @@ pub enum Command {
     /// Look at this host: who listens, queues, ports, limits, what was killed
     #[command(after_help = host::EXAMPLES)]
     Host(HostArgs),
+    /// Capture on this host and tell what fails as it happens
+    ///
+    /// Follows TCP connections on the ports that something listens on, and tells each failed
+    /// request, connection and health check within a second of being decidable. Ctrl-C, SIGTERM,
+    /// --duration and --stop-after end it with the whole report. Needs root or cap_net_raw, which it
+    /// gives up once the interface is open.
+    #[command(after_long_help = live::EXAMPLES)]
+    Live(Box<Live>),
     /// What a cause means and how to fix it; without argument, the list
     Explain {
         /// Id of the cause
@@ -310,6 +320,9 @@ pub fn command(causes: &'static [&'static Cause]) -> clap::Command {
         })
         .mut_subcommand("slice", |slice| {
             slice.mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
+        })
+        .mut_subcommand("live", |live| {
+            live.mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
         })
 }
 

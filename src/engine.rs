@@ -75,6 +75,9 @@ pub struct Options {
     pub vantage: Option<Vantage>,
     /// Give out every exchange, not only those that failed.
     pub exchanges: bool,
+    /// Bytes of memory for connections, when it is less than [`FLOWS_MAX`] and [`BUFFERED_MAX`]
+    /// come to.
+    pub memory: Option<u64>,
 }
 
 /// The connection that a packet is part of.
@@ -194,13 +197,19 @@ impl Talk {
 impl Engine {
     /// An engine that has seen nothing.
     pub fn new(options: Options) -> Engine {
+        /// Bytes that a flow takes at most, see [`FLOWS_MAX`].
+        const FLOW: u64 = 2048;
+        // Half for flows, half for what waits.
+        let half = options.memory.map_or(u64::MAX, |memory| memory / 2);
+        let flows_max = FLOWS_MAX.min(usize::try_from(half / FLOW).unwrap_or(usize::MAX));
+        let buffered_max = BUFFERED_MAX.min(usize::try_from(half).unwrap_or(usize::MAX));
         Engine {
             options,
-            table: Table::new(FLOWS_MAX),
+            table: Table::new(flows_max),
             wider: Wider::default(),
             deferred: Vec::new(),
             buffered: 0,
-            buffered_max: BUFFERED_MAX,
+            buffered_max,
             shared: Shared::default(),
             keys: KeyLog::default(),
             early: None,
@@ -332,6 +341,11 @@ impl Engine {
             self.conclude(entry, out);
         }
         belongs
+    }
+
+    /// Whether the connection of `segment` is being followed.
+    pub fn follows(&self, segment: &Segment<'_>) -> bool {
+        self.table.knows(segment)
     }
 
     /// Takes in an ICMP error and says whose packet it quotes.

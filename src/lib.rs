@@ -74,6 +74,8 @@ pub mod flow;
 pub mod health;
 pub mod host;
 pub mod http;
+#[cfg(target_os = "linux")]
+pub mod live;
 pub mod over_time;
 pub mod packet;
 pub mod pattern;

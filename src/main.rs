@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use why502::cause::Finding;
@@ -54,10 +54,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     if let Command::Slice(what) = command {
         return slice(what);
     }
+    if let Command::Live(what) = command {
+        return live(what);
+    }
     let style = style(cli, true);
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
-        Command::Slice(_) => {}
+        Command::Slice(_) | Command::Live(_) => {}
         Command::Host(args) => {
             let triage = host::look(&args.port)?;
             match args.format {
@@ -164,7 +167,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
 /// What holds for every analysis.
 fn settings(input: &Input, health: &HealthFlags, causes: &[String]) -> Result<Settings> {
     Ok(Settings {
-        health: health.setup(&configuration(input)?)?,
+        health: health.setup(&configuration(input.config.as_deref())?)?,
         probers: Some(probers(&input.probers)?),
         vantage: input.vantage.given(),
         causes: causes.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
@@ -200,9 +203,36 @@ fn slice(args: &cli::Slice) -> Result<ExitCode> {
     Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 
+#[cfg(target_os = "linux")]
+fn live(args: &cli::Live) -> Result<ExitCode> {
+    let settings = Settings {
+        health: args.health.setup(&configuration(args.config.as_deref())?)?,
+        probers: Some(probers(&args.probers)?),
+        vantage: args.vantage.given(),
+        causes: args.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
+        vxlan_ports: args.vxlan_port.clone(),
+        keylogs: args.keylog.clone(),
+        ..Settings::default()
+    };
+    let styles = [true, false].map(|terminal| of_output(&args.output, args.all, terminal));
+    let Some(report) = why502::live::command(args, settings, styles)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if !args.output.quiet {
+        warn(&report)?;
+    }
+    let found = args.output.exit_code && !report.findings.is_empty();
+    Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn live(_: &cli::Live) -> Result<ExitCode> {
+    anyhow::bail!("live capture works on Linux only; read a capture of tcpdump instead")
+}
+
 /// What `--config` says.
-fn configuration(input: &Input) -> Result<config::Config> {
-    let Some(path) = &input.config else { return Ok(config::Config::default()) };
+fn configuration(path: Option<&Path>) -> Result<config::Config> {
+    let Some(path) = path else { return Ok(config::Config::default()) };
     let name = path.display().to_string();
     let mut text = String::new();
     File::open(path)
@@ -290,8 +320,13 @@ fn progress_bar(hidden: bool) -> ProgressBar {
 
 /// Colours and characters for standard output, or plain ones for a file.
 fn style(cli: &Cli, terminal: bool) -> Style {
+    Style { lang: lang(cli), ..of_output(&cli.output, cli.selection.all, terminal) }
+}
+
+/// The same by the options of a command.
+fn of_output(output: &cli::Output, all: bool, terminal: bool) -> Style {
     use anstream::{AutoStream, ColorChoice};
-    let color = match ColorChoice::from(cli.output.color) {
+    let color = match ColorChoice::from(output.color) {
         ColorChoice::Auto if !terminal => false,
         ColorChoice::Auto => AutoStream::choice(&io::stdout()) != ColorChoice::Never,
         choice => choice != ColorChoice::Never,
@@ -300,14 +335,14 @@ fn style(cli: &Cli, terminal: bool) -> Style {
     let utf8 = locale_is_utf8(locale.each_ref().map(|value| value.as_deref()));
     Style {
         color,
-        ascii: cli.output.ascii || !utf8,
-        lang: lang(cli),
-        all: cli.selection.all,
-        csv_table: cli.output.csv_table.unwrap_or_default(),
+        ascii: output.ascii || !utf8,
+        lang: spoken(output.language.lang),
+        all,
+        csv_table: output.csv_table.unwrap_or_default(),
     }
 }
 
-/// The language that is asked for, else that of the locale.
+/// The language of a command.
 fn lang(cli: &Cli) -> Lang {
     let asked = match &cli.command {
         Some(Command::Explain { language, .. } | Command::Probers { language, .. }) => {
@@ -315,6 +350,11 @@ fn lang(cli: &Cli) -> Lang {
         }
         _ => cli.output.language.lang,
     };
+    spoken(asked)
+}
+
+/// The language that is asked for, else that of the locale.
+fn spoken(asked: Option<Lang>) -> Lang {
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(env::var_os);
     asked.unwrap_or_else(|| Lang::of_locale(locale.each_ref().map(|value| value.as_deref())))
 }

@@ -4,7 +4,7 @@ mod analysis;
 mod checks;
 mod keys;
 
-pub use analysis::Analysis;
+pub use analysis::{Analysis, Totals};
 
 use crate::capture::{CaptureError, Filter, FilterError, Timeline};
 use crate::cause::Finding;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub probers: Option<Arc<Catalogue>>,
     /// Key log files of TLS sessions.
     pub keylogs: Vec<PathBuf>,
+    /// Bytes of memory for connections, see [`Options::memory`].
+    pub memory: Option<u64>,
     /// Tell verdicts and health checks as soon as they can be had, with [`Analysis::tick`].
     pub early: bool,
 }
@@ -71,7 +73,7 @@ impl Settings {
 
     /// What the engine is told.
     pub(crate) fn engine_options(&self) -> Options {
-        Options { vantage: self.vantage, exchanges: self.exchanges }
+        Options { vantage: self.vantage, exchanges: self.exchanges, memory: self.memory }
     }
 }
 

@@ -11,10 +11,10 @@ use crate::cause::{Case, judge};
 use crate::flow::Flow;
 use crate::packet::Segment;
 use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap};
-use crate::tcp::{Connection, Entry};
+use crate::tcp::{Connection, Entry, Side};
 use crate::time::Timestamp;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// From the packet that may have decided to the look, nanoseconds: the packets that follow a close
@@ -23,6 +23,11 @@ const SETTLE: i64 = 500_000_000;
 /// From a repeated SYN to the look, nanoseconds: by then an answer that was only lost once has come,
 /// and so has the next SYN of a client that goes on (RFC 6298, 5.5: 2 s after the first repetition).
 const SYN_REPEATED: i64 = 2_500_000_000;
+/// From a SYN that stays alone to the look, nanoseconds: past its first repetition after 1 s.
+const SYN_ALONE: i64 = 2_000_000_000;
+/// A close follows the other side's so soon that one look, half a second after the first, sees
+/// both, nanoseconds.
+const FOLLOWED: i64 = 100_000_000;
 /// SYNs after which the path has had chances enough: 0, 1 and 3 s after the start.
 const SYNS_ENOUGH: u16 = 3;
 /// Looks that wait, each of 24 bytes; what comes beyond is told at its connection's end only.
@@ -35,6 +40,8 @@ const AGED: usize = 512;
 pub(super) struct Early {
     /// Time, slot and id of connections.
     looks: BinaryHeap<Reverse<(Timestamp, u32, u64)>>,
+    /// The same for what was opened and has not been heard of since.
+    opened: VecDeque<(Timestamp, u32, u64)>,
     /// Stands in for the engine's own, which a look must not change.
     shared: Shared,
     /// Looks that [`LOOKS_MAX`] left no room for.
@@ -42,6 +49,15 @@ pub(super) struct Early {
 }
 
 impl Early {
+    /// A connection was opened by `SYN` at `at`. These wait in the order of their time.
+    fn opened(&mut self, slot: u32, id: u64, at: Timestamp) {
+        if self.opened.len() < LOOKS_MAX {
+            self.opened.push_back((at.after(SYN_ALONE), slot, id));
+        } else {
+            self.missed += 1;
+        }
+    }
+
     /// Something on this connection may have failed at `at`.
     pub(super) fn look_soon(&mut self, slot: u32, id: u64, at: Timestamp) {
         self.look_at(slot, id, at.after(SETTLE));
@@ -58,16 +74,30 @@ impl Early {
     /// A segment was taken in; `closed` says that it closed its connection.
     #[inline]
     pub(super) fn after(&mut self, segment: &Segment<'_>, slot: u32, flow: &Flow, closed: bool) {
-        let at = segment.mark.at;
-        if closed {
+        let (at, flags) = (segment.mark.at, segment.flags);
+        if flags.fin() || flags.rst() {
+            // Who closes, and once more when the other side has followed late.
+            let began = flow.endings.first().map(|first| at.nanos_since(first.mark.at));
+            if began == Some(0) || (closed && began.is_some_and(|began| began > FOLLOWED)) {
+                self.look_soon(slot, flow.id, at);
+            }
+        } else if closed {
             self.look_soon(slot, flow.id, at);
-        } else if segment.flags.syn() && flow.opening.syns > 1 && flow.opening.syn_ack.is_none() {
-            let enough = flow.opening.syns >= SYNS_ENOUGH;
-            self.look_at(slot, flow.id, at.after(if enough { SETTLE } else { SYN_REPEATED }));
+        } else if flags.syn() && flow.opening.syn_ack.is_none() {
+            match flow.opening.syns {
+                ..=1 => self.opened(slot, flow.id, at),
+                SYNS_ENOUGH.. => self.look_soon(slot, flow.id, at),
+                _ => self.look_at(slot, flow.id, at.after(SYN_REPEATED)),
+            }
         }
     }
 
     fn next(&mut self, now: Timestamp) -> Option<(u32, u64)> {
+        if self.opened.front().is_some_and(|look| look.0 <= now)
+            && let Some((_, slot, id)) = self.opened.pop_front()
+        {
+            return Some((slot, id));
+        }
         let Reverse((_, slot, id)) = *self.looks.peek().filter(|look| look.0.0 <= now)?;
         self.looks.pop();
         Some((slot, id))
@@ -121,7 +151,8 @@ impl Engine {
         }
         let shared = &mut early.shared;
         let Entry { mut connection, attached: mut talk } = entry.clone();
-        let closed = connection.is_closed();
+        // The other side may never follow a client that has closed: nothing it sends is of use.
+        let closed = is_over(&connection);
         if closed {
             // Exchanges are told at the end.
             let options = Options { exchanges: false, ..self.options };
@@ -145,11 +176,17 @@ impl Engine {
     }
 }
 
+/// Whether nothing that decides is to come.
+fn is_over(connection: &Connection) -> bool {
+    connection.is_closed() || connection.closed_by(Side::Client)
+}
+
 /// Whether looking may show anything: all that went well does not.
 fn may_have_failed(entry: &Entry<Talk>) -> bool {
     let Entry { connection, attached: talk } = entry;
+    if connection.flow.opening.syn_ack.is_some() && !is_over(connection) {
+        return !talk.suspects.is_empty();
+    }
     let open = talk.conversation.pending().next().is_some() || talk.tls.is_some();
-    !talk.suspects.is_empty()
-        || talk.conversation.requests() == 0
-        || (connection.is_closed() && (open || talk.watch.is_held()))
+    !talk.suspects.is_empty() || talk.conversation.requests() == 0 || open || talk.watch.is_held()
 }

@@ -98,15 +98,20 @@ impl Records for Stream<'_> {
     }
 
     fn finish(mut self: Box<Self>, report: &Report) -> io::Result<()> {
-        for target in &report.health.targets {
-            self.write(|out| write_target(target, out));
-        }
-        for capture in &report.captures {
-            self.write(|out| write_capture(capture, out));
-        }
-        self.write(|out| write_summary(report, out));
+        self.write(|out| write_rest(report, out));
         self.error.map_or(Ok(()), Err)
     }
+}
+
+/// Writes what is known only at the end: targets, captures and the summary.
+pub fn write_rest(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for target in &report.health.targets {
+        write_target(target, out)?;
+    }
+    for capture in &report.captures {
+        write_capture(capture, out)?;
+    }
+    write_summary(report, out)
 }
 
 /// Writes a capture file, once it has been read.
@@ -127,6 +132,11 @@ pub fn write_exchange(exchange: &(u64, http::Exchange), out: &mut dyn Write) -> 
 /// Writes a finding.
 pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
     line(&Record::Finding(model::Finding::new(finding)), out)
+}
+
+/// Writes a finding that is told before its connection is over.
+pub fn write_early(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Finding(model::Finding::new(finding).early()), out)
 }
 
 /// Writes a health check of `server`.

@@ -8,14 +8,16 @@ use crate::cause::{Cause, Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::http::Exchange;
-use crate::packet::{Decoder, Endpoint, Packet, Skip};
+use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip};
 use crate::pattern::patterns;
 use crate::probe::{Catalogue, Habit, Sighting};
 use crate::report::{Report, Summary, failed_at};
 use crate::time::Timestamp;
 use crate::tls::Lines;
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Early verdicts remembered until their connection is over, so that none is told twice.
@@ -29,9 +31,26 @@ pub struct Analysis {
     results: Results,
     skipped: HashMap<Skip, u64>,
     packets: u64,
+    /// See [`Analysis::leave_out`].
+    left_out: u8,
+    packets_left_out: u64,
+    flows_left_out: u64,
     /// Keys that came with the packets.
     carried: Lines,
     odd_keys: Vec<String>,
+}
+
+/// How much was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// TCP flows.
+    pub flows: u64,
+    /// Requests.
+    pub exchanges: u64,
+    /// Requests that cannot be read.
+    pub encrypted: u64,
+    /// Requests whose outcome a blind spot hides.
+    pub unknown: u64,
 }
 
 /// What is known so far.
@@ -94,6 +113,9 @@ impl Analysis {
             },
             skipped: HashMap::new(),
             packets: 0,
+            left_out: 0,
+            packets_left_out: 0,
+            flows_left_out: 0,
             carried: Lines::default(),
             odd_keys,
         })
@@ -114,6 +136,14 @@ impl Analysis {
         }
         results.advance(frame.mark.at);
         match self.decoder.decode(frame) {
+            Packet::Tcp(segment)
+                if self.left_out > 0
+                    && is_left_out(&segment, self.left_out)
+                    && !self.engine.follows(&segment) =>
+            {
+                self.packets_left_out += 1;
+                self.flows_left_out += u64::from(segment.flags.syn() && !segment.flags.ack());
+            }
             Packet::Tcp(segment) => {
                 self.engine.segment(&segment, &mut Collector { results, listener });
             }
@@ -135,9 +165,31 @@ impl Analysis {
         self.engine.tick(now, &mut Collector { results, listener });
     }
 
+    /// From now on follows only one new connection in two to the power of `steps`, chosen by a hash
+    /// of its addresses and ports. Those that are followed stay so.
+    pub fn leave_out(&mut self, steps: u8) {
+        self.left_out = steps.min(63);
+    }
+
+    /// SYNs of connections that [`Analysis::leave_out`] left out.
+    pub fn flows_left_out(&self) -> u64 {
+        self.flows_left_out
+    }
+
     /// Frames taken in.
     pub fn packets(&self) -> u64 {
         self.packets
+    }
+
+    /// Flows and requests so far.
+    pub fn totals(&self) -> Totals {
+        let counts = self.engine.counts();
+        Totals {
+            flows: self.engine.flows(),
+            exchanges: counts.exchanges,
+            encrypted: counts.encrypted,
+            unknown: counts.unknown,
+        }
     }
 
     /// Counts so far. Verdicts that wait for the end are not in them.
@@ -167,6 +219,7 @@ impl Analysis {
             ("flows that gave up what they waited for", counts.released_flows),
             ("TLS sessions whose keys were forgotten", counts.forgotten_keys),
             ("verdicts without the rest of the capture", counts.judged_early),
+            ("packets of connections that were left out to keep up", self.packets_left_out),
             ("verdicts told at the end of their connection only", self.engine.looks_missed()),
         ] {
             if count > 0 {
@@ -352,6 +405,14 @@ impl Output for Collector<'_> {
             }
         }
     }
+}
+
+/// Whether the connection of `segment` is one of those that are not followed. Both directions have
+/// the same hash.
+fn is_left_out(segment: &Segment<'_>, steps: u8) -> bool {
+    let state = FixedState::default();
+    let both = state.hash_one(segment.src) ^ state.hash_one(segment.dst);
+    both.trailing_zeros() < u32::from(steps)
 }
 
 /// Position of the failed request on its connection, 0 without one.

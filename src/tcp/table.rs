@@ -157,6 +157,12 @@ impl<T> Table<T> {
         Turn { entry, slot, opened, over: [aged, replaced] }
     }
 
+    /// Whether the flow of `segment` is among those that are alive.
+    pub fn knows(&self, segment: &Segment<'_>) -> bool {
+        let key = key(segment.src, segment.dst, segment.tunnel);
+        self.find(self.hasher.hash_one(key), key).is_some()
+    }
+
     /// The flow with this id, if it is still in `slot`.
     pub fn at(&self, slot: u32, id: u64) -> Option<&Entry<T>> {
         let entry = self.slots.get(slot as usize)?.as_deref()?;

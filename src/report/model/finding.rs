@@ -75,6 +75,10 @@ pub(in crate::report) struct Finding<'a> {
     summary: &'a str,
     /// What to change first.
     fix: &'static str,
+    /// Told by `why502 live` before the connection is over; the same failure comes again without
+    /// this when it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    early: bool,
 }
 
 impl<'a> Finding<'a> {
@@ -113,6 +117,12 @@ impl<'a> Finding<'a> {
             display_filter: filter::of_finding(finding),
             summary: &finding.summary,
             fix: finding.cause.fix.first().copied().unwrap_or_default(),
+            early: false,
         }
+    }
+
+    /// The same, told before its connection is over.
+    pub(in crate::report) fn early(self) -> Finding<'a> {
+        Finding { early: true, ..self }
     }
 }

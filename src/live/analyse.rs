@@ -1,0 +1,331 @@
+//! The analysis thread: batches in, verdicts out.
+
+use super::batch::{Batch, Packet};
+use super::clock;
+use super::lines::Lines;
+use super::merge::Merge;
+use super::overload::{Load, Overload, words};
+use super::run::Event;
+use crate::blind::BlindSpot;
+use crate::capture::{CaptureInfo, Direction, Frame, LinkType};
+use crate::cause::{Confidence, Finding};
+use crate::flow::Flow;
+use crate::health::{Check, Entry};
+use crate::http::Exchange;
+use crate::packet::Endpoint;
+use crate::report::Report;
+use crate::run::{Analysis, Listener};
+use crate::time::{FrameId, Mark, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// Bytes of packets that wait for the analysis at most.
+pub(super) const QUEUE: usize = 64 << 20;
+/// Between two counts of how things stand, nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
+/// How the capture goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Now.
+    pub now: Timestamp,
+    /// Packets taken in.
+    pub packets: u64,
+    /// Connections.
+    pub flows: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that cannot be read without keys.
+    pub encrypted_requests: u64,
+    /// Requests whose outcome a blind spot hides.
+    pub unknown_requests: u64,
+    /// Packets that the kernel dropped because its buffer was full.
+    pub kernel_drops: u64,
+    /// Packets that the interface dropped.
+    pub interface_drops: u64,
+    /// Packets that the queue to the analysis had no room for.
+    pub queue_drops: u64,
+    /// Connections left out as the analysis could not keep up.
+    pub flows_left_out: u64,
+    /// Bytes that wait for the analysis, and for how many there is room.
+    pub queue: (u64, u64),
+    /// Bytes of memory used, and the limit, where they are known.
+    pub memory: (Option<u64>, Option<u64>),
+}
+
+impl Standing {
+    /// Packets that existed and were not seen.
+    pub fn lost(&self) -> u64 {
+        self.kernel_drops + self.interface_drops + self.queue_drops
+    }
+}
+
+/// A listener that wants to know how the capture goes on, too.
+pub trait Follower: Listener {
+    /// A packet was captured, before it is analysed.
+    fn packet(&mut self, frame: &Frame<'_>) {
+        let _ = frame;
+    }
+    /// About once a second, also when nothing is captured.
+    fn standing(&mut self, standing: &Standing) {
+        let _ = standing;
+    }
+    /// The user asks how things stand.
+    fn summary(&mut self, standing: &Standing, captures: &[CaptureInfo]) {
+        let _ = (standing, captures);
+    }
+}
+
+/// What is shared with the other threads.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// End.
+    pub(super) stop: Arc<AtomicBool>,
+    /// The user asks how things stand.
+    pub(super) asked: Arc<AtomicBool>,
+    /// Bytes that wait in the queue.
+    pub(super) waiting: Arc<AtomicUsize>,
+}
+
+/// Tells several, and lowers what is told when packets are missing.
+struct Fan {
+    lines: Lines,
+    others: Vec<Box<dyn Follower + Send>>,
+    dropped: bool,
+}
+
+impl Fan {
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Follower)) {
+        tell(&mut self.lines);
+        self.others.iter_mut().for_each(|other| tell(&mut **other));
+    }
+
+    fn lowered(&self, finding: &Finding) -> Option<Finding> {
+        self.dropped.then(|| {
+            let mut finding = finding.clone();
+            finding.blind_spots.add(BlindSpot::KernelDrops);
+            finding.confidence = finding.confidence.min(Confidence::Likely);
+            finding
+        })
+    }
+}
+
+impl Listener for Fan {
+    fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
+        self.each(|it| it.flow(flow, tunnels));
+    }
+    fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        self.each(|it| it.exchange(flow, exchange));
+    }
+    fn finding(&mut self, finding: &Finding) {
+        let lowered = self.lowered(finding);
+        self.each(|it| it.finding(lowered.as_ref().unwrap_or(finding)));
+    }
+    fn early(&mut self, finding: &Finding) {
+        let lowered = self.lowered(finding);
+        self.each(|it| it.early(lowered.as_ref().unwrap_or(finding)));
+    }
+    fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
+        self.each(|it| it.check(server, prober, check));
+    }
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
+        self.each(|it| it.transition(server, prober, entry));
+    }
+}
+
+/// The thread's own.
+pub(super) struct Job {
+    analysis: Analysis,
+    fan: Fan,
+    shared: Shared,
+    events: Sender<Event>,
+    captures: Vec<CaptureInfo>,
+    /// Drops by interface: kernel, interface, queue.
+    drops: Vec<[u64; 3]>,
+    overload: Overload,
+    memory_max: Option<u64>,
+    stop_after: Option<u64>,
+    counted: Timestamp,
+    standing: Standing,
+}
+
+/// What the thread is made of.
+pub(super) struct Parts {
+    pub(super) analysis: Analysis,
+    pub(super) lines: Lines,
+    pub(super) others: Vec<Box<dyn Follower + Send>>,
+    pub(super) shared: Shared,
+    pub(super) events: Sender<Event>,
+    /// Names and link types of the interfaces.
+    pub(super) interfaces: Vec<(String, LinkType)>,
+    pub(super) memory_max: Option<u64>,
+    pub(super) stop_after: Option<u64>,
+}
+
+impl Job {
+    pub(super) fn new(parts: Parts) -> Job {
+        let Parts { analysis, lines, others, shared, events, interfaces, memory_max, stop_after } =
+            parts;
+        let drops = vec![[0; 3]; interfaces.len()];
+        let captures = interfaces.into_iter().map(|(name, link)| CaptureInfo {
+            path: name,
+            format: "live",
+            link_types: vec![link],
+            ..CaptureInfo::default()
+        });
+        Job {
+            analysis,
+            fan: Fan { lines, others, dropped: false },
+            shared,
+            events,
+            captures: captures.collect(),
+            drops,
+            overload: Overload::default(),
+            memory_max,
+            stop_after,
+            counted: clock::now(),
+            standing: Standing::default(),
+        }
+    }
+
+    /// Analyses until all interfaces are over, and gives the report.
+    pub(super) fn run(mut self, batches: &Receiver<Batch>, warnings: Vec<String>) -> Report {
+        /// Between two looks at the clock when nothing comes.
+        const PAUSE: Duration = Duration::from_millis(200);
+        let mut merge = Merge::new(self.captures.len());
+        loop {
+            match batches.recv_timeout(PAUSE) {
+                Ok(batch) => self.take(batch, &mut merge, false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = clock::now();
+            if now.nanos_since(self.counted) >= SECOND {
+                self.count(now);
+            }
+            if self.shared.asked.swap(false, Ordering::Relaxed) {
+                self.count(now);
+                let (standing, captures) = (&self.standing, &self.captures);
+                self.fan.each(|it| it.summary(standing, captures));
+            }
+            if self.stop_after.is_some_and(|enough| self.fan.lines.failures() >= enough) {
+                self.stop_after = None;
+                let _ = self.events.send(Event::Enough);
+            }
+        }
+        self.take(Batch { interface: usize::MAX, ..Batch::default() }, &mut merge, true);
+        self.count(clock::now());
+        let Job { analysis, mut fan, captures, .. } = self;
+        let report = analysis.finish(captures, warnings, &mut fan);
+        let unwritten = fan.lines.unwritten();
+        if unwritten > 0 {
+            fan.lines.aside(&format!("{unwritten} lines were not written as nobody read them"));
+        }
+        report
+    }
+
+    fn take(&mut self, batch: Batch, merge: &mut Merge, all: bool) {
+        self.shared.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        if let Some(drops) = self.drops.get_mut(batch.interface) {
+            drops[2] += batch.lost;
+            if let Some(seen) = batch.drops {
+                (drops[0], drops[1]) = (seen.kernel, seen.interface);
+            }
+            let lost = drops.iter().sum();
+            if let Some(capture) = self.captures.get_mut(batch.interface) {
+                capture.kernel_drops = lost;
+            }
+            self.fan.dropped |= lost > 0;
+        }
+        merge.push(batch);
+        let Job { analysis, fan, captures, .. } = self;
+        merge.drain(all, |batch, packet| frame(batch, packet, captures, analysis, fan));
+        let upto = merge.upto();
+        if upto > Timestamp::default() {
+            analysis.tick(upto, fan);
+        }
+    }
+
+    /// Once a second.
+    fn count(&mut self, now: Timestamp) {
+        self.counted = now;
+        let used = memory();
+        let over = self.memory_max.zip(used).is_some_and(|(max, used)| used > max);
+        let waiting = self.shared.waiting.load(Ordering::Relaxed);
+        let load = Load { waiting, room: QUEUE, memory: over };
+        if let Some(step) = self.overload.weigh(load, now) {
+            self.analysis.leave_out(step);
+            let why = match over {
+                true => "more memory is in use than --max-memory allows",
+                false => "the analysis cannot keep up",
+            };
+            self.fan.lines.aside(&words(step, why));
+        }
+        let sum = |which: usize| self.drops.iter().map(|drops| drops[which]).sum();
+        let before = self.standing.lost();
+        let summary = self.analysis.totals();
+        self.standing = Standing {
+            now,
+            packets: self.analysis.packets(),
+            flows: summary.flows,
+            requests: summary.exchanges,
+            encrypted_requests: summary.encrypted,
+            unknown_requests: summary.unknown,
+            kernel_drops: sum(0),
+            interface_drops: sum(1),
+            queue_drops: sum(2),
+            flows_left_out: self.analysis.flows_left_out(),
+            queue: (waiting as u64, QUEUE as u64),
+            memory: (used, self.memory_max),
+        };
+        if before == 0 && self.standing.lost() > 0 {
+            let Standing { kernel_drops, interface_drops, queue_drops, .. } = &self.standing;
+            let text = format!(
+                "packets are missing from the capture ({kernel_drops} dropped by the kernel, \
+                 {interface_drops} by the interface, {queue_drops} by our queue): verdicts are less \
+                 sure from now on; --buffer-size and a narrower --port or --filter help"
+            );
+            self.fan.lines.aside(&text);
+        }
+        let standing = &self.standing;
+        self.fan.each(|it| it.standing(standing));
+    }
+}
+
+/// Takes in one packet.
+fn frame(
+    batch: &Batch,
+    packet: &Packet,
+    captures: &mut [CaptureInfo],
+    analysis: &mut Analysis,
+    fan: &mut Fan,
+) {
+    let Some(capture) = captures.get_mut(batch.interface) else { return };
+    let bytes = batch.bytes_of(packet);
+    capture.packets += 1;
+    capture.bytes += bytes.len() as u64;
+    capture.first = Some(capture.first.map_or(packet.at, |first| first.min(packet.at)));
+    capture.last = capture.last.max(Some(packet.at));
+    capture.cut_frames += u64::from(packet.wire_len > packet.len);
+    let link = batch.link.unwrap_or(LinkType::ETHERNET);
+    if !capture.link_types.contains(&link) {
+        capture.link_types.push(link);
+    }
+    let frame = Frame {
+        mark: Mark { frame: FrameId::new(batch.interface as u32, capture.packets), at: packet.at },
+        link,
+        bytes,
+        wire_len: packet.wire_len,
+        direction: Direction::Unknown,
+    };
+    fan.others.iter_mut().for_each(|other| other.packet(&frame));
+    analysis.frame(&frame, fan);
+}
+
+/// Bytes of memory that this process uses.
+fn memory() -> Option<u64> {
+    let pages = procfs::process::Process::myself().ok()?.statm().ok()?.resident;
+    Some(pages * procfs::page_size())
+}

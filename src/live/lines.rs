@@ -1,0 +1,303 @@
+//! One line for each thing that becomes known.
+
+use super::analyse::{Follower, Standing};
+use crate::capture::CaptureInfo;
+use crate::cause::{Finding, Kind};
+use crate::health::{Check, Effect, Entry};
+use crate::packet::Endpoint;
+use crate::report::{Style, ndjson, words};
+use crate::run::Listener;
+use crate::time::Timestamp;
+use hashbrown::HashMap;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+/// Lines that wait to be written; what comes beyond is counted and not written.
+pub(super) const WAITING_MAX: usize = 1 << 12;
+/// Verdicts remembered, so that only a change is told again.
+const KNOWN_MAX: usize = 1 << 16;
+/// Characters of a line's summary; the report has all of it.
+const SUMMARY_MAX: usize = 160;
+
+/// What is written, and where to.
+#[derive(Clone, Debug)]
+pub(super) enum Line {
+    /// To where lines go.
+    Told(Vec<u8>),
+    /// For people who watch: to standard error.
+    Aside(String),
+}
+
+/// Form of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Text.
+    Text,
+    /// The records of the `ndjson` format.
+    Ndjson,
+    /// None.
+    Quiet,
+}
+
+/// What was said of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    cause: &'static str,
+    responsible: &'static str,
+}
+
+/// Tells everything as lines, and keeps count of what was told.
+pub(super) struct Lines {
+    form: Form,
+    style: Style,
+    zone: TimeZone,
+    out: SyncSender<Line>,
+    /// By interface.
+    names: Vec<String>,
+    known: HashMap<(u64, u32), Said>,
+    by_cause: BTreeMap<&'static str, u64>,
+    failures: u64,
+    failed_checks: u64,
+    unwritten: u64,
+}
+
+impl Lines {
+    pub(super) fn new(
+        form: Form,
+        style: Style,
+        zone: TimeZone,
+        names: Vec<String>,
+        out: SyncSender<Line>,
+    ) -> Lines {
+        Lines {
+            form,
+            style,
+            zone,
+            out,
+            names,
+            known: HashMap::new(),
+            by_cause: BTreeMap::new(),
+            failures: 0,
+            failed_checks: 0,
+            unwritten: 0,
+        }
+    }
+
+    /// Failures told so far, each counted once.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Lines that nobody read in time.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten
+    }
+
+    fn send(&mut self, line: Line) {
+        if let Err(TrySendError::Full(_)) = self.out.try_send(line) {
+            self.unwritten += 1;
+        }
+    }
+
+    fn say(&mut self, at: Timestamp, text: &str) {
+        let mut line = format!("{} {}\n", self.time(at), words::clean(text));
+        if self.style.ascii {
+            line = words::ascii(&line, self.style.lang);
+        }
+        self.send(Line::Told(line.into_bytes()));
+    }
+
+    /// What is not about the packets: to standard error.
+    pub(super) fn aside(&mut self, text: &str) {
+        self.send(Line::Aside(text.to_owned()));
+    }
+
+    /// Time of day where this runs.
+    fn time(&self, at: Timestamp) -> String {
+        match jiff::Timestamp::from_nanosecond(i128::from(at.0)) {
+            Ok(at) => at.to_zoned(self.zone.clone()).strftime("%H:%M:%S%.3f").to_string(),
+            Err(_) => at.to_string(),
+        }
+    }
+
+    fn found(&mut self, finding: &Finding, early: bool) {
+        let said = Said { cause: finding.cause.id, responsible: finding.responsible.id() };
+        let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
+        let key = (finding.flow, ordinal);
+        let before = self.known.get(&key).copied();
+        if early {
+            if before.is_some() || self.known.len() < KNOWN_MAX {
+                self.known.insert(key, said);
+            }
+        } else {
+            self.known.remove(&key);
+        }
+        match before {
+            None => self.count(finding),
+            Some(before) if before.cause != said.cause => self.recount(before.cause, said.cause),
+            Some(_) => {}
+        }
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                // Writing into memory does not fail.
+                let _ = match early {
+                    true => ndjson::write_early(finding, &mut line),
+                    false => ndjson::write_finding(finding, &mut line),
+                };
+                self.send(Line::Told(line));
+            }
+            // The line of the check says it.
+            Form::Text if finding.kind == Kind::HealthCheck => {}
+            Form::Text if before == Some(said) => {}
+            Form::Text => {
+                let text = self.finding_text(finding, before.map(|before| before.cause));
+                let at = finding.evidence.first().map_or(Timestamp::default(), |it| it.mark.at);
+                self.say(at, &text);
+            }
+        }
+    }
+
+    fn count(&mut self, finding: &Finding) {
+        *self.by_cause.entry(finding.cause.id).or_default() += 1;
+        self.failures += u64::from(finding.kind != Kind::HealthCheck);
+    }
+
+    fn recount(&mut self, before: &'static str, now: &'static str) {
+        if let Some(count) = self.by_cause.get_mut(before) {
+            *count = count.saturating_sub(1);
+        }
+        *self.by_cause.entry(now).or_default() += 1;
+    }
+
+    fn finding_text(&self, finding: &Finding, before: Option<&str>) -> String {
+        let mut text = String::new();
+        let paint = |text: &str| match self.style.color {
+            true => format!("{RED}{text}{PLAIN}"),
+            false => text.to_owned(),
+        };
+        if let Some(before) = before {
+            let _ = write!(text, "revised, was {before}: ");
+        }
+        let _ = write!(
+            text,
+            "{} ({}, {}) {} > {}",
+            paint(finding.cause.id),
+            finding.confidence.id(),
+            finding.responsible.id(),
+            finding.client.socket(),
+            finding.server.socket(),
+        );
+        let request = finding.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
+        if let Some(line) = request.and_then(|request| request.head.split(|b| *b == b'\n').next()) {
+            let line = String::from_utf8_lossy(line);
+            let line = line.trim_end().trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+            let line = line.trim_end_matches("HTTP/").trim_end();
+            let _ = write!(text, " {}", words::shorten(line, 60));
+        }
+        let _ = write!(text, ": {}", words::shorten(&finding.summary, SUMMARY_MAX));
+        if let Some(guilty) = finding.evidence.first() {
+            let frame = guilty.mark.frame;
+            let name = self.names.get(frame.file() as usize).map_or("", String::as_str);
+            let _ = write!(text, " [{name} packet {}]", frame.number());
+        }
+        text
+    }
+}
+
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
+
+impl Listener for Lines {
+    fn early(&mut self, finding: &Finding) {
+        self.found(finding, true);
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        self.found(finding, false);
+    }
+
+    fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
+        let failed = check.outcome.is_some_and(|outcome| outcome.effect() == Effect::Fail);
+        self.failed_checks += u64::from(failed);
+        match (self.form, check.outcome) {
+            (Form::Ndjson, _) => {
+                let mut line = Vec::new();
+                let _ = ndjson::write_check(server, prober, check, &mut line);
+                self.send(Line::Told(line));
+            }
+            (Form::Text, Some(outcome)) if failed => {
+                let note = match check.note.as_str() {
+                    "" => outcome.cause().summary,
+                    note => note,
+                };
+                let text = format!(
+                    "check {} of {} by {prober} from {}: {} [packet {}]",
+                    outcome.id(),
+                    server.socket(),
+                    check.source.addr(),
+                    words::shorten(note, SUMMARY_MAX),
+                    check.decisive.frame.number(),
+                );
+                self.say(check.decisive.at, &text);
+            }
+            _ => {}
+        }
+    }
+
+    fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                let _ = ndjson::write_transition(server, prober, entry, &mut line);
+                self.send(Line::Told(line));
+            }
+            Form::Text => {
+                let reason = entry.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let text = format!("target {} is {}{reason}", server.socket(), entry.state.id());
+                self.say(entry.mark.at, &text);
+            }
+        }
+    }
+}
+
+impl Follower for Lines {
+    fn summary(&mut self, standing: &Standing, captures: &[CaptureInfo]) {
+        let mut text = format!(
+            "{} in {}, {} and {} since {}",
+            words::plural(standing.packets, "packet"),
+            words::plural(standing.flows, "connection"),
+            words::plural(standing.requests, "request"),
+            words::plural(self.failed_checks, "failed health check"),
+            captures
+                .iter()
+                .filter_map(|capture| capture.first)
+                .min()
+                .map_or_else(|| "nothing was captured yet".to_owned(), |first| self.time(first)),
+        );
+        let causes: Vec<String> = self
+            .by_cause
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(cause, count)| format!("{} {cause}", words::count(*count)))
+            .collect();
+        match causes.as_slice() {
+            [] => text.push_str("; nothing failed"),
+            causes => {
+                let _ = write!(text, "; failures: {}", causes.join(", "));
+            }
+        }
+        if standing.lost() > 0 {
+            let _ = write!(
+                text,
+                "; dropped: {} by the kernel, {} by the interface, {} by our queue",
+                standing.kernel_drops, standing.interface_drops, standing.queue_drops
+            );
+        }
+        self.aside(&text);
+    }
+}

@@ -1,0 +1,330 @@
+//! Opens, drops rights, starts the threads, waits for the end.
+
+use super::analyse::{Follower, Job, Parts, QUEUE, Shared};
+use super::capture::{self, How, Outlet, Source};
+use super::choose::{ANY, Selection};
+use super::lines::{Form, Line, Lines, WAITING_MAX};
+use super::privileges::{self, Needs, User};
+use crate::capture::FilterError;
+use crate::report::{Report, Style};
+use crate::run::{Analysis, RunError, Settings};
+use jiff::tz::TimeZone;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Interfaces captured on at once; `any` takes them all.
+pub(super) const INTERFACES_MAX: usize = 64;
+/// Batches in the queue to the analysis; their bytes are bounded, too, so that this only bounds
+/// those that tell no more than the time.
+const BATCHES_MAX: usize = 1 << 12;
+/// Between two looks at the deadline and at the view.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What to do.
+pub struct Options {
+    /// What to capture.
+    pub selection: Selection,
+    /// How to capture.
+    pub how: How,
+    /// How to analyse.
+    pub settings: Settings,
+    /// Form of the lines.
+    pub form: Form,
+    /// Lines go to standard error, as standard output carries the report.
+    pub aside: bool,
+    /// How lines look.
+    pub style: Style,
+    /// Whom to run as.
+    pub user: User,
+    /// Directories in which files are written after the start.
+    pub writes: Vec<PathBuf>,
+    /// End after so long, nanoseconds.
+    pub duration: Option<Duration>,
+    /// End after so many failures.
+    pub stop_after: Option<u64>,
+    /// Bytes of memory to get along with.
+    pub memory_max: Option<u64>,
+    /// Say nothing about the capture itself.
+    pub quiet: bool,
+    /// Others that want to be told.
+    pub followers: Vec<Box<dyn Follower + Send>>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that was found out.
+    pub report: Report,
+    /// Nobody reads the lines any more.
+    pub closed: bool,
+}
+
+/// What the main thread is told by the others.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A signal has come.
+    Signal(i32),
+    /// Enough failures.
+    Enough,
+    /// Something about the capture, for people.
+    Trouble(String),
+    /// An interface gives nothing any more.
+    Over,
+    /// Nobody reads the lines.
+    Closed,
+}
+
+/// Why nothing was captured.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// There is no default route.
+    #[error("no interface has a default route; name one with -i, or -i any (--list shows them)")]
+    NoRoute,
+    /// The system does not tell its interfaces.
+    #[error("the interfaces cannot be listed: {0}")]
+    List(String),
+    /// Too many interfaces.
+    #[error("more than {INTERFACES_MAX} interfaces; -i any takes all")]
+    TooMany,
+    /// Capturing is not allowed.
+    #[error(
+        "{interface}: capturing needs rights that this user lacks ({why}). Either run it as root:\n  \
+         sudo {program} live ...\nor give the program the right once, then run it as anybody:\n  \
+         sudo setcap cap_net_raw+ep {program}"
+    )]
+    Permission {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        why: String,
+        /// Path of this program.
+        program: String,
+    },
+    /// It cannot be opened.
+    #[error("{interface}: cannot be captured on: {why} (--list shows the interfaces)")]
+    Open {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        why: String,
+    },
+    /// The filter expression is none.
+    #[error("the filter '{0}' is none: {1}")]
+    Filter(String, String),
+    /// `--user` without being root.
+    #[error("--user works only as root")]
+    NotRoot,
+    /// There is no such user.
+    #[error("{0}: no such user; name another with --user")]
+    NoUser(String),
+    /// Rights cannot be given up.
+    #[error("rights cannot be given up: cannot {0}: {1}")]
+    Privileges(&'static str, String),
+    /// A signal cannot be waited for, or a thread not be started.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+    /// A thread broke down.
+    #[error("the {0} thread broke down")]
+    Thread(&'static str),
+    /// The analysis cannot begin.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The filter of the settings.
+    #[error(transparent)]
+    Expression(#[from] FilterError),
+}
+
+impl LiveError {
+    /// `interface` cannot be opened.
+    pub(super) fn open(interface: &str, error: &pcap::Error) -> LiveError {
+        let why = match error {
+            pcap::Error::PcapError(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let interface = interface.to_owned();
+        let refused = why.contains("not permitted") || why.contains("permission");
+        if refused {
+            let program = std::env::current_exe().map(|path| path.display().to_string());
+            let program = program.unwrap_or_else(|_| "why502".to_owned());
+            return LiveError::Permission { interface, why, program };
+        }
+        LiveError::Open { interface, why }
+    }
+
+    /// Whether rights are missing.
+    pub(super) fn is_permission(&self) -> bool {
+        matches!(self, LiveError::Permission { .. })
+    }
+}
+
+/// Captures until told to stop, and gives the report.
+pub fn run(options: Options) -> Result<Outcome, LiveError> {
+    let chosen = options.selection.choose()?;
+    if chosen.interfaces.len() > INTERFACES_MAX {
+        return Err(LiveError::TooMany);
+    }
+    let id = options.user.settle()?;
+    // Before rights are dropped, all that they are needed for.
+    let mut sources = Vec::new();
+    for (index, name) in chosen.interfaces.iter().enumerate() {
+        sources.push(Source::open(index, name, options.how, &chosen.filter)?);
+    }
+    let zone = TimeZone::system();
+    let interfaces: Vec<_> =
+        sources.iter().map(|source| (source.name.clone(), source.link)).collect();
+    let mut settings = options.settings;
+    settings.early = true;
+    // What remains is for what grows with findings, queues, and the program itself.
+    settings.memory = options.memory_max.map(|max| max / 2);
+    let filter = settings.filter()?;
+    let analysis = Analysis::new(settings, filter)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+        .map_err(|error| LiveError::System("signals cannot be waited for", error))?;
+    let needs = Needs {
+        reopen: chosen.interfaces.iter().any(|name| name != ANY),
+        host: false,
+        writes: options.writes.clone(),
+    };
+    let dropped = privileges::drop(id.as_ref(), &needs)?;
+    if !options.quiet {
+        let on = chosen.interfaces.join(", ");
+        tell(&format!("captures {} on {on}; {dropped}", chosen.what));
+    }
+
+    let (events, told) = mpsc::channel();
+    let shared =
+        Shared { stop: Default::default(), asked: Default::default(), waiting: Default::default() };
+    let (lines_out, lines_in) = mpsc::sync_channel(WAITING_MAX);
+    let writer = {
+        let (events, aside) = (events.clone(), options.aside);
+        start("output", move || write(&lines_in, aside, &events))?
+    };
+    let names = interfaces.iter().map(|(name, _)| name.clone()).collect();
+    let lines = Lines::new(options.form, options.style, zone, names, lines_out);
+    let (batches_out, batches_in) = mpsc::sync_channel(BATCHES_MAX);
+    let job = Job::new(Parts {
+        analysis,
+        lines,
+        others: options.followers,
+        shared: shared.clone(),
+        events: events.clone(),
+        interfaces,
+        memory_max: options.memory_max,
+        stop_after: options.stop_after,
+    });
+    let analyst = start("analysis", move || job.run(&batches_in, Vec::new()))?;
+    let outlet = Outlet {
+        batches: batches_out,
+        events: events.clone(),
+        stop: shared.stop.clone(),
+        waiting: shared.waiting.clone(),
+        room: QUEUE,
+    };
+    let going = sources.len();
+    let captures = sources
+        .into_iter()
+        .map(|source| {
+            let outlet = outlet.clone();
+            start("capture", move || capture::run(source, &outlet))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(outlet);
+    let handle = signals.handle();
+    let listener = start("signal", move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                break;
+            }
+        }
+    })?;
+
+    let closed = wait(&told, &shared, going, options.duration, options.quiet);
+    shared.stop.store(true, Ordering::Relaxed);
+    for capture in captures {
+        capture.join().map_err(|_| LiveError::Thread("capture"))?;
+    }
+    let report = analyst.join().map_err(|_| LiveError::Thread("analysis"))?;
+    handle.close();
+    listener.join().map_err(|_| LiveError::Thread("signal"))?;
+    writer.join().map_err(|_| LiveError::Thread("output"))?;
+    Ok(Outcome { report, closed })
+}
+
+fn start<T: Send + 'static>(
+    name: &'static str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, LiveError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| LiveError::System("a thread cannot be started", error))
+}
+
+/// Waits for a reason to end. Whether it is that nobody reads any more.
+fn wait(
+    told: &Receiver<Event>,
+    shared: &Shared,
+    mut going: usize,
+    mut left: Option<Duration>,
+    quiet: bool,
+) -> bool {
+    let mut looked = super::clock::now();
+    while !shared.stop.load(Ordering::Relaxed) {
+        let event = told.recv_timeout(left.unwrap_or(TURN).min(TURN));
+        let now = super::clock::now();
+        let passed = Duration::from_nanos(u64::try_from(now.nanos_since(looked)).unwrap_or(0));
+        looked = now;
+        if let Some(left) = &mut left {
+            *left = left.saturating_sub(passed);
+            if left.is_zero() {
+                return false;
+            }
+        }
+        match event {
+            Ok(Event::Signal(SIGUSR1)) => shared.asked.store(true, Ordering::Relaxed),
+            Ok(Event::Signal(_) | Event::Enough) => return false,
+            Ok(Event::Closed) => return true,
+            Ok(Event::Trouble(text)) if !quiet => tell(&text),
+            Ok(Event::Trouble(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Over) => {
+                going = going.saturating_sub(1);
+                if going == 0 {
+                    return false;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    false
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr(), "why502: {text}");
+}
+
+/// Writes lines until there are no more.
+fn write(lines: &Receiver<Line>, aside: bool, events: &Sender<Event>) {
+    let mut open = true;
+    for line in lines {
+        match line {
+            Line::Aside(text) => tell(&text),
+            Line::Told(bytes) if aside => {
+                let _ = io::stderr().write_all(&bytes);
+            }
+            Line::Told(bytes) if open => {
+                let mut out = io::stdout().lock();
+                if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
+                    open = false;
+                    let _ = events.send(Event::Closed);
+                }
+            }
+            Line::Told(_) => {}
+        }
+    }
+}

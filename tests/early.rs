@@ -1,0 +1,142 @@
+//! Verdicts before connections are over, on recorded faults: they come within a second, are those of
+//! the report, and the report does not depend on them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use support::lab::shipped;
+use why502::cause::{Finding, Kind};
+use why502::report::{Report, Style, format};
+use why502::run::{Analysis, Listener, Settings};
+use why502::time::Timestamp;
+
+/// Capture time between two ticks, nanoseconds.
+const TICK: i64 = 100_000_000;
+
+/// What was told, and when in capture time.
+#[derive(Default)]
+struct Told {
+    now: Timestamp,
+    early: Vec<(Timestamp, Finding)>,
+    finals: Vec<(Timestamp, Finding)>,
+}
+
+impl Listener for Told {
+    fn early(&mut self, finding: &Finding) {
+        self.early.push((self.now, finding.clone()));
+    }
+    fn finding(&mut self, finding: &Finding) {
+        self.finals.push((self.now, finding.clone()));
+    }
+}
+
+fn key(finding: &Finding) -> (u64, u32) {
+    (finding.flow, finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal))
+}
+
+fn captures(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            captures(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "pcap") {
+            found.push(path);
+        }
+    }
+}
+
+/// Runs the frames of `path` through an analysis with early verdicts, a tick every [`TICK`]
+/// and for `after` nanoseconds behind the last.
+fn watch(path: &Path, after: i64) -> (Report, Told) {
+    let settings = Settings { early: true, flows: true, ..Settings::default() };
+    let mut analysis = Analysis::new(settings, None).unwrap();
+    let mut told = Told::default();
+    let mut timeline = why502::capture::Timeline::open(&[path.to_owned()]).unwrap();
+    let mut next = None;
+    while timeline.step().unwrap() {
+        let Some(frame) = timeline.frame() else { break };
+        let at = frame.mark.at;
+        let mut due = *next.get_or_insert(at);
+        while due < at {
+            told.now = due;
+            analysis.tick(due, &mut told);
+            due = due.after(TICK);
+        }
+        next = Some(due);
+        analysis.frame(&frame, &mut told);
+    }
+    let end = next.unwrap_or_default().after(after);
+    while told.now < end && after > 0 {
+        told.now = told.now.after(TICK);
+        analysis.tick(told.now, &mut told);
+    }
+    told.now = Timestamp(i64::MAX);
+    let captures = timeline.captures().to_vec();
+    let warnings = timeline.warnings().to_vec();
+    (analysis.finish(captures, warnings, &mut told), told)
+}
+
+fn json(report: &Report) -> String {
+    let mut out = Vec::new();
+    (format("json").unwrap().write)(report, &Style::default(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
+    let mut paths = Vec::new();
+    captures(&shipped(), &mut paths);
+    paths.sort();
+    assert!(paths.len() > 100);
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for path in &paths {
+        let (report, _) = watch(path, 0);
+        let settings = Settings { flows: true, ..Settings::default() };
+        let mut patient = why502::run::Patient;
+        let offline = why502::run::analyse(std::slice::from_ref(path), &settings, &mut patient);
+        let name = path.strip_prefix(shipped()).unwrap().display();
+        assert_eq!(json(&report), json(&offline.unwrap()), "{name}");
+
+        let (report, told) = watch(path, 3_000_000_000);
+        let mut first: BTreeMap<(u64, u32), Timestamp> = BTreeMap::new();
+        let mut last: BTreeMap<(u64, u32), &Finding> = BTreeMap::new();
+        for (at, finding) in told.early.iter().chain(&told.finals) {
+            let known = first.entry(key(finding)).or_insert(*at);
+            *known = (*known).min(*at);
+        }
+        for (_, finding) in &told.early {
+            last.insert(key(finding), finding);
+        }
+        for (_, finding) in told.finals.iter().filter(|told| told.1.kind != Kind::HealthCheck) {
+            *counts.entry("findings").or_default() += 1;
+            let guilty = finding.evidence[0].mark.at;
+            let proof = finding.evidence.iter().map(|evidence| evidence.mark.at).max().unwrap();
+            let delay = first[&key(finding)].nanos_since(proof.max(guilty));
+            if delay > 1_000_000_000 {
+                *counts.entry("late").or_default() += 1;
+                println!("{name}: {} {:?} late: {}", finding.cause.id, delay, finding.summary);
+            }
+            let early = last.get(&key(finding));
+            if early.is_some_and(|early| {
+                early.cause.id != finding.cause.id || early.responsible != finding.responsible
+            }) {
+                *counts.entry("revised").or_default() += 1;
+                println!("{name}: {} became {}", early.unwrap().cause.id, finding.cause.id);
+            }
+        }
+        for (key, early) in &last {
+            if !report.findings.iter().any(|finding| self::key(finding) == *key) {
+                *counts.entry("withdrawn").or_default() += 1;
+                println!("{name}: {:?} {} withdrawn", early.kind, early.cause.id);
+            }
+        }
+    }
+    println!("{counts:?}");
+    let count = |name| counts.get(name).copied().unwrap_or_default();
+    // Late are those that silence alone decides. Revised are those that other connections decide.
+    assert!(count("findings") > 1000);
+    assert!(count("late") * 8 < count("findings"), "{counts:?}");
+    assert!(count("revised") * 20 < count("findings"), "{counts:?}");
+    assert_eq!(count("withdrawn"), 0, "{counts:?}");
+}
