@@ -15,6 +15,8 @@ use std::io::{self, Write};
 const COMMENT: u16 = 1;
 /// `shb_userappl`.
 const USER_APPLICATION: u16 = 4;
+/// `if_name`.
+const NAME: u16 = 2;
 /// `if_description`.
 const DESCRIPTION: u16 = 3;
 /// `if_tsresol`.
@@ -23,6 +25,16 @@ const RESOLUTION: u16 = 9;
 const FLAGS: u16 = 2;
 /// `epb_dropcount`.
 const DROPS: u16 = 4;
+/// `isb_starttime`.
+const STARTED: u16 = 2;
+/// `isb_endtime`.
+const ENDED: u16 = 3;
+/// `isb_ifrecv`.
+const RECEIVED: u16 = 4;
+/// `isb_ifdrop`.
+const INTERFACE_DROPS: u16 = 5;
+/// `isb_osdrop`.
+const SYSTEM_DROPS: u16 = 7;
 
 /// Options of a block, in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +68,11 @@ impl BlockOptions {
         self.text(USER_APPLICATION, name);
     }
 
+    /// Names an interface, as the operating system does.
+    pub fn name(&mut self, text: &str) {
+        self.text(NAME, text);
+    }
+
     /// Describes an interface, unless it has a description.
     pub fn describe(&mut self, text: &str) {
         if !self.has(DESCRIPTION) {
@@ -74,6 +91,20 @@ impl BlockOptions {
 
     pub(super) fn drops(&mut self, drops: u64) {
         self.add(DROPS, &drops.to_le_bytes());
+    }
+
+    /// States from when to when the counters of statistics count, in units of the interface's
+    /// resolution.
+    pub fn counted(&mut self, started: u64, ended: u64) {
+        self.add(STARTED, &time(started));
+        self.add(ENDED, &time(ended));
+    }
+
+    /// States counters of an interface: packets received, dropped by it, dropped behind it.
+    pub fn counters(&mut self, received: u64, interface_drops: u64, system_drops: u64) {
+        self.add(RECEIVED, &received.to_le_bytes());
+        self.add(INTERFACE_DROPS, &interface_drops.to_le_bytes());
+        self.add(SYSTEM_DROPS, &system_drops.to_le_bytes());
     }
 
     /// Adds all of `others`.
@@ -197,6 +228,16 @@ impl<W: Write> PcapngWriter<W> {
         self.block(kind)
     }
 
+    /// What the blocks are written to; between two calls it holds whole blocks.
+    pub fn out(&self) -> &W {
+        &self.out
+    }
+
+    /// The same, to be changed between two blocks.
+    pub fn out_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Hands on what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
@@ -207,8 +248,7 @@ impl<W: Write> PcapngWriter<W> {
     }
 
     fn time(&mut self, units: u64) {
-        self.put(&((units >> 32) as u32).to_le_bytes());
-        self.put(&(units as u32).to_le_bytes());
+        self.put(&time(units));
     }
 
     fn pad(&mut self) {
@@ -232,6 +272,11 @@ impl<W: Write> PcapngWriter<W> {
         self.body.clear();
         self.out.write_all(&length)
     }
+}
+
+/// A time: its upper half comes first.
+fn time(units: u64) -> [u8; 8] {
+    units.rotate_left(32).to_le_bytes()
 }
 
 #[cfg(test)]

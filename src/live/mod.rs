@@ -19,6 +19,7 @@ mod capture;
 mod choose;
 mod clock;
 mod command;
+pub mod evidence;
 mod lines;
 mod merge;
 mod overload;

@@ -7,6 +7,7 @@ mod copy;
 mod remarks;
 mod source;
 
+pub(crate) use remarks::of_packets;
 pub use source::{SPOOL_MAX, SourceError};
 
 use crate::capture::{CaptureError, FilterError, Timeline};

@@ -129,14 +129,30 @@ impl<'a> Remarks<'a> {
         };
         let stream = stream.map_or(String::new(), |stream| format!(", tcp.stream {stream}"));
         words::clean(&format!(
-            "{}, {role} [{}, {}]; why502 flow {}, frame {} of {path}{stream}",
-            finding.cause.id,
-            finding.confidence.id(),
-            finding.responsible.id(),
-            finding.flow,
+            "{}, frame {} of {path}{stream}",
+            told(finding, role),
             frame.number(),
         ))
     }
+}
+
+/// `keepalive-race, guilty packet: FIN of the target [certain, target-app]; why502 flow 2`.
+fn told(finding: &Finding, role: &str) -> String {
+    format!(
+        "{}, {role} [{}, {}]; why502 flow {}",
+        finding.cause.id,
+        finding.confidence.id(),
+        finding.responsible.id(),
+        finding.flow,
+    )
+}
+
+/// The comments on the packets of a finding that was met in no file: the time of each packet, and
+/// what is to be said of it.
+pub(crate) fn of_packets(finding: &Finding) -> Vec<(Timestamp, String)> {
+    let roles = roles(finding).into_iter();
+    let comment = |role| words::clean(&told(finding, &role_text(finding, role)));
+    roles.map(|(mark, role)| (mark.at, comment(role))).collect()
 }
 
 fn pair([one, other]: [Address; 2]) -> [Address; 2] {
