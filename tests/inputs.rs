@@ -64,13 +64,13 @@ fn facts(report: &Report, number: impl Fn(FrameId) -> u64) -> Vec<Facts> {
                 .iter()
                 .map(|evidence| {
                     let mark = evidence.mark;
-                    (number(mark.frame), mark.at.0, evidence.what.id(), evidence.note.clone())
+                    (number(mark.frame), mark.at.0, evidence.what.id(), evidence.note.to_string())
                 })
                 .collect(),
             outstanding: finding.outstanding,
             idle_before: finding.idle_before,
             blind_spots: format!("{:?}", finding.blind_spots),
-            summary: finding.summary.clone(),
+            summary: finding.summary.to_string(),
         }
     });
     facts.collect()

@@ -157,7 +157,9 @@ fn compare_with_tshark(capture: &Path) -> Option<()> {
             let what = if n == 0 { "guilty packet: " } else { "proof: " };
             let role = format!("{}, {what}", finding.cause.id);
             let found = slice.iter().any(|row| {
-                row[4].contains(&role) && row[4].contains(&frame) && row[4].contains(&evidence.note)
+                row[4].contains(&role)
+                    && row[4].contains(&frame)
+                    && row[4].contains(evidence.note.as_str())
             });
             assert!(found, "{}: {role} {frame} {}\n{slice:#?}", capture.display(), evidence.note);
         }

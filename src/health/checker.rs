@@ -13,7 +13,6 @@ use crate::packet::Endpoint;
 use crate::probe::{Class, Scope, Sighting, Verdict};
 use crate::tcp::Side;
 use crate::time::Timestamp;
-use crate::word;
 use crate::words::Phrase;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -249,7 +248,7 @@ impl Checker {
                 .verdict
                 .prober
                 .as_ref()
-                .map_or(word!("unknown prober").to_owned(), |prober| prober.name.to_string()),
+                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
             balances: balances(&self.verdict),
             nodes,
             total: self.series.total,

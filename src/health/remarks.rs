@@ -373,7 +373,7 @@ fn nodes(prober: &ProberHealth) -> Option<Note> {
 fn odd_source(prober: &ProberHealth) -> Option<Note> {
     prober.verdict.unexpected_source.then(|| Note {
         id: "unexpected-source",
-        text: phrase!("the checks say that they come from {prober}, but not from an address it has: somebody else may have copied them", prober = &prober.name),
+        text: phrase!("the checks say that they come from {prober}, but not from an address it has: somebody else may have copied them", prober = crate::words::Phrase::listed(&prober.name)),
         mark: prober.checks.first().map(|check| check.frame),
     })
 }

@@ -67,9 +67,9 @@ impl Origin {
     /// Stable id.
     pub fn id(self) -> &'static str {
         match self {
-            Origin::Given => "given",
-            Origin::Estimated => "estimated",
-            Origin::Default => "default",
+            Origin::Given => word!("given"),
+            Origin::Estimated => word!("estimated"),
+            Origin::Default => word!("default"),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{series, triage};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::packet::{Address, Endpoint};
+use crate::phrase;
 use crate::probe::{CheckerId, Reason, Recognised, RequestFacts, Sighting, Verdict};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +102,7 @@ impl Watch {
         if verdict.confidence == Confidence::Possible && self.is_announced(&sighting, &verdict) {
             let verdict = Arc::make_mut(&mut verdict);
             verdict.confidence = Confidence::Likely;
-            let what = "as the given settings say of this target".into();
+            let what = phrase!("as the given settings say of this target");
             verdict.reasons.insert(0, Reason { what, decibans: 0 });
         }
         if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&server) {

@@ -27,6 +27,7 @@ pub(crate) use scan::sample;
 
 use crate::blind::BlindSpots;
 use crate::time::Mark;
+use crate::word;
 
 /// One request and what came back for it.
 #[derive(Clone, Debug, Default)]
@@ -211,22 +212,22 @@ impl FaultKind {
     /// In words, as part of a sentence.
     pub fn what(self) -> &'static str {
         match self {
-            FaultKind::NotHttp => "not an HTTP status line",
-            FaultKind::Tls => "a TLS record instead of an HTTP response",
-            FaultKind::Http2 => "an HTTP/2 frame instead of an HTTP/1 response",
-            FaultKind::Version => "an unknown HTTP version",
-            FaultKind::Status => "a status that is not three digits from 100 to 599",
-            FaultKind::HeaderName => "an illegal character in a header name",
-            FaultKind::HeaderToken => "a character in a header name that RFC 9110 forbids",
-            FaultKind::NoColon => "a header line without a colon",
-            FaultKind::HeaderValue => "a control character in a header value",
-            FaultKind::Folded => "a folded header line",
-            FaultKind::ContentLength => "an invalid Content-Length",
-            FaultKind::ContentLengths => "two different Content-Length values",
-            FaultKind::LengthAndCoding => "both Content-Length and Transfer-Encoding",
-            FaultKind::Coding => "an unknown transfer coding",
-            FaultKind::Chunk => "broken chunked framing",
-            FaultKind::HeadTooLarge => "a header section over the limit",
+            FaultKind::NotHttp => word!("not an HTTP status line"),
+            FaultKind::Tls => word!("a TLS record instead of an HTTP response"),
+            FaultKind::Http2 => word!("an HTTP/2 frame instead of an HTTP/1 response"),
+            FaultKind::Version => word!("an unknown HTTP version"),
+            FaultKind::Status => word!("a status that is not three digits from 100 to 599"),
+            FaultKind::HeaderName => word!("an illegal character in a header name"),
+            FaultKind::HeaderToken => word!("a character in a header name that RFC 9110 forbids"),
+            FaultKind::NoColon => word!("a header line without a colon"),
+            FaultKind::HeaderValue => word!("a control character in a header value"),
+            FaultKind::Folded => word!("a folded header line"),
+            FaultKind::ContentLength => word!("an invalid Content-Length"),
+            FaultKind::ContentLengths => word!("two different Content-Length values"),
+            FaultKind::LengthAndCoding => word!("both Content-Length and Transfer-Encoding"),
+            FaultKind::Coding => word!("an unknown transfer coding"),
+            FaultKind::Chunk => word!("broken chunked framing"),
+            FaultKind::HeadTooLarge => word!("a header section over the limit"),
         }
     }
 }

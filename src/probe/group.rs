@@ -15,6 +15,8 @@ use super::sighting::{Scope, Sighting};
 use super::verdict::{CheckerId, GroupId, Reason, Verdict};
 use crate::cause::Confidence;
 use crate::packet::Address;
+use crate::phrase;
+use crate::words::Phrase;
 use std::sync::Arc;
 
 /// Members from which a group is more than single cases.
@@ -377,26 +379,26 @@ impl Judgement {
         let prober = rule.map(|rule| &catalogue.probers()[rule.prober]);
         let mut reasons = Vec::new();
         if let Some(rule) = rule {
-            let what = words(rule, example).into_boxed_str();
+            let what = words(rule, example);
             reasons.push(Reason { what, decibans: rule.when.db });
         }
         if let Some(net) = self.net {
             let net = &catalogue.nets[net];
-            let what = format!("from the network {}", net.id).into_boxed_str();
+            let what = phrase!("from the network {net}", net = net.id.to_string());
             reasons.push(Reason { what, decibans: net.db });
         }
         for evidence in self.evidence.iter() {
-            let mut what = evidence.words().to_owned();
+            let mut what = Phrase::fixed(evidence.words());
             match (evidence, self.period, &example.request) {
                 (Evidence::Periodic, Some(period), _) => {
-                    what = format!("a rhythm of {period:.3} s")
+                    what = phrase!("a rhythm of {period} s", period = format!("{period:.3}"))
                 }
                 (Evidence::PathStrong | Evidence::PathWeak, _, Some(facts)) => {
-                    what = format!("{what}: {}", facts.path());
+                    what = phrase!("{what}: {path}", what, path = facts.path().to_owned());
                 }
                 _ => {}
             }
-            reasons.push(Reason { what: what.into(), decibans: evidence.weight() });
+            reasons.push(Reason { what, decibans: evidence.weight() });
         }
         let at_home = prober.is_none_or(|prober| {
             let inside = |net: &usize| catalogue.nets[*net].holds(example.source.ip);

@@ -17,6 +17,7 @@ use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
 use crate::cause::Confidence;
 use crate::http::State;
 use crate::packet::{Address, Endpoint, TunnelId};
+use crate::phrase;
 use crate::tls::Handshake;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -377,7 +378,7 @@ impl Recogniser {
         let Some(group) = self.groups.get_mut(key) else { return };
         group.add_attempt(&sighting);
         let Some(verdict) = &group.verdict else { return };
-        let what: Box<str> = "an attempt that failed, where a check of this source was due".into();
+        let what = phrase!("an attempt that failed, where a check of this source was due");
         let mut verdict = Verdict::clone(verdict);
         verdict.confidence = verdict.confidence.min(Confidence::Likely);
         verdict.reasons.insert(0, Reason { what, decibans: 0 });

@@ -9,6 +9,8 @@ use crate::flow::{Ending, EndingKind};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::tls::Handshake;
+use crate::words::Phrase;
+use crate::{phrase, word};
 use std::net::IpAddr;
 
 /// What a check that closes at once needs beyond a round trip, nanoseconds.
@@ -260,54 +262,62 @@ fn version(facts: &RequestFacts) -> &str {
 }
 
 /// What a rule saw, in words.
-pub(super) fn words(rule: &Rule, sighting: &Sighting) -> String {
+pub(super) fn words(rule: &Rule, sighting: &Sighting) -> Phrase {
     let when = &rule.when;
-    let mut parts: Vec<String> = Vec::new();
+    let mut parts: Vec<Phrase> = Vec::new();
     if let Some(facts) = &sighting.request {
         match (&when.ua, &facts.user_agent) {
-            (Some(_), Some(agent)) => parts.push(format!("User-Agent {agent}")),
-            (Some(_), None) => parts.push("no User-Agent".to_owned()),
+            (Some(_), Some(agent)) => parts.push(phrase!("User-Agent {agent}", agent)),
+            (Some(_), None) => parts.push(phrase!("no User-Agent")),
             (None, _) => {}
         }
         if let (false, Some(host)) = (when.host.is_empty(), &facts.host) {
             let forms = host_forms(facts, sighting.source, sighting.target);
             let whose = match (forms.target, forms.source) {
-                (true, _) => ", the target's address",
-                (_, true) => ", the sender's own address",
+                (true, _) => word!(", the target's address"),
+                (_, true) => word!(", the sender's own address"),
                 _ => "",
             };
-            parts.push(format!("Host {host}{whose}"));
+            parts.push(phrase!("Host {host}{whose}", host, whose));
         }
         if when.path.is_some() || !when.method.is_empty() {
-            parts.push(format!("{} {}", facts.method, facts.target));
+            parts.push(phrase!(
+                "{method} {target}",
+                method = &facts.method,
+                target = &facts.target
+            ));
         }
         match when.headers.as_deref() {
-            Some([]) => parts.push("no header at all".to_owned()),
-            Some(headers) => parts.push(format!("only the headers {}", headers.join(", "))),
+            Some([]) => parts.push(phrase!("no header at all")),
+            Some(headers) => {
+                parts.push(phrase!("only the headers {headers}", headers = headers.join(", ")))
+            }
             None => {}
         }
         if when.case == Some(Case::Lower) {
-            parts.push("header names in lower case".to_owned());
+            parts.push(phrase!("header names in lower case"));
         }
-        parts.extend(when.header.iter().map(|header| format!("header {}", header.name)));
+        parts.extend(
+            when.header.iter().map(|header| phrase!("header {header}", header = &header.name)),
+        );
     }
     if !when.shape.is_empty() {
-        parts.push(format!("connection {}", sighting.shape.id()));
+        parts.push(phrase!("connection {shape}", shape = sighting.shape.id()));
     }
     if when.payload.is_some() {
-        parts.push("its first bytes".to_owned());
+        parts.push(phrase!("its first bytes"));
     }
     match when.proxy {
-        Some(Proxied::Local) => parts.push("PROXY LOCAL".to_owned()),
-        Some(_) => parts.push("PROXY header of its own address".to_owned()),
+        Some(Proxied::Local) => parts.push(phrase!("PROXY LOCAL")),
+        Some(_) => parts.push(phrase!("PROXY header of its own address")),
         None => {}
     }
     if when.ends.contains(&Ends::Rst) {
-        parts.push("ended by RST".to_owned());
+        parts.push(phrase!("ended by RST"));
     }
     if !rule.inside.is_empty() {
-        parts.push(format!("from {}", sighting.source.addr()));
+        parts.push(phrase!("from {source}", source = sighting.source.addr()));
     }
-    parts.extend(rule.needs.iter().map(|need| need.words().to_owned()));
-    parts.join(", ")
+    parts.extend(rule.needs.iter().map(|need| Phrase::fixed(need.words())));
+    Phrase::list(parts, ", ")
 }

@@ -3,6 +3,7 @@
 use super::prober::Prober;
 use super::sighting::Sighting;
 use crate::cause::Confidence;
+use crate::words::Phrase;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// What was seen, such as `path /healthz`.
-    pub what: Box<str>,
+    pub what: Phrase,
     /// How much it counts, decibans; negative when it speaks against a check.
     pub decibans: i32,
 }

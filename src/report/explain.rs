@@ -3,6 +3,8 @@
 use super::text::page::{Ink, Page};
 use super::{Style, terms, words};
 use crate::cause::Cause;
+use crate::words::{columns, left};
+use crate::{phrase, word};
 use std::fmt;
 use std::io::{self, Write};
 
@@ -11,45 +13,44 @@ pub fn explain(cause: &Cause, style: &Style, out: &mut dyn Write) -> io::Result<
     let mut page = Page::new(*style, out);
     let id = page.paint(Ink::Cause, cause.id);
     page.line(&id)?;
-    page.paragraph("", &format!("{}.", words::sentence(cause.summary)))?;
+    page.paragraph("", words::full_sentence(cause.summary, page.lang()))?;
     page.blank()?;
-    page.heading("What happens")?;
+    page.heading(word!("What happens"))?;
     page.paragraphs("  ", cause.explanation)?;
     if !cause.seen_as.is_empty() {
         page.blank()?;
-        page.heading("How it shows")?;
-        let width =
-            cause.seen_as.iter().map(|(product, _)| product.chars().count()).max().unwrap_or(0);
-        for (product, shows) in cause.seen_as {
-            page.hanging(&format!("  {product:width$}  "), shows)?;
+        page.heading(word!("How it shows"))?;
+        let products: Vec<String> =
+            cause.seen_as.iter().map(|(product, _)| page.say(product)).collect();
+        let width = products.iter().map(|product| columns(product)).max().unwrap_or(0);
+        for (product, (_, shows)) in products.iter().zip(cause.seen_as) {
+            page.hanging(&format!("  {}  ", left(product, width)), shows)?;
         }
     }
     page.blank()?;
-    page.heading("Who has to act")?;
-    page.paragraph(
-        "  ",
-        &format!("{}: {}", cause.responsible.id(), terms::responsible(cause.responsible)),
-    )?;
+    page.heading(word!("Who has to act"))?;
+    let (id, who) = (cause.responsible.id(), terms::responsible(cause.responsible));
+    page.paragraph("  ", phrase!("{id}: {who}", id, who))?;
     if let Some(status) = cause.typical_status {
         page.paragraph(
             "  ",
-            &format!("An AWS Application Load Balancer typically answers {status}."),
+            phrase!("An AWS Application Load Balancer typically answers {status}.", status),
         )?;
     }
-    numbered(&mut page, "How to make sure", cause.confirm)?;
-    numbered(&mut page, "How to fix it", cause.fix)?;
+    numbered(&mut page, word!("How to make sure"), cause.confirm)?;
+    numbered(&mut page, word!("How to fix it"), cause.fix)?;
     if !cause.wireshark.is_empty() {
         page.blank()?;
-        page.heading("In Wireshark")?;
+        page.heading(word!("In Wireshark"))?;
         for (filter, shows) in cause.wireshark {
-            page.paragraph("  ", &words::sentence(shows))?;
+            page.paragraph("  ", words::sentence_in(shows, page.lang()))?;
             // Never wrapped, so that it can be copied.
             page.line(&format!("    {filter}"))?;
         }
     }
     if !cause.references.is_empty() {
         page.blank()?;
-        page.heading("References")?;
+        page.heading(word!("References"))?;
         for reference in cause.references {
             page.paragraph("  ", reference)?;
         }
@@ -77,8 +78,11 @@ pub fn list(causes: &[&'static Cause], style: &Style, out: &mut dyn Write) -> io
         page.hanging_painted(Ink::Cause, cause.id, width + 2, cause.summary)?;
     }
     page.blank()?;
-    page.line(
-        "why502 explain CAUSE tells what happens on the wire, who has to act and how to fix it.",
+    page.paragraph(
+        "",
+        word!(
+            "why502 explain CAUSE tells what happens on the wire, who has to act and how to fix it."
+        ),
     )
 }
 

@@ -3,6 +3,8 @@
 use super::text::page::{Ink, Page};
 use super::{Style, words};
 use crate::probe::{Basis, Catalogue, Prober};
+use crate::words::Phrase;
+use crate::{phrase, word};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -14,12 +16,12 @@ pub fn text(catalogue: &Catalogue, style: &Style, out: &mut dyn Write) -> io::Re
     let mut page = Page::new(*style, out);
     for prober in catalogue.probers() {
         let id = page.paint(Ink::Cause, &words::clean(&prober.id));
-        page.line(&format!("{id}  {}", words::clean(&prober.name)))?;
-        let mut facts = vec![prober.class.id().to_owned()];
+        page.line(&format!("{id}  {}", words::clean(&page.say(&*prober.name))))?;
+        let mut facts: Vec<Phrase> = vec![prober.class.id().to_owned().into()];
         facts.extend(defaults(prober));
-        page.paragraph("  ", &facts.join(", "))?;
+        page.paragraph("  ", Phrase::list(facts, ", "))?;
         if !prober.looks.is_empty() {
-            page.paragraph("  ", &words::clean(&prober.looks))?;
+            page.paragraph("  ", words::clean(&page.say(&*prober.looks)))?;
         }
         if let Some(example) = &prober.example {
             for line in example.lines() {
@@ -27,48 +29,51 @@ pub fn text(catalogue: &Catalogue, style: &Style, out: &mut dyn Write) -> io::Re
             }
         }
         let sources: Vec<_> = prober.sources.iter().map(|source| words::clean(source)).collect();
-        page.hanging(&format!("  {}: ", basis(prober.basis)), &sources.join("; "))?;
+        page.hanging(&format!("  {}: ", page.say(basis(prober.basis))), sources.join("; "))?;
         page.blank()?;
     }
-    page.line("--probers FILE adds your own; its form is explained in probers.toml of the source.")
+    page.paragraph(
+        "",
+        word!("--probers FILE adds your own; its form is explained in probers.toml of the source."),
+    )
 }
 
 /// What a prober does by default, in words.
-fn defaults(prober: &Prober) -> Vec<String> {
+fn defaults(prober: &Prober) -> Vec<Phrase> {
     let defaults = &prober.defaults;
     let mut facts = Vec::new();
     if prober.veto {
-        facts.push("no health check".to_owned());
+        facts.push(phrase!("no health check"));
     }
     if prober.tool {
-        facts.push("possible checks at most".to_owned());
+        facts.push(phrase!("possible checks at most"));
     }
     if let Some(interval) = defaults.interval {
-        facts.push(format!("every {interval} s"));
+        facts.push(phrase!("every {interval} s", interval));
     }
     if let Some(timeout) = defaults.timeout {
-        facts.push(format!("gives up after {timeout} s"));
+        facts.push(phrase!("gives up after {timeout} s", timeout));
     }
     if let Some(rise) = defaults.rise {
-        facts.push(format!("healthy after {rise}"));
+        facts.push(phrase!("healthy after {rise}", rise));
     }
     if let Some(fall) = defaults.fall {
-        facts.push(format!("unhealthy after {fall}"));
+        facts.push(phrase!("unhealthy after {fall}", fall));
     }
     if let Some(ok) = &defaults.ok_http {
-        facts.push(format!("passes with {ok}"));
+        facts.push(phrase!("passes with {ok}", ok));
     }
     if let Some(ok) = &defaults.ok_grpc {
-        facts.push(format!("passes with gRPC status {ok}"));
+        facts.push(phrase!("passes with gRPC status {ok}", ok));
     }
     if defaults.tcp {
-        facts.push("has TCP checks".to_owned());
+        facts.push(phrase!("has TCP checks"));
     }
     if prober.fanout {
-        facts.push("from many sources".to_owned());
+        facts.push(phrase!("from many sources"));
     }
     if prober.external {
-        facts.push("comes through the load balancer".to_owned());
+        facts.push(phrase!("comes through the load balancer"));
     }
     facts
 }
@@ -76,11 +81,11 @@ fn defaults(prober: &Prober) -> Vec<String> {
 /// How well something is known, before the list of sources.
 fn basis(basis: Basis) -> &'static str {
     match basis {
-        Basis::Source => "from its code",
-        Basis::Docs => "from its documentation",
-        Basis::Lab => "captured",
-        Basis::Secondary => "second hand",
-        Basis::Unverified => "unverified",
+        Basis::Source => word!("from its code"),
+        Basis::Docs => word!("from its documentation"),
+        Basis::Lab => word!("captured"),
+        Basis::Secondary => word!("second hand"),
+        Basis::Unverified => word!("unverified"),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Made {
     Number(u64),
     /// Parts and what stands between them.
     List(Vec<Phrase>, &'static str),
+    /// A text of a data file, which a catalogue may have.
+    Listed(Box<str>),
     /// Cut to so many columns.
     Short(Phrase, usize),
 }
@@ -77,6 +79,11 @@ impl Phrase {
         crate::phrase!("{others} and {last}", others, last)
     }
 
+    /// A text of a data file, such as the name of a prober: translated where a catalogue has it.
+    pub fn listed(text: &str) -> Phrase {
+        Phrase::new(text.to_owned(), Made::Listed(text.into()))
+    }
+
     /// At most `max` columns of it.
     pub fn shortened(&self, max: usize) -> Phrase {
         Phrase::new(shorten(&self.english, max), Made::Short(self.clone(), max))
@@ -114,6 +121,7 @@ impl Made {
             }
             Made::Number(n) => super::measures::digits(*n, ','),
             Made::List(parts, between) => joined(parts, between, lang),
+            Made::Listed(text) => translate(lang, text).into_owned(),
             Made::Short(phrase, max) => shorten(&phrase.in_lang(lang), *max),
         }
     }
@@ -248,6 +256,7 @@ as_they_are!(
     u64,
     usize,
     i64,
+    f64,
     std::net::SocketAddr,
     std::net::IpAddr
 );

@@ -156,7 +156,7 @@ pub(in crate::report) fn checked_by(prober: &ProberHealth) -> Phrase {
     });
     phrase!(
         "{prober} from {sources}{more}{role}{why}",
-        prober = &prober.name,
+        prober = Phrase::listed(&prober.name),
         sources = Phrase::list(sources, ", "),
         more,
         role,
@@ -194,7 +194,8 @@ fn strip(page: &mut Page<'_>, prober: &ProberHealth) -> io::Result<()> {
             phrase!("{checks} earlier are only counted", checks = plural(left_out, "check")),
         )?;
     }
-    let mut label = "  Checks";
+    let checks = format!("  {}", page.say(word!("Checks")));
+    let mut label = checks.as_str();
     let mut line = String::new();
     let mut used = 0;
     let last = cells.len().saturating_sub(1);
@@ -445,7 +446,7 @@ pub(in crate::report) fn state(
         confidence => phrase!(" ({confidence})", confidence = confidence.id()),
     };
     let whose = match target.probers.get(entry.prober) {
-        Some(prober) if several => phrase!(", by {prober}", prober = &prober.name),
+        Some(prober) if several => phrase!(", by {prober}", prober = Phrase::listed(&prober.name)),
         _ => Phrase::default(),
     };
     let note = if entry.note.is_empty() {
