@@ -6,6 +6,7 @@ use super::outcome::{Effect, Outcome};
 use super::settings::{Origin, Settings};
 use crate::cause::Confidence;
 use crate::time::Mark;
+use crate::word;
 
 /// State of a target, in the words of Elastic Load Balancing (`TargetHealth` in its API
 /// reference); `unknown` is ours.
@@ -47,13 +48,13 @@ impl State {
     pub fn id(self) -> &'static str {
         match self {
             State::Unknown => "unknown",
-            State::Initial => "initial",
-            State::Healthy => "healthy",
-            State::Unhealthy => "unhealthy",
-            State::Draining => "draining",
-            State::UnhealthyDraining => "unhealthy.draining",
-            State::Unused => "unused",
-            State::Unavailable => "unavailable",
+            State::Initial => word!("initial"),
+            State::Healthy => word!("healthy"),
+            State::Unhealthy => word!("unhealthy"),
+            State::Draining => word!("draining"),
+            State::UnhealthyDraining => word!("unhealthy.draining"),
+            State::Unused => word!("unused"),
+            State::Unavailable => word!("unavailable"),
         }
     }
 

@@ -24,6 +24,19 @@ pub fn responsible(who: Responsible) -> &'static str {
     }
 }
 
+/// Who has to act, in a word: the id, which has a word in other languages.
+pub(super) fn who(who: Responsible) -> &'static str {
+    match who {
+        Responsible::TargetApp => word!("target-app"),
+        Responsible::TargetHost => word!("target-host"),
+        Responsible::Network => word!("network"),
+        Responsible::LoadBalancer => word!("load-balancer"),
+        Responsible::Client => word!("client"),
+        Responsible::Configuration => word!("configuration"),
+        Responsible::Unknown => word!("unknown"),
+    }
+}
+
 /// What a confidence means.
 pub fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
@@ -230,6 +243,16 @@ fn setting(s: f64) -> Phrase {
 mod tests {
     use super::*;
     use crate::packet::Skip;
+
+    #[test]
+    fn in_english_who_has_to_act_is_the_id() {
+        use Responsible::{Client, Configuration, LoadBalancer, Network, Unknown};
+        for it in [Client, Configuration, LoadBalancer, Network, Unknown] {
+            assert_eq!(who(it), it.id());
+        }
+        assert_eq!(who(Responsible::TargetApp), Responsible::TargetApp.id());
+        assert_eq!(who(Responsible::TargetHost), Responsible::TargetHost.id());
+    }
 
     #[test]
     fn a_setting_is_named_only_near_whole_seconds() {

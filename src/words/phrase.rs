@@ -132,14 +132,14 @@ fn fill(template: &str, values: &[(&str, Phrase)], lang: Lang) -> String {
     let mut out = String::with_capacity(template.len() + 16 * values.len());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
-        out.push_str(before);
+        append(&mut out, before, lang);
         let named = after.split_once('}').and_then(|(name, rest)| {
             let (_, value) = values.iter().find(|(known, _)| *known == name)?;
             Some((value, rest))
         });
         match named {
             Some((value, after)) => {
-                out.push_str(&value.in_lang(lang));
+                append(&mut out, &value.in_lang(lang), lang);
                 rest = after;
             }
             None => {
@@ -148,8 +148,32 @@ fn fill(template: &str, values: &[(&str, Phrase)], lang: Lang) -> String {
             }
         }
     }
-    out.push_str(rest);
+    append(&mut out, rest, lang);
     out
+}
+
+/// Appends a part of a sentence. Japanese stands apart from Latin letters and digits by a space and
+/// from Japanese by none, which a template cannot know of its values.
+fn append(out: &mut String, text: &str, lang: Lang) {
+    let mut text = text;
+    if lang == Lang::Ja {
+        let latin = |c: char| c.is_ascii_alphanumeric() || c == '/';
+        let japanese = |c: char| matches!(c, '\u{3041}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}');
+        let spaced = out.ends_with(' ') || text.starts_with(' ');
+        let before = out.strip_suffix(' ').unwrap_or(out).chars().next_back();
+        let after = text.strip_prefix(' ').unwrap_or(text).chars().next();
+        match before.zip(after) {
+            Some((a, b)) if spaced && japanese(a) && japanese(b) => {
+                out.truncate(out.trim_end_matches(' ').len());
+                text = text.trim_start_matches(' ');
+            }
+            Some((a, b)) if !spaced && ((latin(a) && japanese(b)) || (japanese(a) && latin(b))) => {
+                out.push(' ');
+            }
+            _ => {}
+        }
+    }
+    out.push_str(text);
 }
 
 fn joined(parts: &[Phrase], between: &str, lang: Lang) -> String {
@@ -321,6 +345,16 @@ mod tests {
             ("a", "a and b", "a, b and c")
         );
         assert_eq!(of(3).in_lang(Lang::Ja), "a、b、c");
+    }
+
+    #[test]
+    fn japanese_stands_apart_from_latin_letters() {
+        let of = |asked| crate::phrase!("closed without an answer to the {asked}", asked);
+        assert_eq!(of("TLS hello").in_lang(Lang::Ja), "TLS hello に応答せず閉じられた");
+        assert_eq!(of("request").in_lang(Lang::Ja), "リクエストに応答せず閉じられた");
+        let late = |s| crate::phrase!("the prober gave up after {after}", after = seconds(s));
+        assert_eq!(late(5.0).in_lang(Lang::Ja), "ヘルスチェッカーが 5.00 秒で打ち切った");
+        assert_eq!(late(0.2).in_lang(Lang::Ja), "ヘルスチェッカーが 200 ms で打ち切った");
     }
 
     #[test]

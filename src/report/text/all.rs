@@ -54,11 +54,11 @@ pub(super) fn exchanges(
     let [frame, time, status, first_byte, request] =
         [word!("frame"), word!("time"), word!("status"), word!("first byte"), word!("request")]
             .map(|it| page.say(it));
+    let (width, status_width) = (width.max(columns(&frame)), columns(&status));
     let head = format!(
-        "  {}  {}  {}  {}  {request}",
+        "  {}  {}  {status}  {}  {request}",
         right(&frame, width),
         left(&time, 27),
-        right(&status, 6),
         right(&first_byte, 10)
     );
     let head = page.paint(Ink::Faint, &head);
@@ -80,7 +80,10 @@ pub(super) fn exchanges(
             State::Unanswered => word!("unanswered"),
             State::Unknown => word!("not decidable"),
         };
-        let start = format!("  {frame:>width$}  {time:27}  {status:>6}  {}  ", right(&latency, 10));
+        let start = format!(
+            "  {frame:>width$}  {time:27}  {status:>status_width$}  {}  ",
+            right(&latency, 10)
+        );
         let asked = page.say(request_line(exchange));
         listed(page, &start, &asked, state)?;
     }

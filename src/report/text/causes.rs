@@ -87,7 +87,8 @@ fn confidence(page: &mut Page<'_>, group: &Group<'_>) -> io::Result<()> {
         if n == 0 {
             continue;
         }
-        let how_many = if n == group.findings.len() { String::new() } else { format!("{n} ") };
+        let how_many =
+            if n == group.findings.len() { Phrase::default() } else { phrase!("{n} ", n) };
         page.field(
             label,
             phrase!(

@@ -194,7 +194,8 @@ fn without_http(report: &Report) -> Phrase {
         None => plural(summary.flows, "TCP flow"),
         Some((n, what)) => {
             let first = phrase!("{flows} {what}", flows = plural(n, "flow"), what);
-            let others = flows.map(|(n, what)| phrase!("{n} {what}", n = words::count(n), what));
+            let others =
+                flows.map(|(n, protocol)| phrase!("{n} {protocol}", n = words::count(n), protocol));
             Phrase::list([first].into_iter().chain(others).collect(), ", ")
         }
     };

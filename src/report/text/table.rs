@@ -6,7 +6,7 @@ use super::page::{Ink, Page, WIDTH};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
 use crate::http::Exchange;
-use crate::report::{request, words};
+use crate::report::{request, terms, words};
 use crate::words::{Phrase, columns, left, right};
 use crate::{phrase, word};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub(in crate::report) fn confidences(group: &Group<'_>) -> Phrase {
 pub(in crate::report) fn responsible(group: &Group<'_>) -> Phrase {
     let mut who: BTreeMap<&'static str, u64> = BTreeMap::new();
     for finding in &group.findings {
-        *who.entry(finding.responsible.id()).or_default() += 1;
+        *who.entry(terms::who(finding.responsible)).or_default() += 1;
     }
     let mut who: Vec<(u64, &'static str)> = who.into_iter().map(|(id, n)| (n, id)).collect();
     who.sort_by_key(|(n, id)| (std::cmp::Reverse(*n), *id));
