@@ -29,6 +29,7 @@ Examples:
   why502 --cause keepalive-race a.pcap      only this cause
   why502 --lb-type alb --expect-target 10.0.2.9:8080 a.pcap   is it checked, and healthy?
   why502 --format json a.pcap | jq '.findings[].cause'
+  sudo why502 live --port 8080              capture here and tell what fails as it happens
   why502 slice a.pcap -w proof.pcapng       the packets that prove it, with comments
   why502 explain keepalive-race             what it means and how to fix it
   why502 host --port 8080                   what this host itself says of that port
@@ -165,7 +166,7 @@ pub struct Output {
     )]
     pub color: ColorChoice,
     /// Write ASCII only, as without a UTF-8 locale; Japanese keeps its letters
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub ascii: bool,
     /// The language of texts for people
     #[command(flatten)]
@@ -177,7 +178,7 @@ pub struct Output {
     #[arg(long, hide_short_help = true)]
     pub no_progress: bool,
     /// Exit with 1 when there are findings
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub exit_code: bool,
 }
 
@@ -512,7 +513,7 @@ mod tests {
             parsed("explain").unwrap().command,
             Some(Command::Explain { cause: None, .. })
         ));
-        for args in ["./explain", "./man", "live", "a.pcap explain"] {
+        for args in ["./explain", "./man", "./live", "a.pcap explain"] {
             let cli = parsed(args).unwrap();
             assert!(cli.command.is_none(), "{args}");
             assert_eq!(cli.input.captures.len(), args.split(' ').count(), "{args}");

@@ -2,6 +2,7 @@
 
 use super::{Output, VantageChoice};
 use crate::health::HealthFlags;
+use crate::live::evidence::{self, MinFree, Ring};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +54,36 @@ pub struct Live {
     /// Get along with so much memory, such as 512MiB: follow fewer connections rather than take more
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, hide_short_help = true, help_heading = "Capture")]
     pub max_memory: u64,
+    /// Write evidence as a ring of pcapng files to this directory
+    ///
+    /// The directory has to be writable for the user that this runs as once it has given up its
+    /// rights (--user); one that does not exist is made for it.
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Evidence")]
+    pub write: Option<PathBuf>,
+    /// Files of the ring: how many, of which size or time, such as 10x100MB, 24x1h or 50x100MB/5m
+    #[arg(
+        long,
+        value_name = "RING",
+        default_value = "10x100MB",
+        requires = "write",
+        help_heading = "Evidence"
+    )]
+    pub ring: Ring,
+    /// Write only the packets of connections that failed
+    #[arg(long, requires = "write", help_heading = "Evidence")]
+    pub keep_findings: bool,
+    /// Memory for what came before a failure, with --keep-findings
+    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = evidence::bytes, hide_short_help = true, help_heading = "Evidence")]
+    pub look_back: u64,
+    /// Free space that is left to others, such as 5% or 2GiB; by default 10 %, at least 1 GiB
+    #[arg(
+        long,
+        value_name = "SPACE",
+        requires = "write",
+        hide_short_help = true,
+        help_heading = "Evidence"
+    )]
+    pub min_free: Option<MinFree>,
     /// End after so long, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "End")]
     pub duration: Option<Duration>,
@@ -105,10 +136,24 @@ pub struct Live {
     pub output: Output,
 }
 
+impl Live {
+    /// What evidence is written.
+    pub fn evidence(&self) -> Option<evidence::Options> {
+        let directory = self.write.clone()?;
+        Some(evidence::Options {
+            ring: self.ring,
+            min_free: self.min_free.unwrap_or(MinFree::Usual),
+            keep_findings: self.keep_findings.then_some(self.look_back),
+            ..evidence::Options::new(directory)
+        })
+    }
+}
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   sudo why502 live                              the ports that are listened on, until Ctrl-C
   sudo why502 live -i any --port 8080           one port, on all interfaces
+  sudo why502 live -w /var/tmp/evidence --keep-findings --ring 10x100MB
   sudo why502 live --duration 10m -o report.html --format html
   sudo why502 live --format ndjson | jq 'select(.record == \"finding\")'
   sudo setcap cap_net_raw+ep $(which why502)    from then on without sudo

@@ -2,9 +2,11 @@
 
 use super::batch::{Batch, Packet};
 use super::clock;
+use super::evidence;
+use super::keeper::Keeper;
 use super::lines::Lines;
 use super::merge::Merge;
-use super::overload::{Load, Overload, words};
+use super::overload::{self, Load, Overload};
 use super::run::Event;
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, Direction, Frame, LinkType};
@@ -13,7 +15,7 @@ use crate::flow::Flow;
 use crate::health::{Check, Entry};
 use crate::http::Exchange;
 use crate::packet::Endpoint;
-use crate::report::Report;
+use crate::report::{Report, words};
 use crate::run::{Analysis, Listener};
 use crate::time::{FrameId, Mark, Timestamp};
 use std::sync::Arc;
@@ -53,6 +55,25 @@ pub struct Standing {
     pub queue: (u64, u64),
     /// Bytes of memory used, and the limit, where they are known.
     pub memory: (Option<u64>, Option<u64>),
+    /// Flows dropped as there were too many at once.
+    pub evicted_flows: u64,
+    /// The same of each interface.
+    pub interfaces: Vec<Seen>,
+    /// What was written as evidence, if it is.
+    pub evidence: Option<evidence::Counters>,
+}
+
+/// What was seen at an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Packets taken in.
+    pub packets: u64,
+    /// Packets that the kernel dropped because its buffer was full.
+    pub kernel_drops: u64,
+    /// Packets that the interface dropped.
+    pub interface_drops: u64,
+    /// Packets that the queue to the analysis had no room for.
+    pub queue_drops: u64,
 }
 
 impl Standing {
@@ -64,9 +85,9 @@ impl Standing {
 
 /// A listener that wants to know how the capture goes on, too.
 pub trait Follower: Listener {
-    /// A packet was captured, before it is analysed.
-    fn packet(&mut self, frame: &Frame<'_>) {
-        let _ = frame;
+    /// A packet was analysed; `flow` is the flow that it is part of. What it led to was told before.
+    fn packet(&mut self, frame: &Frame<'_>, flow: Option<u64>) {
+        let _ = (frame, flow);
     }
     /// About once a second, also when nothing is captured.
     fn standing(&mut self, standing: &Standing) {
@@ -92,6 +113,7 @@ pub(super) struct Shared {
 /// Tells several, and lowers what is told when packets are missing.
 struct Fan {
     lines: Lines,
+    keeper: Option<Keeper>,
     others: Vec<Box<dyn Follower + Send>>,
     dropped: bool,
 }
@@ -99,6 +121,7 @@ struct Fan {
 impl Fan {
     fn each(&mut self, mut tell: impl FnMut(&mut dyn Follower)) {
         tell(&mut self.lines);
+        self.keeper.iter_mut().for_each(|keeper| tell(keeper));
         self.others.iter_mut().for_each(|other| tell(&mut **other));
     }
 
@@ -155,6 +178,7 @@ pub(super) struct Job {
 pub(super) struct Parts {
     pub(super) analysis: Analysis,
     pub(super) lines: Lines,
+    pub(super) keeper: Option<Keeper>,
     pub(super) others: Vec<Box<dyn Follower + Send>>,
     pub(super) shared: Shared,
     pub(super) events: Sender<Event>,
@@ -166,8 +190,8 @@ pub(super) struct Parts {
 
 impl Job {
     pub(super) fn new(parts: Parts) -> Job {
-        let Parts { analysis, lines, others, shared, events, interfaces, memory_max, stop_after } =
-            parts;
+        let Parts { analysis, lines, keeper, others, shared, events, interfaces, .. } = parts;
+        let (memory_max, stop_after) = (parts.memory_max, parts.stop_after);
         let drops = vec![[0; 3]; interfaces.len()];
         let captures = interfaces.into_iter().map(|(name, link)| CaptureInfo {
             path: name,
@@ -177,7 +201,7 @@ impl Job {
         });
         Job {
             analysis,
-            fan: Fan { lines, others, dropped: false },
+            fan: Fan { lines, keeper, others, dropped: false },
             shared,
             events,
             captures: captures.collect(),
@@ -219,6 +243,15 @@ impl Job {
         self.count(clock::now());
         let Job { analysis, mut fan, captures, .. } = self;
         let report = analysis.finish(captures, warnings, &mut fan);
+        if let Some(keeper) = fan.keeper.take() {
+            let (counters, notices) = keeper.finish();
+            notices.iter().for_each(|notice| fan.lines.aside(notice));
+            fan.lines.aside(&format!(
+                "{} of evidence in {}",
+                words::plural(counters.packets, "packet"),
+                words::plural(counters.files, "file"),
+            ));
+        }
         let unwritten = fan.lines.unwritten();
         if unwritten > 0 {
             fan.lines.aside(&format!("{unwritten} lines were not written as nobody read them"));
@@ -261,11 +294,17 @@ impl Job {
                 true => "more memory is in use than --max-memory allows",
                 false => "the analysis cannot keep up",
             };
-            self.fan.lines.aside(&words(step, why));
+            self.fan.lines.aside(&overload::words(step, why));
         }
         let sum = |which: usize| self.drops.iter().map(|drops| drops[which]).sum();
         let before = self.standing.lost();
         let summary = self.analysis.totals();
+        let interfaces = self.captures.iter().zip(&self.drops).map(|(capture, drops)| Seen {
+            packets: capture.packets,
+            kernel_drops: drops[0],
+            interface_drops: drops[1],
+            queue_drops: drops[2],
+        });
         self.standing = Standing {
             now,
             packets: self.analysis.packets(),
@@ -279,7 +318,12 @@ impl Job {
             flows_left_out: self.analysis.flows_left_out(),
             queue: (waiting as u64, QUEUE as u64),
             memory: (used, self.memory_max),
+            evicted_flows: summary.evicted,
+            interfaces: interfaces.collect(),
+            evidence: self.fan.keeper.as_ref().map(Keeper::counters),
         };
+        let notices = self.fan.keeper.as_ref().map(Keeper::notices);
+        notices.into_iter().flatten().for_each(|notice| self.fan.lines.aside(&notice));
         if before == 0 && self.standing.lost() > 0 {
             let Standing { kernel_drops, interface_drops, queue_drops, .. } = &self.standing;
             let text = format!(
@@ -320,8 +364,10 @@ fn frame(
         wire_len: packet.wire_len,
         direction: Direction::Unknown,
     };
-    fan.others.iter_mut().for_each(|other| other.packet(&frame));
-    analysis.frame(&frame, fan);
+    let flow = analysis.frame(&frame, fan);
+    if let Some(keeper) = &mut fan.keeper {
+        keeper.packet(&frame, flow);
+    }
 }
 
 /// Bytes of memory that this process uses.

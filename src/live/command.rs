@@ -64,12 +64,11 @@ pub fn command(
         aside: file.is_none() && !matches!(format.name, "text" | "ndjson"),
         style: terminal,
         user: args.user.clone().map_or(User::Usual, User::Named),
-        writes: Vec::new(),
         duration: args.duration,
         stop_after: args.stop_after,
         memory_max: Some(args.max_memory),
         quiet: args.output.quiet,
-        followers: Vec::new(),
+        evidence: args.evidence(),
     };
     let Outcome { report, closed } = run(options)?;
     match file {

@@ -5,6 +5,7 @@
 //! touch only the files that it needs (Landlock, where the kernel has it). To open an interface again
 //! that went away needs `CAP_NET_RAW`, which a capture of named interfaces keeps.
 
+use super::evidence::EvidenceError;
 use super::run::LiveError;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
@@ -12,7 +13,9 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus,
 };
 use nix::unistd::{Gid, Uid, User as Account, geteuid, setgroups, setresgid, setresuid};
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
 
 /// Whom to run as once everything is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +74,20 @@ impl User {
         };
         Ok(Some(Id { name: account.name, uid: account.uid.as_raw(), gid: account.gid.as_raw() }))
     }
+}
+
+/// Makes a directory for files that are written after rights were given up, and makes it the user's.
+/// One that exists is left as it is.
+pub(super) fn make_directory(path: &Path, user: Option<&Id>) -> Result<(), LiveError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |source| EvidenceError::Directory { directory: path.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    if let Some(id) = user {
+        chown(path, Some(id.uid), Some(id.gid)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Gives up what is not needed any more, and tells what became of it. Threads that run already keep

@@ -1,8 +1,10 @@
 //! Opens, drops rights, starts the threads, waits for the end.
 
-use super::analyse::{Follower, Job, Parts, QUEUE, Shared};
+use super::analyse::{Job, Parts, QUEUE, Shared};
 use super::capture::{self, How, Outlet, Source};
 use super::choose::{ANY, Selection};
+use super::evidence::{self, EvidenceError};
+use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
 use super::privileges::{self, Needs, User};
 use crate::capture::FilterError;
@@ -12,7 +14,6 @@ use jiff::tz::TimeZone;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -42,8 +43,6 @@ pub struct Options {
     pub style: Style,
     /// Whom to run as.
     pub user: User,
-    /// Directories in which files are written after the start.
-    pub writes: Vec<PathBuf>,
     /// End after so long, nanoseconds.
     pub duration: Option<Duration>,
     /// End after so many failures.
@@ -52,8 +51,8 @@ pub struct Options {
     pub memory_max: Option<u64>,
     /// Say nothing about the capture itself.
     pub quiet: bool,
-    /// Others that want to be told.
-    pub followers: Vec<Box<dyn Follower + Send>>,
+    /// Evidence to write.
+    pub evidence: Option<evidence::Options>,
 }
 
 /// How it ended.
@@ -126,6 +125,9 @@ pub enum LiveError {
     /// Rights cannot be given up.
     #[error("rights cannot be given up: cannot {0}: {1}")]
     Privileges(&'static str, String),
+    /// Evidence cannot be written.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// A signal cannot be waited for, or a thread not be started.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
@@ -189,9 +191,22 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let needs = Needs {
         reopen: chosen.interfaces.iter().any(|name| name != ANY),
         host: false,
-        writes: options.writes.clone(),
+        writes: options.evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
     };
+    for directory in &needs.writes {
+        privileges::make_directory(directory, id.as_ref())?;
+    }
     let dropped = privileges::drop(id.as_ref(), &needs)?;
+    // Its files are made after rights were dropped, too, so that nothing of it may need them.
+    let keeper = options.evidence.map(|evidence| {
+        let interface = |source: &Source| evidence::Interface {
+            name: source.name.clone(),
+            link: source.link,
+            snaplen: source.how.snaplen,
+        };
+        Keeper::start(evidence, sources.iter().map(interface).collect())
+    });
+    let keeper = keeper.transpose()?;
     if !options.quiet {
         let on = chosen.interfaces.join(", ");
         tell(&format!("captures {} on {on}; {dropped}", chosen.what));
@@ -211,7 +226,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let job = Job::new(Parts {
         analysis,
         lines,
-        others: options.followers,
+        keeper,
+        others: Vec::new(),
         shared: shared.clone(),
         events: events.clone(),
         interfaces,

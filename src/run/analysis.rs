@@ -51,6 +51,8 @@ pub struct Totals {
     pub encrypted: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown: u64,
+    /// Flows dropped as there were too many at once.
+    pub evicted: u64,
 }
 
 /// What is known so far.
@@ -126,16 +128,16 @@ impl Analysis {
         self.carried.add(self.engine.add_keys(secrets));
     }
 
-    /// Takes in the next frame.
-    pub fn frame(&mut self, frame: &Frame<'_>, listener: &mut dyn Listener) {
+    /// Takes in the next frame and says which flow it is part of.
+    pub fn frame(&mut self, frame: &Frame<'_>, listener: &mut dyn Listener) -> Option<u64> {
         let results = &mut self.results;
         self.packets += 1;
         if self.filter.as_mut().is_some_and(|filter| !filter.matches(frame)) {
             *results.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
-            return;
+            return None;
         }
         results.advance(frame.mark.at);
-        match self.decoder.decode(frame) {
+        let belongs = match self.decoder.decode(frame) {
             Packet::Tcp(segment)
                 if self.left_out > 0
                     && is_left_out(&segment, self.left_out)
@@ -143,18 +145,21 @@ impl Analysis {
             {
                 self.packets_left_out += 1;
                 self.flows_left_out += u64::from(segment.flags.syn() && !segment.flags.ack());
+                None
             }
             Packet::Tcp(segment) => {
-                self.engine.segment(&segment, &mut Collector { results, listener });
+                Some(self.engine.segment(&segment, &mut Collector { results, listener }))
             }
-            Packet::Icmp(error) => {
-                self.engine.icmp(&error);
+            Packet::Icmp(error) => self.engine.icmp(&error),
+            Packet::Skip(skip) => {
+                *self.skipped.entry(skip).or_default() += 1;
+                None
             }
-            Packet::Skip(skip) => *self.skipped.entry(skip).or_default() += 1,
-        }
+        };
         if self.results.report.tunnels.len() != self.decoder.tunnel_names().len() {
             self.results.report.tunnels = self.decoder.tunnel_names().to_vec();
         }
+        belongs.map(|belongs| belongs.flow)
     }
 
     /// Time has come to `now`, maybe without a frame: no frame from before it is to come. Early
@@ -189,6 +194,7 @@ impl Analysis {
             exchanges: counts.exchanges,
             encrypted: counts.encrypted,
             unknown: counts.unknown,
+            evicted: counts.evicted_flows,
         }
     }
 

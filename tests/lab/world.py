@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from live import Live
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 LB, TARGET, PORT = "192.0.2.10", "198.51.100.20", 8080
 # Other addresses at the load balancer's end: further nodes of it, and hosts that are no load balancer.
@@ -68,7 +70,7 @@ class World:
     def __init__(self, scenario, proxy, folder, delay, backend_options, more=(), capture=None):
         self.scenario, self.proxy, self.folder, self.delay = scenario, proxy, folder, delay
         self.requests, self.connections, self.serial = [], [], 0
-        self.dumps = []
+        self.dumps, self.lives = [], []
         os.makedirs(folder, exist_ok=True)
         self.backend = Helper("backend", ["unshare", "-n", sys.executable, f"{HERE}/backend.py",
                                           "--port", str(PORT), *backend_options])
@@ -111,6 +113,8 @@ class World:
             if not line:
                 raise LabError("tcpdump did not start")
         self.dumps.append(dump)
+        if program := os.environ.get("WHY502_LIVE"):
+            self.lives.append(Live(program, prefix, interface, expression, f"{self.folder}/{side}.live"))
 
     def limit_ports(self, ports):
         """Let the load balancer's side choose only from these source ports, "first last"."""
@@ -157,7 +161,9 @@ class World:
 
     def finish(self):
         """Let the last packets arrive, then stop everything; return tcpdump's counters."""
-        time.sleep(2 * self.delay + 0.3)
+        time.sleep(2 * self.delay + (1.5 if self.lives else 0.3))
+        for live in self.lives:
+            live.stop()
         counters = []
         for dump in self.dumps:
             dump.send_signal(signal.SIGINT)
