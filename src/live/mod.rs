@@ -25,6 +25,7 @@ mod merge;
 mod overload;
 mod privileges;
 mod run;
+pub mod ui;
 
 pub use analyse::{Follower, Standing};
 pub use capture::How;
