@@ -1,5 +1,6 @@
 //! What the view shows, in bounded memory: fed by the analysis, read by the view.
 
+use super::super::{Follower, Standing};
 use super::causes::{Causes, Tally};
 use super::findings::{Findings, Known, Listed, failure};
 use super::rates::Rates;
@@ -20,46 +21,12 @@ use crate::words::Lang;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How the capture itself goes on; told about once a second, also when nothing is captured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Now. Rates are those before it.
-    pub now: Timestamp,
-    /// Packets captured.
-    pub packets: u64,
-    /// Packets that the kernel dropped because its buffer was full.
-    pub kernel_drops: u64,
-    /// Packets that the interface dropped.
-    pub interface_drops: u64,
-    /// Connections left out of the analysis because it could not keep up.
-    pub shed_flows: u64,
-    /// Batches that wait for the analysis, and for how many there is room.
-    pub queue: (u64, u64),
-    /// What becomes of evidence files, if any are written.
-    pub evidence: Option<Evidence>,
-    /// Bytes of memory used, and the limit, where they are known.
-    pub memory: (Option<u64>, Option<u64>),
-    /// Requests that cannot be read without keys.
-    pub encrypted_requests: u64,
-    /// Requests whose outcome a blind spot hides.
-    pub unknown_requests: u64,
-}
-
-/// How the writing of evidence goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// Bytes written.
-    pub written: u64,
-    /// Why nothing is written any more.
-    pub stopped: Option<String>,
-}
-
 /// All that can be seen.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
     /// What is captured, in words.
     pub source: String,
-    /// Time of the first packet, request or counters.
+    /// Time of the first packet, request or look at how the capture goes on.
     pub since: Option<Timestamp>,
     /// The newest of these.
     pub now: Timestamp,
@@ -76,7 +43,7 @@ pub struct Shown {
     /// The newest.
     pub findings: Findings,
     /// How the capture goes on.
-    pub counters: Counters,
+    pub standing: Standing,
     /// The last thing to say beside all that.
     pub notice: Option<String>,
     /// Interfaces, by the file of their frames.
@@ -119,16 +86,6 @@ impl Board {
     /// Findings so far, and requests.
     pub fn totals(&self) -> (u64, u64) {
         (self.shown.findings.total, self.shown.summary.exchanges)
-    }
-
-    /// The capture goes on.
-    pub fn counters(&mut self, counters: Counters) {
-        self.reach(counters.now);
-        let summary = &mut self.shown.summary;
-        summary.packets = counters.packets;
-        summary.encrypted_requests = counters.encrypted_requests;
-        summary.unknown_requests = counters.unknown_requests;
-        self.shown.counters = counters;
     }
 
     /// Something to say to the user, such as that the disk is full.
@@ -245,6 +202,17 @@ impl Listener for Board {
     }
 }
 
+impl Follower for Board {
+    fn standing(&mut self, standing: &Standing) {
+        self.reach(standing.now);
+        let summary = &mut self.shown.summary;
+        summary.packets = standing.packets;
+        summary.encrypted_requests = standing.encrypted_requests;
+        summary.unknown_requests = standing.unknown_requests;
+        self.shown.standing = standing.clone();
+    }
+}
+
 impl Shown {
     /// The first line of the report as it would be now.
     pub fn answer(&self, lang: Lang) -> (Vec<String>, Tone) {
@@ -335,5 +303,11 @@ impl Listener for SharedBoard {
 
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
         self.lock().transition(server, prober, entry);
+    }
+}
+
+impl Follower for SharedBoard {
+    fn standing(&mut self, standing: &Standing) {
+        self.lock().standing(standing);
     }
 }

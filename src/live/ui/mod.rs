@@ -1,7 +1,7 @@
 //! A full-screen view of what is found while it is found.
 //!
 //! ```text
-//! board     what can be seen, in bounded memory; fed as a run::Listener and with counters
+//! board     what can be seen, in bounded memory; fed as a live::Follower
 //!           rates, causes, targets, findings: its parts
 //! view      what the user looks at: pane, selection, filter, pause; keys
 //! draw      both on a terminal of any size
@@ -25,6 +25,6 @@ pub mod targets;
 mod tests;
 mod view;
 
-pub use board::{Board, Counters, Evidence, SharedBoard};
+pub use board::{Board, SharedBoard};
 pub use run::run;
-pub use screen::Screen;
+pub use screen::{Screen, ScreenError};

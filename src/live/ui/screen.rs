@@ -103,6 +103,11 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// Whether there is a terminal.
+    pub fn check() -> Result<(), ScreenError> {
+        Output::find().map(|_| ())
+    }
+
     /// Takes the terminal. From now on a panic of any thread gives it back before its message.
     pub fn open() -> Result<Screen, ScreenError> {
         let output = Output::find()?;

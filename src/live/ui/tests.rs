@@ -1,6 +1,7 @@
 //! The view over shipped captures on terminals of several sizes, and its keys.
 
-use super::board::{Board, Counters, Evidence, SharedBoard};
+use super::super::{Follower, Standing};
+use super::board::{Board, SharedBoard};
 use super::draw::draw;
 use super::keys::Next;
 use super::look::Look;
@@ -33,13 +34,12 @@ fn board(capture: &str) -> Board {
     let settings = Settings { exchanges: true, streamed: true, ..Settings::default() };
     let report = analyse(&[path], &settings, &mut board).unwrap();
     let now = report.captures[0].last.unwrap();
-    board.counters(Counters {
+    board.standing(&Standing {
         now: now.after(1_500_000_000),
         packets: report.summary.packets,
-        queue: (3, 1_024),
-        evidence: Some(Evidence { written: 3_240_000, stopped: None }),
+        queue: (3_000_000, 64_000_000),
         memory: (Some(120_000_000), Some(512_000_000)),
-        ..Counters::default()
+        ..Standing::default()
     });
     board
 }
@@ -456,12 +456,12 @@ fn texts_of_packets_cannot_drive_the_terminal() {
 #[test]
 fn what_is_lost_is_said() {
     let mut board = board(DEMO);
-    board.counters(Counters {
+    board.standing(&Standing {
         now: Timestamp(0),
         packets: 9,
         kernel_drops: 12,
         interface_drops: 3,
-        ..Counters::default()
+        ..Standing::default()
     });
     let mut view = view(&board);
     for size in SIZES {

@@ -1,10 +1,10 @@
 //! The last lines: what was captured and what was not, the pause, the keys.
 
-use super::super::board::Counters;
 use super::super::keys::HELP;
 use super::super::look::Look;
 use super::super::view::View;
 use super::findings::clock;
+use crate::live::Standing;
 use crate::report::words;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -31,7 +31,7 @@ pub(super) fn lines(view: &View, look: Look, area: Rect) -> Vec<Line<'static>> {
     if let Some(text) = paused(view) {
         lines.push(Line::from(look.span(&words::shorten(&text, width), look.selected())));
     }
-    let counters = counters(&view.shown.counters, look);
+    let counters = counters(&view.shown.standing, look);
     if area.height >= HIGH {
         lines.push(ends(fitted(counters, width), Vec::new(), width, look));
         lines.push(ends(about(view, look, width.saturating_sub(17)), keys(look), width, look));
@@ -84,34 +84,30 @@ fn ends(
 }
 
 /// Counts of what was captured; what could hide a truth stands out and comes first.
-fn counters(counters: &Counters, look: Look) -> Vec<Span<'static>> {
+fn counters(standing: &Standing, look: Look) -> Vec<Span<'static>> {
     let mut parts = Vec::new();
-    let mut bad = |text: String| parts.push(look.span(&text, look.bad()));
-    if counters.kernel_drops > 0 {
-        bad(format!("{} dropped by the kernel", words::plural(counters.kernel_drops, "packet")));
-    }
-    if counters.interface_drops > 0 {
-        bad(format!("{} dropped by the interface", words::count(counters.interface_drops)));
-    }
-    if counters.shed_flows > 0 {
-        bad(format!("{} not analysed", words::plural(counters.shed_flows, "connection")));
-    }
-    if let Some(why) = counters.evidence.as_ref().and_then(|evidence| evidence.stopped.as_ref()) {
-        bad(format!("evidence stopped: {}", words::clean(why)));
-    }
+    let mut bad = |n: u64, what: String| {
+        if n > 0 {
+            parts.push(look.span(&what, look.bad()));
+        }
+    };
+    let Standing { kernel_drops, interface_drops, queue_drops, flows_left_out, .. } = *standing;
+    let packets = |n| words::plural(n, "packet");
+    bad(kernel_drops, format!("{} dropped by the kernel", packets(kernel_drops)));
+    bad(interface_drops, format!("{} by the interface", packets(interface_drops)));
+    bad(queue_drops, format!("{} by our queue", packets(queue_drops)));
+    let left_out = words::plural(flows_left_out, "connection");
+    bad(flows_left_out, format!("{left_out} not analysed"));
     let mut good = |text: String| parts.push(look.plain(&text));
-    good(words::plural(counters.packets, "packet").to_string());
-    if counters.kernel_drops + counters.interface_drops == 0 {
+    good(packets(standing.packets).to_string());
+    if standing.lost() == 0 {
         good("none dropped".to_owned());
     }
-    let (waiting, places) = counters.queue;
-    if places > 0 {
-        good(format!("queue {} of {}", words::count(waiting), words::count(places)));
+    let (waiting, room) = standing.queue;
+    if room > 0 {
+        good(format!("queue {} %", (waiting as f64 / room as f64 * 100.0).ceil()));
     }
-    if let Some(evidence) = counters.evidence.as_ref().filter(|it| it.stopped.is_none()) {
-        good(format!("evidence {}", bytes(evidence.written)));
-    }
-    match counters.memory {
+    match standing.memory {
         (Some(used), Some(limit)) => good(format!("memory {} of {}", bytes(used), bytes(limit))),
         (Some(used), None) => good(format!("memory {}", bytes(used))),
         _ => {}
@@ -203,27 +199,24 @@ mod tests {
 
     #[test]
     fn what_could_hide_a_truth_comes_first() {
-        let counters = counters(
-            &Counters {
-                packets: 12,
-                kernel_drops: 1,
-                shed_flows: 2,
-                evidence: Some(super::super::super::board::Evidence {
-                    written: 5,
-                    stopped: Some("disk full".into()),
-                }),
-                ..Counters::default()
-            },
-            Look::default(),
-        );
+        let standing = Standing {
+            packets: 12,
+            kernel_drops: 1,
+            queue_drops: 7,
+            flows_left_out: 2,
+            queue: (1, 1_000),
+            ..Standing::default()
+        };
+        let counters = counters(&standing, Look::default());
         let text: Vec<String> = counters.iter().map(|span| span.content.to_string()).collect();
         assert_eq!(
             text,
             [
                 "1 packet dropped by the kernel",
+                "7 packets by our queue",
                 "2 connections not analysed",
-                "evidence stopped: disk full",
-                "12 packets"
+                "12 packets",
+                "queue 1 %",
             ]
         );
     }
