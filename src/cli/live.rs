@@ -128,6 +128,11 @@ pub struct Live {
     /// Tell only this cause; can be repeated
     #[arg(long, value_name = "ID", hide_possible_values = true, help_heading = "Analysis")]
     pub cause: Vec<String>,
+    /// Show it on the whole terminal: rates, causes, targets, findings to open; ? shows the keys
+    ///
+    /// The report follows on standard output when it ends.
+    #[arg(long, help_heading = "Output")]
+    pub ui: bool,
     /// List every finding at the end
     #[arg(long, help_heading = "Output")]
     pub all: bool,
@@ -154,6 +159,7 @@ Examples:
   sudo why502 live                              the ports that are listened on, until Ctrl-C
   sudo why502 live -i any --port 8080           one port, on all interfaces
   sudo why502 live -w /var/tmp/evidence --keep-findings --ring 10x100MB
+  sudo why502 live --ui                         as a full-screen view
   sudo why502 live --duration 10m -o report.html --format html
   sudo why502 live --format ndjson | jq 'select(.record == \"finding\")'
   sudo setcap cap_net_raw+ep $(which why502)    from then on without sudo

@@ -10,7 +10,7 @@ use super::vendor::{self, SECOND};
 use super::watch::Events;
 use crate::cause::Confidence;
 use crate::packet::Endpoint;
-use crate::probe::{Class, Scope, Sighting, Verdict};
+use crate::probe::{Scope, Sighting, Verdict};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::words::Phrase;
@@ -271,10 +271,7 @@ impl ProberHealth {
 
 /// Whether such a prober decides what traffic a target gets.
 fn balances(verdict: &Verdict) -> bool {
-    let kind = verdict.prober.as_ref().is_none_or(|prober| {
-        !prober.external && !matches!(prober.class, Class::Monitor | Class::Local)
-    });
-    kind && !verdict.relayed
+    verdict.prober.as_ref().is_none_or(|prober| prober.decides()) && !verdict.relayed
 }
 
 /// The group of the user that says something of these checks: one that names the target, else one

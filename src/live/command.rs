@@ -5,7 +5,7 @@ use super::choose::{Selection, list};
 use super::lines::Form;
 use super::privileges::User;
 use super::run::{Options, Outcome, run};
-use crate::cli::Live;
+use crate::cli::{ColorChoice, Live};
 use crate::report::{Report, Style, ndjson};
 use crate::run::Settings;
 use anyhow::{Context, Result, ensure};
@@ -41,8 +41,8 @@ pub fn command(
         None => None,
     };
     let lines = match (format.name, &file) {
-        ("ndjson", None) => Form::Ndjson,
-        _ if args.output.quiet => Form::Quiet,
+        ("ndjson", None) if !args.ui => Form::Ndjson,
+        _ if args.output.quiet || args.ui => Form::Quiet,
         _ => Form::Text,
     };
     let options = Options {
@@ -69,6 +69,7 @@ pub fn command(
         memory_max: Some(args.max_memory),
         quiet: args.output.quiet,
         evidence: args.evidence(),
+        view: args.ui.then(|| view(args, terminal)),
     };
     let Outcome { report, closed } = run(options)?;
     match file {
@@ -93,6 +94,17 @@ pub fn command(
         }
     }
     Ok(Some(report))
+}
+
+/// How the view looks, which has a terminal even where standard output is none.
+fn view(args: &Live, terminal: Style) -> Style {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let color = match args.output.color {
+        ColorChoice::Auto => !unwanted,
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+    };
+    Style { color, ..terminal }
 }
 
 /// Opens the file of the report while there are rights to do so. What is in it stays until the

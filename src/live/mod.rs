@@ -26,6 +26,8 @@ mod merge;
 mod overload;
 mod privileges;
 mod run;
+pub mod ui;
+mod view;
 
 pub use analyse::{Follower, Standing};
 pub use capture::How;

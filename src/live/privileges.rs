@@ -36,6 +36,8 @@ pub(super) struct Needs {
     pub(super) host: bool,
     /// Directories in which files are made and removed.
     pub(super) writes: Vec<PathBuf>,
+    /// The terminal is drawn on and asked for its size.
+    pub(super) terminal: bool,
 }
 
 /// An account by number.
@@ -131,7 +133,7 @@ pub(super) fn drop(user: Option<&Id>, needs: &Needs) -> Result<String, LiveError
     said.push("cannot gain rights".to_owned());
     if !needs.host {
         // Landlock forbids to look into other processes, whatever the rights.
-        said.push(confine(&needs.writes).to_owned());
+        said.push(confine(needs).to_owned());
     }
     Ok(said.join(", "))
 }
@@ -140,23 +142,25 @@ pub(super) fn drop(user: Option<&Id>, needs: &Needs) -> Result<String, LiveError
 const READS: [&str; 5] = ["/proc", "/sys/class/net", "/sys/devices", "/etc", "/usr/share/zoneinfo"];
 
 /// Confines the process to the files that it needs.
-fn confine(writes: &[PathBuf]) -> &'static str {
-    match landlock(writes) {
+fn confine(needs: &Needs) -> &'static str {
+    match landlock(needs) {
         Ok(RulesetStatus::FullyEnforced) => "sees only the files it needs",
         Ok(RulesetStatus::PartiallyEnforced) => "sees little more than the files it needs",
         Ok(RulesetStatus::NotEnforced) | Err(_) => "sees files as its user does (no Landlock here)",
     }
 }
 
-fn landlock(writes: &[PathBuf]) -> Result<RulesetStatus, landlock::RulesetError> {
+fn landlock(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError> {
     let abi = ABI::V3;
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?
         .create()?;
-    let rights: [(Vec<PathBuf>, BitFlags<AccessFs>); 2] = [
+    let terminal = needs.terminal.then(|| PathBuf::from("/dev/tty"));
+    let rights: [(Vec<PathBuf>, BitFlags<AccessFs>); 3] = [
         (READS.iter().map(PathBuf::from).collect(), AccessFs::from_read(abi)),
-        (writes.to_vec(), AccessFs::from_all(abi)),
+        (needs.writes.clone(), AccessFs::from_all(abi)),
+        (terminal.into_iter().collect(), AccessFs::ReadFile | AccessFs::WriteFile),
     ];
     for (paths, access) in rights {
         for path in paths {

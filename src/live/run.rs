@@ -1,13 +1,16 @@
 //! Opens, drops rights, starts the threads, waits for the end.
 
-use super::analyse::{Job, Parts, QUEUE, Shared};
+use super::analyse::{Follower, Job, Parts, QUEUE, Shared};
 use super::capture::{self, How, Outlet, Source};
 use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
 use super::privileges::{self, Needs, User};
+use super::ui::{Screen, ScreenError};
+use super::view::{View, Voice};
 use crate::capture::FilterError;
+use crate::probe::Catalogue;
 use crate::report::{Report, Style};
 use crate::run::{Analysis, RunError, Settings};
 use jiff::tz::TimeZone;
@@ -53,6 +56,8 @@ pub struct Options {
     pub quiet: bool,
     /// Evidence to write.
     pub evidence: Option<evidence::Options>,
+    /// A full-screen view, and how it looks.
+    pub view: Option<Style>,
 }
 
 /// How it ended.
@@ -134,6 +139,9 @@ pub enum LiveError {
     /// A thread broke down.
     #[error("the {0} thread broke down")]
     Thread(&'static str),
+    /// There is no terminal for the view.
+    #[error(transparent)]
+    Screen(#[from] ScreenError),
     /// The analysis cannot begin.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -167,6 +175,9 @@ impl LiveError {
 
 /// Captures until told to stop, and gives the report.
 pub fn run(options: Options) -> Result<Outcome, LiveError> {
+    if options.view.is_some() {
+        Screen::check()?;
+    }
     let chosen = options.selection.choose()?;
     if chosen.interfaces.len() > INTERFACES_MAX {
         return Err(LiveError::TooMany);
@@ -184,6 +195,13 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     settings.early = true;
     // What remains is for what grows with findings, queues, and the program itself.
     settings.memory = options.memory_max.map(|max| max / 2);
+    let probers = settings.probers.clone().map_or_else(Catalogue::built_in, Ok);
+    let probers = probers.map_err(RunError::from)?;
+    if options.view.is_some() {
+        // The view counts requests; the report lists them only where that was asked for.
+        settings.streamed |= !settings.exchanges;
+        settings.exchanges = true;
+    }
     let filter = settings.filter()?;
     let analysis = Analysis::new(settings, filter)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
@@ -192,6 +210,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         reopen: chosen.interfaces.iter().any(|name| name != ANY),
         host: false,
         writes: options.evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
+        terminal: options.view.is_some(),
     };
     for directory in &needs.writes {
         privileges::make_directory(directory, id.as_ref())?;
@@ -209,25 +228,37 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let keeper = keeper.transpose()?;
     if !options.quiet {
         let on = chosen.interfaces.join(", ");
-        tell(&format!("captures {} on {on}; {dropped}", chosen.what));
+        Voice::Aloud.tell(&format!("captures {} on {on}; {dropped}", chosen.what));
     }
 
+    let names: Vec<String> = interfaces.iter().map(|(name, _)| name.clone()).collect();
+    let mut followers: Vec<Box<dyn Follower + Send>> = Vec::new();
+    let mut voice = Voice::Aloud;
+    let view = match options.view {
+        Some(style) => {
+            let source = format!("{} on {}", chosen.what, names.join(", "));
+            let view = View::open(source, &names, &probers, style)?;
+            followers.push(Box::new(view.board()));
+            voice = Voice::Shown(view.board());
+            Some(view)
+        }
+        None => None,
+    };
     let (events, told) = mpsc::channel();
     let shared =
         Shared { stop: Default::default(), asked: Default::default(), waiting: Default::default() };
     let (lines_out, lines_in) = mpsc::sync_channel(WAITING_MAX);
     let writer = {
-        let (events, aside) = (events.clone(), options.aside);
-        start("output", move || write(&lines_in, aside, &events))?
+        let (events, aside, voice) = (events.clone(), options.aside, voice.clone());
+        start("output", move || write(&lines_in, aside, &events, &voice))?
     };
-    let names = interfaces.iter().map(|(name, _)| name.clone()).collect();
     let lines = Lines::new(options.form, options.style, zone, names, lines_out);
     let (batches_out, batches_in) = mpsc::sync_channel(BATCHES_MAX);
     let job = Job::new(Parts {
         analysis,
         lines,
         keeper,
-        others: Vec::new(),
+        others: followers,
         shared: shared.clone(),
         events: events.clone(),
         interfaces,
@@ -260,8 +291,21 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         }
     })?;
 
-    let closed = wait(&told, &shared, going, options.duration, options.quiet);
+    let view = view.map(|view| {
+        let stop = shared.stop.clone();
+        start("view", move || view.run(&stop))
+    });
+    let view = view.transpose()?;
+
+    let voice = (!options.quiet).then_some(voice);
+    let closed = wait(&told, &shared, going, options.duration, voice.as_ref());
     shared.stop.store(true, Ordering::Relaxed);
+    if let Some(view) = view {
+        // The report comes whatever has become of the view.
+        if let Err(error) = view.join().map_err(|_| LiveError::Thread("view"))? {
+            Voice::Aloud.tell(&format!("the view ended: {error}"));
+        }
+    }
     for capture in captures {
         capture.join().map_err(|_| LiveError::Thread("capture"))?;
     }
@@ -288,7 +332,7 @@ fn wait(
     shared: &Shared,
     mut going: usize,
     mut left: Option<Duration>,
-    quiet: bool,
+    voice: Option<&Voice>,
 ) -> bool {
     let mut looked = super::clock::now();
     while !shared.stop.load(Ordering::Relaxed) {
@@ -306,8 +350,8 @@ fn wait(
             Ok(Event::Signal(SIGUSR1)) => shared.asked.store(true, Ordering::Relaxed),
             Ok(Event::Signal(_) | Event::Enough) => return false,
             Ok(Event::Closed) => return true,
-            Ok(Event::Trouble(text)) if !quiet => tell(&text),
-            Ok(Event::Trouble(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Trouble(text)) => voice.iter().for_each(|voice| voice.tell(&text)),
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Event::Over) => {
                 going = going.saturating_sub(1);
                 if going == 0 {
@@ -320,16 +364,12 @@ fn wait(
     false
 }
 
-fn tell(text: &str) {
-    let _ = writeln!(anstream::stderr(), "why502: {text}");
-}
-
 /// Writes lines until there are no more.
-fn write(lines: &Receiver<Line>, aside: bool, events: &Sender<Event>) {
+fn write(lines: &Receiver<Line>, aside: bool, events: &Sender<Event>, voice: &Voice) {
     let mut open = true;
     for line in lines {
         match line {
-            Line::Aside(text) => tell(&text),
+            Line::Aside(text) => voice.tell(&text),
             Line::Told(bytes) if aside => {
                 let _ = io::stderr().write_all(&bytes);
             }

@@ -33,6 +33,13 @@ pub struct Prober {
     pub(super) from: Box<[usize]>,
 }
 
+impl Prober {
+    /// Whether its checks decide what traffic a target gets.
+    pub fn decides(&self) -> bool {
+        !self.external && !matches!(self.class, Class::Monitor | Class::Local)
+    }
+}
+
 /// What a prober does unless it is told otherwise; `None` where it has no default or none is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Defaults {

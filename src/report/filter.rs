@@ -18,8 +18,8 @@ pub(super) fn of_finding(finding: &Finding) -> String {
     filter
 }
 
-/// As Wireshark's own "Conversation Filter" writes it.
-fn conversation(finding: &Finding) -> String {
+/// As Wireshark's own "Conversation Filter" writes it; good for any file.
+pub(super) fn conversation(finding: &Finding) -> String {
     let (client, server) = (finding.client.socket(), finding.server.socket());
     let ip = if client.is_ipv4() { "ip" } else { "ipv6" };
     format!(

@@ -22,6 +22,7 @@ pub mod output;
 pub mod probers;
 mod records;
 mod request;
+pub mod so_far;
 pub mod terms;
 mod text;
 pub mod words;

@@ -2,7 +2,7 @@
 
 use super::Group;
 use super::names::Names;
-use super::page::{Ink, LABEL, Page, WIDTH};
+use super::page::{Ink, LABEL, Page};
 use super::{ladder, table};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
@@ -12,7 +12,7 @@ use crate::{phrase, word};
 use std::collections::BTreeMap;
 use std::io;
 
-pub(super) fn cause(
+pub(in crate::report) fn cause(
     page: &mut Page<'_>,
     group: &Group<'_>,
     patterns: &[Pattern],
@@ -124,8 +124,11 @@ const FILTERS_MAX: usize = 4;
 /// Each on a line of its own and never wrapped, so that it can be copied.
 fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::Result<()> {
     let label = page.paint(Ink::Label, "  Wireshark");
+    if page.is_live() {
+        return page.field("Wireshark", &filter::conversation(group.typical()));
+    }
     let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
-    let (filters, more) = display_filters(group, names, WIDTH - LABEL);
+    let (filters, more) = display_filters(group, names, page.width().saturating_sub(LABEL));
     for FileFilter { file, filter, left } in filters {
         let file = file.map_or(String::new(), |file| format!("{file}: "));
         let left = match left {
@@ -199,7 +202,12 @@ mod tests {
     fn many_streams_are_bounded_and_counted() {
         let text = shown((0..100).map(|n| fixture::race(n * 3)).collect());
         let line = text.lines().find(|line| line.contains("tcp.stream in")).unwrap();
-        assert!(line.contains("} ") && line.ends_with(" more") && line.len() <= WIDTH, "{line}");
+        assert!(
+            line.contains("} ")
+                && line.ends_with(" more")
+                && line.len() <= crate::report::text::page::WIDTH,
+            "{line}"
+        );
         let named = line.matches(',').count() + 1;
         assert!(line.contains(&format!("and {} more", 100 - named)), "{line}");
     }

@@ -16,6 +16,11 @@ use std::io;
 
 /// Columns between the two sides.
 const INNER: usize = 52;
+/// The same where the page is too narrow for them.
+const INNER_MIN: usize = 20;
+/// Columns of the time, of both lines with the spaces at them, of a frame number of seven digits and
+/// of the mark behind it.
+const OUTER: usize = TIME + 4 + 7 + " <== guilty".len();
 /// Columns of the time.
 const TIME: usize = 12;
 /// Pieces of evidence that get a line of explanation.
@@ -41,10 +46,11 @@ pub(in crate::report) fn ladder(
     let request = finding.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
     let zero = request.map_or(first.mark.at, |request| request.first.at);
 
-    title(page, finding)?;
+    let inner = page.width().saturating_sub(OUTER).clamp(INNER_MIN, INNER);
+    title(page, finding, inner)?;
     if let Some(idle) = finding.idle_before.filter(|idle| *idle > 0 && request.is_some()) {
         let idle = words::seconds(idle as f64 / 1e9);
-        let label = middle(&page.say(phrase!("idle for {idle}", idle = &idle)), '·');
+        let label = middle(&page.say(phrase!("idle for {idle}", idle = &idle)), '·', inner);
         let time = right(&format!("-{}", page.say(idle)), TIME);
         let row = format!("{time} │{label}│");
         let row = page.paint(Ink::Faint, &row);
@@ -55,8 +61,8 @@ pub(in crate::report) fn ladder(
         let label = page.say(&row.label);
         let frame = names.frame(row.mark.frame);
         let (drawn, frame) = match row.silent {
-            true => (middle(&label, '·'), page.say(phrase!("after {frame}", frame))),
-            false => (arrow(row.side, &label), frame),
+            true => (middle(&label, '·', inner), page.say(phrase!("after {frame}", frame))),
+            false => (arrow(row.side, &label, inner), frame),
         };
         let line = match outstanding(finding, row.mark.at) {
             true => format!("{time} ┃{drawn}│ {frame}"),
@@ -87,29 +93,33 @@ fn outstanding(finding: &Finding, at: Timestamp) -> bool {
 }
 
 /// Which connection this is, and the names of the two sides above their lines.
-fn title(page: &mut Page<'_>, finding: &Finding) -> io::Result<()> {
+fn title(page: &mut Page<'_>, finding: &Finding, inner: usize) -> io::Result<()> {
     let stream = match finding.stream {
         Some(stream) => format!("tcp.stream {stream}").into(),
         None => phrase!("no tcp.stream"),
     };
     let place = terms::vantage(finding.vantage);
-    let title =
-        phrase!("flow {flow}, {stream}, captured {place}", flow = finding.flow, stream, place);
+    let flow = finding.flow;
+    // There is no file yet that has the stream.
+    let title = match page.is_live() {
+        true => phrase!("flow {flow}, captured {place}", flow, place),
+        false => phrase!("flow {flow}, {stream}, captured {place}", flow, stream, place),
+    };
     page.paragraph("    ", title)?;
     let (client, server) =
         (finding.client.socket().to_string(), finding.server.socket().to_string());
     let (left, right) = (page.say(word!("client")), page.say(word!("server")));
     let head = |left: &str, right: &str| {
-        let gap = (INNER + 2).saturating_sub(columns(left) + columns(right));
+        let gap = (inner + 2).saturating_sub(columns(left) + columns(right));
         format!("{:TIME$} {left}{:gap$}{right}", "", "")
     };
     let sides = page.paint(Ink::Label, &head(&left, &right));
     page.line(&sides)?;
-    if client.len() + server.len() + 2 <= INNER + 2 {
+    if client.len() + server.len() + 2 <= inner + 2 {
         page.line(&head(&client, &server))
     } else {
         page.line(&head(&client, ""))?;
-        let gap = (INNER + 2).saturating_sub(server.len());
+        let gap = (inner + 2).saturating_sub(server.len());
         page.line(&format!("{:TIME$} {:gap$}{server}", "", ""))
     }
 }
@@ -256,18 +266,18 @@ fn packet(what: What, shape: PacketFacts) -> Phrase {
 }
 
 /// ` ── RST ─────▶ ` from the client, ` ◀───── RST ── ` from the server.
-fn arrow(from: Side, label: &str) -> String {
-    let label = words::shorten(label, INNER - 9);
-    let rest = "─".repeat(INNER - 7 - columns(&label));
+fn arrow(from: Side, label: &str, inner: usize) -> String {
+    let label = words::shorten(label, inner - 9);
+    let rest = "─".repeat(inner - 7 - columns(&label));
     match from {
         Side::Client => format!(" ── {label} {rest}▶ "),
         Side::Server => format!(" ◀{rest} {label} ── "),
     }
 }
 
-fn middle(label: &str, fill: char) -> String {
-    let label = format!(" {} ", words::shorten(label, INNER - 6));
-    let rest = INNER - 2 - columns(&label);
+fn middle(label: &str, fill: char, inner: usize) -> String {
+    let label = format!(" {} ", words::shorten(label, inner - 6));
+    let rest = inner - 2 - columns(&label);
     let fill = |n: usize| fill.to_string().repeat(n);
     format!(" {}{label}{} ", fill(rest / 2), fill(rest - rest / 2))
 }
@@ -293,6 +303,21 @@ mod tests {
         let names = Names::new(&[]);
         ladder(&mut Page::new(Style::default(), &mut out), finding, &names).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_narrow_page_has_a_narrow_ladder() {
+        for (width, longest) in [(78, 78), (58, 58), (20, 54)] {
+            let (mut out, names) = (Vec::new(), Names::new(&[]));
+            let mut page = Page::live(width, Style::default(), &mut out);
+            ladder(&mut page, &fixture::race(2), &names).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let rows = text.lines().filter(|line| line.contains(['▶', '◀']));
+            assert_eq!(rows.clone().count(), 3, "{text}");
+            for row in rows {
+                assert!(row.chars().count() <= longest, "{width}: {row}");
+            }
+        }
     }
 
     #[test]

@@ -43,12 +43,30 @@ impl Ink {
 /// Writes lines. Texts from packets, files or causes go through [`words::clean`] on the way in.
 pub(in crate::report) struct Page<'a> {
     style: Style,
+    width: usize,
+    live: bool,
     out: &'a mut dyn Write,
 }
 
 impl<'a> Page<'a> {
     pub(in crate::report) fn new(style: Style, out: &'a mut dyn Write) -> Page<'a> {
-        Page { style, out }
+        Page { style, width: WIDTH, live: false, out }
+    }
+
+    /// Of what is being captured, so that no file has its packets and stream numbers yet. It may be
+    /// narrower than a report; what cannot be wrapped may still be longer.
+    pub(in crate::report) fn live(width: usize, style: Style, out: &'a mut dyn Write) -> Page<'a> {
+        Page { style, width: width.min(WIDTH), live: true, out }
+    }
+
+    /// Whether it is of what is being captured.
+    pub(in crate::report) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Columns that lines shall fit.
+    pub(in crate::report) fn width(&self) -> usize {
+        self.width
     }
 
     pub(in crate::report) fn lang(&self) -> Lang {
@@ -139,7 +157,7 @@ impl<'a> Page<'a> {
     fn wrapped(&mut self, first: &str, indent: usize, text: &str) -> io::Result<()> {
         // Cleaned word by word, so that line ends inside a text separate words.
         let text = text.split_whitespace().map(words::clean).collect::<Vec<_>>().join(" ");
-        for (n, line) in words::wrap(&text, WIDTH - indent).iter().enumerate() {
+        for (n, line) in words::wrap(&text, self.width.saturating_sub(indent)).iter().enumerate() {
             if n == 0 {
                 self.line(&format!("{first}{line}"))?;
             } else {
