@@ -23,6 +23,7 @@ pub mod evidence;
 mod keeper;
 mod lines;
 mod merge;
+pub mod metrics;
 mod overload;
 mod privileges;
 mod run;
