@@ -9,27 +9,43 @@
 //! | `linux/` | how it is read: procfs, sock_diag, control groups |
 //! | `census.rs` | sockets by state, and the ports used towards each destination |
 //! | `triage.rs` | the questions and how each is judged |
+//! | `watch.rs`, `tracker.rs` | a look every second, and what happened between two |
+//! | `event.rs`, `history.rs` | what happened, and what is remembered of it |
+//! | `context.rs` | what the history says of a finding |
 //! | `texts.rs` | the sentences |
 //!
 //! Sees the network namespace in which it runs, and no other: containers have their own
 //! (`nsenter -t PID -n why502 host` looks into one). Only Linux is read.
 
+mod addresses;
 mod census;
+mod context;
 pub mod counters;
+mod event;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod history;
 #[cfg(target_os = "linux")]
 mod linux;
 pub mod texts;
+#[cfg(any(test, target_os = "linux"))]
+mod tracker;
 mod triage;
+#[cfg(target_os = "linux")]
+mod watch;
 
+pub use addresses::Addresses;
 pub use census::{Census, Outgoing, State, States};
 pub use counters::Counters;
+pub use event::{Event, Happening};
 pub use facts::{Facts, Listener, Process, Seen};
+pub use history::{EVENTS_MAX, History, Port};
 #[cfg(test)]
 pub(crate) use triage::judge;
 pub use triage::{Answer, Grade, PortTriage, Question, Triage};
+#[cfg(target_os = "linux")]
+pub use watch::{Watch, Watching};
 
 /// Why there is nothing to tell.
 #[derive(Debug, thiserror::Error)]
