@@ -293,3 +293,165 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::by_id;
+    use crate::host::addresses::Addresses;
+    use crate::host::fixture::{listener, process};
+    use crate::host::history::Port;
+    use crate::packet::Endpoint;
+    use crate::report::fixture;
+    use crate::time::Mark;
+
+    const SECOND: i64 = 1_000_000_000;
+    const OWN: [u8; 4] = [10, 0, 2, 9];
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp(second * SECOND)
+    }
+
+    /// Watched from second 0 to 100; nginx listens on 8080 at the end.
+    fn history(events: Vec<(i64, Happening)>) -> History {
+        let own = Port { listeners: vec![listener("0.0.0.0")], ..Port::default() };
+        let happened = |(second, what): (i64, Happening)| {
+            let whole = matches!(what, Happening::Counted { .. } | Happening::OomKills { .. });
+            let port = (!whole).then_some(8080);
+            Event { from: at(second - 1), at: at(second), port, what }
+        };
+        History {
+            seen: Some((at(0), at(100))),
+            addresses: Addresses::new(vec![(IpAddr::from(OWN), 32)]),
+            ports: [(8080, own)].into(),
+            counts: true,
+            events: events.into_iter().map(happened).collect(),
+            ..History::default()
+        }
+    }
+
+    /// A finding whose packets were all in that second.
+    fn finding(cause: &str, second: i64) -> Finding {
+        let mut finding = match cause {
+            "connect-refused" => fixture::refused(0, 5),
+            _ => fixture::race(1),
+        };
+        finding.cause = by_id(cause).unwrap();
+        finding.server = Endpoint::v4(OWN, 8080);
+        for evidence in &mut finding.evidence {
+            evidence.mark = Mark { at: at(second), ..evidence.mark };
+        }
+        finding
+    }
+
+    fn says(history: &History, cause: &str, second: i64) -> String {
+        history.sentence(&finding(cause, second)).unwrap_or_default()
+    }
+
+    fn gone() -> Happening {
+        Happening::Gone { who: Some(Box::new(process())), ended: true }
+    }
+
+    #[test]
+    fn refused_since_who_listened_has_ended() {
+        let mut absent = history(vec![(10, gone())]);
+        absent.ports.insert(8080, Port { gone: Some(at(10)), ..Port::default() });
+        let text = says(&absent, "connect-refused", 40);
+        assert_eq!(
+            text,
+            "nothing listened on port 8080 since 00:00:10 UTC; nginx (pid 812) has ended"
+        );
+        let again = history(vec![(10, gone()), (50, Happening::Listens { who: None })]);
+        assert!(says(&again, "connect-refused", 40).starts_with("nothing listened"));
+        assert!(says(&again, "connect-refused", 50).contains("began to listen"));
+        assert!(says(&again, "connect-refused", 80).contains("firewall rule that rejects"));
+        assert_eq!(
+            says(&again, "connect-refused", 3),
+            "this host sent the RST: look at the log of what serves port 8080"
+        );
+    }
+
+    #[test]
+    fn refused_by_a_port_that_listens_elsewhere_or_never_did() {
+        let mut other = history(Vec::new());
+        let listeners = vec![listener("127.0.0.1")];
+        other.ports.insert(8080, Port { listeners, ..Port::default() });
+        assert_eq!(says(&other, "connect-refused", 40), "port 8080 listens on 127.0.0.1:8080 only");
+        other.ports.insert(8080, Port::default());
+        assert!(says(&other, "connect-refused", 40).contains("since before the capture"));
+    }
+
+    fn overflow() -> Happening {
+        Happening::Counted { grown: vec![("ListenOverflows", 37), ("TCPAbortOnMemory", 1)] }
+    }
+
+    #[test]
+    fn unanswered_since_a_queue_overflowed_or_not() {
+        let full = Happening::QueueFull { waiting: 129, backlog: 128 };
+        let both = history(vec![(39, full), (40, overflow())]);
+        let text = says(&both, "connect-timeout-host", 40);
+        assert_eq!(
+            text,
+            "ListenOverflows +37 at 00:00:40 UTC: the accept queue of this port was full"
+        );
+        let other = says(&history(vec![(40, overflow())]), "connect-timeout-host", 40);
+        assert!(other.contains("of all ports together"), "{other}");
+        let far = says(&history(vec![(40, overflow())]), "connect-timeout-host", 60);
+        assert!(far.contains("ListenOverflows did not move"), "{far}");
+        let mut blind = history(Vec::new());
+        blind.counts = false;
+        assert_eq!(
+            blind
+                .sentence(&finding("connect-timeout-host", 60))
+                .filter(|text| text.contains("move")),
+            None
+        );
+        assert!(
+            !says(&history(Vec::new()), "connect-timeout-host", 99).contains("move"),
+            "the last look was too early"
+        );
+    }
+
+    #[test]
+    fn silent_since_the_process_is_stopped() {
+        let stopped = || Happening::Stopped { who: Box::new(process()) };
+        let continued = Happening::Continued { who: Box::new(process()) };
+        let text = says(&history(vec![(10, stopped())]), "response-timeout", 40);
+        assert!(text.starts_with("nginx (pid 812) was stopped"), "{text}");
+        let over = history(vec![(10, stopped()), (20, continued)]);
+        assert!(!says(&over, "response-timeout", 40).contains("stopped"));
+    }
+
+    #[test]
+    fn closed_as_the_process_ended() {
+        let text = says(&history(vec![(40, gone())]), "target-rst-no-response", 40);
+        assert_eq!(
+            text,
+            "nothing listens on port 8080 any more; nginx (pid 812) has ended, at 00:00:40 UTC"
+        );
+        let killed = history(vec![(40, gone()), (40, Happening::OomKills { killed: 1 })]);
+        assert!(
+            says(&killed, "target-fin-no-response", 41)
+                .contains("1 process killed for want of memory")
+        );
+        let quiet = says(&history(vec![(10, gone())]), "target-fin-no-response", 40);
+        assert!(quiet.contains("this host sent the FIN; nginx (pid 812)"), "{quiet}");
+        assert!(quiet.contains("did not end then"), "{quiet}");
+    }
+
+    #[test]
+    fn who_sent_the_packet_that_killed_it() {
+        let history = history(Vec::new());
+        let mut elsewhere = finding("target-rst-no-response", 40);
+        elsewhere.server = Endpoint::v4([10, 9, 9, 9], 8080);
+        assert_eq!(history.sentence(&elsewhere), None, "neither end is this host");
+        elsewhere.client = Endpoint::v4(OWN, 40_000);
+        assert_eq!(
+            history.sentence(&elsewhere).unwrap(),
+            "the FIN came from 10.9.9.9, not from this host"
+        );
+        let race = says(&history, "keepalive-race", 40);
+        assert_eq!(race, "this host sent the FIN: look at the log of what serves port 8080");
+        assert_eq!(history.sentence(&finding("target-own-5xx", 40)), None);
+    }
+}

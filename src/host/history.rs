@@ -22,6 +22,14 @@ pub struct Port {
     pub last: Option<(Process, bool)>,
 }
 
+impl Port {
+    /// The process that holds its sockets, the oldest, or did last.
+    pub fn holder(&self) -> Option<&Process> {
+        let now = self.listeners.iter().find_map(|one| one.owners.as_ref().ok()?.first());
+        now.or(self.last.as_ref().map(|(who, _)| who))
+    }
+}
+
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {

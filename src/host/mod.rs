@@ -70,6 +70,34 @@ pub fn look(ports: &[u16]) -> Result<Triage, HostError> {
     Ok(triage::judge(facts, ports))
 }
 
+/// Tells `each` what happens from now on, of `ports` or of every port that listens: for so many
+/// seconds, or until it fails when there are none.
+#[cfg(target_os = "linux")]
+pub fn follow(
+    ports: &[u16],
+    seconds: Option<u32>,
+    mut each: impl FnMut(&[Event]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut watch = Watch::open(ports);
+    let mut left = seconds;
+    while left != Some(0) {
+        linux::rest_of_a_second(watch.history().seen.map_or_else(linux::now, |(_, last)| last));
+        each(&watch.look())?;
+        left = left.map(|left| left - 1);
+    }
+    Ok(())
+}
+
+/// Tells what happens from now on.
+#[cfg(not(target_os = "linux"))]
+pub fn follow(
+    _ports: &[u16],
+    _seconds: Option<u32>,
+    _each: impl FnMut(&[Event]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 /// Looks at this host.
 #[cfg(not(target_os = "linux"))]
 pub fn look(_ports: &[u16]) -> Result<Triage, HostError> {

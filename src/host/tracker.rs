@@ -85,8 +85,7 @@ impl Tracker {
 
     /// Who listened on a port at last.
     pub(super) fn last(&self, port: u16) -> Option<&Process> {
-        let port = self.history.ports.get(&port)?;
-        first_owner(&port.listeners).or(port.last.as_ref().map(|(who, _)| who))
+        self.history.ports.get(&port)?.holder()
     }
 
     /// Every process that is known to hold a socket.
