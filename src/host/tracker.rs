@@ -443,7 +443,7 @@ mod tests {
         assert!(tracker.wants(40_000) && tracker.wants(9000) && !tracker.wants(40_001));
         assert_eq!(
             ids(&tracker.step(look(2, vec![socket(2, &[2])], &[1, 2]))),
-            ["gone", "listens"]
+            ["listens", "gone"]
         );
     }
 }
