@@ -67,6 +67,18 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 ListFormat::Text => host_report::text(&triage, &style, &mut out)?,
                 ListFormat::Json => host_report::json(&triage, &mut out)?,
             }
+            if let Some(seconds) = args.watch {
+                out.flush()?;
+                host::follow(&args.port, (seconds > 0).then_some(seconds), |events| {
+                    for event in events {
+                        match args.format {
+                            ListFormat::Text => host_report::event_text(event, &style, &mut out)?,
+                            ListFormat::Json => host_report::event_json(event, &mut out)?,
+                        }
+                    }
+                    out.flush()
+                })?;
+            }
         }
         Command::Explain { cause: None, .. } => explain::list(&EXPLAINED, &style, &mut out)?,
         Command::Explain { cause: Some(id), .. } => {

@@ -168,6 +168,7 @@ mod tests {
             idle_before: Some(idle),
             blind_spots: crate::blind::BlindSpots::NONE,
             summary: Default::default(),
+            host: None,
         }
     }
 

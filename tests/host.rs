@@ -150,3 +150,34 @@ fn a_program_without_files_left() {
     let Some(seen) = triage("files") else { return };
     assert_answer(&seen.json(), "open-files", "bad", "of 32 files open");
 }
+
+/// Lines of events behind the table.
+fn events(scene: &str) -> Option<(Seen, Vec<Value>)> {
+    let seen = seen(scene, &["host", "--port", "8080", "--format", "json", "--watch", "6"])?;
+    let lines = seen.out.lines().filter(|line| line.starts_with("{\""));
+    let events = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    Some((seen, events))
+}
+
+#[test]
+fn a_process_that_is_killed_and_started_again() {
+    let Some((seen, events)) = events("restart") else { return };
+    let ids: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["gone", "listens"], "{events:#?}");
+    let (first, second) = (&seen.scene["first"], &seen.scene["second"]);
+    let text = |n: usize| events[n]["text"].as_str().unwrap();
+    let gone = format!("nothing listens on port 8080 any more; python3 (pid {first}) has ended");
+    assert_eq!(text(0), gone);
+    assert_eq!(text(1), format!("python3 (pid {second}) listens on port 8080"));
+}
+
+#[test]
+fn an_overflow_is_told_in_its_second() {
+    let Some((_, events)) = events("bursts") else { return };
+    let of = |id: &str| events.iter().find(|event| event["event"] == id);
+    let full = of("queue-full").unwrap_or_else(|| panic!("{events:#?}"));
+    assert!(full["text"].as_str().unwrap().contains("2 connections wait, 1 may"), "{full}");
+    let overflow = of("overflow").unwrap_or_else(|| panic!("{events:#?}"));
+    assert!(overflow["text"].as_str().unwrap().contains("ListenOverflows +"), "{overflow}");
+    assert_eq!(overflow["port"], Value::Null);
+}

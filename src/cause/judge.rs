@@ -74,6 +74,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         summary: verdict.summary,
         packets: verdict.evidence.iter().map(|evidence| packet(flow, evidence)).collect(),
         evidence: verdict.evidence,
+        host: None,
     })
 }
 

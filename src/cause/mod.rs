@@ -271,6 +271,9 @@ pub struct Finding {
     pub blind_spots: BlindSpots,
     /// One sentence with the figures of this case.
     pub summary: Phrase,
+    /// What the host says of it on which it was captured; it stands beside the verdict, which it never
+    /// changes.
+    pub host: Option<String>,
 }
 
 /// Every cause. The order decides: the first whose rule fits is the finding's cause.

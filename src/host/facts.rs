@@ -106,6 +106,9 @@ pub struct Process {
     /// State letter of `/proc/PID/stat`: `R` running, `S` sleeping, `D` waiting for a device,
     /// `T` stopped, `Z` dead and not yet waited for.
     pub state: char,
+    /// Ticks of the kernel from the start of the host to its own: with its number they name one
+    /// process for ever.
+    pub birth: u64,
     /// When it was started.
     pub started: Timestamp,
     /// Open files.
@@ -114,6 +117,17 @@ pub struct Process {
     pub files_max: Seen<Option<u64>>,
     /// Memory of its control group.
     pub memory: Seen<GroupMemory>,
+}
+
+/// A process that runs, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// As [`Process::birth`].
+    pub birth: u64,
+    /// State letter.
+    pub state: char,
+    /// Open files, where they can be counted.
+    pub files: Option<u64>,
 }
 
 /// Memory of a control group that has a limit, or of one without.

@@ -29,6 +29,7 @@ pub(crate) fn process() -> Process {
         command: "nginx: master process".to_owned(),
         user: "www".to_owned(),
         state: 'S',
+        birth: 100,
         started: AT.after(-2 * DAY),
         files: Ok(20),
         files_max: Ok(Some(1024)),

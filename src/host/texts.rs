@@ -1,6 +1,7 @@
 //! Every sentence about the host, in one place.
 
 use super::census::{Outgoing, State, States};
+use super::event::{Event, Happening};
 use super::facts::{Conntrack, GroupMemory, Limits, Listener, Process};
 use crate::report::words::{count, plural, seconds};
 use crate::time::Timestamp;
@@ -16,6 +17,74 @@ pub fn process(process: &Process) -> String {
 
 fn processes(n: u64) -> String {
     format!("{} process{}", count(n), if n == 1 { "" } else { "es" })
+}
+
+fn someone(who: Option<&Process>) -> String {
+    who.map_or_else(|| "a process that cannot be named".to_owned(), process)
+}
+
+/// What became of who listened.
+fn ended(who: Option<&Process>, has_ended: bool) -> String {
+    match who {
+        Some(who) if has_ended => format!("; {} has ended", process(who)),
+        Some(who) => format!("; {} closed it and still runs", process(who)),
+        None => String::new(),
+    }
+}
+
+fn counts(grown: &[(&'static str, u64)]) -> String {
+    let parts: Vec<_> = grown.iter().map(|(name, by)| format!("{name} +{}", count(*by))).collect();
+    parts.join(", ")
+}
+
+/// Time of day, UTC.
+pub fn clock(at: Timestamp) -> String {
+    match jiff::Timestamp::from_nanosecond(i128::from(at.0)) {
+        Ok(at) => at.strftime("%H:%M:%S UTC").to_string(),
+        Err(_) => at.to_string(),
+    }
+}
+
+/// What happened, without when.
+pub(super) fn event(event: &Event) -> String {
+    let port = event.port.map_or_else(String::new, |port| format!("port {port}"));
+    match &event.what {
+        Happening::Gone { who, ended: has_ended } => {
+            format!("nothing listens on {port} any more{}", ended(who.as_deref(), *has_ended))
+        }
+        Happening::Listens { who } => format!("{} listens on {port}", someone(who.as_deref())),
+        Happening::Restarted { before, now } => format!(
+            "{} listens on {port} in place of {}",
+            someone(now.as_deref()),
+            someone(before.as_deref())
+        ),
+        Happening::Ended { who, left } => {
+            format!("{}, which held {port}, has ended; {left} others hold it", process(who))
+        }
+        Happening::Stopped { who } => {
+            format!("{} was stopped: {port} answers nothing until it gets SIGCONT", process(who))
+        }
+        Happening::Continued { who } => format!("{} runs again", process(who)),
+        Happening::QueueFull { waiting, backlog } => format!(
+            "the accept queue of {port} is full: {} connections wait, {} may",
+            count((*waiting).into()),
+            count((*backlog).into())
+        ),
+        Happening::QueueFree => format!("the accept queue of {port} has room again"),
+        Happening::FilesFull { who, files } => format!(
+            "{} has {} files open, as many as it may, and accepts no further connection on {port}",
+            process(who),
+            count(*files)
+        ),
+        Happening::FilesFree { who } => format!("{} may open files again", process(who)),
+        Happening::Counted { grown } => format!("{} (of all ports together)", counts(grown)),
+        Happening::OomKills { killed } => {
+            format!("{} killed for want of memory", processes(*killed))
+        }
+        Happening::PortsOut { outgoing: one, ports } => {
+            format!("hardly a port is left: {}", outgoing(one, *ports))
+        }
+    }
 }
 
 /// How long ago, in words: `3 d 4 h`.
@@ -315,4 +384,100 @@ pub(super) fn worst(place: &str, grade: &str, says: &str, more: usize) -> String
         n => format!(" (and {n} more to look at)"),
     };
     format!("{place}: {grade}: {says}{more}")
+}
+
+/// What the history of a host says of a finding.
+pub(super) mod about {
+    use super::{clock, counts, ended, process, someone};
+    use crate::host::census::Outgoing;
+    use crate::host::facts::Process;
+    use crate::time::Timestamp;
+
+    pub(in crate::host) fn absent(
+        port: u16,
+        since: Option<Timestamp>,
+        who: Option<&Process>,
+        has_ended: bool,
+    ) -> String {
+        match since {
+            Some(since) => format!(
+                "nothing listened on port {port} since {}{}",
+                clock(since),
+                ended(who, has_ended)
+            ),
+            None => format!("nothing listened on port {port}, since before the capture began"),
+        }
+    }
+
+    pub(in crate::host) fn began(port: u16, at: Timestamp, who: Option<&Process>) -> String {
+        format!("{} began to listen on port {port} at {}", someone(who), clock(at))
+    }
+
+    pub(in crate::host) fn other_address(port: u16, addresses: &[String]) -> String {
+        format!("port {port} listens on {} only", addresses.join(", "))
+    }
+
+    pub(in crate::host) fn refused_though(port: u16, who: Option<&Process>) -> String {
+        format!(
+            "{} listened on port {port} all the time: look for a firewall rule that rejects, or for \
+             net.ipv4.tcp_abort_on_overflow",
+            someone(who)
+        )
+    }
+
+    pub(in crate::host) fn overflow(
+        grown: &[(&'static str, u64)],
+        at: Timestamp,
+        full: bool,
+    ) -> String {
+        let full = match full {
+            true => ": the accept queue of this port was full",
+            false => " (of all ports together)",
+        };
+        format!("{} at {}{full}", counts(grown), clock(at))
+    }
+
+    pub(in crate::host) fn no_overflow(port: u16) -> String {
+        format!(
+            "no queue of this host overflowed at that time (ListenOverflows did not move): look at the \
+             firewall for port {port}"
+        )
+    }
+
+    pub(in crate::host) fn since(text: &str, at: Timestamp) -> String {
+        format!("{text} (since {})", clock(at))
+    }
+
+    pub(in crate::host) fn at(text: &str, at: Timestamp) -> String {
+        format!("{text}, at {}", clock(at))
+    }
+
+    pub(in crate::host) fn sent_here(what: &str, port: u16, who: Option<&Process>) -> String {
+        match who {
+            Some(who) => format!(
+                "this host sent the {what}; {}, which holds port {port}, did not end then and nothing \
+                 was killed for want of memory: look at its log for this time",
+                process(who)
+            ),
+            None => {
+                format!("this host sent the {what}: look at the log of what serves port {port}")
+            }
+        }
+    }
+
+    pub(in crate::host) fn sent_by_client(what: &str) -> String {
+        format!("this host, which opened the connection, sent the {what}")
+    }
+
+    pub(in crate::host) fn sent_elsewhere(what: &str, address: std::net::IpAddr) -> String {
+        format!("the {what} came from {address}, not from this host")
+    }
+
+    pub(in crate::host) fn restarted_before(text: &str, at: Timestamp) -> String {
+        format!("{text} at {}: the new process knows no older connection", clock(at))
+    }
+
+    pub(in crate::host) fn ports_out(one: &Outgoing, ports: u64, at: Timestamp) -> String {
+        format!("{} at {}", super::outgoing(one, ports), clock(at))
+    }
 }

@@ -80,7 +80,7 @@ fn exchange(file: u32, frame: u64, ms: i64) -> Exchange {
 }
 
 /// The server's FIN left 0.2 s before the request of stream `stream` arrived.
-pub(super) fn race(stream: u32) -> Finding {
+pub(crate) fn race(stream: u32) -> Finding {
     let frame = 100 + u64::from(stream) * 10;
     let ms = i64::from(stream) * 1000;
     Finding {
@@ -124,11 +124,12 @@ pub(super) fn race(stream: u32) -> Finding {
         blind_spots: if stream == 3 { BlindSpot::NoHandshake.into() } else { Default::default() },
         summary: "the server closed after 5.00 s of idle, 1.00 ms before the request arrived"
             .into(),
+        host: None,
     }
 }
 
 /// A refused connection.
-pub(super) fn refused(file: u32, frame: u64) -> Finding {
+pub(crate) fn refused(file: u32, frame: u64) -> Finding {
     Finding {
         cause: &REFUSED,
         kind: Kind::Connection,

@@ -10,7 +10,7 @@ mod csv;
 pub mod explain;
 mod filter;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod handover;
 pub mod host;
 mod html;
@@ -121,6 +121,8 @@ pub struct Report {
     /// Whose health checks flows carry, by the flow's id; collected only for formats that print
     /// flows.
     pub probes: BTreeMap<u64, Arc<str>>,
+    /// What happened on the host that captured; only live.
+    pub host: Option<crate::host::History>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
     /// Requests by the time of their first byte.

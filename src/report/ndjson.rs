@@ -159,6 +159,11 @@ pub fn write_transition(
     line(&Record::Transition(model::Transition::new(server, prober, entry)), out)
 }
 
+/// Writes something that happened on the host that captures.
+pub fn write_host(event: &crate::host::Event, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Host(model::Happened::new(event)), out)
+}
+
 /// Writes a target at the end of a run.
 pub fn write_target(target: &health::Target, out: &mut dyn Write) -> io::Result<()> {
     line(&Record::Target(model::Target::new(target, false)), out)

@@ -243,6 +243,7 @@ fn finding(check: &Check, outcome: Outcome) -> Finding {
         idle_before: None,
         blind_spots: check.blind_spots,
         summary: note,
+        host: None,
     }
 }
 

@@ -141,6 +141,51 @@ def stopped(command):
         os.waitpid(child, 0)
 
 
+def serve(backlog=50):
+    """A process that listens, in a child; tells when it does."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ready)
+        server = listen(backlog)
+        os.write(told, b"x")
+        time.sleep(60)
+        os._exit(server.fileno())
+    os.close(told)
+    os.read(ready, 1)
+    os.close(ready)
+    return child
+
+
+def end(child):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def restart(command):
+    """What listens is killed, nothing listens for a while, then another process does."""
+    first = serve()
+    watch = subprocess.Popen(command)
+    time.sleep(2.5)
+    end(first)
+    time.sleep(2.5)
+    second = serve()
+    tell(first=first, second=second)
+    watch.wait()
+    end(second)
+
+
+def bursts(command):
+    """A queue that becomes full and overflows while the host is watched."""
+    server = listen(1)
+    watch = subprocess.Popen(command)
+    time.sleep(2.5)
+    clients = [client() for _ in range(8)]
+    tell(clients=len(clients))
+    watch.wait()
+    server.close()
+
+
 def files(command):
     """The program has as many files open as it may."""
     import resource

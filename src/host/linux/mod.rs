@@ -1,15 +1,17 @@
 //! How the host is read: procfs, sock_diag, control groups. Each part that cannot be read says why, and takes
 //! no other part with it.
 
+mod addresses;
 mod cgroup;
 mod diag;
 mod files;
 mod proc_tcp;
 mod process;
 
+use super::addresses::Addresses;
 use super::census::{Census, Counting, State};
 use super::counters::Counters;
-use super::facts::{Facts, LISTENERS_MAX, Listener, OWNERS_MAX, Process, Seen};
+use super::facts::{Alive, Facts, LISTENERS_MAX, Limits, Listener, OWNERS_MAX, Process, Seen};
 use crate::time::Timestamp;
 use diag::{Diag, Found};
 use process::Users;
@@ -20,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
 
 /// The ephemeral range of a kernel that was left as it is; used only where it cannot be read.
-const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+pub(super) const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
 /// The clock of the host: what is read of a host has no other time.
 #[expect(clippy::disallowed_methods, reason = "what the host says has the time of the host")]
@@ -144,6 +146,40 @@ impl Reader {
         }
     }
 
+    /// Whether a process runs.
+    pub(super) fn alive(&self, pid: i32) -> Option<Alive> {
+        process::alive(pid)
+    }
+
+    /// Who took over from a process, by its name alone.
+    pub(super) fn successor(&self, of: &Process, booted: Option<Timestamp>) -> Option<Process> {
+        let pid = process::named(&of.name, of.birth)?;
+        process::process(pid, booted.unwrap_or_default(), &self.users)
+    }
+
+    /// Addresses of this host.
+    pub(super) fn addresses(&self) -> Addresses {
+        addresses::read()
+    }
+
+    /// When the host was started.
+    pub(super) fn booted(&self, at: Timestamp) -> Option<Timestamp> {
+        booted(at)
+    }
+
+    pub(super) fn oom_kills(&self) -> Seen<u64> {
+        files::oom_kills()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        files::limits()
+    }
+
+    /// Sockets of this host in any state, without a look at each.
+    pub(super) fn how_many(&self) -> Seen<u64> {
+        files::sockets()
+    }
+
     fn why_unnamed(&self, listener: &Listener, owners: &process::Owners) -> String {
         let user = self.users.name(listener.uid);
         if owners.unreadable > 0 {
@@ -157,7 +193,7 @@ impl Reader {
         }
     }
 
-    fn census(
+    pub(super) fn census(
         &mut self,
         ephemeral: RangeInclusive<u16>,
         listening: &BTreeSet<u16>,

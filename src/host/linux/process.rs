@@ -4,7 +4,7 @@
 //! files it holds only its user and root.
 
 use super::{cgroup, files};
-use crate::host::facts::{Process, Seen};
+use crate::host::facts::{Alive, Process, Seen};
 use crate::time::Timestamp;
 use procfs::process::LimitValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +78,26 @@ fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Whether a process runs, which anybody may ask; `None` when there is none of that number or it has ended.
+pub(super) fn alive(pid: i32) -> Option<Alive> {
+    let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
+    let ended = matches!(stat.state, 'Z' | 'X');
+    let files = || open_files(pid).ok();
+    (!ended).then(|| Alive { birth: stat.starttime, state: stat.state, files: files() })
+}
+
+/// The oldest process of that name that was started after `birth`: where nobody may see who holds
+/// a socket, who took over from a process that has ended.
+pub(super) fn named(name: &str, birth: u64) -> Option<i32> {
+    let processes = procfs::process::all_processes().ok()?;
+    processes
+        .filter_map(|process| process.ok()?.stat().ok())
+        .filter(|stat| stat.comm == name && stat.starttime > birth && stat.state != 'Z')
+        .map(|stat| (stat.starttime, stat.pid))
+        .min()
+        .map(|(_, pid)| pid)
+}
+
 /// What is known of a process; `booted` is when the host was started.
 pub(super) fn process(pid: i32, booted: Timestamp, users: &Users) -> Option<Process> {
     let process = procfs::process::Process::new(pid).ok()?;
@@ -92,6 +112,7 @@ pub(super) fn process(pid: i32, booted: Timestamp, users: &Users) -> Option<Proc
         command: crate::report::words::shorten(&command, COMMAND_MAX),
         user: process.uid().map_or_else(|_| "unknown".to_owned(), |uid| users.name(uid)),
         state: stat.state,
+        birth: stat.starttime,
         started: booted.after(ticks_to_nanos(stat.starttime)),
         files: open_files(pid),
         files_max: limits.map(|limits| match limits.max_open_files.soft_limit {
@@ -166,6 +187,10 @@ mod tests {
         assert!(found.files.unwrap() >= 3);
         assert!(found.started > Timestamp(0), "some ticks after the start of the host");
         assert!(found.files_max.unwrap().is_none_or(|max| max > 0));
+        let now = alive(own).unwrap();
+        assert_eq!(now.birth, found.birth);
+        assert_eq!(named(&found.name, found.birth.saturating_sub(1)), Some(own));
+        assert_eq!(alive(i32::MAX), None);
         assert_eq!(process(i32::MAX, Timestamp(0), &Users::default()), None);
     }
 }

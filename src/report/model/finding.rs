@@ -79,6 +79,9 @@ pub(in crate::report) struct Finding<'a> {
     /// this when it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     early: bool,
+    /// What the host says of it on which it was captured; only live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 impl<'a> Finding<'a> {
@@ -118,6 +121,7 @@ impl<'a> Finding<'a> {
             summary: &finding.summary,
             fix: finding.cause.fix.first().copied().unwrap_or_default(),
             early: false,
+            host: finding.host.as_deref(),
         }
     }
 

@@ -6,12 +6,14 @@
 mod exchange;
 mod finding;
 mod flow;
+mod host;
 mod target;
 mod tls;
 
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
 pub(super) use flow::Flow;
+pub(super) use host::{Happened, Host};
 pub(super) use target::{CheckRecord, Target, Transition};
 
 use super::{Pattern, PatternKind, Report, terms};
@@ -316,6 +318,9 @@ pub(super) struct Document<'a> {
     exchanges: Option<List<'a, (u64, http::Exchange), Exchange<'a>>>,
     /// Targets and their health.
     targets: List<'a, crate::health::Target, Target<'a>>,
+    /// What happened on the host that captured; only live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
     /// Connections and log lines that belong together.
     correlations: [serde_json::Value; 0],
 }
@@ -340,6 +345,7 @@ impl<'a> Document<'a> {
             exchanges: all
                 .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
             targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
+            host: report.host.as_ref().map(Host::new),
             correlations: [],
         }
     }
@@ -356,6 +362,8 @@ pub(super) enum Record<'a> {
     Finding(Finding<'a>),
     Check(CheckRecord<'a>),
     Transition(Transition<'a>),
+    /// Something happened on the host that captures; only live.
+    Host(Happened),
     /// A target at the end of the run, its checks not repeated.
     Target(Target<'a>),
     Summary(Total<'a>),

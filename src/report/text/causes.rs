@@ -38,6 +38,10 @@ pub(in crate::report) fn cause(
     ladder::ladder(page, typical, names)?;
     page.blank()?;
     page.field(word!("Responsible"), responsible(group))?;
+    let told = || group.findings.iter().find_map(|finding| finding.host.as_deref());
+    if let Some(host) = typical.host.as_deref().or_else(told) {
+        page.field("This host", host)?;
+    }
     confidence(page, group)?;
     page.field(word!("Fix"), group.cause.fix.first().copied().unwrap_or(word!("not known")))?;
     display_filter(page, group, names)?;

@@ -4,6 +4,7 @@
 mod all;
 pub(in crate::report) mod causes;
 pub(in crate::report) mod headline;
+mod host;
 pub(in crate::report) mod ladder;
 pub(in crate::report) mod names;
 pub(in crate::report) mod page;
@@ -49,6 +50,9 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     if style.all {
         all::findings(&mut page, &report.findings, &names)?;
         all::exchanges(&mut page, &report.exchanges, &names)?;
+    }
+    if let Some(history) = &report.host {
+        host::section(&mut page, history)?;
     }
     unseen::unseen(&mut page, report, &names)?;
     page.blank()?;
