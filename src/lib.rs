@@ -75,6 +75,7 @@ pub mod flow;
 pub mod health;
 pub mod host;
 pub mod http;
+pub mod join;
 #[cfg(target_os = "linux")]
 pub mod live;
 pub mod over_time;
