@@ -35,6 +35,15 @@ pub struct LogFile {
     pub error: Option<String>,
 }
 
+impl LogFile {
+    /// A file that could not be opened.
+    pub(super) fn unread(path: &Path, error: &LogError) -> LogFile {
+        let error = Some(error.error.to_string());
+        let path = path.display().to_string();
+        LogFile { path, kind: None, lines: 0, bad: 0, first_bad: None, error }
+    }
+}
+
 /// Why log files cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {error}")]
