@@ -39,12 +39,12 @@ impl Clock {
     pub(super) fn estimate(spans: &[(i64, i64)]) -> Clock {
         let mut slack = SLACK;
         for _ in 0..=WIDENINGS {
-            if let Some((offset, agreeing)) = most(spans, slack)
+            if let Some((offset, room, agreeing)) = most(spans, slack)
                 && agreeing * 2 >= spans.len()
             {
                 return Clock {
                     offset,
-                    tolerance: slack * 2,
+                    tolerance: slack * 2 + room,
                     pairs: spans.len() as u64,
                     agreeing: agreeing as u64,
                 };
@@ -60,8 +60,9 @@ impl Clock {
     }
 }
 
-/// The middle of where most of the spans overlap, each widened by `slack`; and how many do.
-fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, usize)> {
+/// The middle of where most of the spans overlap, each widened by `slack`; how far it is from there to
+/// either end; and how many overlap.
+fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, i64, usize)> {
     let mut edges = Vec::with_capacity(spans.len() * 2);
     for (low, high) in spans {
         edges.push((low.saturating_sub(slack), false));
@@ -82,7 +83,8 @@ fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, usize)> {
         }
     }
     let (count, from, to) = best;
-    (count > 0).then(|| (from.saturating_add(to.saturating_sub(from) / 2), count))
+    let room = to.saturating_sub(from) / 2;
+    (count > 0).then(|| (from.saturating_add(room), room, count))
 }
 
 #[cfg(test)]

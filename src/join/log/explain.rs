@@ -4,7 +4,7 @@ use super::entry::{Entry, Place, Words};
 use super::fit::Leg;
 use super::kind::Kind;
 use super::line::is_failure;
-use super::logs::{Logs, best, ordinal};
+use super::logs::{Logs, Tie, best, ordinal};
 use super::seen::{Capture, Known, Seen};
 use super::tie::{Tied, Ties};
 use crate::cause::{Confidence, Finding};
@@ -17,8 +17,6 @@ use hashbrown::{HashMap, HashSet};
 pub const FAILING_MAX: usize = 20_000;
 /// Disagreements that are listed; further ones are counted.
 pub const DISAGREEMENTS_MAX: usize = 10_000;
-/// Name of what is counted of lines that are a day away.
-pub(super) const FAR: &str = "failing log lines of other days";
 
 /// Causes after which a client has the target's status all the same.
 const PASSED_ON: [&str; 4] =
@@ -39,10 +37,15 @@ pub struct Failing {
     pub status: Option<u16>,
     /// The cause that it names and packets cannot: its id.
     pub own_cause: Option<&'static str>,
-    /// Flow, ordinal and certainty of what it is tied to, the attempts at targets first.
-    pub flows: Vec<(u64, u32, Confidence)>,
     /// Why it is tied to nothing.
     pub why_not: Option<WhyNot>,
+}
+
+impl Failing {
+    /// What it is tied to, attempts at targets first.
+    pub fn ties<'a>(&self, logs: &'a Logs) -> impl Iterator<Item = &'a Tie> {
+        logs.at(self.place)
+    }
 }
 
 /// Why no packets belong to a failing line.
@@ -101,14 +104,15 @@ pub struct Disagreement {
     pub what: String,
 }
 
-/// Adds what is to be told of the lines of one log.
+/// Adds what is to be told of the lines of one log; how many failing ones are of another time.
 pub(super) fn explain(
     entries: &[Entry],
     ties: &Ties,
     capture: &Capture,
     findings: &[Finding],
     logs: &mut Logs,
-) {
+) -> u64 {
+    let mut other_time = 0;
     let causes: HashMap<(u64, u32), &'static str, FixedState> =
         findings.iter().map(|it| ((it.flow, ordinal(it)), it.cause.id)).collect();
     let servers = Servers::of(capture);
@@ -126,17 +130,15 @@ pub(super) fn explain(
         }
     }
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
+        let why_not = (!tied.contains_key(&n))
+            .then(|| why_not(entry, ambiguous.contains(&n), ties, capture, &servers));
+        if why_not == Some(WhyNot::OtherTime) {
+            other_time += 1;
+            continue;
+        }
         let from = ties.tied.partition_point(|tied| tied.entry < n);
         let to = ties.tied.partition_point(|tied| tied.entry <= n);
-        let mut flows: Vec<_> = ties.tied[from..to]
-            .iter()
-            .map(|tied| {
-                let ordinal = tied.seen.map_or(0, |seen| capture.seen[seen].ordinal);
-                (tied.leg, tied.flow, ordinal, tied.certainty)
-            })
-            .collect();
-        flows.sort_by_key(|(leg, flow, ordinal, _)| (std::cmp::Reverse(*leg), *flow, *ordinal));
-        let back = flows.iter().any(|(leg, ..)| *leg == Leg::Back);
+        let back = ties.tied[from..to].iter().any(|tied| tied.leg == Leg::Back);
         let failing = Failing {
             place: entry.place,
             kind: entry.kind,
@@ -145,9 +147,7 @@ pub(super) fn explain(
             status: entry.status,
             // Packets of an attempt know better.
             own_cause: entry.own_cause.filter(|_| !back),
-            flows: flows.iter().map(|(_, flow, ordinal, sure)| (*flow, *ordinal, *sure)).collect(),
-            why_not: (!tied.contains_key(&n))
-                .then(|| why_not(entry, ambiguous.contains(&n), ties, capture, &servers)),
+            why_not,
         };
         push(
             &mut logs.failing,
@@ -157,6 +157,7 @@ pub(super) fn explain(
             &mut logs.bounds,
         );
     }
+    other_time
 }
 
 fn push<T>(

@@ -16,6 +16,7 @@ use crate::http::Exchange;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -28,6 +29,10 @@ const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
 pub const TIES_MAX: usize = 200_000;
 /// Lines of the capture's time of which no request was captured: only their times are kept.
 const TIMES_MAX: usize = 1 << 22;
+
+/// Why a file was not read whose lines are of no kind.
+const UNKNOWN_KIND: &str =
+    "its lines are of no known kind of log; --log-kind or --log-format tells it";
 
 /// Which logs a run shall read.
 #[derive(Clone, Debug, Default)]
@@ -69,9 +74,11 @@ pub struct Logs {
     pub files: Vec<LogFile>,
     /// What came of each log: files of one kind that the user named together.
     pub sources: Vec<Source>,
-    /// Lines and flows that belong together, by flow: those of findings and of failing lines, and
+    /// Lines and flows that belong together, by flow and ordinal: those of findings and of failing lines, and
     /// all with `--all`.
     pub ties: Vec<Tie>,
+    /// The same in the order of the lines, attempts at targets first.
+    by_place: Vec<usize>,
     /// Lines that tell of a failure, in their order, at most [`FAILING_MAX`](explain::FAILING_MAX).
     pub failing: Vec<Failing>,
     /// Where log and packets say different things.
@@ -109,6 +116,8 @@ pub struct Source {
     pub failing: u64,
     /// Those of them that are tied to a flow.
     pub failing_joined: u64,
+    /// Those of them that are of another time than the capture.
+    pub failing_other_time: u64,
     /// Its clock.
     pub clock: Clock,
 }
@@ -152,9 +161,24 @@ impl Logs {
         &self.ties[from..to]
     }
 
+    /// What a line is tied to, attempts at targets first.
+    pub fn at(&self, place: Place) -> impl Iterator<Item = &Tie> {
+        let from = self.by_place.partition_point(|n| self.ties[*n].place < place);
+        let to = self.by_place.partition_point(|n| self.ties[*n].place <= place);
+        self.by_place[from..to].iter().map(|n| &self.ties[*n])
+    }
+
     /// The lines that tell of a finding.
     pub fn of_finding(&self, finding: &Finding) -> &[Tie] {
         self.of(finding.flow, ordinal(finding))
+    }
+
+    /// Files that could not be read, or not to their end, or whose kind is not known; and why.
+    pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter_map(|file| {
+            let unknown = (file.kind.is_none() && file.lines_seen).then_some(UNKNOWN_KIND);
+            Some((file.path.as_str(), file.error.as_deref().or(unknown)?))
+        })
     }
 
     /// Path of the file of a line.
@@ -206,14 +230,18 @@ impl Watch {
         for ((named, kind), mut found) in gathered.sources {
             found.entries.sort_by_key(|entry| entry.place);
             let ties = tie(&found.entries, &self.capture, &broken);
-            let source = self.source(named, kind, &found, &ties, &mut logs);
-            explain::explain(&found.entries, &ties, &self.capture, findings, &mut logs);
+            let other_time =
+                explain::explain(&found.entries, &ties, &self.capture, findings, &mut logs);
+            let source = self.source(named, kind, &found, &ties, other_time);
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
         logs.ties.sort_by_key(|tie| (tie.flow, tie.ordinal, tie.place));
         explain::number(&mut logs);
         logs.failing.sort_by_key(|failing| failing.place);
+        logs.by_place = (0..logs.ties.len()).collect();
+        let ties = &logs.ties;
+        logs.by_place.sort_by_key(|n| (ties[*n].place, Reverse(ties[*n].leg), *n));
         for (name, count) in [
             ("log lines not kept", bounded),
             ("exchanges and flows not compared with logs", self.capture.lost),
@@ -282,7 +310,7 @@ impl Watch {
         kind: Kind,
         found: &Found,
         ties: &Ties,
-        logs: &mut Logs,
+        other_time: u64,
     ) -> Source {
         let joined = best(ties);
         let likely = |certainty: &&Confidence| **certainty >= Confidence::Likely;
@@ -295,9 +323,6 @@ impl Watch {
         };
         let in_time = found.times.iter().filter(|at| inside(**at)).count()
             + found.entries.iter().filter(|entry| inside(entry.at())).count();
-        if found.far_failing > 0 {
-            *logs.bounds.entry(explain::FAR).or_default() += found.far_failing;
-        }
         Source {
             named,
             path: self
@@ -316,6 +341,7 @@ impl Watch {
             ambiguous: ties.ambiguous.iter().filter(|n| !joined.contains_key(n)).count() as u64,
             failing: found.failing,
             failing_joined: joined.keys().filter(failing).count() as u64,
+            failing_other_time: other_time + found.far_failing,
             clock: ties.clock,
         }
     }

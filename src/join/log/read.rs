@@ -31,6 +31,8 @@ pub struct LogFile {
     pub bad: u64,
     /// Number of the first of those, from 1.
     pub first_bad: Option<u64>,
+    /// It has lines, of whatever kind.
+    pub(super) lines_seen: bool,
     /// Why reading ended early.
     pub error: Option<String>,
 }
@@ -40,7 +42,7 @@ impl LogFile {
     pub(super) fn unread(path: &Path, error: &LogError) -> LogFile {
         let error = Some(error.error.to_string());
         let path = path.display().to_string();
-        LogFile { path, kind: None, lines: 0, bad: 0, first_bad: None, error }
+        LogFile { path, kind: None, lines: 0, bad: 0, first_bad: None, lines_seen: false, error }
     }
 }
 
@@ -102,8 +104,15 @@ pub(super) fn file(
     let opened = decompress::open(Box::new(source));
     let stream = opened.map_err(|error| LogError { path: name.clone(), error })?.stream;
     let mut input = BufReader::with_capacity(1 << 16, stream);
-    let mut log =
-        LogFile { path: name, kind: forced, lines: 0, bad: 0, first_bad: None, error: None };
+    let mut log = LogFile {
+        path: name,
+        kind: forced,
+        lines: 0,
+        bad: 0,
+        first_bad: None,
+        lines_seen: false,
+        error: None,
+    };
     if let Err(error) = through(&mut input, lines, &mut log, take) {
         log.error = Some(error.to_string());
     }
@@ -139,6 +148,7 @@ fn through(
         let texts: Vec<Vec<u8>> = sample.iter().map(|(_, text)| text.clone()).collect();
         log.kind = lines.recognise(&texts);
     }
+    log.lines_seen = number > 0 || log.kind.is_some();
     let Some(kind) = log.kind else { return outcome };
     for (number, text) in &sample {
         one(kind, *number, text, lines, log, take);
@@ -215,8 +225,15 @@ pub(super) fn bytes(
     lines: &Lines,
     take: &mut dyn FnMut(Kind, u64, &Line<'_>),
 ) -> LogFile {
-    let mut log =
-        LogFile { path: "test".into(), kind: None, lines: 0, bad: 0, first_bad: None, error: None };
+    let mut log = LogFile {
+        path: "test".into(),
+        kind: None,
+        lines: 0,
+        bad: 0,
+        first_bad: None,
+        lines_seen: false,
+        error: None,
+    };
     let mut input = BufReader::new(bytes);
     if let Err(error) = through(&mut input, lines, &mut log, take) {
         log.error = Some(error.to_string());

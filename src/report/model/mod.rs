@@ -6,12 +6,14 @@
 mod exchange;
 mod finding;
 mod flow;
+mod log;
 mod target;
 mod tls;
 
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
 pub(super) use flow::Flow;
+pub(super) use log::{FailingLine, LogSource, Logs};
 pub(super) use target::{CheckRecord, Target, Transition};
 
 use super::{Pattern, PatternKind, Report, terms};
@@ -316,6 +318,9 @@ pub(super) struct Document<'a> {
     exchanges: Option<List<'a, (u64, http::Exchange), Exchange<'a>>>,
     /// Targets and their health.
     targets: List<'a, crate::health::Target, Target<'a>>,
+    /// What the logs given with `--log` say; not there without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Logs<'a>>,
     /// Connections and log lines that belong together.
     correlations: [serde_json::Value; 0],
 }
@@ -329,7 +334,11 @@ impl<'a> Document<'a> {
             summary: Counts::new(report),
             warnings: &report.warnings,
             patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
-            findings: List(&report.findings, |_, finding| Finding::new(finding), report),
+            findings: List(
+                &report.findings,
+                |report, finding| Finding::new(finding, report.logs.as_ref()),
+                report,
+            ),
             flows: List(
                 &report.flows,
                 |report, flow| {
@@ -340,6 +349,7 @@ impl<'a> Document<'a> {
             exchanges: all
                 .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
             targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
+            logs: report.logs.as_ref().map(Logs::new),
             correlations: [],
         }
     }
@@ -356,6 +366,10 @@ pub(super) enum Record<'a> {
     Finding(Finding<'a>),
     Check(CheckRecord<'a>),
     Transition(Transition<'a>),
+    /// A log, or the files of one kind of it.
+    Log(LogSource<'a>),
+    /// A log line that tells of a failure.
+    LogLine(FailingLine<'a>),
     /// A target at the end of the run, its checks not repeated.
     Target(Target<'a>),
     Summary(Total<'a>),

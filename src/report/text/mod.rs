@@ -5,6 +5,7 @@ mod all;
 pub(in crate::report) mod causes;
 pub(in crate::report) mod headline;
 pub(in crate::report) mod ladder;
+mod logs;
 pub(in crate::report) mod names;
 pub(in crate::report) mod page;
 pub(in crate::report) mod table;
@@ -42,7 +43,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     for group in &groups {
         page.blank()?;
-        causes::cause(&mut page, group, &report.patterns, &names)?;
+        causes::cause(&mut page, group, report, &names)?;
     }
     targets::hints(&mut page, &report.health)?;
     targets::targets(&mut page, &report.health.targets, style.all, &names)?;
@@ -50,6 +51,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         all::findings(&mut page, &report.findings, &names)?;
         all::exchanges(&mut page, &report.exchanges, &names)?;
     }
+    logs::logs(&mut page, report, &names, style.all)?;
     unseen::unseen(&mut page, report, &names)?;
     page.blank()?;
     unseen::input(&mut page, report)?;
