@@ -170,7 +170,10 @@ fn a_balancers_log_with_another_clock_and_damaged_lines() {
             let tied = tied(&report, logs, "alb.log.gz", number);
             for (target, certainty) in &tied {
                 let right = text.contains(&format!(":80{target} "));
-                assert!(right || *certainty == Confidence::Possible, "{vantage} {number}: {target}");
+                assert!(
+                    right || *certainty == Confidence::Possible,
+                    "{vantage} {number}: {target}"
+                );
             }
             // Each finding names the line of its request.
             if let Some((path, _)) = tied.first()
@@ -197,7 +200,9 @@ fn failing_lines_without_packets_say_why() {
     let failed = texts.iter().find(|text| text.contains(" 502 - ")).unwrap();
     let other = |target: &str, status: &str, age: &str| {
         let day = failed.replace("198.51.100.20:8080", target).replace(" 502 - ", status);
-        day.replace("2026-11-21T", age).replace("Root=1-6a20c001-", "Root=1-6a20c002-").replace("/f/", "/other/")
+        day.replace("2026-11-21T", age)
+            .replace("Root=1-6a20c001-", "Root=1-6a20c002-")
+            .replace("/f/", "/other/")
     };
     let today = "2026-11-21T";
     let mut lines: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();

@@ -10,6 +10,7 @@ use super::tie::{Tied, Ties};
 use crate::cause::{Confidence, Finding};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
+use crate::word;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
@@ -81,12 +82,12 @@ impl WhyNot {
     /// In words.
     pub fn what(self) -> &'static str {
         match self {
-            WhyNot::OtherTime => "not of the time of the capture",
-            WhyNot::Undispatched => "sent to no target",
-            WhyNot::OtherTarget => "its target is not in the capture",
-            WhyNot::Encrypted => "what went to its target is encrypted",
-            WhyNot::Ambiguous => "fits several requests equally well",
-            WhyNot::NotCaptured => "its target is in the capture, its request is not",
+            WhyNot::OtherTime => word!("not of the time of the capture"),
+            WhyNot::Undispatched => word!("sent to no target"),
+            WhyNot::OtherTarget => word!("its target is not in the capture"),
+            WhyNot::Encrypted => word!("what went to its target is encrypted"),
+            WhyNot::Ambiguous => word!("fits several requests equally well"),
+            WhyNot::NotCaptured => word!("its target is in the capture, its request is not"),
         }
     }
 }
@@ -302,4 +303,67 @@ fn back(
 fn is_made_up(entry: &Entry, logged: u16) -> bool {
     let nginx = matches!(entry.kind, Kind::Format | Kind::Json);
     nginx && matches!(logged, 502 | 504 | 9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Made, logged};
+    use super::super::tie::tie;
+    use super::*;
+
+    const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    fn differ(entries: &[Entry], made: &Made) -> Vec<String> {
+        let mut logs = Logs::default();
+        let ties = tie(entries, &made.0, &[]);
+        explain(entries, &ties, &made.0, &[], &mut logs);
+        logs.disagreements.into_iter().map(|it| it.what).collect()
+    }
+
+    #[test]
+    fn a_log_that_contradicts_the_packets_is_told() {
+        let mut made = Made::default();
+        made.request("/a", T, (0, 40), Some(200));
+        made.request("/b", T, (1_000, 1_040), Some(200));
+        made.request("/c", T, (2_000, 2_040), Some(200));
+        let mut entries = [
+            logged(1, "/a", (0, 41), 200, T),
+            logged(2, "/b", (1_000, 1_041), 502, T),
+            logged(3, "/c", (2_000, 2_041), 200, T),
+        ];
+        entries[2].kind = Kind::Alb;
+        entries[2].attempts[0].status = Some(404);
+        assert_eq!(
+            differ(&entries, &made),
+            [
+                "the log says 502, the packets show a whole 200 from 10.0.0.9:8080 and no fault",
+                "the log says that 10.0.0.9:8080 answered 404, the packets show 200"
+            ]
+        );
+        assert!(differ(&entries[..1], &made).is_empty());
+    }
+
+    #[test]
+    fn a_failing_line_that_went_nowhere_says_so() {
+        let mut made = Made::default();
+        made.request("/a", T, (0, 5_000), Some(200));
+        let mut unsent = logged(2, "/b", (1_000, 1_001), 503, T);
+        unsent.attempts.clear();
+        unsent.undispatched = true;
+        unsent.own_cause = Some("lb-no-target");
+        let entries = [
+            logged(1, "/a", (0, 5_001), 200, T),
+            unsent,
+            logged(3, "/b", (1_000, 1_041), 502, ([10, 0, 0, 8], 80)),
+            logged(4, "/b", (1_000, 1_041), 502, T),
+            logged(5, "/b", (91_000, 91_041), 502, T),
+        ];
+        let mut logs = Logs::default();
+        let ties = tie(&entries, &made.0, &[]);
+        assert_eq!(explain(&entries, &ties, &made.0, &[], &mut logs), 1);
+        let why: Vec<_> = logs.failing.iter().map(|it| it.why_not).collect();
+        let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);
+        assert_eq!(why, wanted);
+        assert_eq!(logs.failing[0].own_cause, Some("lb-no-target"));
+    }
 }

@@ -410,3 +410,114 @@ fn contradicts(entry: &Entry, seen: &Seen) -> bool {
 fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
     entry.asked == 0 || entry.asked == seen.asked || entry.asked == seen.path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Made, logged};
+    use super::*;
+
+    const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    /// Which line each exchange is tied to, and how surely.
+    fn lines(entries: &[Entry], ties: &Ties) -> Vec<(usize, u64, Confidence)> {
+        let line = |it: &Tied| (it.seen.unwrap(), entries[it.entry].place.line, it.certainty);
+        let mut lines: Vec<_> = ties.tied.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn requests_that_are_alike_are_told_by_their_time() {
+        let (mut made, mut entries) = (Made::default(), Vec::new());
+        for n in 0..20 {
+            let at = n * 1_000 + n % 7 * 50;
+            // One in two can be told by itself; the clock is 500 ms behind.
+            let path = if n % 2 == 0 { format!("/{n}") } else { "/".to_owned() };
+            made.request(&path, T, (at + 501, at + 540), Some(200));
+            entries.push(logged(n as u64, &path, (at, at + 42), 200, T));
+        }
+        let ties = tie(&entries, &made.0, &[]);
+        assert!((ties.clock.offset - 500_000_000).abs() < 5_000_000, "{:?}", ties.clock);
+        assert_eq!(ties.tied.len(), 20);
+        for (seen, line, certainty) in lines(&entries, &ties) {
+            assert_eq!((seen as u64, certainty), (line, Confidence::Likely));
+        }
+    }
+
+    #[test]
+    fn lines_that_fit_equally_well_are_not_tied() {
+        let mut made = Made::default();
+        made.request("/one", T, (0, 40), Some(200));
+        made.request("/", T, (1_000, 1_040), Some(200));
+        made.request("/", T, (1_001, 1_041), Some(200));
+        let entries = [
+            logged(1, "/one", (0, 41), 200, T),
+            logged(2, "/", (1_000, 1_041), 200, T),
+            logged(3, "/", (1_000, 1_042), 200, T),
+        ];
+        let ties = tie(&entries, &made.0, &[]);
+        assert_eq!(lines(&entries, &ties), [(0, 1, Confidence::Likely)]);
+        assert_eq!(ties.ambiguous, [1, 2]);
+    }
+
+    #[test]
+    fn the_line_of_another_request_is_not_taken_for_a_missing_one() {
+        let mut made = Made::default();
+        made.request("/one", T, (0, 40), Some(200));
+        // The line of the first of these is damaged.
+        made.request("/", T, (1_000, 1_040), Some(200));
+        made.request("/", T, (1_500, 1_540), Some(200));
+        let entries = [logged(1, "/one", (0, 41), 200, T), logged(2, "/", (1_500, 1_541), 200, T)];
+        let ties = tie(&entries, &made.0, &[]);
+        assert_eq!(
+            lines(&entries, &ties),
+            [(0, 1, Confidence::Likely), (2, 2, Confidence::Likely)]
+        );
+    }
+
+    #[test]
+    fn without_a_clock_nothing_is_more_than_possible() {
+        let mut made = Made::default();
+        made.request("/", T, (1_000, 1_040), Some(200));
+        made.request("/", T, (9_000, 9_040), Some(200));
+        let entries =
+            [logged(1, "/", (1_100, 1_150), 200, T), logged(2, "/", (9_100, 9_150), 200, T)];
+        let ties = tie(&entries, &made.0, &[]);
+        assert!(!ties.clock.is_known());
+        let sure =
+            lines(&entries, &ties).iter().filter(|(.., sure)| *sure > Confidence::Possible).count();
+        assert_eq!((ties.tied.len(), sure), (2, 0));
+    }
+
+    #[test]
+    fn an_id_that_both_have_is_certain_and_one_line_may_have_two_attempts() {
+        let mut made = Made::default();
+        for (n, status) in [(0, None), (1, Some(200))] {
+            let seen = made.request("/", T, (n * 100, n * 100 + 40), status);
+            seen.ids[2] = 77;
+        }
+        made.request("/", T, (50, 90), Some(200)).ids[2] = 78;
+        let mut entries = [logged(1, "/", (0, 145), 200, T), logged(2, "/", (49, 92), 200, T)];
+        (entries[0].ids[2], entries[1].ids[2]) = (77, 78);
+        let ties = tie(&entries, &made.0, &[]);
+        let certain = Confidence::Certain;
+        assert_eq!(lines(&entries, &ties), [(0, 1, certain), (1, 1, certain), (2, 2, certain)]);
+    }
+
+    #[test]
+    fn a_failing_line_is_tied_to_the_connection_that_failed() {
+        let mut made = Made::default();
+        made.request("/one", T, (0, 40), Some(200));
+        made.request("/gone", T, (1_001, 1_003), None);
+        made.0.seen.pop();
+        let entries =
+            [logged(1, "/one", (0, 41), 200, T), logged(2, "/two", (1_000, 1_004), 502, T)];
+        let ties = tie(&entries, &made.0, &[1]);
+        let broken = ties.tied.iter().find(|it| it.entry == 1).unwrap();
+        assert_eq!((broken.flow, broken.seen, broken.by), (1, None, By::Time));
+        // Another time: none.
+        let entries =
+            [logged(1, "/one", (0, 41), 200, T), logged(2, "/two", (5_000, 5_004), 502, T)];
+        assert_eq!(tie(&entries, &made.0, &[1]).tied.len(), 1);
+    }
+}
