@@ -14,7 +14,7 @@ pub struct LogFlags {
     /// HAProxy, nginx (access and error log), Envoy, Apache, and logs with one JSON object per line,
     /// also compressed. What kind a log is, is told by its lines. Each finding then names its log
     /// lines, and each failing line its flow, or why it has none. Clocks need not agree.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, hide_short_help = true)]
     pub log: Vec<PathBuf>,
     /// What kind of log --log names, where its lines do not tell
     ///

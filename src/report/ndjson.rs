@@ -237,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn logs_and_their_failing_lines_are_records() {
+        let mut report = fixture::report();
+        report.logs = Some(crate::join::log::Logs::sample(&report.findings[0]));
+        let schema: Value = serde_json::from_str(RECORD_SCHEMA).unwrap();
+        let text = fixture::written("ndjson", &report, &Style::default());
+        let records: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |kind: &str| -> Vec<&Value> {
+            records.iter().filter(|record| record["record"] == kind).collect()
+        };
+        for record in [of("log"), of("log-line"), of("finding")].concat() {
+            fixture::obeys(record, &schema, &schema, "record");
+        }
+        assert_eq!((of("log").len(), of("log-line").len()), (1, 2));
+        assert_eq!(of("log-line")[0]["flows"][0]["flow"], of("finding")[0]["flow"]);
+        assert_eq!(of("finding")[0]["log"][0]["line"], 7);
+    }
+
+    #[test]
     fn records_are_those_of_the_json_format() {
         let json = fixture::written("json", &fixture::report(), &Style::default());
         let json: Value = serde_json::from_str(&json).unwrap();

@@ -63,7 +63,8 @@ pub(super) fn span(entry: &Entry, leg: Leg, first: Timestamp, last: Timestamp) -
     let between = |low: i64, high: i64| if low <= high { (low, high) } else { (high, low) };
     let since = |captured: Timestamp, logged: Timestamp| captured.nanos_since(logged);
     let exact = |captured: Timestamp, logged: Timestamp| {
-        between(since(captured, logged) - entry.resolution, since(captured, logged))
+        let apart = since(captured, logged);
+        between(apart.saturating_sub(entry.resolution), apart)
     };
     match (entry.began, entry.sent, entry.ended) {
         (_, Some(sent), _) if leg == Leg::Back => exact(first, sent),
@@ -72,7 +73,7 @@ pub(super) fn span(entry: &Entry, leg: Leg, first: Timestamp, last: Timestamp) -
         }
         (Some(began), _, Some(ended)) => {
             let latest = if ended == began { first } else { last };
-            let low = since(latest, ended) - entry.resolution;
+            let low = since(latest, ended).saturating_sub(entry.resolution);
             // A line whose only time may be that of either end lies between them.
             let high = if ended == began { since(last, began) } else { since(first, began) };
             between(low, high)
@@ -87,7 +88,8 @@ pub(super) fn span(entry: &Entry, leg: Leg, first: Timestamp, last: Timestamp) -
 /// How far from what the clock says, nanoseconds; 0 where it fits. `None`: too far.
 pub(super) fn distance(span: (i64, i64), clock: &Clock) -> Option<i64> {
     let (low, high) = span;
-    let outside = (low - clock.offset).max(clock.offset - high).max(0);
+    let below = low.saturating_sub(clock.offset);
+    let outside = below.max(clock.offset.saturating_sub(high)).max(0);
     (outside <= clock.tolerance).then_some(outside)
 }
 
@@ -102,7 +104,8 @@ pub(super) fn times(
 ) -> Option<i64> {
     distance(span(entry, leg, first, last), clock).or_else(|| {
         let (began, ended) = entry.began.zip(entry.ended)?;
-        let (low, high) = (first.nanos_since(ended) - entry.resolution, first.nanos_since(began));
+        let (low, high) =
+            (first.nanos_since(ended).saturating_sub(entry.resolution), first.nanos_since(began));
         (leg == Leg::Back && low <= high)
             .then(|| distance((low, high), clock))?
             .map(|outside| outside + LATER)

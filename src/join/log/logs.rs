@@ -161,6 +161,16 @@ impl Logs {
         &self.ties[from..to]
     }
 
+    /// Brings all lists into their order.
+    fn order(&mut self) {
+        self.ties.sort_by_key(|tie| (tie.flow, tie.ordinal, tie.place));
+        explain::number(self);
+        self.failing.sort_by_key(|failing| failing.place);
+        self.by_place = (0..self.ties.len()).collect();
+        let ties = &self.ties;
+        self.by_place.sort_by_key(|n| (ties[*n].place, Reverse(ties[*n].leg), *n));
+    }
+
     /// What a line is tied to, attempts at targets first.
     pub fn at(&self, place: Place) -> impl Iterator<Item = &Tie> {
         let from = self.by_place.partition_point(|n| self.ties[*n].place < place);
@@ -236,12 +246,7 @@ impl Watch {
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
-        logs.ties.sort_by_key(|tie| (tie.flow, tie.ordinal, tie.place));
-        explain::number(&mut logs);
-        logs.failing.sort_by_key(|failing| failing.place);
-        logs.by_place = (0..logs.ties.len()).collect();
-        let ties = &logs.ties;
-        logs.by_place.sort_by_key(|n| (ties[*n].place, Reverse(ties[*n].leg), *n));
+        logs.order();
         for (name, count) in [
             ("log lines not kept", bounded),
             ("exchanges and flows not compared with logs", self.capture.lost),
@@ -414,4 +419,82 @@ struct Found {
     failing: u64,
     /// Failing lines that are further from the capture than any clock is wrong.
     far_failing: u64,
+}
+
+#[cfg(test)]
+impl Logs {
+    /// A log whose line 7 tells of that finding, and whose line 9 went to no target.
+    pub(crate) fn sample(finding: &Finding) -> Logs {
+        let words = |said: &str| Words {
+            request: "GET /a".into(),
+            fields: vec![("elb_status_code", said.to_owned()), ("error_reason", "-".to_owned())],
+        };
+        let place = |line| Place { file: 0, line };
+        let failing = |line, why_not, own_cause| explain::Failing {
+            place: place(line),
+            kind: Kind::Alb,
+            at: Timestamp(0),
+            words: words("502"),
+            status: Some(502),
+            own_cause,
+            why_not,
+        };
+        let clock = Clock { offset: -3_200_000_000, tolerance: 4_000_000, pairs: 12, agreeing: 11 };
+        let mut logs = Logs {
+            files: vec![LogFile {
+                path: "logs/alb.gz".into(),
+                kind: Some(Kind::Alb),
+                lines: 20,
+                bad: 1,
+                first_bad: Some(3),
+                lines_seen: true,
+                error: Some("cut short".into()),
+            }],
+            sources: vec![Source {
+                path: "logs".into(),
+                kind: Some(Kind::Alb),
+                files: 1,
+                lines: 20,
+                bad: 1,
+                first_bad: Some(place(3)),
+                in_time: 19,
+                joined: 17,
+                possible: 1,
+                ambiguous: 1,
+                failing: 3,
+                failing_joined: 1,
+                failing_other_time: 1,
+                clock,
+                named: 0,
+            }],
+            ties: vec![Tie {
+                place: place(7),
+                kind: Kind::Alb,
+                flow: finding.flow,
+                stream: finding.stream,
+                ordinal: ordinal(finding),
+                mark: finding.evidence[0].mark,
+                leg: Leg::Back,
+                certainty: Confidence::Certain,
+                by: By::Id,
+                status: Some(502),
+                target_status: None,
+                words: Some(Box::new(words("502"))),
+                disagreement: None,
+            }],
+            failing: vec![
+                failing(9, Some(explain::WhyNot::Undispatched), Some("lb-no-target")),
+                failing(7, None, None),
+            ],
+            disagreements: vec![Disagreement {
+                place: place(7),
+                flow: finding.flow,
+                ordinal: ordinal(finding),
+                what: "the log says 502, the packets show 200".into(),
+            }],
+            ..Logs::default()
+        };
+        logs.order();
+        logs
+    }
 }

@@ -390,7 +390,7 @@ impl Tying<'_> {
 
     /// How far the first packet of a connection is from the time of a line that may tell of it.
     fn during(&self, entry: &Entry, flow: &Known) -> Option<i64> {
-        let began = flow.first.at.nanos_since(entry.until()) - entry.resolution;
+        let began = flow.first.at.nanos_since(entry.until()).saturating_sub(entry.resolution);
         let high = flow.first.at.nanos_since(entry.at());
         match entry.began.zip(entry.ended).filter(|(began, ended)| began != ended) {
             Some(_) => super::fit::distance((began.min(high), high.max(began)), &self.clock),

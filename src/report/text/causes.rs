@@ -200,8 +200,7 @@ mod tests {
         let mut out = Vec::new();
         let groups = text::groups(&report);
         let names = Names::new(&report.captures);
-        cause(&mut Page::new(Style::default(), &mut out), &groups[0], &report.patterns, &names)
-            .unwrap();
+        cause(&mut Page::new(Style::default(), &mut out), &groups[0], &report, &names).unwrap();
         String::from_utf8(out).unwrap()
     }
 

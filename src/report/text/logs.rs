@@ -189,3 +189,40 @@ pub(super) fn of_tie(logs: &Logs, tie: &Tie) -> Phrase {
         certainty = tie.certainty.id(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Style, fixture};
+
+    #[test]
+    fn lines_their_packets_and_what_they_lack_are_told() {
+        let mut report = fixture::report();
+        let typical = super::super::groups(&report)[0].typical().clone();
+        report.logs = Some(Logs::sample(&typical));
+        let all = Style { all: true, ..Style::default() };
+        let cause = typical.cause.id;
+        let text = fixture::written("text", &report, &all)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        for part in [
+            "logs (ALB access log): 20 lines, 19 of the time of the capture, 17 tied to packets, 1 perhaps, \
+             1 fit several requests, 1 damaged (the first: logs/alb.gz:3), its clock is 3.20 s ahead of the \
+             capture's, by 11 pairs",
+            "logs/alb.gz: cut short",
+            "3 failing lines: 1 tied to packets; 1 of another time; 1 not: sent to no target",
+            "logs/alb.gz:7: GET /a: elb_status_code 502, error_reason -: frame",
+            &format!("({cause})"),
+            "error_reason -: sent to no target: lb-no-target",
+            "the log says 502, the packets show 200",
+            "In the log logs/alb.gz:7: elb_status_code 502, error_reason -; the log says 502",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let short = fixture::written("text", &report, &Style::default());
+        assert!(!short.contains("logs/alb.gz:7: GET"), "{short}");
+        report.logs = None;
+        assert!(!fixture::written("text", &report, &all).contains("\nLogs"));
+    }
+}
