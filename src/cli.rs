@@ -2,10 +2,12 @@
 
 mod host;
 mod live;
+mod logs;
 mod slice;
 
 pub use host::HostArgs;
 pub use live::Live;
+pub use logs::LogFlags;
 pub use slice::Slice;
 
 use crate::cause::Cause;
@@ -28,6 +30,7 @@ Examples:
   why502 -f 'host 10.0.2.9' lb.pcapng.gz    only what a libpcap filter lets through
   why502 --cause keepalive-race a.pcap      only this cause
   why502 --lb-type alb --expect-target 10.0.2.9:8080 a.pcap   is it checked, and healthy?
+  why502 --log access.log.gz a.pcap         each failing log line beside its packets
   why502 --format json a.pcap | jq '.findings[].cause'
   sudo why502 live --port 8080              capture here and tell what fails as it happens
   why502 slice a.pcap -w proof.pcapng       the packets that prove it, with comments
@@ -62,6 +65,9 @@ pub struct Cli {
     /// What to read.
     #[command(flatten, next_help_heading = "Input")]
     pub input: Input,
+    /// Logs to compare with.
+    #[command(flatten, next_help_heading = "Input")]
+    pub logs: LogFlags,
     /// What is known of health checks.
     #[command(flatten, next_help_heading = "Health checks")]
     pub health: HealthFlags,

@@ -27,6 +27,7 @@
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`host`] | what the host itself says: who listens, queues, counters, limits, kills | how a verdict was reached |
+//! | [`join`] | what one flow cannot say: logs beside the capture | packets, formatting |
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`over_time`] | counts per span of time | what is counted |
 //! | [`words`] | the languages of reports: English in the code, others in its catalogues | what is said |
@@ -62,6 +63,7 @@
 //!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
 //! - What the comments of a slice say: `src/slice/remarks.rs`.
 //! - A question about the host: `src/host/triage/`; its sentence in `src/host/texts.rs`.
+//! - A kind of log: its reader in `src/join/log/` and its entry in [`join::log::Kind`].
 //! - A link type or tunnel: `src/packet/link.rs`, `src/packet/tunnel.rs`.
 //! - How a scripted connection is judged: `tests/verdicts.rs`. How real ones are: `tests/lab/` makes
 //!   them, `tests/truth.rs` compares with the proxies' own logs.
@@ -75,6 +77,7 @@ pub mod flow;
 pub mod health;
 pub mod host;
 pub mod http;
+pub mod join;
 #[cfg(target_os = "linux")]
 pub mod live;
 pub mod over_time;

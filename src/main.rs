@@ -131,6 +131,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         flows: format.lists_flows && format.stream.is_none(),
         exchanges: cli.selection.all,
         streamed: format.stream.is_some(),
+        logs: cli.logs.settings(cli.selection.all),
         ..settings(&cli.input, &cli.health, &cli.selection.cause)?
     };
     let mut file = match &cli.output.output {

@@ -12,6 +12,7 @@ use crate::engine::Options;
 use crate::flow::{Flow, Vantage};
 use crate::health::{Check, Entry, Setup};
 use crate::http::Exchange;
+use crate::join::log::{LogSettings, LogsError};
 use crate::packet::{Decoder, DecoderOptions, Endpoint};
 use crate::probe::{Catalogue, FileError};
 use crate::report::Report;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub probers: Option<Arc<Catalogue>>,
     /// Key log files of TLS sessions.
     pub keylogs: Vec<PathBuf>,
+    /// Logs to compare with.
+    pub logs: LogSettings,
     /// Bytes of memory for connections, see [`Options::memory`].
     pub memory: Option<u64>,
     /// Tell verdicts and health checks as soon as they can be had, with [`Analysis::tick`].
@@ -73,7 +76,8 @@ impl Settings {
 
     /// What the engine is told.
     pub(crate) fn engine_options(&self) -> Options {
-        Options { vantage: self.vantage, exchanges: self.exchanges, memory: self.memory }
+        let exchanges = self.exchanges || !self.logs.files.is_empty();
+        Options { vantage: self.vantage, exchanges, memory: self.memory }
     }
 }
 
@@ -92,6 +96,9 @@ pub enum RunError {
     /// A key log file is none.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The logs cannot be read.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
 }
 
 /// Is told what becomes known while captures are read.

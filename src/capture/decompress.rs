@@ -22,11 +22,11 @@ const XZ_PIECE: usize = 4096;
 const XZ_MEMORY_KIB: u32 = 256 << 10;
 
 /// A stream that has been looked into.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// The decompressed bytes.
-    pub(super) stream: Box<dyn Read + Send>,
+    pub(crate) stream: Box<dyn Read + Send>,
     /// `gzip`, `zstd`, `xz`, `lz4`.
-    pub(super) compression: Option<&'static str>,
+    pub(crate) compression: Option<&'static str>,
 }
 
 /// Name of the compression whose magic `head` starts with.
@@ -43,7 +43,7 @@ pub(super) fn recognise(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Decompresses `source` if it is compressed.
-pub(super) fn open(mut source: Box<dyn Read + Send>) -> io::Result<Opened> {
+pub(crate) fn open(mut source: Box<dyn Read + Send>) -> io::Result<Opened> {
     let mut head = Vec::new();
     source.by_ref().take(6).read_to_end(&mut head)?;
     let compression = recognise(&head);

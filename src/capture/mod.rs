@@ -15,7 +15,7 @@
 //! skipped, with its place and size. Only what gives no frame at all is a [`CaptureError`].
 
 mod bytes;
-mod decompress;
+pub(crate) mod decompress;
 mod error;
 mod filter;
 mod gzip;

@@ -83,6 +83,7 @@ impl Formatter for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::join::log::Logs;
     use crate::report::fixture;
     use crate::report::model::Record;
     use schemars::generate::SchemaSettings;
@@ -112,8 +113,12 @@ mod tests {
     #[test]
     fn a_report_obeys_its_schema() {
         let schema: Value = serde_json::from_str(REPORT_SCHEMA).unwrap();
+        let mut logged = fixture::report();
+        logged.logs = Some(Logs::sample(&logged.findings[0]));
         for all in [true, false] {
-            for report in [fixture::report(), fixture::several_files(), Report::default()] {
+            for report in
+                [fixture::report(), fixture::several_files(), Report::default(), logged.clone()]
+            {
                 let text = fixture::written("json", &report, &Style { all, ..Style::default() });
                 let value: Value = serde_json::from_str(&text).unwrap();
                 fixture::obeys(&value, &schema, &schema, "report");

@@ -33,6 +33,7 @@ use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
 use crate::health::Health;
 use crate::http::Exchange;
+use crate::join::log::Logs;
 use crate::over_time::OverTime;
 use crate::packet::Endpoint;
 use crate::words::Lang;
@@ -127,6 +128,8 @@ pub struct Report {
     pub tunnels: Vec<String>,
     /// Requests by the time of their first byte.
     pub requests: OverTime,
+    /// What logs say of the same requests.
+    pub logs: Option<Logs>,
     /// Failures that are not among the findings because there were too many: by cause
     /// and kind.
     pub unlisted: BTreeMap<(&'static str, &'static str), OverTime>,

@@ -32,7 +32,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         write_exchange(exchange, out)?;
     }
     for finding in &report.findings {
-        write_finding(finding, out)?;
+        line(&Record::Finding(model::Finding::new(finding, report.logs.as_ref())), out)?;
     }
     for target in &report.health.targets {
         for prober in &target.probers {
@@ -46,6 +46,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         }
         write_target(target, out)?;
     }
+    write_logs(report, out)?;
     write_summary(report, out)
 }
 
@@ -111,6 +112,7 @@ pub fn write_rest(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for capture in &report.captures {
         write_capture(capture, out)?;
     }
+    write_logs(report, out)?;
     write_summary(report, out)
 }
 
@@ -131,12 +133,12 @@ pub fn write_exchange(exchange: &(u64, http::Exchange), out: &mut dyn Write) -> 
 
 /// Writes a finding.
 pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
-    line(&Record::Finding(model::Finding::new(finding)), out)
+    line(&Record::Finding(model::Finding::new(finding, None)), out)
 }
 
 /// Writes a finding that is told before its connection is over.
 pub fn write_early(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
-    line(&Record::Finding(model::Finding::new(finding).early()), out)
+    line(&Record::Finding(model::Finding::new(finding, None).early()), out)
 }
 
 /// Writes a health check of `server`.
@@ -167,6 +169,18 @@ pub fn write_host(event: &crate::host::Event, out: &mut dyn Write) -> io::Result
 /// Writes a target at the end of a run.
 pub fn write_target(target: &health::Target, out: &mut dyn Write) -> io::Result<()> {
     line(&Record::Target(model::Target::new(target, false)), out)
+}
+
+/// Writes the logs that were read, and their failing lines.
+pub fn write_logs(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Some(logs) = &report.logs else { return Ok(()) };
+    for source in &logs.sources {
+        line(&Record::Log(model::LogSource::new(logs, source)), out)?;
+    }
+    for failing in &logs.failing {
+        line(&Record::LogLine(model::FailingLine::new(logs, failing)), out)?;
+    }
+    Ok(())
 }
 
 /// Writes the summary, the last record. Of the report it needs the summary, the patterns, the
@@ -225,6 +239,25 @@ mod tests {
         for record in records(true) {
             fixture::obeys(&record, &schema, &schema, "record");
         }
+    }
+
+    #[test]
+    fn logs_and_their_failing_lines_are_records() {
+        let mut report = fixture::report();
+        report.logs = Some(crate::join::log::Logs::sample(&report.findings[0]));
+        let schema: Value = serde_json::from_str(RECORD_SCHEMA).unwrap();
+        let text = fixture::written("ndjson", &report, &Style::default());
+        let records: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |kind: &str| -> Vec<&Value> {
+            records.iter().filter(|record| record["record"] == kind).collect()
+        };
+        for record in [of("log"), of("log-line"), of("finding")].concat() {
+            fixture::obeys(record, &schema, &schema, "record");
+        }
+        assert_eq!((of("log").len(), of("log-line").len()), (1, 2));
+        assert_eq!(of("log-line")[0]["flows"][0]["flow"], of("finding")[0]["flow"]);
+        assert_eq!(of("finding")[0]["log"][0]["line"], 7);
     }
 
     #[test]

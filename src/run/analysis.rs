@@ -8,6 +8,7 @@ use crate::cause::{Cause, Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::http::Exchange;
+use crate::join::log;
 use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip};
 use crate::pattern::patterns;
 use crate::probe::{Catalogue, Habit, Sighting};
@@ -64,6 +65,7 @@ struct Results {
     found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
     checks: Checks,
     early: Option<Early>,
+    logs: Option<log::Watch>,
 }
 
 /// What is told before connections are over.
@@ -86,6 +88,7 @@ impl Analysis {
     /// An analysis that has seen nothing; `filter` is that of the settings.
     pub fn new(settings: Settings, filter: Option<Filter>) -> Result<Analysis, RunError> {
         let (keys, odd_keys) = keys::read(&settings.keylogs)?;
+        let logs = log::Watch::new(settings.logs.clone())?;
         let probers = match &settings.probers {
             Some(probers) => Arc::clone(probers),
             None => Catalogue::built_in()?,
@@ -112,6 +115,7 @@ impl Analysis {
                 servers: BTreeSet::new(),
                 found: HashMap::new(),
                 early,
+                logs,
             },
             skipped: HashMap::new(),
             packets: 0,
@@ -246,7 +250,7 @@ impl Analysis {
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
         let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
-        let Results { settings, servers, checks, early, .. } = results;
+        let Results { settings, servers, checks, early, logs, .. } = results;
         odd_keys.extend(keys::odd("decryption secrets in the captures", &carried));
         match early {
             // Those that were not told yet, then those of the report.
@@ -282,6 +286,7 @@ impl Analysis {
             (guilty.map(|mark| (mark.at, mark.frame)), finding.flow)
         });
         report.patterns = patterns(&report.findings, &servers);
+        report.logs = logs.map(|logs| logs.finish(&report.findings));
         report
     }
 }
@@ -316,7 +321,7 @@ impl Results {
 
 impl Output for Collector<'_> {
     fn flow(&mut self, flow: &Flow) {
-        let Results { report, servers, checks, early, settings, .. } = &mut *self.results;
+        let Results { report, servers, checks, early, settings, logs, .. } = &mut *self.results;
         for spot in flow.blind_spots.iter() {
             *report.summary.blind_spots.entry(spot).or_default() += 1;
         }
@@ -329,12 +334,21 @@ impl Output for Collector<'_> {
         if let Some(early) = early {
             early.checks.flow(flow);
         }
+        if let Some(logs) = logs {
+            logs.flow(flow);
+        }
         if settings.flows {
             report.flows.push(flow.clone());
         }
     }
 
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        if let Some(logs) = &mut self.results.logs {
+            logs.exchange(flow, exchange);
+        }
+        if !self.results.settings.exchanges {
+            return;
+        }
         self.listener.exchange(flow, exchange);
         if !self.results.settings.streamed {
             self.results.report.exchanges.push((flow, exchange.clone()));

@@ -20,6 +20,7 @@ import sys
 import time
 
 import absence  # noqa: F401  (registers its scenarios)
+import alb  # noqa: F401  (registers its scenarios)
 import bystanders  # noqa: F401  (registers its scenarios)
 import checks  # noqa: F401  (registers its scenarios)
 import connecting  # noqa: F401  (registers its scenarios)

@@ -21,6 +21,7 @@ http {{
     log_format lab '$msec $remote_addr:$remote_port $status upstream=$upstream_status '
                    'time=$request_time bytes=$bytes_sent "$request"';
     access_log {folder}/access.log lab;
+    {http}
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/f;
@@ -149,7 +150,7 @@ class Proxy:
         self.folder = f"{world.folder}/{self.name}"
         os.makedirs(self.folder, exist_ok=True)
         self.process, self.offset = None, 0
-        self.values = {"folder": self.folder, "target": TARGET, "port": PORT, "main": "", "location": "", "check": "",
+        self.values = {"folder": self.folder, "target": TARGET, "port": PORT, "main": "", "location": "", "check": "", "http": "",
                        "cluster": "", "upstream": "", "scheme": "http", "next_upstream": "off", "retries": "0",
                        "connect_ms": int(connect * 1000), "server_ms": int(server * 1000),
                        "connect_s": int(connect), "server_s": int(server), **extra}

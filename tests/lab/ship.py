@@ -11,6 +11,7 @@ from world import LabError
 
 # folder -> the scenarios shipped in it
 SHIPPED = {
+    "balancer-log": ["alb-log"],
     "connect-refused": ["refused", "reject-rst"],
     "connect-unreachable": ["reject-icmp", "reject-icmp-port", "router-icmp"],
     "connect-timeout": ["net-drop"],

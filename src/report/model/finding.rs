@@ -1,8 +1,10 @@
 //! Mirror of a finding.
 
 use super::exchange::{Request, Response, request, response};
+use super::log::LogLine;
 use super::{Address, BlindSpotId, Time, blind_spots, nanos_as_s};
 use crate::cause;
+use crate::join::log::Logs;
 use crate::report::{filter, terms};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -82,10 +84,20 @@ pub(in crate::report) struct Finding<'a> {
     /// What the host says of it on which it was captured; only live.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
+    /// The log lines that tell of it; not there without `--log`, and in records that are written before
+    /// the logs are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Vec<LogLine<'a>>>,
 }
 
 impl<'a> Finding<'a> {
-    pub(in crate::report) fn new(finding: &'a cause::Finding) -> Finding<'a> {
+    pub(in crate::report) fn new(
+        finding: &'a cause::Finding,
+        logs: Option<&'a Logs>,
+    ) -> Finding<'a> {
+        let line = |logs: &'a Logs| {
+            logs.of_finding(finding).iter().map(|tie| LogLine::new(logs, tie)).collect()
+        };
         Finding {
             cause: finding.cause.id,
             kind: finding.kind.id(),
@@ -122,6 +134,7 @@ impl<'a> Finding<'a> {
             fix: finding.cause.fix.first().copied().unwrap_or_default(),
             early: false,
             host: finding.host.as_deref(),
+            log: logs.map(line),
         }
     }
 

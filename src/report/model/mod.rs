@@ -7,6 +7,7 @@ mod exchange;
 mod finding;
 mod flow;
 mod host;
+mod log;
 mod target;
 mod tls;
 
@@ -14,6 +15,7 @@ pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
 pub(super) use flow::Flow;
 pub(super) use host::{Happened, Host};
+pub(super) use log::{FailingLine, LogSource, Logs};
 pub(super) use target::{CheckRecord, Target, Transition};
 
 use super::{Pattern, PatternKind, Report, terms};
@@ -321,6 +323,9 @@ pub(super) struct Document<'a> {
     /// What happened on the host that captured; only live.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Host>,
+    /// What the logs given with `--log` say; not there without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Logs<'a>>,
     /// Connections and log lines that belong together.
     correlations: [serde_json::Value; 0],
 }
@@ -334,7 +339,11 @@ impl<'a> Document<'a> {
             summary: Counts::new(report),
             warnings: &report.warnings,
             patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
-            findings: List(&report.findings, |_, finding| Finding::new(finding), report),
+            findings: List(
+                &report.findings,
+                |report, finding| Finding::new(finding, report.logs.as_ref()),
+                report,
+            ),
             flows: List(
                 &report.flows,
                 |report, flow| {
@@ -346,6 +355,7 @@ impl<'a> Document<'a> {
                 .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
             targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
             host: report.host.as_ref().map(Host::new),
+            logs: report.logs.as_ref().map(Logs::new),
             correlations: [],
         }
     }
@@ -364,6 +374,10 @@ pub(super) enum Record<'a> {
     Transition(Transition<'a>),
     /// Something happened on the host that captures; only live.
     Host(Happened),
+    /// A log, or the files of one kind of it.
+    Log(LogSource<'a>),
+    /// A log line that tells of a failure.
+    LogLine(FailingLine<'a>),
     /// A target at the end of the run, its checks not repeated.
     Target(Target<'a>),
     Summary(Total<'a>),

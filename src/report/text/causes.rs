@@ -3,10 +3,10 @@
 use super::Group;
 use super::names::Names;
 use super::page::{Ink, LABEL, Page};
-use super::{ladder, table};
+use super::{ladder, logs, table};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
-use crate::report::{Pattern, filter, request, terms, words};
+use crate::report::{Report, filter, request, terms, words};
 use crate::words::{Phrase, columns, plural};
 use crate::{phrase, word};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::io;
 pub(in crate::report) fn cause(
     page: &mut Page<'_>,
     group: &Group<'_>,
-    patterns: &[Pattern],
+    report: &Report,
     names: &Names,
 ) -> io::Result<()> {
     let id = page.paint(Ink::Cause, group.cause.id);
@@ -25,7 +25,7 @@ pub(in crate::report) fn cause(
     page.blank()?;
     let mut label = word!("In common");
     for pattern in
-        patterns.iter().filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
+        report.patterns.iter().filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
     {
         page.field(label, &terms::pattern(pattern))?;
         label = "";
@@ -33,7 +33,17 @@ pub(in crate::report) fn cause(
     let typical = group.typical();
     let label = if group.count == 1 { word!("The case") } else { word!("Typical case") };
     page.field(label, &typical.summary)?;
-    page.field(word!("In the log"), log_line(typical))?;
+    let ties = report
+        .logs
+        .iter()
+        .flat_map(|logs| logs.of_finding(typical).iter().map(move |tie| (logs, tie)));
+    let lines: Vec<Phrase> = ties.map(|(logs, tie)| logs::of_tie(logs, tie)).collect();
+    if lines.is_empty() {
+        page.field(word!("In the log"), log_line(typical))?;
+    }
+    for line in lines {
+        page.field(word!("In the log"), line)?;
+    }
     page.blank()?;
     ladder::ladder(page, typical, names)?;
     page.blank()?;
@@ -197,8 +207,7 @@ mod tests {
         let mut out = Vec::new();
         let groups = text::groups(&report);
         let names = Names::new(&report.captures);
-        cause(&mut Page::new(Style::default(), &mut out), &groups[0], &report.patterns, &names)
-            .unwrap();
+        cause(&mut Page::new(Style::default(), &mut out), &groups[0], &report, &names).unwrap();
         String::from_utf8(out).unwrap()
     }
 

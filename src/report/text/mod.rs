@@ -6,6 +6,7 @@ pub(in crate::report) mod causes;
 pub(in crate::report) mod headline;
 mod host;
 pub(in crate::report) mod ladder;
+mod logs;
 pub(in crate::report) mod names;
 pub(in crate::report) mod page;
 pub(in crate::report) mod table;
@@ -43,7 +44,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     for group in &groups {
         page.blank()?;
-        causes::cause(&mut page, group, &report.patterns, &names)?;
+        causes::cause(&mut page, group, report, &names)?;
     }
     targets::hints(&mut page, &report.health)?;
     targets::targets(&mut page, &report.health.targets, style.all, &names)?;
@@ -54,6 +55,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     if let Some(history) = &report.host {
         host::section(&mut page, history)?;
     }
+    logs::logs(&mut page, report, &names, style.all)?;
     unseen::unseen(&mut page, report, &names)?;
     page.blank()?;
     unseen::input(&mut page, report)?;

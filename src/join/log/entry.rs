@@ -1,0 +1,129 @@
+//! A log line that is kept until all flows are known.
+
+use super::keys::{Ids, asked, asked_path, ids};
+use super::kind::Kind;
+use super::line::{Attempt, Line};
+use crate::packet::Endpoint;
+use crate::time::Timestamp;
+
+/// Bytes kept of what a failing line says.
+const WORDS_MAX: usize = 600;
+
+/// Where a line stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Index in [`Logs::files`](super::Logs::files).
+    pub file: u32,
+    /// From 1.
+    pub line: u64,
+}
+
+/// What is kept of a [`Line`].
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+    pub(super) began: Option<Timestamp>,
+    pub(super) sent: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    pub(super) resolution: i64,
+    pub(super) client: Option<Endpoint>,
+    pub(super) node: Option<Endpoint>,
+    pub(super) local: Option<Endpoint>,
+    pub(super) attempts: thin_vec::ThinVec<Attempt>,
+    pub(super) undispatched: bool,
+    pub(super) failed: bool,
+    pub(super) status: Option<u16>,
+    /// Digest of what was asked; 0: not known.
+    pub(super) asked: u64,
+    pub(super) ids: Ids,
+    pub(super) own_cause: Option<&'static str>,
+    /// Request and fields of a failing line, in words.
+    pub(super) words: Option<Box<Words>>,
+}
+
+/// What a failing line says, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Method and target; empty when the line has none.
+    pub request: String,
+    /// The fields that matter, by their names.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl Words {
+    /// `elb_status_code 502, target_status_code -`.
+    pub fn said(&self) -> String {
+        let one = |(name, value): &(&str, String)| format!("{name} {value}");
+        self.fields.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Entry {
+    pub(super) fn new(place: Place, kind: Kind, line: &Line<'_>) -> Entry {
+        let digest = if line.without_query { asked_path } else { asked };
+        Entry {
+            place,
+            kind,
+            began: line.began,
+            sent: line.sent,
+            ended: line.ended,
+            resolution: line.resolution,
+            client: line.client,
+            node: line.node,
+            local: line.local,
+            attempts: line.attempts.iter().copied().collect(),
+            undispatched: line.undispatched,
+            failed: line.failed,
+            status: line.status,
+            asked: digest(&line.method, &line.path),
+            ids: ids(&line.trace, &line.request_id),
+            own_cause: line.own_cause,
+            words: line.failed.then(|| Box::new(words(line))),
+        }
+    }
+
+    /// Its time, by which entries are ordered: the earliest that it has.
+    pub(super) fn at(&self) -> Timestamp {
+        self.began.or(self.sent).or(self.ended).unwrap_or_default()
+    }
+
+    /// The latest time that it has.
+    pub(super) fn until(&self) -> Timestamp {
+        self.ended.or(self.sent).or(self.began).unwrap_or_default()
+    }
+
+    /// Whether the log names this target by its address.
+    pub(super) fn names(&self, server: Endpoint) -> bool {
+        self.attempts.iter().any(|attempt| attempt.target == Some(server))
+    }
+
+    /// Whether the log names its targets by their addresses at all.
+    pub(super) fn names_targets(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.target.is_some())
+    }
+
+    /// What the log says that this target answered.
+    pub(super) fn answer_of(&self, server: Endpoint) -> Option<u16> {
+        let of = |attempt: &&Attempt| attempt.target.is_none_or(|target| target == server);
+        self.attempts.iter().rev().find(of).and_then(|attempt| attempt.status)
+    }
+
+    /// The client with its port, where the log has it.
+    pub(super) fn client_port(&self) -> Option<Endpoint> {
+        self.client.filter(|client| client.port > 0)
+    }
+}
+
+fn words(line: &Line<'_>) -> Words {
+    let clean = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(WORDS_MAX)]);
+        text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect::<String>()
+    };
+    let request = match line.path.is_empty() {
+        true => String::new(),
+        false => format!("{} {}", clean(&line.method), clean(&line.path)),
+    };
+    let fields = line.said.iter().map(|(name, value)| (*name, clean(value))).collect();
+    Words { request, fields }
+}

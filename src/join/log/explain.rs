@@ -1,0 +1,369 @@
+//! What becomes of each failing line, and where log and packets say different things.
+
+use super::entry::{Entry, Place, Words};
+use super::fit::Leg;
+use super::kind::Kind;
+use super::line::is_failure;
+use super::logs::{Logs, Tie, best, ordinal};
+use super::seen::{Capture, Known, Seen};
+use super::tie::{Tied, Ties};
+use crate::cause::{Confidence, Finding};
+use crate::packet::Endpoint;
+use crate::time::Timestamp;
+use crate::word;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+
+/// Failing lines that are listed; further ones are counted.
+pub const FAILING_MAX: usize = 20_000;
+/// Disagreements that are listed; further ones are counted.
+pub const DISAGREEMENTS_MAX: usize = 10_000;
+
+/// Causes after which a client has the target's status all the same.
+const PASSED_ON: [&str; 4] =
+    ["response-body-truncated", "target-own-5xx", "response-malformed", "response-stalled"];
+
+/// A line that tells of a failure.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// The line.
+    pub place: Place,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its time, by the clock of the capture.
+    pub at: Timestamp,
+    /// What it says.
+    pub words: Words,
+    /// Status given to the client.
+    pub status: Option<u16>,
+    /// The cause that it names and packets cannot: its id.
+    pub own_cause: Option<&'static str>,
+    /// Why it is tied to nothing.
+    pub why_not: Option<WhyNot>,
+}
+
+impl Failing {
+    /// What it is tied to, attempts at targets first.
+    pub fn ties<'a>(&self, logs: &'a Logs) -> impl Iterator<Item = &'a Tie> {
+        logs.at(self.place)
+    }
+}
+
+/// Why no packets belong to a failing line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WhyNot {
+    /// It is of another time.
+    OtherTime,
+    /// It says that the request went to no target.
+    Undispatched,
+    /// Its target is not in the capture.
+    OtherTarget,
+    /// What went to its target is encrypted.
+    Encrypted,
+    /// It fits several exchanges equally well.
+    Ambiguous,
+    /// Its target is in the capture, its request is not.
+    NotCaptured,
+}
+
+impl WhyNot {
+    /// Stable id.
+    pub fn id(self) -> &'static str {
+        match self {
+            WhyNot::OtherTime => "other-time",
+            WhyNot::Undispatched => "undispatched",
+            WhyNot::OtherTarget => "other-target",
+            WhyNot::Encrypted => "encrypted",
+            WhyNot::Ambiguous => "ambiguous",
+            WhyNot::NotCaptured => "not-captured",
+        }
+    }
+
+    /// In words.
+    pub fn what(self) -> &'static str {
+        match self {
+            WhyNot::OtherTime => word!("not of the time of the capture"),
+            WhyNot::Undispatched => word!("sent to no target"),
+            WhyNot::OtherTarget => word!("its target is not in the capture"),
+            WhyNot::Encrypted => word!("what went to its target is encrypted"),
+            WhyNot::Ambiguous => word!("fits several requests equally well"),
+            WhyNot::NotCaptured => word!("its target is in the capture, its request is not"),
+        }
+    }
+}
+
+/// Log and packets say different things of one exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The line.
+    pub place: Place,
+    /// [`Flow::id`](crate::flow::Flow::id).
+    pub flow: u64,
+    /// Position of the request on its connection.
+    pub ordinal: u32,
+    /// What differs, a sentence without full stop.
+    pub what: String,
+}
+
+/// Adds what is to be told of the lines of one log; how many failing ones are of another time.
+pub(super) fn explain(
+    entries: &[Entry],
+    ties: &Ties,
+    capture: &Capture,
+    findings: &[Finding],
+    logs: &mut Logs,
+) -> u64 {
+    let mut other_time = 0;
+    let causes: HashMap<(u64, u32), &'static str, FixedState> =
+        findings.iter().map(|it| ((it.flow, ordinal(it)), it.cause.id)).collect();
+    let servers = Servers::of(capture);
+    let tied = best(ties);
+    let ambiguous: HashSet<usize, FixedState> = ties.ambiguous.iter().copied().collect();
+    for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
+        for disagreement in disagreements(&entries[group[0].entry], group, capture, &causes) {
+            push(
+                &mut logs.disagreements,
+                DISAGREEMENTS_MAX,
+                disagreement,
+                "disagreements not listed",
+                &mut logs.bounds,
+            );
+        }
+    }
+    for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
+        let why_not = (!tied.contains_key(&n))
+            .then(|| why_not(entry, ambiguous.contains(&n), ties, capture, &servers));
+        if why_not == Some(WhyNot::OtherTime) {
+            other_time += 1;
+            continue;
+        }
+        let from = ties.tied.partition_point(|tied| tied.entry < n);
+        let to = ties.tied.partition_point(|tied| tied.entry <= n);
+        let back = ties.tied[from..to].iter().any(|tied| tied.leg == Leg::Back);
+        let failing = Failing {
+            place: entry.place,
+            kind: entry.kind,
+            at: entry.at().after(ties.clock.offset),
+            words: entry.words.as_deref().cloned().unwrap_or_default(),
+            status: entry.status,
+            // Packets of an attempt know better.
+            own_cause: entry.own_cause.filter(|_| !back),
+            why_not,
+        };
+        push(
+            &mut logs.failing,
+            FAILING_MAX,
+            failing,
+            "failing log lines not listed",
+            &mut logs.bounds,
+        );
+    }
+    other_time
+}
+
+fn push<T>(
+    list: &mut Vec<T>,
+    most: usize,
+    item: T,
+    name: &'static str,
+    bounds: &mut std::collections::BTreeMap<&'static str, u64>,
+) {
+    if list.len() < most {
+        list.push(item);
+    } else {
+        *bounds.entry(name).or_default() += 1;
+    }
+}
+
+/// Disagreements are in the order of flows; ties know theirs.
+pub(super) fn number(logs: &mut Logs) {
+    logs.disagreements.sort_by_key(|it| (it.flow, it.ordinal, it.place));
+    for tie in &mut logs.ties {
+        let key = (tie.flow, tie.ordinal, tie.place);
+        tie.disagreement = logs
+            .disagreements
+            .binary_search_by_key(&key, |it| (it.flow, it.ordinal, it.place))
+            .ok();
+    }
+}
+
+/// The servers of a capture, and whether anything of them can be read.
+struct Servers(HashMap<Endpoint, bool, FixedState>);
+
+impl Servers {
+    fn of(capture: &Capture) -> Servers {
+        let mut servers: HashMap<Endpoint, bool, FixedState> = HashMap::default();
+        for flow in capture.flows.values() {
+            *servers.entry(flow.server).or_default() |= !flow.sealed;
+        }
+        Servers(servers)
+    }
+}
+
+fn why_not(
+    entry: &Entry,
+    ambiguous: bool,
+    ties: &Ties,
+    capture: &Capture,
+    servers: &Servers,
+) -> WhyNot {
+    let (from, to) = capture.span.unwrap_or_default();
+    let clock = &ties.clock;
+    let slack = clock.tolerance.saturating_add(entry.resolution);
+    let until = entry.until().after(clock.offset);
+    let at = entry.at().after(clock.offset);
+    if until < from.after(-slack) || at > to.after(slack) || capture.span.is_none() {
+        return WhyNot::OtherTime;
+    }
+    if entry.undispatched {
+        return WhyNot::Undispatched;
+    }
+    if ambiguous {
+        return WhyNot::Ambiguous;
+    }
+    let targets = entry.attempts.iter().filter_map(|attempt| attempt.target);
+    let known: Vec<bool> = targets.filter_map(|target| servers.0.get(&target).copied()).collect();
+    if entry.names_targets() && known.is_empty() {
+        return WhyNot::OtherTarget;
+    }
+    let sealed = match entry.names_targets() {
+        true => known.iter().all(|readable| !readable),
+        false => !servers.0.is_empty() && servers.0.values().all(|readable| !readable),
+    };
+    if sealed { WhyNot::Encrypted } else { WhyNot::NotCaptured }
+}
+
+/// What a line and the exchanges tied to it say differently.
+fn disagreements(
+    entry: &Entry,
+    group: &[Tied],
+    capture: &Capture,
+    causes: &HashMap<(u64, u32), &'static str, FixedState>,
+) -> Vec<Disagreement> {
+    let exchanges = || {
+        group.iter().filter(|tied| tied.certainty >= Confidence::Likely).filter_map(|tied| {
+            let seen = &capture.seen[tied.seen?];
+            Some((tied, seen, capture.flows.get(&tied.flow)?))
+        })
+    };
+    let attempts = exchanges().filter(|(tied, ..)| tied.leg == Leg::Back).count();
+    exchanges()
+        .filter_map(|(tied, seen, flow)| {
+            let cause = causes.get(&(seen.flow, seen.ordinal)).copied();
+            let what = match tied.leg {
+                Leg::Front => front(entry, seen),
+                Leg::Back => back(entry, seen, flow, cause, attempts == 1),
+            }?;
+            let (flow, ordinal) = (seen.flow, seen.ordinal);
+            Some(Disagreement { place: entry.place, flow, ordinal, what })
+        })
+        .collect()
+}
+
+fn front(entry: &Entry, seen: &Seen) -> Option<String> {
+    let (logged, seen_status) = (entry.status.filter(|it| *it > 0)?, seen.status?);
+    (logged != seen_status).then(|| {
+        format!("the log says that the client was given {logged}, the packets show {seen_status}")
+    })
+}
+
+fn back(
+    entry: &Entry,
+    seen: &Seen,
+    flow: &Known,
+    cause: Option<&str>,
+    alone: bool,
+) -> Option<String> {
+    let target = flow.server.socket();
+    let logged = entry.answer_of(flow.server);
+    match (logged, seen.status) {
+        (Some(logged), Some(shown)) if logged != shown && !is_made_up(entry, logged) && alone => {
+            Some(format!("the log says that {target} answered {logged}, the packets show {shown}"))
+        }
+        (None, Some(shown)) if seen.whole && cause.is_none() && alone => {
+            let given = entry.status.filter(|given| is_failure(*given) && *given != shown)?;
+            // Without the target's status in the log, a client that left says nothing of it.
+            (given >= 500).then(|| {
+                format!(
+                    "the log says {given}, the packets show a whole {shown} from {target} and no fault"
+                )
+            })
+        }
+        (_, None) if alone && cause.is_some_and(|cause| !PASSED_ON.contains(&cause)) => {
+            let given = entry.status.filter(|given| !is_failure(*given))?;
+            let cause = cause.unwrap_or_default();
+            Some(format!("the log says {given}, the packets show a failure of {target} ({cause})"))
+        }
+        _ => None,
+    }
+}
+
+/// nginx logs a status of the upstream that it made up when there was no answer, or none that it
+/// could read.
+fn is_made_up(entry: &Entry, logged: u16) -> bool {
+    let nginx = matches!(entry.kind, Kind::Format | Kind::Json);
+    nginx && matches!(logged, 502 | 504 | 9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Made, logged};
+    use super::super::tie::tie;
+    use super::*;
+
+    const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    fn differ(entries: &[Entry], made: &Made) -> Vec<String> {
+        let mut logs = Logs::default();
+        let ties = tie(entries, &made.0, &[]);
+        explain(entries, &ties, &made.0, &[], &mut logs);
+        logs.disagreements.into_iter().map(|it| it.what).collect()
+    }
+
+    #[test]
+    fn a_log_that_contradicts_the_packets_is_told() {
+        let mut made = Made::default();
+        made.request("/a", T, (0, 40), Some(200));
+        made.request("/b", T, (1_000, 1_040), Some(200));
+        made.request("/c", T, (2_000, 2_040), Some(200));
+        let mut entries = [
+            logged(1, "/a", (0, 41), 200, T),
+            logged(2, "/b", (1_000, 1_041), 502, T),
+            logged(3, "/c", (2_000, 2_041), 200, T),
+        ];
+        entries[2].kind = Kind::Alb;
+        entries[2].attempts[0].status = Some(404);
+        assert_eq!(
+            differ(&entries, &made),
+            [
+                "the log says 502, the packets show a whole 200 from 10.0.0.9:8080 and no fault",
+                "the log says that 10.0.0.9:8080 answered 404, the packets show 200"
+            ]
+        );
+        assert!(differ(&entries[..1], &made).is_empty());
+    }
+
+    #[test]
+    fn a_failing_line_that_went_nowhere_says_so() {
+        let mut made = Made::default();
+        made.request("/a", T, (0, 5_000), Some(200));
+        let mut unsent = logged(2, "/b", (1_000, 1_001), 503, T);
+        unsent.attempts.clear();
+        unsent.undispatched = true;
+        unsent.own_cause = Some("lb-no-target");
+        let entries = [
+            logged(1, "/a", (0, 5_001), 200, T),
+            unsent,
+            logged(3, "/b", (1_000, 1_041), 502, ([10, 0, 0, 8], 80)),
+            logged(4, "/b", (1_000, 1_041), 502, T),
+            logged(5, "/b", (91_000, 91_041), 502, T),
+        ];
+        let mut logs = Logs::default();
+        let ties = tie(&entries, &made.0, &[]);
+        assert_eq!(explain(&entries, &ties, &made.0, &[], &mut logs), 1);
+        let why: Vec<_> = logs.failing.iter().map(|it| it.why_not).collect();
+        let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);
+        assert_eq!(why, wanted);
+        assert_eq!(logs.failing[0].own_cause, Some("lb-no-target"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Logs with one JSON object per line: nginx with `escape=json`, Envoy, HAProxy, AWS by way of a stream.
+
+use super::format::proxy_words;
+use super::line::{Field, Line};
+use super::names::field;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// A line whose keys are known names; others do not matter. Bytes that are no UTF-8 are replaced.
+pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
+    if text.first() != Some(&b'{') {
+        return None;
+    }
+    let object: Value = match serde_json::from_slice(text) {
+        Ok(object) => object,
+        Err(_) => serde_json::from_str(&String::from_utf8_lossy(text)).ok()?,
+    };
+    let mut line = Line::default();
+    let mut query = None;
+    let mut sent_nowhere = false;
+    for (key, value) in object.as_object()? {
+        let value = match value {
+            Value::String(text) => Cow::Owned(text.clone().into_bytes()),
+            Value::Number(number) => Cow::Owned(number.to_string().into_bytes()),
+            _ => continue,
+        };
+        let field = field(key);
+        if field == Field::Query {
+            query = Some(value);
+            continue;
+        }
+        sent_nowhere |= field == Field::Targets && super::text::is_none(&value);
+        if !line.take(field, value) {
+            return None;
+        }
+    }
+    if let Some(query) = query {
+        line.take(Field::Query, query);
+    }
+    line.undispatched = sent_nowhere;
+    line.complete();
+    proxy_words(&mut line);
+    (line.is_useful() && line.status.is_some()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Endpoint;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn nginx_with_its_own_names() {
+        let line = json(
+            br#"{"time":"2026-11-21T10:35:40+00:00","msec":"1795257340.565","remote_addr":"10.0.0.5",
+            "remote_port":40000,"request":"GET /a?b=1 HTTP/1.1","status":"504","request_time":0.065,
+            "upstream_addr":"10.0.0.9:80","upstream_status":"-","nested":{"a":1}}"#,
+        )
+        .unwrap();
+        assert_eq!(line.client, Some(Endpoint::v4([10, 0, 0, 5], 40_000)));
+        assert_eq!(line.ended, Some(Timestamp(1_795_257_340_565_000_000)));
+        assert_eq!(line.began, Some(Timestamp(1_795_257_340_500_000_000)));
+        assert_eq!((&*line.path, line.failed), (&b"/a?b=1"[..], true));
+        assert_eq!(line.said.len(), 2);
+    }
+
+    #[test]
+    fn path_and_query_may_be_apart_and_bytes_may_be_odd() {
+        let line = json(b"{\"query_string\":\"b=1\",\"uri\":\"/a\",\"method\":\"GET\",\"ts\":1795257340.5,\"status\":200,\"ua\":\"\xff\"}").unwrap();
+        assert_eq!((&*line.path, line.without_query), (&b"/a?b=1"[..], false));
+    }
+
+    #[test]
+    fn other_objects_are_none() {
+        for text in
+            [r#"{"level":"info"}"#, r#"{"time":"x","status":200}"#, "{", "[]", r#"{"status":200}"#]
+        {
+            assert!(json(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What finds a request again in a log: digests of its ids and of what it asked.
+
+use super::text::path_only;
+use crate::http::RequestHead;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+/// Digests of a request's ids, the most particular first; 0: none. `Self` and `Root` of
+/// `X-Amzn-Trace-Id`, an id of the request's own, `traceparent`.
+pub(super) type Ids = [u64; 4];
+
+/// Headers by which proxies hand on the id that they log.
+const REQUEST_IDS: [&str; 4] = ["x-request-id", "x-unique-id", "x-correlation-id", "request-id"];
+
+/// The same bytes give the same digest in every run.
+fn digest(parts: &[&[u8]]) -> u64 {
+    let state = FixedState::with_seed(0x77_68_79_35_30_32);
+    // Never 0, which stands for nothing.
+    state.hash_one(parts).max(1)
+}
+
+/// What was asked: method and target.
+pub(super) fn asked(method: &[u8], target: &[u8]) -> u64 {
+    if target.is_empty() { 0 } else { digest(&[b"asked", method, target]) }
+}
+
+/// The same for those who know the target without its query.
+pub(super) fn asked_path(method: &[u8], target: &[u8]) -> u64 {
+    if target.is_empty() { 0 } else { digest(&[b"path", method, path_only(target)]) }
+}
+
+/// Digests of what a log has of ids.
+pub(super) fn ids(trace: &[u8], request_id: &[u8]) -> Ids {
+    let mut ids = [0; 4];
+    trace_ids(trace, &mut ids);
+    if !request_id.is_empty() {
+        let which = if is_traceparent(request_id) { 3 } else { 2 };
+        ids[which] = digest(&[b"id", request_id]);
+    }
+    ids
+}
+
+/// Digests of what a request's head has of ids.
+pub(super) fn ids_of(head: &RequestHead<'_>) -> Ids {
+    let mut ids = [0; 4];
+    for (name, value) in head.headers().raw() {
+        // The shortest and the longest of the names.
+        if !(10..=16).contains(&name.len()) || value.is_empty() {
+            continue;
+        }
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        if is("x-amzn-trace-id") {
+            trace_ids(value, &mut ids);
+        } else if is("traceparent") {
+            ids[3] = digest(&[b"id", value]);
+        } else if ids[2] == 0 && REQUEST_IDS.iter().any(|name| is(name)) {
+            ids[2] = digest(&[b"id", value]);
+        }
+    }
+    ids
+}
+
+/// `Self=1-...;Root=1-...;custom=...`
+fn trace_ids(trace: &[u8], ids: &mut Ids) {
+    for part in trace.split(|byte| *byte == b';') {
+        let part = part.trim_ascii();
+        let (which, value) = match part.iter().position(|byte| *byte == b'=') {
+            Some(4) if part[..4].eq_ignore_ascii_case(b"self") => (0, &part[5..]),
+            Some(4) if part[..4].eq_ignore_ascii_case(b"root") => (1, &part[5..]),
+            _ => continue,
+        };
+        if !value.is_empty() {
+            ids[which] = digest(&[&[which as u8], value]);
+        }
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context, 3.2).
+fn is_traceparent(id: &[u8]) -> bool {
+    id.len() == 55 && id[2] == b'-' && id[35] == b'-' && id[52] == b'-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_and_a_request_give_the_same_digests() {
+        let head = RequestHead::parse(
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\nX-AMZN-Trace-Id: Self=1-67-12;Root=1-67-34\r\nX-Request-ID: q\r\n\
+              traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
+        );
+        let seen = ids_of(&head);
+        let logged = ids(b"Root=1-67-34;Self=1-67-12;custom=x", b"q");
+        assert_eq!(seen[..3], logged[..3]);
+        assert_eq!(
+            ids(b"", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")[3],
+            seen[3]
+        );
+        assert_ne!(seen[0], seen[1]);
+        assert_eq!(ids(b"-", b""), [0; 4]);
+    }
+
+    #[test]
+    fn methods_and_queries_matter() {
+        assert_ne!(asked(b"GET", b"/a?b"), asked(b"PUT", b"/a?b"));
+        assert_ne!(asked(b"GET", b"/a?b"), asked(b"GET", b"/a?c"));
+        assert_eq!(asked_path(b"GET", b"/a?b"), asked_path(b"GET", b"/a"));
+        assert_eq!(asked(b"GET", b""), 0);
+    }
+}

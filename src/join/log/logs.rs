@@ -1,0 +1,500 @@
+//! Reads the logs of a run when all flows are known, and keeps what they say of them.
+
+use super::clock::Clock;
+use super::entry::{Entry, Place, Words};
+use super::explain::{self, Disagreement, Failing};
+use super::fit::Leg;
+use super::format::{Format, FormatError};
+use super::kind::{Kind, Lines};
+use super::line::Line;
+use super::read::{self, LogError, LogFile};
+use super::seen::Capture;
+use super::tie::{By, Ties, tie};
+use crate::cause::{Confidence, Finding};
+use crate::flow::Flow;
+use crate::http::Exchange;
+use crate::time::{Mark, Timestamp};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Lines that are kept until they are tied, about 250 bytes each: those that name a request of the
+/// capture, and those that failed. Further ones are counted.
+pub const ENTRIES_MAX: usize = 1 << 20;
+/// How far from the capture's time a line may be to be kept: the clock may be off by a time zone.
+const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
+/// Ties that are kept for the report; those of findings and failing lines come first.
+pub const TIES_MAX: usize = 200_000;
+/// Lines of the capture's time of which no request was captured: only their times are kept.
+const TIMES_MAX: usize = 1 << 22;
+
+/// Why a file was not read whose lines are of no kind.
+const UNKNOWN_KIND: &str =
+    "its lines are of no known kind of log; --log-kind or --log-format tells it";
+
+/// Which logs a run shall read.
+#[derive(Clone, Debug, Default)]
+pub struct LogSettings {
+    /// Files and directories.
+    pub files: Vec<PathBuf>,
+    /// Their kind, where the user knows it.
+    pub kind: Option<Kind>,
+    /// Forms of lines beside the known ones.
+    pub formats: Vec<String>,
+    /// Keep what belongs together although nothing failed.
+    pub all: bool,
+}
+
+/// Why logs cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// A file or directory.
+    #[error("the log {0}")]
+    File(#[from] LogError),
+    /// A format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// Takes in what a capture shows, then reads the logs.
+#[derive(Debug)]
+pub struct Watch {
+    settings: LogSettings,
+    lines: Lines,
+    files: Vec<(u32, PathBuf)>,
+    capture: Capture,
+}
+
+/// What the logs say.
+#[derive(Clone, Debug, Default)]
+pub struct Logs {
+    /// The files, in the order of [`Place::file`].
+    pub files: Vec<LogFile>,
+    /// What came of each log: files of one kind that the user named together.
+    pub sources: Vec<Source>,
+    /// Lines and flows that belong together, by flow and ordinal: those of findings and of failing lines, and
+    /// all with `--all`.
+    pub ties: Vec<Tie>,
+    /// The same in the order of the lines, attempts at targets first.
+    by_place: Vec<usize>,
+    /// Lines that tell of a failure, in their order, at most [`FAILING_MAX`](explain::FAILING_MAX).
+    pub failing: Vec<Failing>,
+    /// Where log and packets say different things.
+    pub disagreements: Vec<Disagreement>,
+    /// Bounds that were reached, by name, and how often.
+    pub bounds: BTreeMap<&'static str, u64>,
+}
+
+/// One log.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// Index in what the user named.
+    pub named: u32,
+    /// As the user named it.
+    pub path: String,
+    /// Its kind.
+    pub kind: Option<Kind>,
+    /// Files of it.
+    pub files: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Lines that could not be read.
+    pub bad: u64,
+    /// The first of those.
+    pub first_bad: Option<Place>,
+    /// Lines of the time of the capture.
+    pub in_time: u64,
+    /// Lines tied to a flow, at least likely.
+    pub joined: u64,
+    /// Lines tied to a flow, no more than possible.
+    pub possible: u64,
+    /// Lines that fit several exchanges equally well.
+    pub ambiguous: u64,
+    /// Lines that tell of a failure.
+    pub failing: u64,
+    /// Those of them that are tied to a flow.
+    pub failing_joined: u64,
+    /// Those of them that are of another time than the capture.
+    pub failing_other_time: u64,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+/// A line and what it tells of.
+#[derive(Clone, Debug)]
+pub struct Tie {
+    /// The line.
+    pub place: Place,
+    /// Its kind.
+    pub kind: Kind,
+    /// [`Flow::id`].
+    pub flow: u64,
+    /// Wireshark's `tcp.stream`.
+    pub stream: Option<u32>,
+    /// Position of the request on its connection; 0 for the connection as a whole.
+    pub ordinal: u32,
+    /// First packet of the request, or of the connection.
+    pub mark: Mark,
+    /// On which side of the proxy.
+    pub leg: Leg,
+    /// How sure.
+    pub certainty: Confidence,
+    /// What tied it.
+    pub by: By,
+    /// Status that the log has for the client; 0 where it says that none was sent.
+    pub status: Option<u16>,
+    /// Status that the log has of this target.
+    pub target_status: Option<u16>,
+    /// What a failing line says.
+    pub words: Option<Box<Words>>,
+    /// Index in [`Logs::disagreements`].
+    pub disagreement: Option<usize>,
+}
+
+impl Logs {
+    /// The lines that tell of a request, or with ordinal 0 of a connection that failed before any.
+    pub fn of(&self, flow: u64, ordinal: u32) -> &[Tie] {
+        let from = self.ties.partition_point(|tie| (tie.flow, tie.ordinal) < (flow, ordinal));
+        let to = self.ties.partition_point(|tie| (tie.flow, tie.ordinal) <= (flow, ordinal));
+        &self.ties[from..to]
+    }
+
+    /// Brings all lists into their order.
+    fn order(&mut self) {
+        self.ties.sort_by_key(|tie| (tie.flow, tie.ordinal, tie.place));
+        explain::number(self);
+        self.failing.sort_by_key(|failing| failing.place);
+        self.by_place = (0..self.ties.len()).collect();
+        let ties = &self.ties;
+        self.by_place.sort_by_key(|n| (ties[*n].place, Reverse(ties[*n].leg), *n));
+    }
+
+    /// What a line is tied to, attempts at targets first.
+    pub fn at(&self, place: Place) -> impl Iterator<Item = &Tie> {
+        let from = self.by_place.partition_point(|n| self.ties[*n].place < place);
+        let to = self.by_place.partition_point(|n| self.ties[*n].place <= place);
+        self.by_place[from..to].iter().map(|n| &self.ties[*n])
+    }
+
+    /// The lines that tell of a finding.
+    pub fn of_finding(&self, finding: &Finding) -> &[Tie] {
+        self.of(finding.flow, ordinal(finding))
+    }
+
+    /// Files that could not be read, or not to their end, or whose kind is not known; and why.
+    pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter_map(|file| {
+            let unknown = (file.kind.is_none() && file.lines_seen).then_some(UNKNOWN_KIND);
+            Some((file.path.as_str(), file.error.as_deref().or(unknown)?))
+        })
+    }
+
+    /// Path of the file of a line.
+    pub fn path(&self, place: Place) -> &str {
+        self.files.get(place.file as usize).map_or("", |file| &file.path)
+    }
+}
+
+pub(super) fn ordinal(finding: &Finding) -> u32 {
+    finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal)
+}
+
+impl Watch {
+    /// Finds the files and reads the formats; `None` without logs.
+    pub fn new(settings: LogSettings) -> Result<Option<Watch>, LogsError> {
+        if settings.files.is_empty() {
+            return Ok(None);
+        }
+        let formats =
+            settings.formats.iter().map(|text| Format::new(text)).collect::<Result<_, _>>()?;
+        let files = read::files(&settings.files)?;
+        let lines = Lines { formats };
+        Ok(Some(Watch { settings, lines, files, capture: Capture::default() }))
+    }
+
+    /// A flow is over.
+    pub fn flow(&mut self, flow: &Flow) {
+        self.capture.flow(flow);
+    }
+
+    /// An exchange is final.
+    pub fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        self.capture.exchange(flow, exchange);
+    }
+
+    /// All flows are known: reads the logs. `findings` are those of the report.
+    pub fn finish(self, findings: &[Finding]) -> Logs {
+        let mut logs = Logs::default();
+        let gathered = self.read(&mut logs);
+        let broken: Vec<u64> = findings
+            .iter()
+            .filter(|finding| finding.exchange.is_none())
+            .map(|finding| finding.flow)
+            .collect();
+        let mut broken: Vec<u64> = broken;
+        broken.sort_unstable();
+        broken.dedup();
+        let mut bounded = gathered.dropped;
+        for ((named, kind), mut found) in gathered.sources {
+            found.entries.sort_by_key(|entry| entry.place);
+            let ties = tie(&found.entries, &self.capture, &broken);
+            let other_time =
+                explain::explain(&found.entries, &ties, &self.capture, findings, &mut logs);
+            let source = self.source(named, kind, &found, &ties, other_time);
+            bounded += self.keep(&found.entries, &ties, findings, &mut logs);
+            logs.sources.push(source);
+        }
+        logs.order();
+        for (name, count) in [
+            ("log lines not kept", bounded),
+            ("exchanges and flows not compared with logs", self.capture.lost),
+        ] {
+            if count > 0 {
+                *logs.bounds.entry(name).or_default() += count;
+            }
+        }
+        logs
+    }
+
+    /// Reads all files and keeps what can matter.
+    fn read(&self, logs: &mut Logs) -> Gathered {
+        let mut wanted: HashSet<u64, FixedState> = HashSet::default();
+        for seen in &self.capture.seen {
+            wanted.extend(seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|it| **it != 0));
+        }
+        let mut gathered = Gathered::default();
+        let (from, to) = self.capture.span.unwrap_or_default();
+        for (number, (named, path)) in (0..).zip(&self.files) {
+            let mut take = |kind: Kind, line: u64, said: &Line<'_>| {
+                let found = gathered.sources.entry((*named, kind)).or_default();
+                let place = Place { file: number, line };
+                let entry = Entry::new(place, kind, said);
+                let near = entry.until() >= from.after(-MARGIN) && entry.at() <= to.after(MARGIN);
+                found.failing += u64::from(entry.failed);
+                if !near {
+                    found.far_failing += u64::from(entry.failed);
+                    return;
+                }
+                let matters = entry.failed
+                    || !kind.has_requests()
+                    || wanted.contains(&entry.asked)
+                    || entry.ids.iter().any(|id| wanted.contains(id));
+                if !matters {
+                    if found.times.len() < TIMES_MAX {
+                        found.times.push(entry.at());
+                    }
+                } else if gathered.kept < ENTRIES_MAX {
+                    gathered.kept += 1;
+                    found.entries.push(entry);
+                } else {
+                    gathered.dropped += 1;
+                }
+            };
+            let log = match read::file(path, &self.lines, self.settings.kind, &mut take) {
+                Ok(log) => log,
+                Err(error) => LogFile::unread(path, &error),
+            };
+            if let Some(kind) = log.kind {
+                let found = gathered.sources.entry((*named, kind)).or_default();
+                found.files += 1;
+                found.lines += log.lines;
+                found.bad += log.bad;
+                let first = log.first_bad.map(|line| Place { file: number, line });
+                found.first_bad = found.first_bad.or(first);
+            }
+            logs.files.push(log);
+        }
+        gathered
+    }
+
+    fn source(
+        &self,
+        named: u32,
+        kind: Kind,
+        found: &Found,
+        ties: &Ties,
+        other_time: u64,
+    ) -> Source {
+        let joined = best(ties);
+        let likely = |certainty: &&Confidence| **certainty >= Confidence::Likely;
+        let failing = |n: &&usize| found.entries[**n].failed;
+        let (from, to) = self.capture.span.unwrap_or_default();
+        let clock = &ties.clock;
+        let inside = |at: Timestamp| {
+            let at = at.after(clock.offset);
+            at >= from.after(-clock.tolerance) && at <= to.after(clock.tolerance)
+        };
+        let in_time = found.times.iter().filter(|at| inside(**at)).count()
+            + found.entries.iter().filter(|entry| inside(entry.at())).count();
+        Source {
+            named,
+            path: self
+                .settings
+                .files
+                .get(named as usize)
+                .map_or_else(String::new, |path| path.display().to_string()),
+            kind: Some(kind),
+            files: found.files,
+            lines: found.lines,
+            bad: found.bad,
+            first_bad: found.first_bad,
+            in_time: in_time as u64,
+            joined: joined.values().filter(likely).count() as u64,
+            possible: joined.values().filter(|it| !likely(it)).count() as u64,
+            ambiguous: ties.ambiguous.iter().filter(|n| !joined.contains_key(n)).count() as u64,
+            failing: found.failing,
+            failing_joined: joined.keys().filter(failing).count() as u64,
+            failing_other_time: other_time + found.far_failing,
+            clock: ties.clock,
+        }
+    }
+
+    /// Keeps the ties that matter for the report; how many more there were.
+    fn keep(&self, entries: &[Entry], ties: &Ties, findings: &[Finding], logs: &mut Logs) -> u64 {
+        let found: HashSet<(u64, u32), FixedState> =
+            findings.iter().map(|finding| (finding.flow, ordinal(finding))).collect();
+        let mut dropped = 0;
+        for tied in &ties.tied {
+            let entry = &entries[tied.entry];
+            let seen = tied.seen.map(|n| &self.capture.seen[n]);
+            let Some(flow) = self.capture.flows.get(&tied.flow) else { continue };
+            let ordinal = seen.map_or(0, |seen| seen.ordinal);
+            let matters = entry.failed || found.contains(&(tied.flow, ordinal));
+            if !(matters || self.settings.all) {
+                continue;
+            }
+            if logs.ties.len() >= TIES_MAX {
+                dropped += 1;
+                continue;
+            }
+            logs.ties.push(Tie {
+                place: entry.place,
+                kind: entry.kind,
+                flow: tied.flow,
+                stream: flow.stream,
+                ordinal,
+                mark: seen.map_or(flow.first, |seen| seen.first),
+                leg: tied.leg,
+                certainty: tied.certainty,
+                by: tied.by,
+                status: entry.status,
+                target_status: entry.answer_of(flow.server),
+                words: entry.words.clone(),
+                disagreement: None,
+            });
+        }
+        dropped
+    }
+}
+
+/// The best certainty of each entry that is tied.
+pub(super) fn best(ties: &Ties) -> BTreeMap<usize, Confidence> {
+    let mut best = BTreeMap::new();
+    for tied in &ties.tied {
+        let known = best.entry(tied.entry).or_insert(tied.certainty);
+        *known = (*known).max(tied.certainty);
+    }
+    best
+}
+
+/// What was read, by log.
+#[derive(Default)]
+struct Gathered {
+    sources: BTreeMap<(u32, Kind), Found>,
+    kept: usize,
+    dropped: u64,
+}
+
+#[derive(Default)]
+struct Found {
+    entries: Vec<Entry>,
+    /// Times of lines whose requests were not captured.
+    times: Vec<Timestamp>,
+    files: u64,
+    lines: u64,
+    bad: u64,
+    first_bad: Option<Place>,
+    failing: u64,
+    /// Failing lines that are further from the capture than any clock is wrong.
+    far_failing: u64,
+}
+
+#[cfg(test)]
+impl Logs {
+    /// A log whose line 7 tells of that finding, and whose line 9 went to no target.
+    pub(crate) fn sample(finding: &Finding) -> Logs {
+        let words = |said: &str| Words {
+            request: "GET /a".into(),
+            fields: vec![("elb_status_code", said.to_owned()), ("error_reason", "-".to_owned())],
+        };
+        let place = |line| Place { file: 0, line };
+        let failing = |line, why_not, own_cause| explain::Failing {
+            place: place(line),
+            kind: Kind::Alb,
+            at: Timestamp(0),
+            words: words("502"),
+            status: Some(502),
+            own_cause,
+            why_not,
+        };
+        let clock = Clock { offset: -3_200_000_000, tolerance: 4_000_000, pairs: 12, agreeing: 11 };
+        let mut logs = Logs {
+            files: vec![LogFile {
+                path: "logs/alb.gz".into(),
+                kind: Some(Kind::Alb),
+                lines: 20,
+                bad: 1,
+                first_bad: Some(3),
+                lines_seen: true,
+                error: Some("cut short".into()),
+            }],
+            sources: vec![Source {
+                path: "logs".into(),
+                kind: Some(Kind::Alb),
+                files: 1,
+                lines: 20,
+                bad: 1,
+                first_bad: Some(place(3)),
+                in_time: 19,
+                joined: 17,
+                possible: 1,
+                ambiguous: 1,
+                failing: 3,
+                failing_joined: 1,
+                failing_other_time: 1,
+                clock,
+                named: 0,
+            }],
+            ties: vec![Tie {
+                place: place(7),
+                kind: Kind::Alb,
+                flow: finding.flow,
+                stream: finding.stream,
+                ordinal: ordinal(finding),
+                mark: finding.evidence[0].mark,
+                leg: Leg::Back,
+                certainty: Confidence::Certain,
+                by: By::Id,
+                status: Some(502),
+                target_status: None,
+                words: Some(Box::new(words("502"))),
+                disagreement: None,
+            }],
+            failing: vec![
+                failing(9, Some(explain::WhyNot::Undispatched), Some("lb-no-target")),
+                failing(7, None, None),
+            ],
+            disagreements: vec![Disagreement {
+                place: place(7),
+                flow: finding.flow,
+                ordinal: ordinal(finding),
+                what: "the log says 502, the packets show 200".into(),
+            }],
+            ..Logs::default()
+        };
+        logs.order();
+        logs
+    }
+}

@@ -1,0 +1,50 @@
+//! Logs of load balancers and proxies, and what they say of the flows in a capture.
+//!
+//! ```text
+//! files -> read -> kind -> aws | haproxy | envoy | combined | format | json | nginx_error -> Line
+//! ```
+//!
+//! A [`Line`] is what one line says, whatever its format. What is kept of it, an entry, is tied when all flows
+//! are known:
+//!
+//! ```text
+//! flows, exchanges -> seen `-> clock (offset) -> tie -> explain -> Logs
+//! Line -> entry -> index  -'
+//! ```
+
+mod aws;
+mod clock;
+mod combined;
+mod entry;
+mod envoy;
+mod explain;
+mod fit;
+mod format;
+mod haproxy;
+mod index;
+mod json;
+mod keys;
+mod kind;
+mod line;
+mod logs;
+mod names;
+mod nginx_error;
+mod read;
+mod seen;
+#[cfg(test)]
+mod testing;
+mod text;
+mod tie;
+mod time;
+
+pub use clock::Clock;
+pub use entry::{Place, Words};
+pub use explain::{DISAGREEMENTS_MAX, Disagreement, FAILING_MAX, Failing, WhyNot};
+pub use fit::Leg;
+pub use format::{Format, FormatError};
+pub use kind::Kind;
+pub use line::{Attempt, Line};
+pub use logs::{ENTRIES_MAX, LogSettings, Logs, LogsError, Source, TIES_MAX, Tie, Watch};
+pub use read::{LogError, LogFile};
+pub use seen::{FLOWS_MAX, SEEN_MAX};
+pub use tie::By;

@@ -1,0 +1,292 @@
+//! Log files, line by line: compressed or not, whatever bytes they hold.
+
+use super::kind::{Kind, Lines};
+use super::line::Line;
+use crate::capture::decompress;
+use memchr::memchr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Longest line that is read, bytes. Load balancers cut request lines and user agents at 8 KiB each
+/// and may write both escaped; what is longer is counted as damaged.
+pub(super) const LINE_MAX: usize = 128 << 10;
+/// Lines by which the kind of a file is recognised.
+const SAMPLE: usize = 40;
+/// Log files of one run. A day of one load balancer in three zones is below 1,000.
+pub(super) const FILES_MAX: usize = 20_000;
+/// How deep directories are entered: a bucket of AWS logs has nine levels.
+const DEPTH_MAX: usize = 16;
+
+/// What was read of a log file.
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    /// As named by the user, or as found in a directory that was.
+    pub path: String,
+    /// `None` when it was not recognised; then nothing of it was used.
+    pub kind: Option<Kind>,
+    /// Lines, blank ones and comments not counted.
+    pub lines: u64,
+    /// Lines that could not be read as their kind.
+    pub bad: u64,
+    /// Number of the first of those, from 1.
+    pub first_bad: Option<u64>,
+    /// It has lines, of whatever kind.
+    pub(super) lines_seen: bool,
+    /// Why reading ended early.
+    pub error: Option<String>,
+}
+
+impl LogFile {
+    /// A file that could not be opened.
+    pub(super) fn unread(path: &Path, error: &LogError) -> LogFile {
+        let error = Some(error.error.to_string());
+        let path = path.display().to_string();
+        LogFile { path, kind: None, lines: 0, bad: 0, first_bad: None, lines_seen: false, error }
+    }
+}
+
+/// Why log files cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub struct LogError {
+    path: String,
+    error: io::Error,
+}
+
+/// The files behind what the user named, directories entered, in the order of their names.
+pub(super) fn files(named: &[PathBuf]) -> Result<Vec<(u32, PathBuf)>, LogError> {
+    let mut found = Vec::new();
+    for (source, path) in (0..).zip(named) {
+        collect(path, source, 0, &mut found)
+            .map_err(|error| LogError { path: path.display().to_string(), error })?;
+    }
+    found.truncate(FILES_MAX);
+    Ok(found)
+}
+
+fn collect(
+    path: &Path,
+    source: u32,
+    depth: usize,
+    found: &mut Vec<(u32, PathBuf)>,
+) -> io::Result<()> {
+    if !fs::metadata(path)?.is_dir() {
+        found.push((source, path.to_owned()));
+        return Ok(());
+    }
+    if depth >= DEPTH_MAX {
+        return Ok(());
+    }
+    let mut inside =
+        fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    inside.sort();
+    let hidden = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    for path in inside.iter().filter(|path| !hidden(path)) {
+        if found.len() < FILES_MAX {
+            collect(path, source, depth + 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file and hands over what each line says, with its number.
+pub(super) fn file(
+    path: &Path,
+    lines: &Lines,
+    forced: Option<Kind>,
+    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+) -> Result<LogFile, LogError> {
+    let name = path.display().to_string();
+    let source = File::open(path).map_err(|error| LogError { path: name.clone(), error })?;
+    let opened = decompress::open(Box::new(source));
+    let stream = opened.map_err(|error| LogError { path: name.clone(), error })?.stream;
+    let mut input = BufReader::with_capacity(1 << 16, stream);
+    let mut log = LogFile {
+        path: name,
+        kind: forced,
+        lines: 0,
+        bad: 0,
+        first_bad: None,
+        lines_seen: false,
+        error: None,
+    };
+    if let Err(error) = through(&mut input, lines, &mut log, take) {
+        log.error = Some(error.to_string());
+    }
+    Ok(log)
+}
+
+fn through(
+    input: &mut dyn BufRead,
+    lines: &Lines,
+    log: &mut LogFile,
+    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+) -> io::Result<()> {
+    let mut sample: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut number = 0;
+    let mut text = Vec::new();
+    let mut outcome = Ok(());
+    if log.kind.is_none() {
+        while sample.len() < SAMPLE {
+            match next(input, &mut text) {
+                Ok(false) => break,
+                Ok(true) => {
+                    number += 1;
+                    if !is_blank(&text) {
+                        sample.push((number, text.clone()));
+                    }
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let texts: Vec<Vec<u8>> = sample.iter().map(|(_, text)| text.clone()).collect();
+        log.kind = lines.recognise(&texts);
+    }
+    log.lines_seen = number > 0 || log.kind.is_some();
+    let Some(kind) = log.kind else { return outcome };
+    for (number, text) in &sample {
+        one(kind, *number, text, lines, log, take);
+    }
+    outcome?;
+    while next(input, &mut text)? {
+        number += 1;
+        if !is_blank(&text) {
+            one(kind, number, &text, lines, log, take);
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    kind: Kind,
+    number: u64,
+    text: &[u8],
+    lines: &Lines,
+    log: &mut LogFile,
+    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+) {
+    log.lines += 1;
+    let fits = text.len() <= LINE_MAX;
+    match lines.read(kind, text, &mut Vec::with_capacity(40)).filter(|_| fits) {
+        Some(line) => take(kind, number, &line),
+        None => {
+            log.bad += 1;
+            log.first_bad.get_or_insert(number);
+        }
+    }
+}
+
+/// Empty, or a comment.
+fn is_blank(text: &[u8]) -> bool {
+    text.first().is_none_or(|first| *first == b'#')
+}
+
+/// Reads the next line into `text`, without its end; of one that is too long, a little more than
+/// [`LINE_MAX`] bytes. `false` at the end.
+fn next(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
+    text.clear();
+    let mut any = false;
+    loop {
+        let bytes = match input.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if bytes.is_empty() {
+            break;
+        }
+        any = true;
+        let end = memchr(b'\n', bytes);
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        let room = (LINE_MAX + 1).saturating_sub(text.len());
+        text.extend_from_slice(&part[..part.len().min(room)]);
+        let used = end.map_or(bytes.len(), |end| end + 1);
+        input.consume(used);
+        if end.is_some() {
+            break;
+        }
+    }
+    while text.last().is_some_and(|byte| matches!(byte, b'\r' | b' ')) {
+        text.pop();
+    }
+    Ok(any)
+}
+
+/// Whatever a file holds of lines, for tests and measurements without files.
+#[cfg(test)]
+pub(super) fn bytes(
+    bytes: &[u8],
+    lines: &Lines,
+    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+) -> LogFile {
+    let mut log = LogFile {
+        path: "test".into(),
+        kind: None,
+        lines: 0,
+        bad: 0,
+        first_bad: None,
+        lines_seen: false,
+        error: None,
+    };
+    let mut input = BufReader::new(bytes);
+    if let Err(error) = through(&mut input, lines, &mut log, take) {
+        log.error = Some(error.to_string());
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const GOOD: &str = "203.0.113.7 - - [21/Nov/2026:10:35:40 +0000] \"GET / HTTP/1.1\" 200 15\n";
+
+    #[test]
+    fn damaged_lines_are_counted_and_the_first_is_named() {
+        let mut text = GOOD.as_bytes().to_vec();
+        text.extend_from_slice(b"\n# comment\n\xff\xfe damaged\n");
+        text.extend_from_slice(GOOD.as_bytes());
+        text.extend_from_slice(&vec![b'x'; 3 * LINE_MAX]);
+        text.extend_from_slice(b"\n");
+        text.extend_from_slice(GOOD.trim_end().as_bytes());
+        let mut numbers = Vec::new();
+        let log = bytes(&text, &Lines::default(), &mut |_, number, _| numbers.push(number));
+        assert_eq!((log.kind, log.lines, log.bad), (Some(Kind::Combined), 5, 2));
+        assert_eq!((log.first_bad, numbers), (Some(4), vec![1, 5, 7]));
+    }
+
+    #[test]
+    fn directories_and_compression() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        fs::write(folder.path().join("a.log"), GOOD).unwrap();
+        fs::write(folder.path().join(".hidden"), GOOD).unwrap();
+        let packed = File::create(folder.path().join("b/c.gz")).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
+        packed.write_all(GOOD.repeat(50).as_bytes()).unwrap();
+        packed.finish().unwrap();
+        let found = files(&[folder.path().to_owned()]).unwrap();
+        assert_eq!(found.len(), 2);
+        let mut taken = 0;
+        for (_, path) in &found {
+            let log = file(path, &Lines::default(), None, &mut |_, _, _| taken += 1).unwrap();
+            assert_eq!((log.bad, log.error), (0, None));
+        }
+        assert_eq!(taken, 51);
+        assert!(files(&[folder.path().join("none")]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_log_is_not_read() {
+        let log = bytes(b"hello\nworld\n", &Lines::default(), &mut |_, _, _| panic!("a line"));
+        assert_eq!(log.kind, None);
+        assert_eq!(bytes(b"", &Lines::default(), &mut |_, _, _| {}).lines, 0);
+    }
+}

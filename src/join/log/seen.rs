@@ -1,0 +1,103 @@
+//! What is kept of the capture until the logs are read.
+
+use super::keys::{Ids, asked, asked_path, ids_of};
+use crate::flow::Flow;
+use crate::http::{Exchange, RequestHead};
+use crate::packet::Endpoint;
+use crate::time::{Mark, Timestamp};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+/// Exchanges that are kept, about 100 bytes each. A capture of 1 GB has fewer.
+pub const SEEN_MAX: usize = 1 << 21;
+/// Flows that are kept, about 130 bytes each.
+pub const FLOWS_MAX: usize = 1 << 20;
+
+/// An exchange.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) flow: u64,
+    pub(super) ordinal: u32,
+    /// First byte of the request.
+    pub(super) first: Mark,
+    /// Last byte of the response, or of the request when none came.
+    pub(super) last: Timestamp,
+    pub(super) status: Option<u16>,
+    /// The response is complete.
+    pub(super) whole: bool,
+    pub(super) asked: u64,
+    pub(super) path: u64,
+    pub(super) ids: Ids,
+}
+
+/// A flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) client: Endpoint,
+    pub(super) server: Endpoint,
+    pub(super) stream: Option<u32>,
+    pub(super) first: Mark,
+    pub(super) last: Timestamp,
+    pub(super) requests: u32,
+    /// It carries what cannot be read.
+    pub(super) sealed: bool,
+}
+
+/// Exchanges and flows of a capture.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Capture {
+    pub(super) seen: Vec<Seen>,
+    pub(super) flows: HashMap<u64, Known, FixedState>,
+    /// Time of the first and the last packet of any flow.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+    /// Exchanges and flows that were not kept.
+    pub(super) lost: u64,
+}
+
+impl Capture {
+    pub(super) fn exchange(&mut self, flow: u64, exchange: &Exchange) {
+        let Some(request) = &exchange.request else { return };
+        if self.seen.len() >= SEEN_MAX {
+            self.lost += 1;
+            return;
+        }
+        let head = RequestHead::parse(&request.head);
+        let (method, target) = (head.method(), head.target());
+        let target = super::text::origin_form(target.as_bytes());
+        let response = exchange.response.as_ref();
+        self.seen.push(Seen {
+            flow,
+            ordinal: exchange.ordinal,
+            first: request.first,
+            last: response.map_or(request.last.at, |response| response.last.at),
+            status: response.and_then(|response| response.status),
+            whole: response.is_some_and(|response| response.complete),
+            asked: asked(method.as_bytes(), target),
+            path: asked_path(method.as_bytes(), target),
+            ids: ids_of(&head),
+        });
+    }
+
+    pub(super) fn flow(&mut self, flow: &Flow) {
+        let (first, last) = (flow.first.at, flow.last.at);
+        let span = self.span.get_or_insert((first, last));
+        *span = (span.0.min(first), span.1.max(last));
+        if self.flows.len() >= FLOWS_MAX {
+            self.lost += 1;
+            return;
+        }
+        let read = flow.tls.as_ref().is_none_or(|tls| tls.decrypted);
+        self.flows.insert(
+            flow.id,
+            Known {
+                client: flow.client,
+                server: flow.server,
+                stream: flow.stream,
+                first: flow.first,
+                last,
+                requests: flow.requests,
+                sealed: !read,
+            },
+        );
+    }
+}

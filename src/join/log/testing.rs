@@ -1,0 +1,99 @@
+//! Entries and flows for tests.
+
+use super::entry::{Entry, Place};
+use super::keys::{asked, asked_path};
+use super::kind::Kind;
+use super::line::{Attempt, Line, is_failure};
+use super::seen::{Capture, Known, Seen};
+use crate::packet::Endpoint;
+use crate::time::{FrameId, Mark, Timestamp};
+
+impl Entry {
+    pub(super) fn target(&mut self, ip: [u8; 4], port: u16) {
+        self.attempts.push(Attempt { target: Some(Endpoint::v4(ip, port)), status: None });
+    }
+}
+
+pub(super) fn entry(with: impl FnOnce(&mut Entry)) -> Entry {
+    let line = Line { resolution: 1_000_000, ..Line::default() };
+    let mut entry = Entry::new(Place { file: 0, line: 1 }, Kind::Format, &line);
+    with(&mut entry);
+    entry
+}
+
+pub(super) fn known(client: [u8; 4], port: u16, server: [u8; 4], to: u16) -> Known {
+    Known {
+        client: Endpoint::v4(client, port),
+        server: Endpoint::v4(server, to),
+        stream: Some(0),
+        first: Mark { frame: FrameId::new(0, 1), at: Timestamp(0) },
+        last: Timestamp(0),
+        requests: 1,
+        sealed: false,
+    }
+}
+
+/// A capture of requests, each with its flow.
+#[derive(Default)]
+pub(super) struct Made(pub(super) Capture);
+
+impl Made {
+    /// A request on a connection of its own, from `first` to `last` in milliseconds.
+    pub(super) fn request(
+        &mut self,
+        target: &str,
+        server: ([u8; 4], u16),
+        (first, last): (i64, i64),
+        status: Option<u16>,
+    ) -> &mut Seen {
+        let number = self.0.seen.len() as u64;
+        let mark = Mark { frame: FrameId::new(0, number * 10 + 4), at: ms(first) };
+        let client = 40_000 + number as u16;
+        let flow = Known {
+            first: mark,
+            last: ms(last),
+            ..known([10, 0, 0, 5], client, server.0, server.1)
+        };
+        self.0.flows.insert(number, flow);
+        let span = self.0.span.get_or_insert((ms(first), ms(last)));
+        *span = (span.0.min(ms(first)), span.1.max(ms(last)));
+        self.0.seen.push(Seen {
+            flow: number,
+            ordinal: 1,
+            first: mark,
+            last: ms(last),
+            status,
+            whole: status.is_some(),
+            asked: asked(b"GET", target.as_bytes()),
+            path: asked_path(b"GET", target.as_bytes()),
+            ids: [0; 4],
+        });
+        let last = self.0.seen.len() - 1;
+        &mut self.0.seen[last]
+    }
+}
+
+/// So many milliseconds after the beginning.
+pub(super) fn ms(ms: i64) -> Timestamp {
+    Timestamp(ms * 1_000_000)
+}
+
+/// Line `number`: a request that the proxy had from `began` to `ended`, in milliseconds.
+pub(super) fn logged(
+    number: u64,
+    target: &str,
+    (began, ended): (i64, i64),
+    status: u16,
+    server: ([u8; 4], u16),
+) -> Entry {
+    entry(|it| {
+        it.place.line = number;
+        it.asked = asked(b"GET", target.as_bytes());
+        (it.began, it.ended) = (Some(ms(began)), Some(ms(ended)));
+        it.status = Some(status);
+        it.failed = is_failure(status);
+        let answered = Some(status).filter(|_| !it.failed);
+        it.attempts
+            .push(Attempt { target: Some(Endpoint::v4(server.0, server.1)), status: answered });
+    })
+}

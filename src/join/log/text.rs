@@ -1,0 +1,235 @@
+//! Primitives of log lines: fields, numbers, addresses, escapes.
+
+use crate::packet::Endpoint;
+use memchr::{memchr, memchr2};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+/// Splits at spaces. A field in double quotes, or with `brackets` in `[]`, is one field, given
+/// without them. `false` when a quote is not closed.
+///
+/// A quote ends where a space or the end of the line follows it. Writers escape a quote inside with
+/// a backslash; those that do not still give whole fields as long as no space follows it.
+pub(super) fn split<'a>(line: &'a [u8], brackets: bool, fields: &mut Vec<&'a [u8]>) -> bool {
+    fields.clear();
+    let mut rest = line;
+    while let Some(first) = rest.first() {
+        let (field, after) = match first {
+            b' ' => {
+                rest = &rest[1..];
+                continue;
+            }
+            b'"' => match closing(rest, b'"') {
+                Some(end) => (&rest[1..end], &rest[end + 1..]),
+                None => return false,
+            },
+            b'[' if brackets => match memchr(b']', rest) {
+                Some(end) => (&rest[1..end], &rest[end + 1..]),
+                None => return false,
+            },
+            _ => rest.split_at(memchr(b' ', rest).unwrap_or(rest.len())),
+        };
+        fields.push(field);
+        rest = after;
+    }
+    true
+}
+
+/// Index of the quote that closes the one at the start of `text`.
+fn closing(text: &[u8], quote: u8) -> Option<usize> {
+    let ends = |at: usize| text.get(at + 1).is_none_or(|next| *next == b' ');
+    let mut at = 1;
+    while let Some(found) = memchr2(quote, b'\\', &text[at..]) {
+        at += found;
+        match text[at] {
+            b'\\' => at += 2,
+            _ if ends(at) => return Some(at),
+            _ => at += 1,
+        }
+        if at >= text.len() {
+            break;
+        }
+    }
+    // A backslash that escapes nothing.
+    memchr::memchr_iter(quote, text).skip(1).find(|at| ends(*at))
+}
+
+/// Whether a field says that there is nothing.
+pub(super) fn is_none(field: &[u8]) -> bool {
+    matches!(field, b"" | b"-")
+}
+
+/// A whole number without sign.
+pub(super) fn number(field: &[u8]) -> Option<u64> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// A status code. Logs write 0, 000 or -1 where none was sent.
+pub(super) fn status(field: &[u8]) -> Option<u16> {
+    match field {
+        b"-1" => Some(0),
+        _ => number(field).and_then(|status| u16::try_from(status).ok()).filter(|it| *it < 1000),
+    }
+}
+
+/// Decimal seconds as nanoseconds. `None` for `-`, for negative numbers, by which logs say that the
+/// phase was not reached, and for what is more than thirty years.
+pub(super) fn seconds(field: &[u8]) -> Option<i64> {
+    let seconds: f64 = std::str::from_utf8(field).ok()?.parse().ok()?;
+    (0.0..1e9).contains(&seconds).then(|| (seconds * 1e9).round() as i64)
+}
+
+/// Whole milliseconds as nanoseconds; `None` as in [`seconds`].
+pub(super) fn milliseconds(field: &[u8]) -> Option<i64> {
+    let field = field.strip_prefix(b"+").unwrap_or(field);
+    number(field).filter(|ms| *ms < 1_000_000_000_000).map(|ms| ms as i64 * 1_000_000)
+}
+
+/// `address:port`, IPv6 in brackets or bare.
+pub(super) fn endpoint(field: &[u8]) -> Option<Endpoint> {
+    let text = std::str::from_utf8(field).ok()?;
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some(at(socket.ip(), socket.port()));
+    }
+    let (ip, port) = text.rsplit_once(':')?;
+    Some(at(ip.parse().ok()?, port.parse().ok()?))
+}
+
+/// An address without a port, as an endpoint of port 0.
+pub(super) fn host(field: &[u8]) -> Option<Endpoint> {
+    Some(at(std::str::from_utf8(field).ok()?.parse().ok()?, 0))
+}
+
+fn at(ip: IpAddr, port: u16) -> Endpoint {
+    match ip {
+        IpAddr::V4(ip) => Endpoint::v4(ip.octets(), port),
+        IpAddr::V6(ip) => Endpoint::v6(ip.octets(), port),
+    }
+}
+
+/// The bytes that a proxy escaped: `\xHH`, `\"`, `\\`.
+pub(super) fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'\\', field).is_none() {
+        return Cow::Borrowed(field);
+    }
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = memchr(b'\\', rest) {
+        bytes.extend_from_slice(&rest[..at]);
+        let (byte, taken) = match &rest[at + 1..] {
+            [b'x' | b'X', high, low, ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, 4),
+                _ => (b'\\', 1),
+            },
+            [it @ (b'"' | b'\\' | b'/'), ..] => (*it, 2),
+            _ => (b'\\', 1),
+        };
+        bytes.push(byte);
+        rest = &rest[at + taken..];
+    }
+    bytes.extend_from_slice(rest);
+    Cow::Owned(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Method and target of a request line. What is no request line, such as the `- http://host:80- ` of
+/// a load balancer for a request that never came, gives empty ones.
+pub(super) fn request_line(line: &[u8]) -> (&[u8], &[u8]) {
+    let Some(space) = memchr(b' ', line) else { return (b"", b"") };
+    let (method, rest) = (&line[..space], line[space + 1..].trim_ascii());
+    if method.is_empty() || !method.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-') {
+        return (b"", b"");
+    }
+    let target = match rest.iter().rposition(|byte| *byte == b' ') {
+        Some(end) if rest[end + 1..].starts_with(b"HTTP/") => rest[..end].trim_ascii(),
+        _ => rest,
+    };
+    if method == b"-" { (b"", b"") } else { (method, target) }
+}
+
+/// The target in origin form: without scheme and authority, never empty.
+pub(super) fn origin_form(target: &[u8]) -> &[u8] {
+    let Some(colon) = memchr::memmem::find(target, b"://") else { return target };
+    if !target[..colon].iter().all(u8::is_ascii_alphanumeric) {
+        return target;
+    }
+    let authority = &target[colon + 3..];
+    match authority.iter().position(|byte| matches!(byte, b'/' | b'?')) {
+        Some(path) => &authority[path..],
+        None => b"/",
+    }
+}
+
+/// The target without its query.
+pub(super) fn path_only(target: &[u8]) -> &[u8] {
+    &target[..memchr(b'?', target).unwrap_or(target.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn words(line: &str, brackets: bool) -> Vec<String> {
+        let mut fields = Vec::new();
+        assert!(split(line.as_bytes(), brackets, &mut fields), "{line}");
+        fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
+    }
+
+    #[test]
+    fn quotes_and_brackets_hold_fields_together() {
+        assert_eq!(
+            words(r#"a "b c" - "" [d e] "f\" g""#, true),
+            ["a", "b c", "-", "", "d e", r#"f\" g"#]
+        );
+        assert_eq!(words("[d e]", false), ["[d", "e]"]);
+        assert_eq!(words(r#""a"b" c"#, false), [r#"a"b"#, "c"]);
+        assert_eq!(words(r#""C:\" d"#, false), [r"C:\", "d"]);
+        assert!(!split(br#"a "b c"#, false, &mut Vec::new()));
+    }
+
+    #[test]
+    fn numbers_and_addresses() {
+        assert_eq!(seconds(b"0.125"), Some(125_000_000));
+        assert_eq!((seconds(b"-1"), seconds(b"-"), seconds(b"1e300")), (None, None, None));
+        assert_eq!(status(b"502"), Some(502));
+        assert_eq!((status(b"-1"), status(b"000"), status(b"-")), (Some(0), Some(0), None));
+        let v4 = endpoint(b"10.0.0.1:80").unwrap();
+        assert_eq!(v4, Endpoint::v4([10, 0, 0, 1], 80));
+        assert_eq!(endpoint(b"[2001:db8::1]:80"), endpoint(b"2001:db8::1:80"));
+        assert_eq!((endpoint(b"-"), endpoint(b"unix:/run/php.sock")), (None, None));
+        assert_eq!(host(b"10.0.0.1").unwrap().ip, v4.ip);
+    }
+
+    #[test]
+    fn targets_are_read_as_they_were_sent() {
+        assert_eq!(request_line(b"GET /a b HTTP/1.1"), (&b"GET"[..], &b"/a b"[..]));
+        assert_eq!(request_line(b"- http://a:80- -"), (&b""[..], &b""[..]));
+        assert_eq!(request_line(b"\x16\x03\x01"), (&b""[..], &b""[..]));
+        for (target, wanted) in [
+            ("https://a.example:443/x?u=http://b", "/x?u=http://b"),
+            ("http://a", "/"),
+            ("/x?u=http://b", "/x?u=http://b"),
+            ("*", "*"),
+        ] {
+            assert_eq!(origin_form(target.as_bytes()), wanted.as_bytes());
+        }
+        assert_eq!(unescape(br#"/\x22a\"\\\q"#).as_ref(), br#"/"a"\\q"#);
+        assert_eq!(path_only(b"/a?b?c"), b"/a");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(line: Vec<u8>) {
+            let mut fields = Vec::new();
+            let _ = split(&line, true, &mut fields);
+            for field in fields {
+                let _ = (seconds(field), status(field), endpoint(field), unescape(field));
+                let _ = (milliseconds(field), origin_form(request_line(field).1));
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Joins what one flow cannot say: flows with log lines.
+
+pub mod log;
