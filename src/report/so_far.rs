@@ -75,7 +75,7 @@ pub fn case(
     let (cause, kind) = (finding.cause, finding.kind);
     let group = Group { cause, kind, count: 1, findings: vec![finding] };
     let mut page = Page::live(width, *style, out);
-    causes::cause(&mut page, &group, &[], &Names::new(captures))
+    causes::cause(&mut page, &group, &Report::default(), &Names::new(captures))
 }
 
 /// `POST /api/orders`; empty when the request's head was not captured.
