@@ -43,7 +43,7 @@ pub fn explain(cause: &Cause, style: &Style, out: &mut dyn Write) -> io::Result<
         page.blank()?;
         page.heading(word!("In Wireshark"))?;
         for (filter, shows) in cause.wireshark {
-            page.paragraph("  ", words::sentence_in(shows, page.lang()))?;
+            page.paragraph("  ", words::sentence(shows, page.lang()))?;
             // Never wrapped, so that it can be copied.
             page.line(&format!("    {filter}"))?;
         }
@@ -151,6 +151,7 @@ fn distance(asked: &str, id: &str) -> usize {
 mod tests {
     use super::*;
     use crate::report::fixture::{self, CAUSES};
+    use crate::words::Lang;
 
     fn shown(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut out = Vec::new();
@@ -162,6 +163,15 @@ mod tests {
     fn a_cause_is_explained_in_full() {
         let text = shown(|out| explain(&fixture::RACE, &Style::default(), out));
         fixture::same_as_file("snapshots/explain.txt", &text);
+    }
+
+    #[test]
+    fn a_cause_is_explained_in_japanese() {
+        let cause = crate::cause::by_id("keepalive-race").unwrap();
+        let style = Style { lang: Lang::Ja, ..Style::default() };
+        let text = shown(|out| explain(cause, &style, out));
+        fixture::same_as_file("snapshots/explain.ja.txt", &text);
+        assert!(text.lines().all(|line| line.contains("http") || columns(line) <= 100), "{text}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use super::text::causes::FileFilter;
 use super::text::names::Names;
 use super::text::page::Page;
 use super::text::{Group, causes, groups, ladder, table, unseen};
-use super::{Format, Report, Style, answer, handover, terms, words};
+use super::{Format, Report, Style, handover, terms, words};
+use crate::words::{Lang, Say};
+use crate::{phrase, word};
 use std::io::{self, Write};
 
 pub(super) const FORMAT: Format = Format {
@@ -26,10 +28,10 @@ const FILTER_MAX: usize = 160;
 fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let groups = groups(report);
     let names = Names::new(&report.captures);
-    let answer = answer(report);
+    let answer = super::text::answer(report);
     for (n, part) in answer.iter().enumerate() {
         let heading = if n == 0 { "## why502: " } else { "\n" };
-        writeln!(out, "{heading}{}", inline(part, style))?;
+        writeln!(out, "{heading}{}", inline(&part.in_lang(style.lang), style))?;
     }
     if let Some(first) = groups.first() {
         writeln!(out)?;
@@ -41,12 +43,13 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     let unseen = unseen::lines(report, &names);
     if !unseen.is_empty() {
-        writeln!(out, "\n### What could not be seen\n")?;
+        writeln!(out, "\n### {}\n", say(word!("What could not be seen"), style))?;
         for line in unseen.iter().take(UNSEEN_MAX) {
-            writeln!(out, "- {}", inline(line, style))?;
+            writeln!(out, "- {}", inline(&line.in_lang(style.lang), style))?;
         }
         if let Some(more @ 1..) = unseen.len().checked_sub(UNSEEN_MAX) {
-            writeln!(out, "- and {}", words::plural(more as u64, "more reason"))?;
+            let more = phrase!("and {more}", more = words::plural(more as u64, "more reason"));
+            writeln!(out, "- {}", say(more, style))?;
         }
     }
     let read = shown(style, |page| unseen::input(page, report))?;
@@ -59,7 +62,15 @@ fn causes_table(
     style: &Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "| Count | Cause | What happened | Confidence | Who has to act | Example |")?;
+    let head = [
+        word!("Count"),
+        word!("Cause"),
+        word!("What happened"),
+        word!("Confidence"),
+        word!("Who has to act"),
+        word!("Example"),
+    ];
+    writeln!(out, "| {} |", head.map(|it| say(it, style)).join(" | "))?;
     writeln!(out, "|---:|---|---|---|---|---|")?;
     for group in groups.iter().take(CAUSES_MAX) {
         let typical = group.typical();
@@ -67,21 +78,26 @@ fn causes_table(
         let asked = typical.exchange.as_deref().map(table::request_line).unwrap_or_default();
         let asked = match asked.is_empty() {
             true => String::new(),
-            false => format!(", {}", code(&words::shorten(&asked, 60), style)),
+            false => {
+                let asked = asked.in_lang(style.lang);
+                format!(", {}", code(&words::shorten(&asked, 60), style))
+            }
         };
         writeln!(
             out,
-            "| {} | `{}` | {} | {} | {} | frame {}{asked} |",
-            group.what(),
+            "| {} | `{}` | {} | {} | {} | {}{asked} |",
+            say(group.what(), style),
             group.cause.id,
-            inline(group.cause.summary, style),
-            table::confidences(group),
-            table::responsible(group),
-            inline(&frame.unwrap_or_default(), style),
+            inline(&say(group.cause.summary, style), style),
+            say(table::confidences(group), style),
+            say(table::responsible(group), style),
+            inline(&say(phrase!("frame {n}", n = frame.unwrap_or_default()), style), style),
         )?;
     }
     if let Some(more @ 1..) = groups.len().checked_sub(CAUSES_MAX) {
-        writeln!(out, "\nand {}.", words::plural(more as u64, "more cause"))?;
+        let more = phrase!("and {more}", more = words::plural(more as u64, "more cause"));
+        let stop = if style.lang == Lang::Ja { "。" } else { "." };
+        writeln!(out, "\n{}{stop}", say(more, style))?;
     }
     Ok(())
 }
@@ -95,19 +111,21 @@ fn case(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let typical = group.typical();
-    writeln!(out, "### {}: a typical case\n", group.cause.id)?;
-    writeln!(out, "{}.\n", inline(&words::sentence(&typical.summary), style))?;
+    writeln!(out, "### {}\n", say(phrase!("{id}: a typical case", id = group.cause.id), style))?;
+    writeln!(out, "{}\n", inline(&words::full_sentence(&typical.summary, style.lang), style))?;
     let shared = report.patterns.iter();
     for pattern in shared.filter(|it| it.cause == group.cause.id && it.of > 1) {
-        writeln!(out, "- {}", inline(&terms::pattern(pattern), style))?;
+        writeln!(out, "- {}", inline(&say(terms::pattern(pattern), style), style))?;
     }
     let drawn = shown(style, |page| ladder::ladder(page, typical, names))?;
     // A fence is longer than any run of its sign inside.
     let longest = drawn.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     writeln!(out, "\n{fence}text\n{drawn}{fence}\n")?;
-    let fix = group.cause.fix.first().copied().unwrap_or("not known").trim_end_matches('.');
-    writeln!(out, "**Fix:** {}. More: `why502 explain {}`", inline(fix, style), group.cause.id)
+    let fix = group.cause.fix.first().copied().unwrap_or(word!("not known")).trim_end_matches('.');
+    let fix = inline(&say(fix, style), style);
+    let id = group.cause.id;
+    writeln!(out, "{}", say(phrase!("**Fix:** {fix}. More: `why502 explain {id}`", fix, id), style))
 }
 
 fn wireshark(
@@ -117,20 +135,23 @@ fn wireshark(
     style: &Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "### In Wireshark\n")?;
+    writeln!(out, "### {}\n", say(word!("In Wireshark"), style))?;
     for group in groups.iter().take(CAUSES_MAX) {
         let (filters, more) = causes::display_filters(group, names, FILTER_MAX);
         for FileFilter { file, filter, left } in filters {
-            let file = file.map_or(String::new(), |file| format!(" in {}", code(&file, style)));
+            let file = file.map_or(String::new(), |file| {
+                say(phrase!(" in {file}", file = code(&file, style)), style)
+            });
             let left = match left {
                 0 => String::new(),
-                n => format!(" and {} more", words::count(n)),
+                n => say(phrase!(" and {n} more", n = words::count(n)), style),
             };
             writeln!(out, "- {}{file}: {}{left}", group.cause.id, code(&filter, style))?;
         }
         if more > 0 {
             let files = words::plural(more, "more file");
-            writeln!(out, "- {} in {files}", group.cause.id)?;
+            let more = phrase!("{id} in {files}", id = group.cause.id, files);
+            writeln!(out, "- {}", say(more, style))?;
         }
     }
     let commands = handover::commands(report, FILTER_MAX);
@@ -139,6 +160,11 @@ fn wireshark(
         writeln!(out, "\n```sh\n{}\n```", lines.join("\n"))?;
     }
     Ok(())
+}
+
+/// A text in the language of the report.
+fn say(text: impl Say, style: &Style) -> String {
+    text.say(style.lang).into_owned()
 }
 
 /// What `write` draws for a text report, without colours.

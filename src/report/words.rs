@@ -41,13 +41,8 @@ pub fn shell(text: &str) -> String {
     format!("'{}'", format!("{dash}{text}").replace('\'', "'\\''"))
 }
 
-/// With a capital first letter.
-pub(super) fn sentence(text: &str) -> String {
-    sentence_in(text, Lang::En)
-}
-
 /// With a capital first letter where the language has them.
-pub(super) fn sentence_in(text: impl Say, lang: Lang) -> String {
+pub(super) fn sentence(text: impl Say, lang: Lang) -> String {
     let text = text.say(lang);
     if lang == Lang::Ja {
         return text.into_owned();
@@ -59,7 +54,7 @@ pub(super) fn sentence_in(text: impl Say, lang: Lang) -> String {
 /// A sentence with its full stop.
 pub(super) fn full_sentence(text: impl Say, lang: Lang) -> String {
     let stop = if lang == Lang::Ja { '。' } else { '.' };
-    format!("{}{stop}", sentence_in(text, lang))
+    format!("{}{stop}", sentence(text, lang))
 }
 
 /// ASCII for terminals without Unicode, apart from the letters of a language that has no others. Only

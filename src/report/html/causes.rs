@@ -5,9 +5,11 @@ use super::series::COLOURS;
 use super::words::Words;
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
+use crate::phrase;
 use crate::report::text::names::Names;
 use crate::report::text::{Group, causes, table};
 use crate::report::{Report, terms, words as w};
+use crate::words::Phrase;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -41,17 +43,17 @@ pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
                     @for (n, group) in groups.iter().enumerate() {
                         tr .(colour(n)) {
                             td .number {
-                                strong { (w::count(group.count)) }
+                                strong { (words.say(w::count(group.count))) }
                                 (histogram::bar(group.count, highest))
                             }
                             td {
                                 a .id href={ "#cause-" (n) } { (group.cause.id) }
-                                span .tag { (noun(group)) }
-                                p { (w::sentence(group.cause.summary)) }
+                                span .tag { (words.say(noun(group))) }
+                                p { (words.sentence(group.cause.summary)) }
                             }
-                            td data-label=(words.confidence) { (table::confidences(group)) }
-                            td data-label=(words.responsible) { (table::responsible(group)) }
-                            td data-label=(words.fix) { (fix(group)) }
+                            td data-label=(words.confidence) { (words.say(table::confidences(group))) }
+                            td data-label=(words.responsible) { (words.say(table::responsible(group))) }
+                            td data-label=(words.fix) { (words.say(fix(group))) }
                         }
                     }
                 }
@@ -61,9 +63,9 @@ pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
 }
 
 /// `requests`
-fn noun(group: &Group<'_>) -> String {
+fn noun(group: &Group<'_>) -> Phrase {
     let kind = terms::kind(group.kind);
-    if group.count == 1 { kind.to_owned() } else { format!("{kind}s") }
+    if group.count == 1 { Phrase::fixed(kind) } else { phrase!("{kind}s", kind) }
 }
 
 fn fix(group: &Group<'_>) -> &'static str {
@@ -77,11 +79,11 @@ pub(super) fn details(
     names: &Names,
     words: &Words,
 ) -> Markup {
-    let patterns: Vec<String> = report
+    let patterns: Vec<Phrase> = report
         .patterns
         .iter()
         .filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
-        .map(|pattern| terms::pattern(pattern).to_string())
+        .map(terms::pattern)
         .collect();
     let typical = group.typical();
     let index = group.findings.iter().position(|finding| std::ptr::eq(*finding, typical));
@@ -89,20 +91,20 @@ pub(super) fn details(
     html! {
         details .{ "card " (colour(n)) } id={ "cause-" (n) } open[n < OPEN_MAX] {
             summary {
-                h3 { (group.cause.id) span .tag { (group.what()) } }
+                h3 { (group.cause.id) span .tag { (words.say(group.what())) } }
                 a .button href={ "#group=" (n) } { (words.show_all) }
             }
-            p { (w::sentence(group.cause.summary)) "." }
+            p { (words.sentence(group.cause.summary)) (words.stop()) }
             div .columns {
                 div {
                     dl .facts {
                         @if !patterns.is_empty() {
                             dt { (words.in_common) }
-                            @for text in &patterns { dd { (w::sentence(text)) } }
+                            @for text in &patterns { dd { (words.sentence(text)) } }
                         }
-                        dt { (words.responsible) } dd { (w::sentence(&causes::responsible(group))) }
+                        dt { (words.responsible) } dd { (words.sentence(causes::responsible(group))) }
                         (confidence(group, words))
-                        dt { (words.fix) } dd .fix { (fix(group)) }
+                        dt { (words.fix) } dd .fix { (words.say(fix(group))) }
                         (filters(group, names, words))
                         dt { (words.what_it_means) }
                         dd { a href={ "#about-" (group.cause.id) } { (words.glossary) } }
@@ -110,8 +112,8 @@ pub(super) fn details(
                 }
                 div {
                     h4 { @if group.count == 1 { (words.the_case) } @else { (words.typical) } }
-                    p { (w::sentence(&w::clean(&typical.summary))) "." }
-                    p .small { (words.in_log) ": " (w::clean(&causes::log_line(typical))) }
+                    p { (words.sentence(&typical.summary)) (words.stop()) }
+                    p .small { (words.in_log) ": " (words.say(causes::log_line(typical))) }
                     @if let Some(at) = typical_at { div .ladder data-finding=(at) {} }
                 }
             }
@@ -138,15 +140,15 @@ fn confidence(group: &Group<'_>, words: &Words) -> Markup {
             @let n = of(confidence);
             @if n > 0 {
                 dd {
-                    @if n < all { (w::count(n as u64)) " " }
-                    strong { (confidence.id()) } ": " (terms::confidence(confidence))
+                    @if n < all { (words.say(w::count(n as u64))) " " }
+                    strong { (confidence.id()) } ": " (words.say(terms::confidence(confidence)))
                 }
             }
         }
         @if !spots.is_empty() {
             dt { (words.not_seen) }
             @for (spot, n) in &spots {
-                dd { (w::count(*n)) " / " (w::count(all as u64)) ": " (spot.meaning()) }
+                dd { (words.say(w::count(*n))) " / " (words.say(w::count(all as u64))) ": " (words.say(spot.meaning())) }
             }
         }
     }
@@ -162,11 +164,11 @@ fn filters(group: &Group<'_>, names: &Names, words: &Words) -> Markup {
                 @if let Some(file) = &shown.file { (file) ": " }
                 (copied(&shown.filter, words))
                 @if shown.left > 0 {
-                    span .small { " + " (w::count(shown.left)) " " (words.and_more) }
+                    span .small { " + " (words.say(w::count(shown.left))) " " (words.and_more) }
                 }
             }
         }
-        @if more > 0 { dd .small { "+ " (w::plural(more, "more file")) } }
+        @if more > 0 { dd .small { "+ " (words.say(w::plural(more, "more file"))) } }
     }
 }
 

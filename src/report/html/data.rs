@@ -18,6 +18,7 @@ use crate::report::words;
 use crate::report::{Report, filter, request, terms};
 use crate::tcp::Side;
 use crate::time::Timestamp;
+use crate::words::{Lang, Phrase, Say};
 use serde::Serialize;
 use serde_json::json;
 use std::io::{self, Write};
@@ -107,7 +108,9 @@ pub(super) fn write(
     room: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut block = Block { out: Escaped::new(out), texts: Texts::default(), base: base(report) };
+    let lang = language.lang;
+    let mut block =
+        Block { out: Escaped::new(out), texts: Texts::default(), base: base(report), lang };
     block.out.write_all(b"{")?;
     block.member("base", &block.base.0.to_string())?;
     block.member("words", &language.script)?;
@@ -123,13 +126,13 @@ pub(super) fn write(
                 json!({
                     "id": group.cause.id,
                     "kind": group.kind.id(),
-                    "noun": terms::kind(group.kind),
+                    "noun": terms::kind(group.kind).say(lang),
                     "count": group.count,
                 })
             })
             .collect::<Vec<_>>(),
     )?;
-    let with = |id: &'static str, meaning: &'static str| [id, meaning];
+    let with = |id: &'static str, meaning: &'static str| [id.into(), meaning.say(lang)];
     block.member("confidences", &CONFIDENCES.map(|it| with(it.id(), terms::confidence(it))))?;
     block.member("responsibles", &RESPONSIBLES.map(|it| with(it.id(), terms::responsible(it))))?;
     block.member("vantages", &VANTAGES.map(|it| with(it.id(), terms::vantage(it))))?;
@@ -138,7 +141,7 @@ pub(super) fn write(
         "outcomes",
         &Outcome::ALL.map(|it| {
             json!({
-                "id": it.id(), "summary": it.cause().summary, "effect": effect(it),
+                "id": it.id(), "summary": it.cause().summary.say(lang), "effect": effect(it),
             })
         }),
     )?;
@@ -173,6 +176,7 @@ struct Block<'a> {
     out: Escaped<'a>,
     texts: Texts,
     base: Timestamp,
+    lang: Lang,
 }
 
 impl Block<'_> {
@@ -240,7 +244,7 @@ impl Block<'_> {
             finding.outstanding,
             finding.idle_before,
             Some(spots.fold(0, |bits, (n, _)| bits | 1 << n)),
-            self.texts.maybe(if fits { &finding.summary } else { "" }),
+            if fits { self.texts.maybe(&finding.summary.say(self.lang)) } else { None },
             if usual { None } else { self.texts.maybe(&filter) },
         ]
     }
@@ -255,11 +259,11 @@ impl Block<'_> {
                     && evidence.side == row.side
                     && (evidence.what == What::Silence) == row.silent
             };
-            let notes: Vec<&str> = finding
+            let notes: Vec<Phrase> = finding
                 .evidence
                 .iter()
                 .filter(proves)
-                .map(|evidence| evidence.note.as_str())
+                .map(|evidence| evidence.note.clone())
                 .filter(|note| !note.is_empty())
                 .collect();
             let flags = [
@@ -273,8 +277,8 @@ impl Block<'_> {
                 Some(i64::from(row.mark.frame.file())),
                 Some(row.mark.frame.number() as i64),
                 Some(flags),
-                Some(self.texts.number(&row.label)),
-                self.texts.maybe(&notes.join("; ")),
+                Some(self.texts.number(&row.label.say(self.lang))),
+                self.texts.maybe(&Phrase::list(notes, "; ").say(self.lang)),
             ]);
         }
         cells
@@ -298,8 +302,11 @@ impl Block<'_> {
                     vec![self.since(entry.mark.at), position(&State::ALL, &entry.state), reason]
                 })
                 .collect();
-            let probers: Vec<String> =
-                target.probers.iter().map(|prober| words::clean(&prober.name)).collect();
+            let probers: Vec<String> = target
+                .probers
+                .iter()
+                .map(|prober| words::clean(&prober.name.say(self.lang)))
+                .collect();
             self.out.write_all(if n > 0 { b",\n" } else { b"\n" })?;
             serde_json::to_writer(
                 &mut self.out,
@@ -328,7 +335,7 @@ impl Block<'_> {
             Some(i64::from(check.decisive.frame.file())),
             Some(check.decisive.frame.number() as i64),
             position(&CONFIDENCES, &check.confidence),
-            self.texts.maybe(&check.note),
+            self.texts.maybe(&check.note.say(self.lang)),
         ]
     }
 }

@@ -5,7 +5,8 @@ use super::words::Words;
 use crate::blind::BlindSpot;
 use crate::cause::Cause;
 use crate::report::text::Group;
-use crate::report::{Report, terms, words as w};
+use crate::report::{Report, terms};
+use crate::words::Say;
 use maud::{Markup, html};
 
 pub(super) fn section(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
@@ -26,9 +27,9 @@ pub(super) fn section(report: &Report, groups: &[Group<'_>], words: &Words) -> M
         h3 { (words.terms) }
         dl .facts {
             @for confidence in CONFIDENCES {
-                dt { (confidence.id()) } dd { (w::sentence(terms::confidence(confidence))) }
+                dt { (confidence.id()) } dd { (words.sentence(terms::confidence(confidence))) }
             }
-            @for spot in spots { dt { (spot.id()) } dd { (w::sentence(spot.meaning())) } }
+            @for spot in spots { dt { (spot.id()) } dd { (words.sentence(spot.meaning())) } }
         }
     }
 }
@@ -36,20 +37,21 @@ pub(super) fn section(report: &Report, groups: &[Group<'_>], words: &Words) -> M
 fn explain(cause: &Cause, words: &Words) -> Markup {
     html! {
         details .explain id={ "about-" (cause.id) } {
-            summary { strong { (cause.id) } " " span { (cause.summary) } }
+            summary { strong { (cause.id) } " " span { (words.say(cause.summary)) } }
             h4 { (words.what_happens) }
-            @for paragraph in cause.explanation.split("\n\n") { p { (paragraph) } }
+            @let explanation = cause.explanation.say(words.lang);
+            @for paragraph in explanation.split("\n\n") { p { (paragraph) } }
             @if !cause.seen_as.is_empty() {
                 h4 { (words.how_it_shows) }
-                dl .facts { @for (product, shows) in cause.seen_as { dt { (product) } dd { (shows) } } }
+                dl .facts { @for (product, shows) in cause.seen_as { dt { (words.say(product)) } dd { (words.say(shows)) } } }
             }
             h4 { (words.who_acts) }
             p {
-                (w::sentence(terms::responsible(cause.responsible))) "."
-                @if let Some(status) = cause.typical_status { " " (words.typical_status) " " (status) "." }
+                (words.sentence(terms::responsible(cause.responsible))) (words.stop())
+                @if let Some(status) = cause.typical_status { " " (words.typical_status) " " (status) (words.stop()) }
             }
-            (steps(words.confirm, cause.confirm))
-            (steps(words.fixes, cause.fix))
+            (steps(words.confirm, cause.confirm, words))
+            (steps(words.fixes, cause.fix, words))
             @if !cause.references.is_empty() {
                 h4 { (words.references) }
                 ul { @for reference in cause.references { li { (linked(reference)) } } }
@@ -58,11 +60,11 @@ fn explain(cause: &Cause, words: &Words) -> Markup {
     }
 }
 
-fn steps(title: &str, steps: &[&str]) -> Markup {
+fn steps(title: &str, steps: &[&str], words: &Words) -> Markup {
     html! {
         @if !steps.is_empty() {
             h4 { (title) }
-            ol { @for step in steps { li { (step) } } }
+            ol { @for step in steps { li { (words.say(step)) } } }
         }
     }
 }

@@ -127,13 +127,14 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
     let step = (WIDTH - LEFT) / bins.counts.len() as f64;
     let floor = TOP + HEIGHT;
     let at = |s: f64| LEFT + (WIDTH - LEFT) * (s / reach).clamp(0.0, 1.0);
-    let learned = learned.map(|(label, s)| (at(s), format!("{label} {}", words::seconds(s))));
+    let learned =
+        learned.map(|(label, s)| (at(s), format!("{label} {}", words.say(words::seconds(s)))));
     html! {
         figure .plot {
             figcaption { (title) }
             svg viewBox={ "0 0 " (WIDTH) " " (floor + BOTTOM) } role="img" aria-label=(title) {
                 line .axis x1=(LEFT) x2=(WIDTH) y1=(floor) y2=(floor) {}
-                text .tick x=(LEFT - 6.0) y=(TOP + 4.0) text-anchor="end" { (words::count(highest)) }
+                text .tick x=(LEFT - 6.0) y=(TOP + 4.0) text-anchor="end" { (words.say(words::count(highest))) }
                 text .tick x=(LEFT - 6.0) y=(floor) text-anchor="end" { "0" }
                 @for (n, count) in bins.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                     @let height = (HEIGHT * *count as f64 / highest as f64).max(2.0);
@@ -141,15 +142,15 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
                     rect .bar x=(round(LEFT + step * n as f64 + 0.5)) y=(round(floor - height))
                         width=(round((step - 1.0).max(1.0))) height=(round(height)) {
                         title {
-                            (words::seconds(from)) " – " (words::seconds(from + bins.width as f64 / 1e9))
-                            ": " (words::count(*count))
+                            (words.say(words::seconds(from))) " – " (words.say(words::seconds(from + bins.width as f64 / 1e9)))
+                            ": " (words.say(words::count(*count)))
                         }
                     }
                 }
                 @for n in (0..=bins.counts.len()).step_by(bins.counts.len().div_ceil(TICKS).max(1)) {
                     @let s = bins.width as f64 / 1e9 * n as f64;
                     text .tick x=(round(at(s))) y=(floor + 14.0) text-anchor=(anchor(at(s), 18.0)) {
-                        @if n == 0 { "0" } @else { (words::seconds(s)) }
+                        @if n == 0 { "0" } @else { (words.say(words::seconds(s))) }
                     }
                 }
                 @if let Some((x, label)) = &learned {
@@ -158,7 +159,7 @@ fn histogram(title: &str, values: &[i64], learned: Option<(&str, f64)>, words: &
                 }
             }
             @if bins.beyond > 0 {
-                p .small { "+ " (words::count(bins.beyond)) " " (words.longer) }
+                p .small { "+ " (words.say(words::count(bins.beyond))) " " (words.longer) }
             }
         }
     }
@@ -200,14 +201,14 @@ fn per_target(group: &Group<'_>, words: &Words) -> Markup {
                 @for (server, n) in counts.iter().take(TARGETS_MAX) {
                     tr {
                         th scope="row" { (server.socket()) }
-                        td .number { (words::count(*n)) }
+                        td .number { (words.say(words::count(*n))) }
                         td .grow { (bar(*n, highest)) }
                     }
                 }
                 @if counts.len() > TARGETS_MAX {
                     tr {
                         th scope="row" { (counts.len() - TARGETS_MAX) " " (words.other_targets) }
-                        td .number { (words::count(others)) }
+                        td .number { (words.say(words::count(others))) }
                         td {}
                     }
                 }

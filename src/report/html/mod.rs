@@ -33,8 +33,8 @@ pub(super) const FORMAT: Format = Format {
     write,
 };
 
-fn write(report: &Report, _: &Style, out: &mut dyn Write) -> io::Result<()> {
-    let words = &words::EN;
+fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let words = &words::Words::new(style.lang);
     let groups = groups(report);
     let names = Names::new(&report.captures);
     let mut order: Vec<&Target> = report.health.targets.iter().collect();

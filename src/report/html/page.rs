@@ -15,10 +15,10 @@ const COMMAND_MAX: usize = 160;
 /// Everything up to and with `<body>`.
 pub(super) fn head(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
     let answer = headline::headline(report, groups).0.into_iter().next();
-    let title = answer.map_or(words.title.to_owned(), |it| w::sentence(&w::clean(&it)));
+    let title = answer.map_or(words.title.to_owned(), |it| words.sentence(it));
     html! {
         (DOCTYPE)
-        (PreEscaped(format!("<html lang=\"{}\">\n", words.lang)))
+        (PreEscaped(format!("<html lang=\"{}\">\n", words.lang.id())))
         head {
             meta charset="utf-8";
             meta http-equiv="Content-Security-Policy" content=(policy::policy());
@@ -137,20 +137,21 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
     html! {
         section #answer .{ "answer " (tone) } {
             @for (n, part) in parts.iter().enumerate() {
-                @let text = w::clean(part.strip_prefix("and ").unwrap_or(part));
-                @if n == 0 { h1 { (w::sentence(&text)) } } @else { p .lead { (w::sentence(&text)) } }
+                @let text = words.say(part);
+                @let text = text.strip_prefix(words.say("and ").as_str()).unwrap_or(&text);
+                @if n == 0 { h1 { (words.sentence(text)) } } @else { p .lead { (words.sentence(text)) } }
             }
             dl .figures {
                 @for (name, n, _, tone) in figures.iter().filter(|(_, _, shown, _)| *shown) {
-                    div .{ @if *n > 0 { (tone) } } { dt { (name) } dd { (w::count(*n)) } }
+                    div .{ @if *n > 0 { (tone) } } { dt { (name) } dd { (words.say(w::count(*n))) } }
                 }
-                @if let Some((span, length)) = quality::span(report) {
+                @if let Some((span, length)) = quality::span(report, words) {
                     div .wide {
                         dt { (words.captured) }
                         dd {
                             (length)
                             span .small { (span) }
-                            span .small.path { (quality::files(report)) }
+                            span .small.path { (quality::files(report, words)) }
                         }
                     }
                 }
@@ -186,7 +187,7 @@ fn findings(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
                 @if kinds.len() > 1 {
                     label { span { (words.kind) } select #f-kind {
                         option value="" { (words.any_kind) }
-                        @for (id, noun) in &kinds { option value=(id) { (w::sentence(noun)) } }
+                        @for (id, noun) in &kinds { option value=(id) { (words.sentence(*noun)) } }
                     } }
                 }
                 button #f-clear type="button" { (words.clear) }

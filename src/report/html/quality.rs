@@ -12,20 +12,20 @@ const FILES_MAX: usize = 500;
 const OPEN_MAX: usize = 8;
 
 /// `2026-11-21 10:00:00 to 10:10:00 UTC` and `10 min 0 s`.
-pub(super) fn span(report: &Report) -> Option<(String, String)> {
+pub(super) fn span(report: &Report, words: &Words) -> Option<(String, String)> {
     let first = report.captures.iter().filter_map(|capture| capture.first).min()?;
     let last = report.captures.iter().filter_map(|capture| capture.last).max()?;
-    let text = unseen::span(first, last);
-    let (times, _) = text.trim_start_matches(", ").split_once(" (")?;
-    Some((times.to_owned(), w::seconds(last.since(first)).to_string()))
+    let text = words.say(unseen::span(first, last));
+    let (times, _) = text.trim_start_matches([',', ' ', '、']).split_once(['(', '（'])?;
+    Some((times.trim_end().to_owned(), words.say(w::seconds(last.since(first)))))
 }
 
 /// The name of the file, or of the first and how many more there are.
-pub(super) fn files(report: &Report) -> String {
+pub(super) fn files(report: &Report, words: &Words) -> String {
     let first = report.captures.first().map_or(String::new(), |capture| w::clean(&capture.path));
     match report.captures.len() {
         0 | 1 => first,
-        n => format!("{first}, {}", w::plural(n as u64 - 1, "more file")),
+        n => format!("{first}, {}", words.say(w::plural(n as u64 - 1, "more file"))),
     }
 }
 
@@ -35,11 +35,11 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
         @if lines.is_empty() {
             p { (words.all_seen) }
         } @else {
-            ul { @for line in &lines { li { (w::sentence(&w::clean(line))) } } }
+            ul { @for line in &lines { li { (words.sentence(line)) } } }
         }
         @if !report.captures.is_empty() {
             details .files open[report.captures.len() <= OPEN_MAX] {
-                summary { h3 { (words.files) } " " span .small { (w::count(report.captures.len() as u64)) } }
+                summary { h3 { (words.files) } " " span .small { (words.say(w::count(report.captures.len() as u64))) } }
             div .scroll tabindex="0" role="group" aria-label=(words.files) {
                 table {
                     thead { tr {
@@ -54,11 +54,11 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
                             tr {
                                 td .path { (w::clean(&capture.path)) }
                                 td { (capture.format) @if let Some(how) = capture.compression { ", " (how) } }
-                                td .number { (w::count(capture.packets)) }
+                                td .number { (words.say(w::count(capture.packets))) }
                                 td { @if let Some(first) = capture.first { (w::time(first)) } }
                                 td .number {
                                     @if let Some((first, last)) = capture.first.zip(capture.last) {
-                                        (w::seconds(last.since(first)).to_string())
+                                        (words.say(w::seconds(last.since(first))))
                                     }
                                 }
                             }
@@ -67,7 +67,7 @@ pub(super) fn section(report: &Report, names: &Names, words: &Words) -> Markup {
                 }
             }
             @if report.captures.len() > FILES_MAX {
-                p .small { (w::count((report.captures.len() - FILES_MAX) as u64)) " " (words.left_out) }
+                p .small { (words.say(w::count((report.captures.len() - FILES_MAX) as u64))) " " (words.left_out) }
             }
             }
         }

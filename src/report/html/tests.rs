@@ -4,7 +4,7 @@ use super::*;
 use crate::blind::BlindSpot;
 use crate::cause::Finding;
 use crate::report::fixture;
-use crate::words::Phrase;
+use crate::words::{Lang, Phrase};
 use serde_json::Value;
 
 fn page(report: &Report) -> String {
@@ -71,6 +71,22 @@ const HOSTILE: [&str; 4] = [
     "<!--<script>",
     "'`${alert(3)}&lt;\u{2028}\u{202e}\x1b[2J",
 ];
+
+#[test]
+fn a_japanese_page_has_no_english_of_its_own() {
+    let style = Style { lang: Lang::Ja, ..Style::default() };
+    let page = fixture::written("html", &fixture::report(), &style);
+    assert!(
+        page.contains("<html lang=\"ja\">") && page.contains("<h2 id=\"causes-title\">原因</h2>")
+    );
+    let words = data(&page)["words"].clone();
+    assert_eq!(words["noneFit"], "条件に合う検出結果はない。");
+    let (head, _) = page.split_once("<script type=\"application/json\"").unwrap();
+    let (_, body) = head.split_once("<body>").unwrap();
+    for english in ["Who has to act", "What to change", "Settings", "Checked by", "Typical case"] {
+        assert!(!body.contains(english), "{english}");
+    }
+}
 
 #[test]
 fn texts_of_a_capture_stay_texts() {

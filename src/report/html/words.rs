@@ -1,184 +1,258 @@
-//! Every fixed word of the page, those of its scripts included, so that a language is one more
-//! value of [`Words`]. Texts of causes, outcomes and verdicts come from where they are defined.
+//! Every fixed word of the page, those of its scripts included, in English; a
+//! catalogue has them in other languages. Texts of causes, outcomes and verdicts come from where they are defined.
 //!
 //! `{}` marks where a script puts in a value.
 
+use crate::report::words;
+use crate::words::{Lang, Say, translate};
 use serde::Serialize;
+use std::borrow::Cow;
 
-/// The words of one language.
-pub(super) struct Words {
-    /// Value of `lang`.
-    pub(super) lang: &'static str,
-    pub(super) title: &'static str,
-    pub(super) skip: &'static str,
-    pub(super) sections: &'static str,
-    pub(super) theme: &'static str,
-    pub(super) print: &'static str,
-    pub(super) no_script: &'static str,
-    // Figures under the answer.
-    pub(super) requests: &'static str,
-    pub(super) encrypted: &'static str,
-    pub(super) failed_requests: &'static str,
-    pub(super) failed_connections: &'static str,
-    pub(super) not_decidable: &'static str,
-    pub(super) health_checks: &'static str,
-    pub(super) failed_checks: &'static str,
-    pub(super) captured: &'static str,
-    // Sections.
-    pub(super) causes: &'static str,
-    pub(super) over_time: &'static str,
-    pub(super) details: &'static str,
-    pub(super) findings: &'static str,
-    pub(super) targets: &'static str,
-    pub(super) quality: &'static str,
-    pub(super) glossary: &'static str,
-    // Causes.
-    pub(super) nothing_failed: &'static str,
-    pub(super) count: &'static str,
-    pub(super) cause: &'static str,
-    pub(super) confidence: &'static str,
-    pub(super) responsible: &'static str,
-    pub(super) fix: &'static str,
-    pub(super) in_common: &'static str,
-    pub(super) typical: &'static str,
-    pub(super) the_case: &'static str,
-    pub(super) in_log: &'static str,
-    pub(super) not_seen: &'static str,
-    pub(super) wireshark: &'static str,
-    pub(super) copy: &'static str,
-    pub(super) and_more: &'static str,
-    pub(super) show_all: &'static str,
-    pub(super) what_it_means: &'static str,
-    // Plots.
-    pub(super) idle_plot: &'static str,
-    pub(super) outstanding_plot: &'static str,
-    pub(super) per_target_plot: &'static str,
-    pub(super) other_targets: &'static str,
-    pub(super) longer: &'static str,
-    pub(super) learned: &'static str,
-    pub(super) over_time_help: &'static str,
-    pub(super) over_time_keys: &'static str,
-    pub(super) strip_help: &'static str,
-    pub(super) learned_timeout: &'static str,
-    // Findings.
-    pub(super) search: &'static str,
-    pub(super) search_hint: &'static str,
-    pub(super) any_cause: &'static str,
-    pub(super) any_target: &'static str,
-    pub(super) any_confidence: &'static str,
-    pub(super) any_kind: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) target: &'static str,
-    pub(super) clear: &'static str,
-    pub(super) in_wireshark: &'static str,
-    pub(super) previous: &'static str,
-    pub(super) next: &'static str,
-    pub(super) keys: &'static [(&'static str, &'static str)],
-    // Targets.
-    pub(super) no_targets: &'static str,
-    pub(super) missing: &'static str,
-    pub(super) checked_by: &'static str,
-    pub(super) outcomes: &'static str,
-    pub(super) latency: &'static str,
-    pub(super) settings: &'static str,
-    pub(super) states: &'static str,
-    pub(super) others: &'static str,
-    pub(super) notes: &'static str,
-    pub(super) triage: &'static str,
-    pub(super) advice: &'static str,
-    pub(super) checks: &'static str,
-    pub(super) more_targets: &'static str,
-    pub(super) left_out: &'static str,
-    // What could not be seen.
-    pub(super) all_seen: &'static str,
-    pub(super) files: &'static str,
-    pub(super) file: &'static str,
-    pub(super) format: &'static str,
-    pub(super) packets: &'static str,
-    pub(super) first_packet: &'static str,
-    pub(super) length: &'static str,
-    pub(super) limits: &'static str,
-    pub(super) limits_text: &'static str,
-    // Glossary.
-    pub(super) what_happens: &'static str,
-    pub(super) how_it_shows: &'static str,
-    pub(super) who_acts: &'static str,
-    pub(super) typical_status: &'static str,
-    pub(super) confirm: &'static str,
-    pub(super) fixes: &'static str,
-    pub(super) references: &'static str,
-    pub(super) terms: &'static str,
-    pub(super) written_by: &'static str,
-    /// For the scripts.
-    pub(super) script: Script,
+/// A table that can be had in every language.
+trait InLang {
+    fn in_lang(&self, lang: Lang) -> Self;
 }
 
-/// Words that scripts put into the page.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Script {
-    of_findings: &'static str,
-    all_findings: &'static str,
-    none_fit: &'static str,
-    page: &'static str,
-    between: &'static str,
-    time: &'static str,
-    frame: &'static str,
-    flow: &'static str,
-    stream: &'static str,
-    no_stream: &'static str,
-    captured: &'static str,
-    request: &'static str,
-    ordinal: &'static str,
-    host: &'static str,
-    trace: &'static str,
-    status: &'static str,
-    outstanding: &'static str,
-    idle: &'static str,
-    responsible: &'static str,
-    confidence: &'static str,
-    filter: &'static str,
-    copy: &'static str,
-    copied: &'static str,
-    not_seen: &'static str,
-    proof: &'static str,
-    client: &'static str,
-    server: &'static str,
-    guilty: &'static str,
-    after: &'static str,
-    ladder: &'static str,
-    waiting: &'static str,
-    idle_for: &'static str,
-    start_not_seen: &'static str,
-    end_not_seen: &'static str,
-    taken_here: &'static str,
-    frames_of: &'static str,
-    packets_left_out: &'static str,
-    without_packets: &'static str,
-    everything: &'static str,
-    no_failure: &'static str,
-    failed_check: &'static str,
-    others: &'static str,
-    per: &'static str,
-    strip: &'static str,
-    checks: &'static str,
-    check_counts: &'static str,
-    state_since: &'static str,
-    outcome: &'static str,
-    source: &'static str,
-    note: &'static str,
-    latency: &'static str,
-    newer: &'static str,
-    more_strips: &'static str,
-    light: &'static str,
-    dark: &'static str,
-    connection: &'static str,
-    broken: &'static str,
+impl InLang for &'static str {
+    fn in_lang(&self, lang: Lang) -> &'static str {
+        match translate(lang, *self) {
+            Cow::Borrowed(text) => text,
+            // The catalogue lends its texts.
+            Cow::Owned(_) => self,
+        }
+    }
+}
+
+impl InLang for Lang {
+    fn in_lang(&self, lang: Lang) -> Lang {
+        lang
+    }
+}
+
+impl<const N: usize> InLang for [(&'static str, &'static str); N] {
+    fn in_lang(&self, lang: Lang) -> Self {
+        self.map(|(key, what)| (key, what.in_lang(lang)))
+    }
+}
+
+/// A table of words, each of which is said in the language that is asked for.
+macro_rules! table {
+    ($(#[$about:meta])* pub(super) struct $name:ident {
+        $($(#[$field_about:meta])* $seen:vis $field:ident: $kind:ty,)*
+    }) => {
+        $(#[$about])*
+        pub(super) struct $name {
+            $($(#[$field_about])* $seen $field: $kind,)*
+        }
+
+        impl InLang for $name {
+            fn in_lang(&self, lang: Lang) -> $name {
+                $name { $($field: self.$field.in_lang(lang),)* }
+            }
+        }
+    };
+}
+
+table! {
+    /// The words of one language.
+    pub(super) struct Words {
+        /// The language.
+        pub(super) lang: Lang,
+        pub(super) title: &'static str,
+        pub(super) skip: &'static str,
+        pub(super) sections: &'static str,
+        pub(super) theme: &'static str,
+        pub(super) print: &'static str,
+        pub(super) no_script: &'static str,
+        // Figures under the answer.
+        pub(super) requests: &'static str,
+        pub(super) encrypted: &'static str,
+        pub(super) failed_requests: &'static str,
+        pub(super) failed_connections: &'static str,
+        pub(super) not_decidable: &'static str,
+        pub(super) health_checks: &'static str,
+        pub(super) failed_checks: &'static str,
+        pub(super) captured: &'static str,
+        // Sections.
+        pub(super) causes: &'static str,
+        pub(super) over_time: &'static str,
+        pub(super) details: &'static str,
+        pub(super) findings: &'static str,
+        pub(super) targets: &'static str,
+        pub(super) quality: &'static str,
+        pub(super) glossary: &'static str,
+        // Causes.
+        pub(super) nothing_failed: &'static str,
+        pub(super) count: &'static str,
+        pub(super) cause: &'static str,
+        pub(super) confidence: &'static str,
+        pub(super) responsible: &'static str,
+        pub(super) fix: &'static str,
+        pub(super) in_common: &'static str,
+        pub(super) typical: &'static str,
+        pub(super) the_case: &'static str,
+        pub(super) in_log: &'static str,
+        pub(super) not_seen: &'static str,
+        pub(super) wireshark: &'static str,
+        pub(super) copy: &'static str,
+        pub(super) and_more: &'static str,
+        pub(super) show_all: &'static str,
+        pub(super) what_it_means: &'static str,
+        // Plots.
+        pub(super) idle_plot: &'static str,
+        pub(super) outstanding_plot: &'static str,
+        pub(super) per_target_plot: &'static str,
+        pub(super) other_targets: &'static str,
+        pub(super) longer: &'static str,
+        pub(super) learned: &'static str,
+        pub(super) over_time_help: &'static str,
+        pub(super) over_time_keys: &'static str,
+        pub(super) strip_help: &'static str,
+        pub(super) learned_timeout: &'static str,
+        // Findings.
+        pub(super) search: &'static str,
+        pub(super) search_hint: &'static str,
+        pub(super) any_cause: &'static str,
+        pub(super) any_target: &'static str,
+        pub(super) any_confidence: &'static str,
+        pub(super) any_kind: &'static str,
+        pub(super) kind: &'static str,
+        pub(super) target: &'static str,
+        pub(super) clear: &'static str,
+        pub(super) in_wireshark: &'static str,
+        pub(super) previous: &'static str,
+        pub(super) next: &'static str,
+        pub(super) keys: [(&'static str, &'static str); 5],
+        // Targets.
+        pub(super) no_targets: &'static str,
+        pub(super) missing: &'static str,
+        pub(super) checked_by: &'static str,
+        pub(super) outcomes: &'static str,
+        pub(super) latency: &'static str,
+        pub(super) settings: &'static str,
+        pub(super) states: &'static str,
+        pub(super) others: &'static str,
+        pub(super) notes: &'static str,
+        pub(super) triage: &'static str,
+        pub(super) advice: &'static str,
+        pub(super) checks: &'static str,
+        pub(super) more_targets: &'static str,
+        pub(super) left_out: &'static str,
+        // What could not be seen.
+        pub(super) all_seen: &'static str,
+        pub(super) files: &'static str,
+        pub(super) file: &'static str,
+        pub(super) format: &'static str,
+        pub(super) packets: &'static str,
+        pub(super) first_packet: &'static str,
+        pub(super) length: &'static str,
+        pub(super) limits: &'static str,
+        pub(super) limits_text: &'static str,
+        // Glossary.
+        pub(super) what_happens: &'static str,
+        pub(super) how_it_shows: &'static str,
+        pub(super) who_acts: &'static str,
+        pub(super) typical_status: &'static str,
+        pub(super) confirm: &'static str,
+        pub(super) fixes: &'static str,
+        pub(super) references: &'static str,
+        pub(super) terms: &'static str,
+        pub(super) written_by: &'static str,
+        /// For the scripts.
+        pub(super) script: Script,
+    }
+}
+
+table! {
+    /// Words that scripts put into the page.
+    #[derive(Clone, Copy, Serialize)]
+    #[serde(rename_all = "camelCase")]
+    pub(super) struct Script {
+        of_findings: &'static str,
+        all_findings: &'static str,
+        none_fit: &'static str,
+        page: &'static str,
+        between: &'static str,
+        time: &'static str,
+        frame: &'static str,
+        flow: &'static str,
+        stream: &'static str,
+        no_stream: &'static str,
+        captured: &'static str,
+        request: &'static str,
+        ordinal: &'static str,
+        host: &'static str,
+        trace: &'static str,
+        status: &'static str,
+        outstanding: &'static str,
+        idle: &'static str,
+        responsible: &'static str,
+        confidence: &'static str,
+        filter: &'static str,
+        copy: &'static str,
+        copied: &'static str,
+        not_seen: &'static str,
+        proof: &'static str,
+        client: &'static str,
+        server: &'static str,
+        guilty: &'static str,
+        after: &'static str,
+        ladder: &'static str,
+        waiting: &'static str,
+        idle_for: &'static str,
+        start_not_seen: &'static str,
+        end_not_seen: &'static str,
+        taken_here: &'static str,
+        frames_of: &'static str,
+        packets_left_out: &'static str,
+        without_packets: &'static str,
+        everything: &'static str,
+        no_failure: &'static str,
+        failed_check: &'static str,
+        others: &'static str,
+        per: &'static str,
+        strip: &'static str,
+        checks: &'static str,
+        check_counts: &'static str,
+        state_since: &'static str,
+        outcome: &'static str,
+        source: &'static str,
+        note: &'static str,
+        latency: &'static str,
+        newer: &'static str,
+        more_strips: &'static str,
+        light: &'static str,
+        dark: &'static str,
+        connection: &'static str,
+        broken: &'static str,
+    }
+}
+
+impl Words {
+    /// The words of that language.
+    pub(super) fn new(lang: Lang) -> Words {
+        EN.in_lang(lang)
+    }
+
+    /// A text in the language of the page, without signs that a page must not have.
+    pub(super) fn say(&self, text: impl Say) -> String {
+        words::clean(&text.say(self.lang))
+    }
+
+    /// The same as the beginning of a sentence.
+    pub(super) fn sentence(&self, text: impl Say) -> String {
+        words::clean(&words::sentence(text, self.lang))
+    }
+
+    /// What ends a sentence.
+    pub(super) fn stop(&self) -> &'static str {
+        if self.lang == Lang::Ja { "。" } else { "." }
+    }
 }
 
 /// English.
 pub(super) static EN: Words = Words {
-    lang: "en",
+    lang: Lang::En,
     title: "Why requests failed",
     skip: "Skip to the answer",
     sections: "Sections",
@@ -238,7 +312,7 @@ pub(super) static EN: Words = Words {
     in_wireshark: "The packets of these findings alone, with a comment on each, and how to open them in Wireshark:",
     previous: "Previous",
     next: "Next",
-    keys: &[
+    keys: [
         ("/", "search"),
         ("j k", "next, previous finding"),
         ("Enter", "open, close"),

@@ -153,6 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn a_japanese_report_looks_as_agreed() {
+        let style = Style { lang: Lang::Ja, ..Style::default() };
+        let shown = text(&fixture::report(), style);
+        fixture::same_as_file("snapshots/report.ja.txt", &shown);
+        for line in shown.lines() {
+            assert!(columns(line) <= page::WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn ascii_keeps_japanese_words() {
+        let style = Style { lang: Lang::Ja, ascii: true, ..Style::default() };
+        let shown = text(&fixture::report(), style);
+        assert!(shown.contains("原因") && !shown.contains(['│', '▶', '─', '→', '–']), "{shown}");
+    }
+
+    #[test]
     fn several_files_with_everything_in_ascii() {
         let style = Style { all: true, ascii: true, ..Style::default() };
         let text = text(&fixture::several_files(), style);

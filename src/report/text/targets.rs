@@ -519,7 +519,7 @@ fn notes(
 fn pointed(page: &Page<'_>, text: &Phrase, mark: Option<Mark>, names: &Names) -> String {
     let frame =
         mark.map_or(Phrase::default(), |mark| phrase!(" (frame {n})", n = names.frame(mark.frame)));
-    format!("{}{}", words::sentence_in(text, page.lang()), page.say(frame))
+    format!("{}{}", words::sentence(text, page.lang()), page.say(frame))
 }
 
 fn triage(page: &mut Page<'_>, target: &Target, names: &Names) -> io::Result<()> {
