@@ -181,3 +181,20 @@ fn an_overflow_is_told_in_its_second() {
     assert!(overflow["text"].as_str().unwrap().contains("ListenOverflows +"), "{overflow}");
     assert_eq!(overflow["port"], Value::Null);
 }
+
+#[test]
+fn a_live_capture_says_since_when_nothing_listens() {
+    let args = ["live", "-i", "lo", "--port", "8080", "--duration", "8s", "--format", "json", "-q"];
+    let Some(seen) = seen("refused", &args) else { return };
+    assert_eq!(seen.scene["failed"], "ECONNREFUSED", "the scene is real");
+    let report = seen.json();
+    let finding = &report["findings"][0];
+    assert_eq!(finding["cause"], "connect-refused", "{report:#}");
+    let host = finding["host"].as_str().unwrap();
+    assert!(host.starts_with("nothing listened on port 8080 since "), "{host}");
+    let ended = format!("python3 (pid {}) has ended", seen.scene["first"]);
+    assert!(host.ends_with(&ended), "{host}");
+    let events = report["host"]["events"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|event| event["event"] == "gone").count(), 1, "{events:#?}");
+    assert_eq!(report["host"]["ports"][0]["listens"], false);
+}

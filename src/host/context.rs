@@ -82,7 +82,7 @@ impl History {
         let told = match asked {
             _ if !here => self.ports_out(finding, span),
             Asks::WhoListened => self.who_listened(server, port, span),
-            Asks::Overflow => self.overflow(port, span),
+            Asks::Overflow => self.overflow(finding.cause.id, port, span),
             Asks::Slow => self.slow(port, span),
             Asks::Ended => self.ended(finding.cause.id, port, span),
             Asks::Sender => None,
@@ -145,7 +145,7 @@ impl History {
         self.ports.get(&port)?.listeners.iter().find_map(|one| one.owners.as_ref().ok()?.first())
     }
 
-    fn overflow(&self, port: u16, span: Span) -> Option<String> {
+    fn overflow(&self, cause: &str, port: u16, span: Span) -> Option<String> {
         let counted = self.between(span.from, span.to, port).find_map(|event| match &event.what {
             Happening::Counted { grown } => {
                 let queues: Vec<_> = grown
@@ -153,15 +153,18 @@ impl History {
                     .filter(|(name, _)| name.starts_with("Listen") || name.starts_with("TCPReqQ"))
                     .copied()
                     .collect();
-                (!queues.is_empty()).then_some((queues, event.at))
+                (!queues.is_empty()).then_some((queues, [event.from, event.at]))
             }
             _ => None,
         });
-        if let Some((grown, at)) = counted {
-            return Some(about::overflow(&grown, at, self.queue_full(port, span).is_some()));
+        if let Some((grown, when)) = counted {
+            return Some(about::overflow(&grown, when, self.queue_full(port, span).is_some()));
         }
         let sure = self.counts && self.covers(span.from, span.to);
-        sure.then(|| about::no_overflow(port))
+        sure.then(|| match cause {
+            "connect-timeout-host" => about::no_overflow_but(port),
+            _ => about::NO_OVERFLOW.to_owned(),
+        })
     }
 
     /// The event since which the accept queue was full at some time of the span.

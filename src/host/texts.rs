@@ -427,21 +427,25 @@ pub(super) mod about {
 
     pub(in crate::host) fn overflow(
         grown: &[(&'static str, u64)],
-        at: Timestamp,
+        [from, to]: [Timestamp; 2],
         full: bool,
     ) -> String {
         let full = match full {
             true => ": the accept queue of this port was full",
             false => " (of all ports together)",
         };
-        format!("{} at {}{full}", counts(grown), clock(at))
+        let when = match to.since(from) {
+            ..1.5 => format!("at {}", clock(to)),
+            _ => format!("from {} to {}", clock(from), clock(to)),
+        };
+        format!("{} {when}{full}", counts(grown))
     }
 
-    pub(in crate::host) fn no_overflow(port: u16) -> String {
-        format!(
-            "no queue of this host overflowed at that time (ListenOverflows did not move): look at the \
-             firewall for port {port}"
-        )
+    pub(in crate::host) const NO_OVERFLOW: &str =
+        "no queue of this host overflowed at that time (ListenOverflows did not move)";
+
+    pub(in crate::host) fn no_overflow_but(port: u16) -> String {
+        format!("{NO_OVERFLOW}: look at the firewall for port {port}")
     }
 
     pub(in crate::host) fn since(text: &str, at: Timestamp) -> String {

@@ -14,13 +14,19 @@ use super::facts::{Listener, Seen};
 use super::history::History;
 use super::linux::{self, Reader};
 use super::tracker::{Sample, Tracker};
+use crate::cause::Finding;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::{io, mem};
+use std::time::Duration;
 
+/// Between two looks.
+const SECOND: Duration = Duration::from_secs(1);
+/// Events that wait to be taken; further ones are in the history only.
+const EVENTS_WAITING: usize = 256;
 /// Looks between two counts of ports by destination, which goes through every socket.
 const CENSUS_EVERY: u64 = 10;
 /// The same on a host with many sockets.
@@ -131,49 +137,55 @@ impl Watch {
 
     /// Goes on by itself, in a thread of its own. Start it after rights were given up: threads that
     /// run already keep theirs.
-    pub fn start(self) -> io::Result<Watching> {
-        let stop = Arc::new(AtomicBool::new(false));
+    pub fn start(mut self) -> io::Result<Watching> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (tell, events) = mpsc::sync_channel(EVENTS_WAITING);
         let history = Arc::new(Mutex::new(self.history().clone()));
-        let mut watch = self;
-        let (stopped, shared) = (Arc::clone(&stop), Arc::clone(&history));
+        let shared = Arc::clone(&history);
         let thread = thread::Builder::new().name("host".to_owned()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let begun = linux::now();
-                watch.look();
-                let history = watch.history().clone();
-                *shared.lock().unwrap_or_else(PoisonError::into_inner) = history;
-                linux::rest_of_a_second(begun);
+            loop {
+                let over = stopped.recv_timeout(SECOND) != Err(RecvTimeoutError::Timeout);
+                for event in self.look() {
+                    // Nobody takes them: the history has them all the same.
+                    let _ = tell.try_send(event);
+                }
+                let now = self.history().clone();
+                *shared.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                if over {
+                    break;
+                }
             }
         })?;
-        Ok(Watching { stop, history, thread: Some(thread) })
+        Ok(Watching { stop, events, history, thread })
     }
 }
 
 /// A watch that goes on by itself until this is dropped.
 #[derive(Debug)]
 pub struct Watching {
-    stop: Arc<AtomicBool>,
+    stop: Sender<()>,
+    events: Receiver<Event>,
     history: Arc<Mutex<History>>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Watching {
-    /// What is known so far.
-    pub fn history(&self) -> History {
+    /// What happened and was not taken yet.
+    pub fn events(&self) -> impl Iterator<Item = Event> {
+        self.events.try_iter()
+    }
+
+    /// What the host says of a finding, as far as it is known now.
+    pub fn sentence(&self, finding: &Finding) -> Option<String> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).sentence(finding)
+    }
+
+    /// Ends it with a last look.
+    pub fn finish(self) -> History {
+        drop(self.stop);
+        // A thread that broke down leaves what it knew.
+        let _ = self.thread.join();
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Asks something of what is known so far, without a copy of it.
-    pub fn ask<T>(&self, question: impl FnOnce(&History) -> T) -> T {
-        question(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // It ends within a second; nothing waits for it.
-        mem::drop(self.thread.take());
     }
 }
 

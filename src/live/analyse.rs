@@ -13,6 +13,7 @@ use crate::capture::{CaptureInfo, Direction, Frame, LinkType};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::health::{Check, Entry};
+use crate::host::{self, Watching};
 use crate::http::Exchange;
 use crate::packet::Endpoint;
 use crate::report::{Report, words};
@@ -93,6 +94,10 @@ pub trait Follower: Listener {
     fn standing(&mut self, standing: &Standing) {
         let _ = standing;
     }
+    /// Something happened on this host.
+    fn host(&mut self, event: &host::Event) {
+        let _ = event;
+    }
     /// The user asks how things stand.
     fn summary(&mut self, standing: &Standing, captures: &[CaptureInfo]) {
         let _ = (standing, captures);
@@ -115,6 +120,7 @@ struct Fan {
     lines: Lines,
     keeper: Option<Keeper>,
     others: Vec<Box<dyn Follower + Send>>,
+    host: Option<Watching>,
     dropped: bool,
 }
 
@@ -125,13 +131,20 @@ impl Fan {
         self.others.iter_mut().for_each(|other| tell(&mut **other));
     }
 
-    fn lowered(&self, finding: &Finding) -> Option<Finding> {
-        self.dropped.then(|| {
-            let mut finding = finding.clone();
+    /// A finding as it is told, where that differs: less sure when packets are missing, and with
+    /// what this host says of it.
+    fn dressed(&self, finding: &Finding) -> Option<Finding> {
+        let host = self.host.as_ref().and_then(|host| host.sentence(finding));
+        if host.is_none() && !self.dropped {
+            return None;
+        }
+        let mut finding = finding.clone();
+        finding.host = host;
+        if self.dropped {
             finding.blind_spots.add(BlindSpot::KernelDrops);
             finding.confidence = finding.confidence.min(Confidence::Likely);
-            finding
-        })
+        }
+        Some(finding)
     }
 }
 
@@ -143,12 +156,12 @@ impl Listener for Fan {
         self.each(|it| it.exchange(flow, exchange));
     }
     fn finding(&mut self, finding: &Finding) {
-        let lowered = self.lowered(finding);
-        self.each(|it| it.finding(lowered.as_ref().unwrap_or(finding)));
+        let dressed = self.dressed(finding);
+        self.each(|it| it.finding(dressed.as_ref().unwrap_or(finding)));
     }
     fn early(&mut self, finding: &Finding) {
-        let lowered = self.lowered(finding);
-        self.each(|it| it.early(lowered.as_ref().unwrap_or(finding)));
+        let dressed = self.dressed(finding);
+        self.each(|it| it.early(dressed.as_ref().unwrap_or(finding)));
     }
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         self.each(|it| it.check(server, prober, check));
@@ -180,6 +193,8 @@ pub(super) struct Parts {
     pub(super) lines: Lines,
     pub(super) keeper: Option<Keeper>,
     pub(super) others: Vec<Box<dyn Follower + Send>>,
+    /// This host, where it can be watched.
+    pub(super) host: Option<Watching>,
     pub(super) shared: Shared,
     pub(super) events: Sender<Event>,
     /// Names and link types of the interfaces.
@@ -190,7 +205,7 @@ pub(super) struct Parts {
 
 impl Job {
     pub(super) fn new(parts: Parts) -> Job {
-        let Parts { analysis, lines, keeper, others, shared, events, interfaces, .. } = parts;
+        let Parts { analysis, lines, keeper, others, host, shared, events, interfaces, .. } = parts;
         let (memory_max, stop_after) = (parts.memory_max, parts.stop_after);
         let drops = vec![[0; 3]; interfaces.len()];
         let captures = interfaces.into_iter().map(|(name, link)| CaptureInfo {
@@ -201,7 +216,7 @@ impl Job {
         });
         Job {
             analysis,
-            fan: Fan { lines, keeper, others, dropped: false },
+            fan: Fan { lines, keeper, others, host, dropped: false },
             shared,
             events,
             captures: captures.collect(),
@@ -242,7 +257,14 @@ impl Job {
         self.take(Batch { interface: usize::MAX, ..Batch::default() }, &mut merge, true);
         self.count(clock::now());
         let Job { analysis, mut fan, captures, .. } = self;
-        let report = analysis.finish(captures, warnings, &mut fan);
+        let mut report = analysis.finish(captures, warnings, &mut fan);
+        if let Some(host) = fan.host.take() {
+            let history = host.finish();
+            for finding in &mut report.findings {
+                finding.host = history.sentence(finding);
+            }
+            report.host = Some(history);
+        }
         if let Some(keeper) = fan.keeper.take() {
             let (counters, notices) = keeper.finish();
             notices.iter().for_each(|notice| fan.lines.aside(notice));
@@ -335,6 +357,10 @@ impl Job {
         }
         let standing = &self.standing;
         self.fan.each(|it| it.standing(standing));
+        let events: Vec<_> = self.fan.host.iter().flat_map(Watching::events).collect();
+        for event in &events {
+            self.fan.each(|it| it.host(event));
+        }
     }
 }
 

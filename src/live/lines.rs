@@ -4,6 +4,7 @@ use super::analyse::{Follower, Standing};
 use crate::capture::CaptureInfo;
 use crate::cause::{Finding, Kind};
 use crate::health::{Check, Effect, Entry};
+use crate::host::Event;
 use crate::packet::Endpoint;
 use crate::report::{Style, ndjson, words};
 use crate::run::Listener;
@@ -199,6 +200,9 @@ impl Lines {
             let _ = write!(text, " {}", words::shorten(line, 60));
         }
         let _ = write!(text, ": {}", words::shorten(&finding.summary, SUMMARY_MAX));
+        if let Some(host) = &finding.host {
+            let _ = write!(text, "; {host}");
+        }
         if let Some(guilty) = finding.evidence.first() {
             let frame = guilty.mark.frame;
             let name = self.names.get(frame.file() as usize).map_or("", String::as_str);
@@ -266,6 +270,18 @@ impl Listener for Lines {
 }
 
 impl Follower for Lines {
+    fn host(&mut self, event: &Event) {
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                let _ = ndjson::write_host(event, &mut line);
+                self.send(Line::Told(line));
+            }
+            Form::Text => self.say(event.at, &format!("this host: {}", event.text())),
+        }
+    }
+
     fn summary(&mut self, standing: &Standing, captures: &[CaptureInfo]) {
         let mut text = format!(
             "{} in {}, {} and {} since {}",

@@ -10,6 +10,7 @@ use super::privileges::{self, Needs, User};
 use super::ui::{Screen, ScreenError};
 use super::view::{View, Voice};
 use crate::capture::FilterError;
+use crate::host::Watch;
 use crate::probe::Catalogue;
 use crate::report::{Report, Style};
 use crate::run::{Analysis, RunError, Settings};
@@ -212,6 +213,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         writes: options.evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
         terminal: options.view.is_some(),
     };
+    // Who holds which socket is seen with the rights that there are now; the rest needs none.
+    let watch = Watch::open(&options.selection.ports);
     for directory in &needs.writes {
         privileges::make_directory(directory, id.as_ref())?;
     }
@@ -259,6 +262,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         lines,
         keeper,
         others: followers,
+        host: watch.start().ok(),
         shared: shared.clone(),
         events: events.clone(),
         interfaces,

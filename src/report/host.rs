@@ -37,7 +37,7 @@ pub fn text(triage: &Triage, style: &Style, out: &mut dyn Write) -> io::Result<(
     if triage.asked {
         for port in &triage.ports {
             page.blank()?;
-            page.heading(&format!("Port {}", port.port))?;
+            page.heading(format!("Port {}", port.port))?;
             for answer in &port.answers {
                 line(&mut page, answer.question.text(), QUESTION, answer)?;
             }

@@ -175,6 +175,19 @@ def restart(command):
     end(second)
 
 
+def refused(command):
+    """As restart, and a client that asks while nothing listens."""
+    first = serve()
+    watch = subprocess.Popen(command)
+    time.sleep(2.5)
+    end(first)
+    time.sleep(2)
+    one = socket.socket()
+    failed = errno.errorcode[one.connect_ex(("127.0.0.1", PORT))]
+    tell(first=first, failed=failed)
+    watch.wait()
+
+
 def bursts(command):
     """A queue that becomes full and overflows while the host is watched."""
     server = listen(1)
