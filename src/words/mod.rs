@@ -77,9 +77,10 @@ mod catalogue {
     rust_i18n::i18n!("src/words");
 
     // A changed text is compiled again.
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 7] = [
         include_str!("causes.ja.yml"),
         include_str!("health.ja.yml"),
+        include_str!("logs.ja.yml"),
         include_str!("page.ja.yml"),
         include_str!("probers.ja.yml"),
         include_str!("report.ja.yml"),

@@ -63,7 +63,7 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
         "{path} ({name}): {lines}, {near} of the time of the capture, {joined} tied to packets",
         path = source.path.clone(),
         name,
-        lines = plural(source.lines, word!("line")),
+        lines = plural(source.lines, "line"),
         near = count(source.in_time),
         joined = count(source.joined),
     )];
@@ -119,7 +119,7 @@ fn failing(
     for (why, n) in &reasons {
         parts.push(phrase!("{n} not: {why}", n = count(*n), why = why.what()));
     }
-    let lines = plural(total, word!("failing line"));
+    let lines = plural(total, "failing line");
     page.hanging("  ", phrase!("{lines}: {reasons}", lines, reasons = Phrase::list(parts, "; ")))?;
     let most = if all { usize::MAX } else { LISTED };
     let shown: Vec<&Failing> =
