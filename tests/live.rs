@@ -390,7 +390,8 @@ fn faults_have_the_same_cause_live_as_in_the_file_and_are_told_within_a_second()
     }
     let folder = tempfile::tempdir().unwrap();
     let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab.py");
-    let only = "read-fin,think-rst,body-fin,no-response,app-503,garbage,race,refused,sgdrop,nlb-http";
+    let only =
+        "read-fin,think-rst,body-fin,no-response,app-503,garbage,race,refused,sgdrop,nlb-http";
     let output = Command::new("python3")
         .arg(lab)
         .args(["--only", only, "--proxy", "nginx,haproxy,direct", "--jobs", "2", "--out"])
