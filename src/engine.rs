@@ -11,6 +11,7 @@ use crate::capture::Direction;
 use crate::cause::{Case, Finding, Wider, judge, needs_wider};
 use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, State, likely_side};
+use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
 use crate::packet::{Address, Endpoint, IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
@@ -49,6 +50,10 @@ pub trait Output {
     /// The same of what may be a health check.
     fn early_sighting(&mut self, sighting: Sighting) {
         let _ = sighting;
+    }
+    /// An exchange of a host that may be a proxy is final.
+    fn leg(&mut self, leg: Leg) {
+        let _ = leg;
     }
     /// What the client of `flow` uses to send; only with [`Engine::watch_probers`].
     fn habit(&mut self, flow: &Flow, habit: Habit) {
@@ -148,6 +153,9 @@ struct Shared {
     /// Reused between segments.
     fresh: Vec<Exchange>,
     pool: Pool,
+    /// Which hosts may be proxies, and what their exchanges leave; reused between segments.
+    roles: Roles,
+    legs: Vec<Leg>,
     /// Looks for health checks.
     tap: Option<Tap>,
     tickets: Tickets,
@@ -262,6 +270,7 @@ impl Engine {
         if segment.flags.syn() && segment.direction != Direction::Unknown {
             let sent = segment.direction == Direction::Outbound;
             self.wider.learn_direction(segment.src, segment.dst, sent);
+            self.shared.roles.learn_local(if sent { segment.src.ip } else { segment.dst.ip });
         }
         let turn = self.table.turn(segment, first_sender, || Talk::new(segment));
         let Entry { connection, attached: talk } = turn.entry;
@@ -273,6 +282,10 @@ impl Engine {
                 .is_some_and(|sender| sender != connection.side_of(segment))
         {
             connection.swap_roles();
+            self.shared.roles.opened(connection.flow.client, connection.flow.server);
+        }
+        if turn.opened {
+            self.shared.roles.opened(connection.flow.client, connection.flow.server);
         }
         if segment.flags.syn() {
             talk.conversation.opening(segment.mark);
@@ -308,6 +321,7 @@ impl Engine {
         {
             tap.give(&talk.watch, &connection.flow, &mut Found(out));
         }
+        self.shared.give_legs(&connection.flow, out);
         if !self.shared.fresh.is_empty() {
             for exchange in self.shared.fresh.drain(..) {
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
@@ -390,6 +404,8 @@ impl Engine {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
         self.wider.learn(flow, talk.longest_wait);
+        self.shared.legs.extend(Leg::of_connection(flow, &self.shared.roles));
+        self.shared.give_legs(flow, out);
         out.flow(flow);
         if let Some(tap) = &mut self.shared.tap {
             tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
@@ -453,6 +469,8 @@ impl Shared {
             pool: &mut self.pool,
             counts: &mut self.counts,
             requests: &mut self.requests,
+            roles: &self.roles,
+            legs: &mut self.legs,
             tap: self.tap.as_mut(),
             keys,
             tickets: &mut self.tickets,
@@ -486,6 +504,14 @@ impl Shared {
         }
         if let Some(vantage) = options.vantage {
             connection.flow.vantage = vantage;
+        }
+    }
+
+    /// Hands on the legs of a flow.
+    fn give_legs(&mut self, flow: &Flow, out: &mut impl Output) {
+        for mut leg in self.legs.drain(..) {
+            leg.belongs_to(flow, &self.roles);
+            out.leg(leg);
         }
     }
 
@@ -580,6 +606,8 @@ struct Sink<'a> {
     pool: &'a mut Pool,
     counts: &'a mut Counts,
     requests: &'a mut OverTime,
+    roles: &'a Roles,
+    legs: &'a mut Vec<Leg>,
     tap: Option<&'a mut Tap>,
     keys: &'a KeyLog,
     tickets: &'a mut Tickets,
@@ -609,8 +637,11 @@ impl Sink<'_> {
             pool,
             counts,
             requests,
+            roles,
+            legs,
             tap,
             source,
+            server,
             all,
             client_closed,
             tickets,
@@ -627,6 +658,9 @@ impl Sink<'_> {
                 requests.add(request.first.at);
             }
             let mispaired = *client_gap && mispaired(exchange);
+            if roles.may_be_leg(*source, server.ip) && !mispaired {
+                legs.extend(Leg::of(exchange));
+            }
             if let Some(tap) = &mut tap
                 && readable
             {

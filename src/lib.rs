@@ -27,7 +27,7 @@
 //! | [`engine`] | the order of the stages from segment to finding | files, formats |
 //! | [`health`] | outcomes of checks, settings, states of targets, what to say of them | packets, how checks were recognised |
 //! | [`host`] | what the host itself says: who listens, queues, counters, limits, kills | how a verdict was reached |
-//! | [`join`] | what one flow cannot say: logs beside the capture | packets, formatting |
+//! | [`join`] | what one flow cannot say: both legs of a proxy, logs beside the capture | packets, formatting |
 //! | [`pattern`] | what findings have in common | how they were found |
 //! | [`over_time`] | counts per span of time | what is counted |
 //! | [`words`] | the languages of reports: English in the code, others in its catalogues | what is said |

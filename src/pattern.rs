@@ -145,6 +145,7 @@ mod tests {
         Finding {
             cause: by_id("keepalive-race").expect("a cause"),
             kind: Kind::Request,
+            joined: None,
             flow: 0,
             stream: None,
             client: Endpoint::default(),

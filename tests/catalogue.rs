@@ -14,12 +14,19 @@ use why502::health::texts::EXPLAINED;
 use why502::report::{Style, explain};
 
 /// Causes without a capture of their own, and why.
-const WITHOUT_CAPTURE: [(&str, &str); 2] = [
+const WITHOUT_CAPTURE: [(&str, &str); 8] = [
+    ("client-request-timeout", "only logs can name it"),
+    ("lambda-target", "only logs can name it"),
+    ("lb-no-target", "it takes both legs, see tests/joins.rs"),
+    ("lb-overload", "it takes both legs, see tests/joins.rs"),
+    ("lb-policy", "only logs can name it"),
+    ("local-port-exhaustion", "only logs and counters of the host can name it"),
     ("inconclusive", "it says that the packets do not decide"),
     ("l4-lb-reset", "the lab has no layer 4 load balancer that resets"),
 ];
 /// Folders of captures that are no cause of `ALL`, and why.
-const OTHER_FOLDERS: [(&str, &str); 11] = [
+const OTHER_FOLDERS: [(&str, &str); 12] = [
+    ("both-legs", "both legs of proxies, judged by tests/joins.rs"),
     ("healthy", "nothing fails"),
     ("demo", "several causes among healthy requests"),
     ("health-checks", "outcomes of checks, not of requests"),
@@ -203,6 +210,13 @@ fn every_cause_has_captures_that_show_it() {
     }
 }
 
+/// Runs of tests/lab/legs.py: captures of the proxy alone.
+fn both_legs() -> Vec<String> {
+    let names = fs::read_dir(shipped().join("both-legs")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect()
+}
+
 #[test]
 fn every_folder_of_captures_is_known_and_described() {
     let readme = text(&shipped().join("README.md"));
@@ -217,6 +231,7 @@ fn every_folder_of_captures_is_known_and_described() {
         let folder = run.name.split('/').next().unwrap().to_owned();
         scenarios.insert((folder, run.truth["scenario"].as_str().unwrap().to_owned()));
     }
+    scenarios.extend(both_legs().into_iter().map(|name| ("both-legs".to_owned(), name)));
     let scenarios: BTreeSet<(&str, &str)> =
         scenarios.iter().map(|(folder, name)| (folder.as_str(), name.as_str())).collect();
     assert_eq!(described, scenarios, "captures/README.md and the captures");
@@ -240,6 +255,8 @@ fn every_capture_has_its_truth() {
         known.extend(others.into_iter().filter(|path: &PathBuf| path.exists()));
         known.extend([run.lb, run.target]);
     }
+    let legs = both_legs().into_iter().map(|name| format!("both-legs/{name}-proxy.pcap.gz"));
+    known.extend(legs.map(|path| shipped().join(path)));
     for folder in folders() {
         for entry in fs::read_dir(shipped().join(folder)).unwrap() {
             let path = entry.unwrap().path();

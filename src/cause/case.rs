@@ -394,7 +394,7 @@ impl<'a> Case<'a> {
 }
 
 /// A duration for a sentence: `350 ms`, `5.00 s`, `2.3 ms`.
-pub(super) fn span(nanos: i64) -> Phrase {
+pub(crate) fn span(nanos: i64) -> Phrase {
     let seconds = nanos as f64 / 1e9;
     match seconds.abs() {
         s if s >= 1.0 => phrase!("{n} s", n = format!("{seconds:.2}")),

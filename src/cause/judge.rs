@@ -75,6 +75,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         packets: verdict.evidence.iter().map(|evidence| packet(flow, evidence)).collect(),
         evidence: verdict.evidence,
         host: None,
+        joined: None,
     })
 }
 

@@ -13,6 +13,7 @@ mod wider;
 mod fixture;
 
 mod client_abort;
+mod client_request_timeout;
 mod connect_refused;
 mod connect_timeout;
 mod connect_timeout_host;
@@ -21,7 +22,12 @@ mod inconclusive;
 mod injected_reset;
 mod keepalive_race;
 mod l4_lb_reset;
+mod lambda_target;
 mod lb_cut;
+mod lb_no_target;
+mod lb_overload;
+mod lb_policy;
+mod local_port_exhaustion;
 mod mtu_blackhole;
 mod protocol_mismatch;
 mod request_unacked;
@@ -43,6 +49,7 @@ mod tls_handshake_timeout;
 mod tuple_collision;
 mod unsolicited_response;
 
+pub(crate) use case::span;
 pub use case::{Case, Coverage};
 pub use handshake::{Attempt, Failure, in_time};
 pub use judge::{judge, needs_wider};
@@ -51,6 +58,7 @@ pub use wider::Wider;
 use crate::blind::BlindSpots;
 use crate::flow::Vantage;
 use crate::http::Exchange;
+use crate::join::Joined;
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::Mark;
@@ -223,6 +231,8 @@ pub enum Kind {
     Connection,
     /// A health check.
     HealthCheck,
+    /// One attempt of a proxy that asked again: the request of its client went on.
+    Attempt,
 }
 
 impl Kind {
@@ -232,6 +242,7 @@ impl Kind {
             Kind::Request => "request",
             Kind::Connection => "connection",
             Kind::HealthCheck => "health-check",
+            Kind::Attempt => "attempt",
         }
     }
 }
@@ -274,6 +285,8 @@ pub struct Finding {
     /// What the host says of it on which it was captured; it stands beside the verdict, which it never
     /// changes.
     pub host: Option<String>,
+    /// What it meant for the client of a proxy, where the capture shows both legs.
+    pub joined: Option<Box<Joined>>,
 }
 
 /// Every cause. The order decides: the first whose rule fits is the finding's cause.
@@ -307,6 +320,13 @@ pub const ALL: &[&Cause] = &[
     &connect_unreachable::CAUSE,
     &connect_timeout_host::CAUSE,
     &connect_timeout::CAUSE,
+    // Only both legs of a proxy, logs or counters of the host show these.
+    &lb_no_target::CAUSE,
+    &lb_overload::CAUSE,
+    &lb_policy::CAUSE,
+    &client_request_timeout::CAUSE,
+    &lambda_target::CAUSE,
+    &local_port_exhaustion::CAUSE,
     &inconclusive::CAUSE,
 ];
 

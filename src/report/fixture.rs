@@ -86,6 +86,7 @@ pub(crate) fn race(stream: u32) -> Finding {
     Finding {
         cause: &RACE,
         kind: Kind::Request,
+        joined: None,
         flow: u64::from(stream),
         stream: Some(stream),
         client: Endpoint::v4([10, 0, 1, 7], 40_000 + stream as u16),
@@ -133,6 +134,7 @@ pub(crate) fn refused(file: u32, frame: u64) -> Finding {
     Finding {
         cause: &REFUSED,
         kind: Kind::Connection,
+        joined: None,
         flow: 90,
         stream: Some(90),
         responsible: Responsible::TargetApp,

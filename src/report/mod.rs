@@ -33,6 +33,7 @@ use crate::cause::{Finding, Kind};
 use crate::flow::Flow;
 use crate::health::Health;
 use crate::http::Exchange;
+use crate::join::Correlation;
 use crate::join::log::Logs;
 use crate::over_time::OverTime;
 use crate::packet::Endpoint;
@@ -130,6 +131,9 @@ pub struct Report {
     pub requests: OverTime,
     /// What logs say of the same requests.
     pub logs: Option<Logs>,
+    /// What belongs to the same request of a proxy's client; those without any failure only with
+    /// `--all`.
+    pub correlations: Vec<Correlation>,
     /// Failures that are not among the findings because there were too many: by cause
     /// and kind.
     pub unlisted: BTreeMap<(&'static str, &'static str), OverTime>,
@@ -162,6 +166,10 @@ pub struct Summary {
     pub failed_connections: u64,
     /// Health checks that failed with a finding.
     pub failed_checks: u64,
+    /// Attempts of proxies that failed and were followed by another one.
+    pub failed_attempts: u64,
+    /// Exchanges that a proxy made for a request of its client that is captured, too.
+    pub back_exchanges: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown_requests: u64,
     /// Findings by cause id.
@@ -199,7 +207,9 @@ impl Summary {
     fn failures(&mut self, finding: &Finding) -> &mut u64 {
         match (finding.kind, &finding.exchange) {
             (Kind::HealthCheck, _) => &mut self.failed_checks,
-            (_, Some(_)) => &mut self.failed_requests,
+            (Kind::Attempt, _) => &mut self.failed_attempts,
+            // Of a request whose proxy could not even connect, the exchange is on the other leg.
+            (Kind::Request, _) | (_, Some(_)) => &mut self.failed_requests,
             (_, None) => &mut self.failed_connections,
         }
     }

@@ -10,6 +10,7 @@ use crate::cause;
 use crate::flow;
 use crate::health;
 use crate::http;
+use crate::join;
 use crate::packet::Endpoint;
 use std::io::{self, Write};
 
@@ -33,6 +34,9 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     }
     for finding in &report.findings {
         line(&Record::Finding(model::Finding::new(finding, report.logs.as_ref())), out)?;
+    }
+    for correlation in &report.correlations {
+        write_correlation(correlation, out)?;
     }
     for target in &report.health.targets {
         for prober in &target.probers {
@@ -104,8 +108,11 @@ impl Records for Stream<'_> {
     }
 }
 
-/// Writes what is known only at the end: targets, captures and the summary.
+/// Writes what is known only at the end: correlations, targets, captures and the summary.
 pub fn write_rest(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for correlation in &report.correlations {
+        write_correlation(correlation, out)?;
+    }
     for target in &report.health.targets {
         write_target(target, out)?;
     }
@@ -139,6 +146,11 @@ pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Resul
 /// Writes a finding that is told before its connection is over.
 pub fn write_early(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
     line(&Record::Finding(model::Finding::new(finding, None).early()), out)
+}
+
+/// Writes what belongs to one request of a proxy's client.
+pub fn write_correlation(correlation: &join::Correlation, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Correlation(model::Correlation::new(correlation)), out)
 }
 
 /// Writes a health check of `server`.

@@ -72,6 +72,7 @@ pub fn kind(kind: Kind) -> &'static str {
         Kind::Request => word!("request"),
         Kind::Connection => word!("connection"),
         Kind::HealthCheck => word!("health check"),
+        Kind::Attempt => word!("attempt"),
     }
 }
 

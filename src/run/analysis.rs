@@ -8,6 +8,7 @@ use crate::cause::{Cause, Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::http::Exchange;
+use crate::join::legs::{Leg, Legs, retell};
 use crate::join::log;
 use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip};
 use crate::pattern::patterns;
@@ -64,6 +65,9 @@ struct Results {
     /// File, stream and ordinal of findings, with their flow and time.
     found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
     checks: Checks,
+    legs: Legs,
+    /// Findings of legs, until it is known what their proxy's clients saw; at most [`FINDINGS_MAX`].
+    held: Vec<Finding>,
     early: Option<Early>,
     logs: Option<log::Watch>,
 }
@@ -110,6 +114,8 @@ impl Analysis {
             filter,
             results: Results {
                 checks: Checks::new(&settings, probers),
+                legs: Legs::new(settings.exchanges),
+                held: Vec::new(),
                 settings,
                 report: Report::default(),
                 servers: BTreeSet::new(),
@@ -246,7 +252,9 @@ impl Analysis {
         warnings: Vec<String>,
         listener: &mut dyn Listener,
     ) -> Report {
-        self.engine.finish(&mut Collector { results: &mut self.results, listener });
+        let mut collector = Collector { results: &mut self.results, listener };
+        self.engine.finish(&mut collector);
+        collector.join_legs();
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
         let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
@@ -321,7 +329,9 @@ impl Results {
 
 impl Output for Collector<'_> {
     fn flow(&mut self, flow: &Flow) {
-        let Results { report, servers, checks, early, settings, logs, .. } = &mut *self.results;
+        let Results { report, servers, checks, legs, early, settings, logs, .. } =
+            &mut *self.results;
+        legs.hides(flow.server, flow.protocol);
         for spot in flow.blind_spots.iter() {
             *report.summary.blind_spots.entry(spot).or_default() += 1;
         }
@@ -377,6 +387,10 @@ impl Output for Collector<'_> {
         }
     }
 
+    fn leg(&mut self, leg: Leg) {
+        self.results.legs.add(leg);
+    }
+
     fn habit(&mut self, flow: &Flow, habit: Habit) {
         self.results.checks.habit(flow, habit);
         if let Some(early) = &mut self.results.early {
@@ -409,6 +423,37 @@ impl Output for Collector<'_> {
         if elsewhere || !self.results.checks.settle(&mut finding) {
             return;
         }
+        let Results { legs, held, .. } = &mut *self.results;
+        if held.len() < FINDINGS_MAX && legs.concerns(finding.flow, ordinal(&finding)) {
+            held.push(finding);
+        } else {
+            self.give(finding);
+        }
+    }
+}
+
+impl Collector<'_> {
+    /// All flows are known: ties both legs of proxies, and tells what was held back.
+    fn join_legs(&mut self) {
+        let (mut settled, counts) = std::mem::take(&mut self.results.legs).finish();
+        for finding in retell(&mut settled, std::mem::take(&mut self.results.held)) {
+            self.give(finding);
+        }
+        let report = &mut self.results.report;
+        report.summary.back_exchanges = counts.back_exchanges;
+        report.correlations = settled.into_iter().map(|it| it.correlation).collect();
+        for (name, count) in [
+            ("legs of proxies tied before all were known", counts.early),
+            ("correlations not listed", counts.dropped),
+        ] {
+            if count > 0 {
+                *report.summary.bounds.entry(name).or_default() += count;
+            }
+        }
+    }
+
+    /// Everything about this finding is known.
+    fn give(&mut self, finding: Finding) {
         if !self.results.is_wanted(&finding) {
             return;
         }

@@ -226,6 +226,7 @@ fn finding(check: &Check, outcome: Outcome) -> Finding {
     Finding {
         cause,
         kind: Kind::HealthCheck,
+        joined: None,
         flow: check.flow,
         stream: check.stream,
         client: check.source,

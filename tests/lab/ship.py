@@ -127,6 +127,17 @@ clear, in TLS 1.2 and in TLS 1.3; with keys the three say the same.
 | Folder | Scenario | Proxies | Failed | Cause at the balancer | Cause at the target | Meaning |
 | --- | --- | --- | --- | --- | --- | --- |
 {rows}
+
+Both legs of a proxy, captured on the proxy by `tests/lab/legs.py` (`<proxy>-<arms>-proxy.pcap.gz`), clients and
+targets in another namespace. `two-armed`: clients come in over another interface and address, captured with
+`-i any`; `one-armed`: one interface, one address. Each request carries `X-Lab`, which the logs of the proxy and of the
+targets have, too. In the truth each request has its client's port and its position on that connection, the status
+that the proxy logged, the attempts that reached a target (port of the target, port of the proxy, position on that
+connection), and which or how many targets the proxy says it tried.
+
+| Folder | Run | Subject |
+| --- | --- | --- |
+{legs}
 """
 
 
@@ -179,6 +190,9 @@ def ship(out, folder):
         raise LabError("nothing to ship")
     programs = ", ".join(f"{name} {versions[name]}" for name in [*PROXIES, "curl", "wget", "tcpdump"]
                          if name in versions and name != "apache")
+    legs = [f"| both-legs | {name[:-5]} | Retries, refused and reset connections, own errors, time-outs, aborts, "
+            "rewritten paths. |" for name in sorted(os.listdir(os.path.join(folder, "both-legs")))
+            if name.endswith(".json")]
     with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
         file.write(README.format(date=datetime.date.today().isoformat(), kernel=versions["kernel"],
-                                 programs=programs, rows="\n".join(rows)))
+                                 programs=programs, rows="\n".join(rows), legs="\n".join(legs)))

@@ -118,16 +118,21 @@ impl<'a> Exchange<'a> {
             flow: *flow,
             request: request(exchange),
             response: response(exchange),
-            state: match exchange.state {
-                http::State::Outstanding => "outstanding",
-                http::State::Answered => "answered",
-                http::State::Cut => "cut",
-                http::State::Unanswered => "unanswered",
-                http::State::Unknown => "unknown",
-            },
+            state: state(exchange.state),
             latency_s: asked.zip(answered).map(|(from, to)| nanos_as_s(to.nanos_since(from))),
             idle_before_s: exchange.idle_before.map(nanos_as_s),
             blind_spots: blind_spots(exchange.blind_spots),
         }
+    }
+}
+
+/// Stable id.
+pub(super) fn state(state: http::State) -> &'static str {
+    match state {
+        http::State::Outstanding => "outstanding",
+        http::State::Answered => "answered",
+        http::State::Cut => "cut",
+        http::State::Unanswered => "unanswered",
+        http::State::Unknown => "unknown",
     }
 }

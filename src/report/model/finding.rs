@@ -1,5 +1,6 @@
 //! Mirror of a finding.
 
+use super::correlation::Joined;
 use super::exchange::{Request, Response, request, response};
 use super::log::LogLine;
 use super::{Address, BlindSpotId, Time, blind_spots, nanos_as_s};
@@ -43,7 +44,7 @@ pub(in crate::report) struct Finding<'a> {
     /// Id of the root cause; `why502 explain` has the text.
     cause: &'static str,
     /// What failed.
-    #[schemars(extend("enum" = ["request", "connection", "health-check"]))]
+    #[schemars(extend("enum" = ["request", "connection", "health-check", "attempt"]))]
     kind: &'static str,
     /// Id of its flow.
     flow: u64,
@@ -88,6 +89,8 @@ pub(in crate::report) struct Finding<'a> {
     /// the logs are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Vec<LogLine<'a>>>,
+    /// What it meant for the client of a proxy; null unless the capture shows both legs.
+    joined: Option<Joined<'a>>,
 }
 
 impl<'a> Finding<'a> {
@@ -135,6 +138,7 @@ impl<'a> Finding<'a> {
             early: false,
             host: finding.host.as_deref(),
             log: logs.map(line),
+            joined: finding.joined.as_deref().map(Joined::new),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The engine may change; a field of these may be added, never renamed, removed or given another
 //! meaning within version 1.
 
+mod correlation;
 mod exchange;
 mod finding;
 mod flow;
@@ -11,6 +12,7 @@ mod log;
 mod target;
 mod tls;
 
+pub(super) use correlation::Correlation;
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
 pub(super) use flow::Flow;
@@ -23,7 +25,7 @@ use crate::blind::{BlindSpot, BlindSpots};
 use crate::capture::CaptureInfo;
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
-use crate::{cause, http};
+use crate::{cause, http, join};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -148,6 +150,12 @@ pub(super) struct Counts<'a> {
     unknown_requests: u64,
     /// Findings of health checks.
     failed_checks: u64,
+    /// Attempts of proxies that failed and were followed by another one.
+    failed_attempts: u64,
+    /// Exchanges that a proxy made for a request of its client that is captured, too.
+    back_exchanges: u64,
+    /// Requests of which the capture shows both legs, as far as they are listed.
+    correlations: u64,
     /// Health checks.
     health_checks: u64,
     /// What may be health checks and is not sure enough to count.
@@ -179,6 +187,9 @@ impl<'a> Counts<'a> {
             failed_connections: summary.failed_connections,
             unknown_requests: summary.unknown_requests,
             failed_checks: summary.failed_checks,
+            failed_attempts: summary.failed_attempts,
+            back_exchanges: summary.back_exchanges,
+            correlations: report.correlations.len() as u64,
             health_checks: health.checks,
             possible_checks: health.possible,
             by_outcome: health.by_outcome.iter().map(|(it, n)| (it.id(), *n)).collect(),
@@ -327,7 +338,7 @@ pub(super) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     logs: Option<Logs<'a>>,
     /// Connections and log lines that belong together.
-    correlations: [serde_json::Value; 0],
+    correlations: List<'a, join::Correlation, Correlation<'a>>,
 }
 
 impl<'a> Document<'a> {
@@ -356,7 +367,11 @@ impl<'a> Document<'a> {
             targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
             host: report.host.as_ref().map(Host::new),
             logs: report.logs.as_ref().map(Logs::new),
-            correlations: [],
+            correlations: List(
+                &report.correlations,
+                |_, correlation| Correlation::new(correlation),
+                report,
+            ),
         }
     }
 }
@@ -370,6 +385,7 @@ pub(super) enum Record<'a> {
     Flow(Flow<'a>),
     Exchange(Exchange<'a>),
     Finding(Finding<'a>),
+    Correlation(Correlation<'a>),
     Check(CheckRecord<'a>),
     Transition(Transition<'a>),
     /// Something happened on the host that captures; only live.

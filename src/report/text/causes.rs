@@ -3,7 +3,7 @@
 use super::Group;
 use super::names::Names;
 use super::page::{Ink, LABEL, Page};
-use super::{ladder, logs, table};
+use super::{ladder, lanes, logs, table};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding};
 use crate::report::{Report, filter, request, terms, words};
@@ -45,7 +45,10 @@ pub(in crate::report) fn cause(
         page.field(word!("In the log"), line)?;
     }
     page.blank()?;
-    ladder::ladder(page, typical, names)?;
+    match &typical.joined {
+        Some(joined) => lanes::lanes(page, typical, joined, names)?,
+        None => ladder::ladder(page, typical, names)?,
+    }
     page.blank()?;
     page.field(word!("Responsible"), responsible(group))?;
     let told = || group.findings.iter().find_map(|finding| finding.host.as_deref());

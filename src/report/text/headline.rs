@@ -22,7 +22,9 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
         parts.extend(health.clone());
     }
     if requests.0 > 0 {
-        let seen = summary.exchanges + summary.encrypted_requests;
+        // What a proxy asked for its clients is no request of theirs.
+        let seen =
+            (summary.exchanges + summary.encrypted_requests).saturating_sub(summary.back_exchanges);
         let all = plural(seen.max(requests.0), "request");
         let which = match (summary.encrypted_requests, summary.exchanges) {
             (0, _) => Phrase::default(),
@@ -52,6 +54,14 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
                 causes = found.1
             ));
         }
+    }
+    let attempts = failed(groups, Kind::Attempt, summary.failed_attempts);
+    if attempts.0 > 0 {
+        parts.push(phrase!(
+            "{what} of a proxy failed and were tried again: {causes}",
+            what = plural(attempts.0, "attempt"),
+            causes = attempts.1
+        ));
     }
     if requests.0 > 0 {
         parts.extend(health);

@@ -283,7 +283,7 @@ fn middle(label: &str, fill: char, inner: usize) -> String {
 }
 
 /// Signed time from `zero`.
-fn relative(at: Timestamp, zero: Timestamp, lang: Lang) -> String {
+pub(super) fn relative(at: Timestamp, zero: Timestamp, lang: Lang) -> String {
     match at.since(zero) {
         s if s > 0.0 => format!("+{}", words::seconds(s).in_lang(lang)),
         s if s < 0.0 => words::seconds(s).in_lang(lang).into_owned(),

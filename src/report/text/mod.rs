@@ -6,6 +6,7 @@ pub(in crate::report) mod causes;
 pub(in crate::report) mod headline;
 mod host;
 pub(in crate::report) mod ladder;
+pub(in crate::report) mod lanes;
 mod logs;
 pub(in crate::report) mod names;
 pub(in crate::report) mod page;

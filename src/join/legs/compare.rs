@@ -1,0 +1,116 @@
+//! Whether an exchange can be an attempt for another one, and how much speaks for it.
+
+use super::leg::Leg;
+use crate::http::State;
+
+/// Disorder between the packets of two interfaces of one host, nanoseconds.
+pub(super) const SLACK: i64 = 100_000;
+
+/// How two properties compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alike {
+    /// They differ.
+    Other,
+    /// At least one of them is not known.
+    Unknown,
+    /// Part of them is the same.
+    Part,
+    /// They are the same.
+    Same,
+}
+
+impl Alike {
+    fn of(one: u64, other: u64) -> Alike {
+        match (one, other) {
+            (0, _) | (_, 0) => Alike::Unknown,
+            _ if one == other => Alike::Same,
+            _ => Alike::Other,
+        }
+    }
+}
+
+/// How alike the two legs are. The order of the fields is that of their weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Likeness {
+    /// Both carry the same identifying header.
+    pub(super) id: bool,
+    /// The back leg says for whom it asks: this client.
+    pub(super) client: Alike,
+    /// Path and query.
+    pub(super) target: Alike,
+    /// Headers that differ between clients, and the length of the body.
+    pub(super) request: Alike,
+    /// The responses.
+    pub(super) answer: Alike,
+}
+
+/// Whether `back` can be an attempt for `front`: same proxy, within its time.
+pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
+    let until = front.answered.unwrap_or(front.over);
+    let begins_within = back.asked.at.nanos_since(front.asked.at) >= 0
+        && back.asked.at.nanos_since(until.at) <= SLACK;
+    // What the client has got, the proxy had before.
+    let answer_in_time = match (front.answered, back.answered) {
+        (Some(seen), Some(given)) if front.status == back.status && back.ordinal > 0 => {
+            given.at.nanos_since(seen.at) <= SLACK
+        }
+        _ => true,
+    };
+    begins_within
+        && answer_in_time
+        && front.flow != back.flow
+        && front.server != back.server
+        && front.at_the_host_of(back)
+        && method_fits(front, back)
+}
+
+/// A proxy that caches may ask with GET for a HEAD.
+fn method_fits(front: &Leg, back: &Leg) -> bool {
+    let (asked, made) = (front.sketch.method, back.sketch.method);
+    Alike::of(asked, made) != Alike::Other || front.sketch.is_head
+}
+
+pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
+    let (asked, made) = (&front.sketch, &back.sketch);
+    let client = match made.forwarded {
+        None => Alike::Unknown,
+        Some(whom) if whom == front.client.ip => Alike::Same,
+        // Handed on as it came.
+        whom if whom == asked.forwarded => Alike::Part,
+        Some(_) => Alike::Other,
+    };
+    let target = match Alike::of(asked.target, made.target) {
+        Alike::Other if Alike::of(asked.tail, made.tail) == Alike::Same => Alike::Part,
+        alike => alike,
+    };
+    let request = match (Alike::of(asked.print, made.print), Alike::of(asked.length, made.length)) {
+        (print, Alike::Other) => print.min(Alike::Part),
+        (print, _) => print,
+    };
+    let answer = match (front.status, back.status) {
+        (Some(seen), Some(given)) if seen == given => match Alike::of(asked.reply, made.reply) {
+            Alike::Same => Alike::Same,
+            _ => Alike::Part,
+        },
+        (Some(_), Some(_)) if back.state == State::Answered => Alike::Other,
+        _ => Alike::Unknown,
+    };
+    Likeness { id: asked.shares_id(made), client, target, request, answer }
+}
+
+impl Likeness {
+    /// Whether anything but time speaks for it, and nothing says that it is for somebody else.
+    pub(super) fn is_plausible(&self) -> bool {
+        let named = self.client >= Alike::Part;
+        self.id
+            || match self.target {
+                Alike::Same | Alike::Part => {
+                    self.client != Alike::Other || self.request == Alike::Same
+                }
+                // A rewritten path: the rest has to be that client's.
+                Alike::Other => named && self.request == Alike::Same,
+                // Nothing can be read on one side.
+                Alike::Unknown => self.client != Alike::Other,
+            }
+    }
+}

@@ -1,0 +1,437 @@
+//! What is kept of an exchange to find its other leg: hashes of what identifies it, not the texts.
+
+use super::roles::Roles;
+use crate::blind::BlindSpot;
+use crate::flow::Flow;
+use crate::http::{Exchange, HEAD_KEPT, RequestHead, Response, ResponseHead, State};
+use crate::packet::{Address, Endpoint};
+use crate::tcp::Side;
+use crate::time::Mark;
+use foldhash::fast::FixedState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Identifying headers of one request that are compared; more hardly come together.
+const IDS_MAX: usize = 4;
+/// Shorter values than this are no unique ids.
+const ID_MIN: usize = 8;
+
+/// Headers whose value, or the named part of it, stays the same from leg to leg and is another for
+/// each request.
+const IDS: [(&str, Part); 12] = [
+    ("x-request-id", Part::All),
+    ("x-correlation-id", Part::All),
+    ("request-id", Part::All),
+    ("x-unique-id", Part::All),
+    ("unique-id", Part::All),
+    ("x-amzn-trace-id", Part::AmazonRoot),
+    // https://www.w3.org/TR/trace-context/#traceparent-header: the second field is the trace.
+    ("traceparent", Part::Dashed(1)),
+    ("b3", Part::Dashed(0)),
+    ("x-b3-traceid", Part::All),
+    ("x-cloud-trace-context", Part::UpTo(b'/')),
+    ("uber-trace-id", Part::UpTo(b':')),
+    ("cf-ray", Part::All),
+];
+
+/// Headers that proxies hand on unchanged and that differ between clients.
+const END_TO_END: [&str; 10] = [
+    "user-agent",
+    "cookie",
+    "authorization",
+    "content-type",
+    "referer",
+    "accept",
+    "accept-language",
+    "range",
+    "if-none-match",
+    "if-modified-since",
+];
+
+/// Response headers that proxies hand on unchanged and that differ between responses.
+const REPLY: [&str; 8] = [
+    "content-type",
+    "content-length",
+    "content-range",
+    "etag",
+    "last-modified",
+    "location",
+    "set-cookie",
+    "x-request-id",
+];
+
+/// Which part of a value is the id.
+#[derive(Clone, Copy)]
+enum Part {
+    All,
+    /// Field of a list with dashes.
+    Dashed(usize),
+    UpTo(u8),
+    /// `Root=` of a list with semicolons.
+    AmazonRoot,
+}
+
+/// What identifies an exchange. Zero: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// The method.
+    pub method: u64,
+    /// HEAD.
+    pub is_head: bool,
+    /// Path and query.
+    pub target: u64,
+    /// The last part of the path, and the query.
+    pub tail: u64,
+    /// Values of identifying headers.
+    pub ids: [u64; IDS_MAX],
+    /// Headers that differ between clients.
+    pub print: u64,
+    /// `Content-Length` of the request, plus one.
+    pub length: u64,
+    /// For whom the request was made: the last address in `X-Forwarded-For` or its like.
+    pub forwarded: Option<Address>,
+    /// Headers of the response that differ between responses.
+    pub reply: u64,
+}
+
+/// One exchange of a host that may be a proxy.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// [`Flow::id`].
+    pub flow: u64,
+    /// [`Flow::stream`].
+    pub stream: Option<u32>,
+    /// [`Exchange::ordinal`]; 0: a connection that failed before any request.
+    pub ordinal: u32,
+    /// Who opened the connection.
+    pub client: Endpoint,
+    /// Who accepted it.
+    pub server: Endpoint,
+    /// First byte of the request, or first SYN.
+    pub asked: Mark,
+    /// Last byte of the request seen.
+    pub whole: Mark,
+    /// First byte of the response.
+    pub answered: Option<Mark>,
+    /// Last byte of the response, or the end of the connection.
+    pub over: Mark,
+    /// Who closed it first, when the exchange was not over.
+    pub closed_by: Option<Side>,
+    /// Status of the response.
+    pub status: Option<u16>,
+    /// How the exchange ended.
+    pub state: State,
+    /// Its response has something wrong.
+    pub odd: bool,
+    /// Whether the client's and the server's address are known as the capturing host's.
+    pub local: [bool; 2],
+    /// What identifies it.
+    pub sketch: Sketch,
+}
+
+impl Leg {
+    /// Of a finished exchange.
+    pub fn of(exchange: &Exchange) -> Option<Leg> {
+        let request = exchange.request.as_ref()?;
+        let response = exchange.response.as_ref();
+        Some(Leg {
+            flow: 0,
+            stream: None,
+            ordinal: exchange.ordinal,
+            client: Endpoint::default(),
+            server: Endpoint::default(),
+            asked: request.first,
+            whole: request.last,
+            answered: response.map(|response| response.first),
+            over: response.map_or(request.last, |response| response.last),
+            closed_by: None,
+            status: response.and_then(|response| response.status),
+            state: exchange.state,
+            odd: response.is_some_and(is_odd),
+            local: [false; 2],
+            sketch: Sketch::of(exchange),
+        })
+    }
+
+    /// Of a connection that failed before it carried a request.
+    pub fn of_connection(flow: &Flow, roles: &Roles) -> Option<Leg> {
+        if !roles.may_be_leg(flow.client.ip, flow.server.ip) {
+            return None;
+        }
+        let syn = flow.opening.syn.filter(|_| flow.requests == 0)?;
+        let closed = flow.closed_first().is_some_and(|close| close.side == Side::Server);
+        if flow.opening.syn_ack.is_some() && !closed && flow.tls.is_none() {
+            // A check, or one opened in advance.
+            return None;
+        }
+        let mut leg = Leg {
+            flow: 0,
+            stream: None,
+            ordinal: 0,
+            client: flow.client,
+            server: flow.server,
+            asked: syn,
+            whole: syn,
+            answered: None,
+            over: flow.last,
+            closed_by: None,
+            status: None,
+            state: State::Unanswered,
+            odd: false,
+            local: [false; 2],
+            sketch: Sketch::default(),
+        };
+        leg.belongs_to(flow, roles);
+        Some(leg)
+    }
+
+    /// Fills in what its connection tells.
+    pub fn belongs_to(&mut self, flow: &Flow, roles: &Roles) {
+        (self.flow, self.stream) = (flow.id, flow.stream);
+        (self.client, self.server) = (flow.client, flow.server);
+        self.local = [roles.knows_local(flow.client.ip), roles.knows_local(flow.server.ip)];
+        if self.state == State::Answered {
+            return;
+        }
+        let first = flow.closed_first().filter(|close| close.mark.at >= self.asked.at);
+        self.closed_by = first.map(|close| close.side);
+        let end = first.map_or(flow.last, |close| close.mark);
+        if end.at > self.over.at {
+            self.over = end;
+        }
+    }
+
+    /// It did not end as a client likes it.
+    pub fn is_suspect(&self) -> bool {
+        self.state != State::Answered || self.odd || self.status.is_none_or(|it| it >= 500)
+    }
+
+    /// Whether it was accepted at the host that opened `other`.
+    pub fn at_the_host_of(&self, other: &Leg) -> bool {
+        self.server.ip == other.client.ip || (self.local[1] && other.local[0])
+    }
+
+    /// Its request could be read.
+    pub fn is_readable(&self) -> bool {
+        self.sketch.target != 0
+    }
+}
+
+/// Something that proxies may refuse.
+fn is_odd(response: &Response) -> bool {
+    /// The least limit of a common load balancer for response headers (ALB), bytes.
+    const HEAD_LIMIT: u64 = 32 * 1024;
+    response.fault.is_some() || response.unsolicited || response.head_len > HEAD_LIMIT
+}
+
+impl Sketch {
+    fn of(exchange: &Exchange) -> Sketch {
+        let mut sketch = Sketch::default();
+        if exchange.blind_spots.has(BlindSpot::Encrypted) {
+            return sketch;
+        }
+        if let Some(request) = &exchange.request {
+            sketch.request(&request.head, request.head_complete);
+        }
+        if let Some(response) = exchange.response.as_ref().filter(|it| it.head_complete) {
+            let head = ResponseHead::parse(&response.head);
+            sketch.reply = print(head.headers().raw(), &REPLY, response.status);
+        }
+        sketch
+    }
+
+    fn request(&mut self, bytes: &[u8], complete: bool) {
+        let line_ends = bytes.contains(&b'\n');
+        if !line_ends {
+            return;
+        }
+        let head = RequestHead::parse(bytes);
+        self.method = hash(head.method().as_bytes());
+        self.is_head = head.method() == "HEAD";
+        let target = head.target();
+        let target = origin_form(target.as_bytes());
+        self.target = hash(target);
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let from = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.tail = if from < path.len() { hash(&target[from..]) } else { 0 };
+        if complete && bytes.len() < HEAD_KEPT {
+            self.print = print(head.headers().raw(), &END_TO_END, None);
+        }
+        let mut ids = 0;
+        for (name, value) in head.headers().raw() {
+            if let Some(id) = id(name, value)
+                && ids < IDS_MAX
+            {
+                self.ids[ids] = id;
+                ids += 1;
+            }
+            if name.eq_ignore_ascii_case(b"content-length") {
+                let length = std::str::from_utf8(value).ok().and_then(|it| it.parse::<u64>().ok());
+                self.length = length.map_or(0, |length| length.saturating_add(1));
+            }
+            self.forwarded = forwarded(name, value).or(self.forwarded);
+        }
+    }
+
+    /// Whether both carry the same identifying value.
+    pub fn shares_id(&self, other: &Sketch) -> bool {
+        self.ids.iter().any(|id| *id != 0 && other.ids.contains(id))
+    }
+}
+
+/// The target without scheme and authority (RFC 9112, 3.2.2).
+fn origin_form(target: &[u8]) -> &[u8] {
+    let rest =
+        [b"http://".as_slice(), b"https://"].into_iter().find_map(|it| target.strip_prefix(it));
+    let Some(rest) = rest else { return target };
+    rest.iter().position(|byte| *byte == b'/').map_or(b"/", |slash| &rest[slash..])
+}
+
+/// Never zero.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut digest = FixedState::default().build_hasher();
+    digest.write(bytes);
+    digest.finish().max(1)
+}
+
+/// The named headers in the order of `names`. Never zero.
+fn print<'a>(
+    headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    names: &[&str],
+    status: Option<u16>,
+) -> u64 {
+    // Sums do not depend on the order, which proxies change.
+    let sum = headers.fold(u64::from(status.unwrap_or(0)), |sum, (name, value)| {
+        let known = names.iter().position(|it| name.eq_ignore_ascii_case(it.as_bytes()));
+        known.map_or(sum, |place| sum.wrapping_add(hash(value).rotate_left(place as u32)))
+    });
+    sum.max(1)
+}
+
+/// The id in a header that names the request.
+fn id(name: &[u8], value: &[u8]) -> Option<u64> {
+    let (_, part) = IDS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))?;
+    let id = match part {
+        Part::All => value,
+        Part::Dashed(nth) => value.split(|byte| *byte == b'-').nth(*nth)?,
+        Part::UpTo(end) => value.split(|byte| byte == end).next()?,
+        Part::AmazonRoot => value
+            .split(|byte| *byte == b';')
+            .find_map(|it| it.trim_ascii().strip_prefix(b"Root="))?,
+    };
+    (id.len() >= ID_MIN).then(|| hash(id))
+}
+
+/// For whom a proxy asks: the last address, which the proxy itself has added.
+fn forwarded(name: &[u8], value: &[u8]) -> Option<Address> {
+    let last = value.rsplit(|byte| *byte == b',').next()?.trim_ascii();
+    let text = if name.eq_ignore_ascii_case(b"x-forwarded-for")
+        || name.eq_ignore_ascii_case(b"x-real-ip")
+    {
+        last
+    } else if name.eq_ignore_ascii_case(b"forwarded") {
+        // RFC 7239, 4.
+        let mut pairs = last.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        pairs.find_map(|it| {
+            it.get(..4).filter(|key| key.eq_ignore_ascii_case(b"for=")).map(|_| &it[4..])
+        })?
+    } else {
+        return None;
+    };
+    address(std::str::from_utf8(text).ok()?.trim_matches('"'))
+}
+
+/// An address, with or without a port.
+fn address(text: &str) -> Option<Address> {
+    let bare =
+        |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let with_port = || text.rsplit_once(':').and_then(|(host, _)| bare(host));
+    Some(match bare(text).or_else(with_port)? {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => Ipv6Addr::octets(&ip),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Request;
+
+    fn asked(head: &str) -> Sketch {
+        let request =
+            Request { head: head.as_bytes().to_vec(), head_complete: true, ..Request::default() };
+        Sketch::of(&Exchange { request: Some(request), ..Exchange::default() })
+    }
+
+    #[test]
+    fn what_a_proxy_rewrites_leaves_the_rest_alike() {
+        let front = asked(
+            "GET /shop/item?id=7 HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\nX-Request-Id: 12345678\r\n\
+             Accept: */*\r\n\r\n",
+        );
+        let back = asked(
+            "GET http://b/item?id=7 HTTP/1.0\r\nAccept: */*\r\nConnection: close\r\n\
+             x-request-id: 12345678\r\nX-Forwarded-For: 10.9.9.9, 10.0.0.7\r\nuser-agent: x\r\n\r\n",
+        );
+        assert_eq!((front.method, front.tail, front.print), (back.method, back.tail, back.print));
+        assert_ne!(front.target, back.target);
+        assert!(front.shares_id(&back));
+        assert_eq!(back.forwarded, Some(Endpoint::v4([10, 0, 0, 7], 0).ip));
+    }
+
+    #[test]
+    fn other_clients_and_other_items_differ() {
+        let one = asked("GET /a HTTP/1.1\r\nCookie: s=1\r\n\r\n");
+        let two = asked("GET /b HTTP/1.1\r\nCookie: s=2\r\n\r\n");
+        assert!(one.target != two.target && one.print != two.print && !one.shares_id(&two));
+        // The same values under other names are not the same.
+        let swapped = asked("GET /a HTTP/1.1\r\nReferer: s=1\r\n\r\n");
+        assert_ne!(one.print, swapped.print);
+    }
+
+    #[test]
+    fn parts_of_ids_are_compared() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |header: &str| asked(&format!("GET / HTTP/1.1\r\n{header}\r\n\r\n"));
+        let one = of(&format!("traceparent: 00-{trace}-00f067aa0ba902b7-01"));
+        assert!(one.shares_id(&of(&format!("traceparent: 00-{trace}-1111111111111111-01"))));
+        let root = "1-67891233-abcdef012345678912345678";
+        let one = of(&format!("X-Amzn-Trace-Id: Root={root}"));
+        assert!(one.shares_id(&of(&format!("X-Amzn-Trace-Id: Self=1-2;Root={root}"))));
+        assert!(!of("X-Request-Id: 1").shares_id(&of("X-Request-Id: 1")));
+    }
+
+    #[test]
+    fn forwarding_headers_name_the_client() {
+        let ip = |a| Some(Endpoint::v4([192, 0, 2, a], 0).ip);
+        assert_eq!(forwarded(b"X-Forwarded-For", b"10.0.0.1, 192.0.2.9"), ip(9));
+        assert_eq!(forwarded(b"x-real-ip", b"192.0.2.8:4711"), ip(8));
+        assert_eq!(
+            forwarded(b"Forwarded", b"for=10.0.0.1, For=\"192.0.2.7:80\";proto=http"),
+            ip(7)
+        );
+        let v6 = forwarded(b"X-Forwarded-For", b"[2001:db8::1]:443");
+        assert_eq!(v6, forwarded(b"X-Forwarded-For", b"2001:db8::1"));
+        assert!(v6.is_some() && forwarded(b"X-Forwarded-For", b"unknown").is_none());
+    }
+
+    #[test]
+    fn replies_are_compared_by_what_proxies_hand_on() {
+        let answered = |head: &str| {
+            let response = Response {
+                head: head.as_bytes().to_vec(),
+                head_complete: true,
+                status: Some(200),
+                ..Response::default()
+            };
+            Sketch::of(&Exchange { response: Some(response), ..Exchange::default() }).reply
+        };
+        let target =
+            answered("HTTP/1.1 200 OK\r\nServer: a\r\nETag: \"7\"\r\nContent-Length: 5\r\n\r\n");
+        let proxy = answered(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: b\r\nETag: \"7\"\r\nVia: x\r\n\r\n",
+        );
+        assert_eq!(target, proxy);
+        assert_ne!(target, answered("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"));
+    }
+}
