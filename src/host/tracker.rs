@@ -191,16 +191,13 @@ impl Tracker {
                 happened.push(Happening::Continued { who: boxed() });
             }
             let max = who.files_max.as_ref().ok().copied().flatten();
-            match now.files.zip(max) {
-                Some((files, max)) if files >= max => {
-                    if self.files_full.insert(key) {
-                        happened.push(Happening::FilesFull { who: boxed(), files });
-                    }
+            let full = now.files.zip(max).filter(|(files, max)| files >= max);
+            if let Some((files, _)) = full {
+                if self.files_full.insert(key) {
+                    happened.push(Happening::FilesFull { who: boxed(), files });
                 }
-                _ if self.files_full.remove(&key) => {
-                    happened.push(Happening::FilesFree { who: boxed() });
-                }
-                _ => {}
+            } else if self.files_full.remove(&key) {
+                happened.push(Happening::FilesFree { who: boxed() });
             }
         }
     }

@@ -377,6 +377,7 @@ impl<'a> Document<'a> {
 }
 
 /// One line of the `ndjson` format.
+#[expect(clippy::large_enum_variant, reason = "one is made at a time, and written at once")]
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "why502.report/1 record")]
 #[serde(tag = "record", rename_all = "kebab-case")]
