@@ -20,6 +20,7 @@ mod choose;
 mod clock;
 mod command;
 pub mod evidence;
+mod exporter;
 mod keeper;
 mod lines;
 mod merge;
