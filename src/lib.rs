@@ -34,14 +34,14 @@
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
 //! | [`mod@slice`] | captures in, the packets that prove findings out | any protocol rule |
-//! | [`live`] | what runs beside an analysis of what passes here: evidence on disk, metrics | any protocol rule |
+//! | [`live`] | interfaces in, lines and a report out as it happens; beside it evidence on disk, metrics, a full-screen view | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
 //!
 //! # What always holds
 //!
 //! 1. [`packet`], [`tcp`], [`tls`], [`http`], [`cause`], [`health`] and [`engine`] do no I/O, read no clock and
 //!    cannot fail: they return values and count problems. Capture time is the only time. (`.clippy.toml`
-//!    forbids the clocks.)
+//!    forbids the clocks; [`live`] reads one to tell [`run::Analysis`] how long nothing has come.)
 //! 2. The same captures give the same bytes of report: no hash order, no locale beyond the choice
 //!    of Unicode or ASCII, no terminal width.
 //! 3. Any byte string is acceptable input. Every buffer, table and list has a named bound with its

@@ -3,7 +3,9 @@
 use super::{Output, VantageChoice};
 use crate::health::HealthFlags;
 use crate::live::evidence::{self, MinFree, Ring};
+use crate::live::metrics;
 use clap::{Args, ValueHint};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,6 +86,11 @@ pub struct Live {
         help_heading = "Evidence"
     )]
     pub min_free: Option<MinFree>,
+    /// Serve metrics for Prometheus at this address, such as 9502 (on the loopback) or 10.0.2.9:9502
+    ///
+    /// At /metrics; /healthz says whether the analysis goes on. The port is left out of the capture.
+    #[arg(long, value_name = "ADDR", value_parser = metrics::address, help_heading = "Output")]
+    pub metrics: Option<SocketAddr>,
     /// End after so long, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "End")]
     pub duration: Option<Duration>,

@@ -22,6 +22,9 @@ const TOGETHER: u16 = 100;
 const SCHEDULING: i64 = 50_000_000;
 /// Packets taken at once.
 const PACKETS: usize = 1024;
+/// When told to stop, packets that wait in the kernel are taken for so long at most, nanoseconds: on
+/// a busy interface there are always more.
+const LAST: i64 = 500_000_000;
 /// Seconds between two attempts to open an interface that has gone.
 const AGAIN: u64 = 1;
 /// Attempts to open an interface that has gone: an hour of them.
@@ -162,6 +165,8 @@ fn capture(source: &mut Source, outlet: &Outlet, lost: &mut u64, before: Drops) 
     let kept = i64::from(TOGETHER) * 1_000_000 + SCHEDULING;
     let mut counted = clock::now();
     let mut drops = before;
+    // When we were told to stop.
+    let mut told = None;
     loop {
         let over = outlet.is_over();
         let asked = clock::now();
@@ -197,7 +202,11 @@ fn capture(source: &mut Source, outlet: &Outlet, lost: &mut u64, before: Drops) 
             }
         }
         send(batch, outlet, lost);
-        if failed.is_some() || (over && idle) {
+        if over && told.is_none() {
+            told = Some(asked);
+        }
+        let enough = told.is_some_and(|told| idle || asked.nanos_since(told) >= LAST);
+        if failed.is_some() || enough {
             return EndOf { why: failed, drops };
         }
         if idle {
@@ -216,6 +225,10 @@ fn send(batch: Batch, outlet: &Outlet, lost: &mut u64) {
         true => Err(TrySendError::Full(batch)),
         false => outlet.batches.try_send(batch),
     };
+    if matches!(sent, Err(TrySendError::Disconnected(_))) {
+        // The analysis broke down: there is nothing to capture for.
+        outlet.stop.store(true, Ordering::Relaxed);
+    }
     if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = sent {
         outlet.waiting.fetch_sub(bytes, Ordering::Relaxed);
         *lost += batch.lost + batch.packets.len() as u64;

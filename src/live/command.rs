@@ -51,7 +51,7 @@ pub fn command(
             ports: args.port.clone(),
             all_ports: args.all_ports,
             filter: args.filter.clone(),
-            own_ports: Vec::new(),
+            own_ports: args.metrics.iter().map(|address| address.port()).collect(),
         },
         how: How {
             snaplen: args.snaplen,
@@ -69,6 +69,7 @@ pub fn command(
         memory_max: Some(args.max_memory),
         quiet: args.output.quiet,
         evidence: args.evidence(),
+        metrics: args.metrics,
         view: args.ui.then(|| view(args, terminal)),
     };
     let Outcome { report, closed } = run(options)?;

@@ -10,7 +10,7 @@
 //! ([`Listener::early`](crate::run::Listener::early)).
 //!
 //! Nothing waits for what comes behind it: what a queue has no room for is dropped and counted. When
-//! the analysis cannot keep up, whole connections are left out ([`overload`]). The clock is read
+//! the analysis cannot keep up, whole connections are left out (`overload`). The clock is read
 //! here and nowhere else; it is what ends silence.
 
 mod analyse;
@@ -20,6 +20,7 @@ mod choose;
 mod clock;
 mod command;
 pub mod evidence;
+mod exporter;
 mod keeper;
 mod lines;
 mod merge;

@@ -6,6 +6,7 @@ use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
+use super::metrics::{Metrics, ServeError, TARGETS};
 use super::privileges::{self, Needs, User};
 use super::ui::{Screen, ScreenError};
 use super::view::{View, Voice};
@@ -18,6 +19,7 @@ use jiff::tz::TimeZone;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -55,6 +57,8 @@ pub struct Options {
     pub memory_max: Option<u64>,
     /// Say nothing about the capture itself.
     pub quiet: bool,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
     /// Evidence to write.
     pub evidence: Option<evidence::Options>,
     /// A full-screen view, and how it looks.
@@ -131,6 +135,12 @@ pub enum LiveError {
     /// Rights cannot be given up.
     #[error("rights cannot be given up: cannot {0}: {1}")]
     Privileges(&'static str, String),
+    /// Metrics cannot be counted.
+    #[error("metrics cannot be counted: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// Evidence cannot be written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
@@ -198,8 +208,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     settings.memory = options.memory_max.map(|max| max / 2);
     let probers = settings.probers.clone().map_or_else(Catalogue::built_in, Ok);
     let probers = probers.map_err(RunError::from)?;
-    if options.view.is_some() {
-        // The view counts requests; the report lists them only where that was asked for.
+    if options.view.is_some() || options.metrics.is_some() {
+        // The view and the metrics count requests; the report lists them only where that was asked for.
         settings.streamed |= !settings.exchanges;
         settings.exchanges = true;
     }
@@ -236,6 +246,19 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
 
     let names: Vec<String> = interfaces.iter().map(|(name, _)| name.clone()).collect();
     let mut followers: Vec<Box<dyn Follower + Send>> = Vec::new();
+    // Serves for as long as it is held.
+    let server = match options.metrics {
+        Some(address) => {
+            let metrics = Metrics::new(TARGETS)?;
+            let server = metrics.serve(address)?;
+            followers.push(Box::new(metrics));
+            Some(server)
+        }
+        None => None,
+    };
+    if let Some(server) = server.as_ref().filter(|_| !options.quiet) {
+        Voice::Aloud.tell(&format!("metrics at http://{}/metrics", server.address()));
+    }
     let mut voice = Voice::Aloud;
     let view = match options.view {
         Some(style) => {
@@ -317,6 +340,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     handle.close();
     listener.join().map_err(|_| LiveError::Thread("signal"))?;
     writer.join().map_err(|_| LiveError::Thread("output"))?;
+    drop(server);
     Ok(Outcome { report, closed })
 }
 

@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+/// Flows listed when there is no end to them: about 100 MB.
+const FLOWS_LISTED_MAX: usize = 100_000;
 /// Early verdicts remembered until their connection is over, so that none is told twice.
 const EARLY_MAX: usize = 1 << 16;
 
@@ -347,8 +349,10 @@ impl Output for Collector<'_> {
         if let Some(logs) = logs {
             logs.flow(flow);
         }
-        if settings.flows {
+        if settings.flows && (early.is_none() || report.flows.len() < FLOWS_LISTED_MAX) {
             report.flows.push(flow.clone());
+        } else if settings.flows {
+            *report.summary.bounds.entry("flows not listed").or_default() += 1;
         }
     }
 

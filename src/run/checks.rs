@@ -13,11 +13,12 @@ use crate::report::Report;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
 use crate::words::Phrase;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Checks whose findings are told from those of users; further ones are only counted.
+/// Checks whose findings are told from those of users; with more, the oldest are forgotten.
 const CHECKS_MAX: usize = 1 << 17;
 /// The whole connection, in place of a request's position on it.
 const ALONE: u32 = u32::MAX;
@@ -36,7 +37,7 @@ pub(super) struct Checks {
 /// Which connections and exchanges are checks.
 struct Known {
     /// By flow and position of the request on it.
-    outcomes: HashMap<(u64, u32), Found>,
+    outcomes: BTreeMap<(u64, u32), Found>,
     /// Checks that are not among them.
     lost: u64,
     /// Collect whose checks flows carry.
@@ -69,15 +70,15 @@ impl Events for Teller<'_> {
         if verdict.relayed {
             return;
         }
-        if known.outcomes.len() < CHECKS_MAX {
-            let ordinal = if check.alone { ALONE } else { check.ordinal };
-            let (outcome, confidence) = (check.outcome, check.confidence);
-            let timeout = outcome == Some(Outcome::Timeout);
-            let note = timeout.then(|| Box::new(check.note.clone()));
-            known.outcomes.insert((check.flow, ordinal), Found { outcome, confidence, note });
-        } else {
+        // Flows are numbered in the order of their time: the first is the oldest.
+        if known.outcomes.len() >= CHECKS_MAX && known.outcomes.pop_first().is_some() {
             known.lost += 1;
         }
+        let ordinal = if check.alone { ALONE } else { check.ordinal };
+        let (outcome, confidence) = (check.outcome, check.confidence);
+        let timeout = outcome == Some(Outcome::Timeout);
+        let note = timeout.then(|| Box::new(check.note.clone()));
+        known.outcomes.insert((check.flow, ordinal), Found { outcome, confidence, note });
     }
 
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
@@ -103,7 +104,7 @@ impl Checks {
         Checks {
             recogniser: Recogniser::new(probers),
             watch: Watch::new(settings.health.clone()),
-            known: Known { outcomes: HashMap::new(), lost: 0, probes: settings.flows },
+            known: Known { outcomes: BTreeMap::new(), lost: 0, probes: settings.flows },
         }
     }
 
