@@ -6,7 +6,7 @@ use super::seen::{Capture, Seen};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -25,6 +25,8 @@ pub(super) struct Index {
     in_time: Vec<usize>,
     /// Flows by their first packet.
     flows: Vec<(Timestamp, u64)>,
+    /// Servers to which clients of the log connect: the proxy itself.
+    fronts: HashSet<Endpoint, FixedState>,
 }
 
 impl Index {
@@ -37,7 +39,10 @@ impl Index {
             first: Map::default(),
             in_time: (0..entries.len()).collect(),
             flows: Vec::new(),
+            fronts: HashSet::default(),
         };
+        let clients: HashSet<Endpoint, FixedState> =
+            entries.iter().filter_map(|entry| entry.client).collect();
         index.in_time.sort_by_key(|n| (entries[*n].at(), *n));
         for n in &index.in_time {
             let entry = &entries[*n];
@@ -60,6 +65,10 @@ impl Index {
         let mut flows: Vec<_> = capture.flows.iter().collect();
         flows.sort_unstable_by_key(|(id, flow)| (flow.first.at, **id));
         for (id, flow) in flows {
+            let anywhere = Endpoint { port: 0, ..flow.client };
+            if clients.contains(&flow.client) || clients.contains(&anywhere) {
+                index.fronts.insert(flow.server);
+            }
             index.by_client.entry(flow.client).or_default().push(*id);
             index.flows.push((flow.first.at, *id));
         }
@@ -98,7 +107,7 @@ impl Index {
         clock: &Clock,
     ) -> impl Iterator<Item = usize> + 'a {
         let found = self.by_asked.get(&seen.asked).or_else(|| self.by_asked.get(&seen.path));
-        let times = (seen.first.at, seen.last);
+        let times = (seen.first.at, seen.last());
         before(found.map_or(&[], Vec::as_slice), times, entries, clock)
     }
 
@@ -110,6 +119,11 @@ impl Index {
         clock: &Clock,
     ) -> impl Iterator<Item = usize> + 'a {
         before(&self.in_time, times, entries, clock)
+    }
+
+    /// Whether this is the proxy itself, so that what is asked of it is no attempt at a target.
+    pub(super) fn is_front(&self, server: Endpoint) -> bool {
+        self.fronts.contains(&server)
     }
 
     /// Flows that this side opened, by their first packets.

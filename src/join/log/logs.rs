@@ -12,7 +12,8 @@ use super::seen::Capture;
 use super::tie::{By, Ties, tie};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
-use crate::http::Exchange;
+use crate::http::{Exchange, State};
+use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -135,8 +136,20 @@ pub struct Tie {
     pub stream: Option<u32>,
     /// Position of the request on its connection; 0 for the connection as a whole.
     pub ordinal: u32,
+    /// The side that opened the connection.
+    pub client: Endpoint,
+    /// The side that accepted.
+    pub server: Endpoint,
     /// First packet of the request, or of the connection.
     pub mark: Mark,
+    /// First packet of the response.
+    pub answered: Option<Mark>,
+    /// Last packet of the response, of a request without one, or of the connection.
+    pub over: Mark,
+    /// How the request ended.
+    pub state: State,
+    /// Status that the packets show.
+    pub seen_status: Option<u16>,
     /// On which side of the proxy.
     pub leg: Leg,
     /// How sure.
@@ -375,7 +388,13 @@ impl Watch {
                 flow: tied.flow,
                 stream: flow.stream,
                 ordinal,
+                client: flow.client,
+                server: flow.server,
                 mark: seen.map_or(flow.first, |seen| seen.first),
+                answered: seen.and_then(|seen| seen.answered),
+                over: seen.map_or(flow.over, |seen| seen.over),
+                state: seen.map_or(State::Unanswered, |seen| seen.state),
+                seen_status: seen.and_then(|seen| seen.status),
                 leg: tied.leg,
                 certainty: tied.certainty,
                 by: tied.by,
@@ -473,7 +492,13 @@ impl Logs {
                 flow: finding.flow,
                 stream: finding.stream,
                 ordinal: ordinal(finding),
+                client: finding.client,
+                server: finding.server,
                 mark: finding.evidence[0].mark,
+                answered: None,
+                over: finding.evidence[0].mark,
+                state: State::Unanswered,
+                seen_status: None,
                 leg: Leg::Back,
                 certainty: Confidence::Certain,
                 by: By::Id,

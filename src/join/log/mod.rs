@@ -15,6 +15,7 @@
 mod aws;
 mod clock;
 mod combined;
+mod connections;
 mod entry;
 mod envoy;
 mod explain;

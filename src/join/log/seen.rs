@@ -2,13 +2,13 @@
 
 use super::keys::{Ids, asked, asked_path, ids_of};
 use crate::flow::Flow;
-use crate::http::{Exchange, RequestHead};
+use crate::http::{Exchange, RequestHead, State};
 use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-/// Exchanges that are kept, about 100 bytes each. A capture of 1 GB has fewer.
+/// Exchanges that are kept, about 130 bytes each. A capture of 1 GB has fewer.
 pub const SEEN_MAX: usize = 1 << 21;
 /// Flows that are kept, about 130 bytes each.
 pub const FLOWS_MAX: usize = 1 << 20;
@@ -20,8 +20,11 @@ pub(super) struct Seen {
     pub(super) ordinal: u32,
     /// First byte of the request.
     pub(super) first: Mark,
+    /// First byte of the response.
+    pub(super) answered: Option<Mark>,
     /// Last byte of the response, or of the request when none came.
-    pub(super) last: Timestamp,
+    pub(super) over: Mark,
+    pub(super) state: State,
     pub(super) status: Option<u16>,
     /// The response is complete.
     pub(super) whole: bool,
@@ -37,8 +40,9 @@ pub(super) struct Known {
     pub(super) server: Endpoint,
     pub(super) stream: Option<u32>,
     pub(super) first: Mark,
+    /// Last packet.
+    pub(super) over: Mark,
     pub(super) last: Timestamp,
-    pub(super) requests: u32,
     /// It carries what cannot be read.
     pub(super) sealed: bool,
 }
@@ -52,6 +56,13 @@ pub(super) struct Capture {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// Exchanges and flows that were not kept.
     pub(super) lost: u64,
+}
+
+impl Seen {
+    /// Time of its last byte.
+    pub(super) fn last(&self) -> Timestamp {
+        self.over.at
+    }
 }
 
 impl Capture {
@@ -69,7 +80,9 @@ impl Capture {
             flow,
             ordinal: exchange.ordinal,
             first: request.first,
-            last: response.map_or(request.last.at, |response| response.last.at),
+            answered: response.map(|response| response.first),
+            over: response.map_or(request.last, |response| response.last),
+            state: exchange.state,
             status: response.and_then(|response| response.status),
             whole: response.is_some_and(|response| response.complete),
             asked: asked(method.as_bytes(), target),
@@ -94,8 +107,8 @@ impl Capture {
                 server: flow.server,
                 stream: flow.stream,
                 first: flow.first,
+                over: flow.last,
                 last,
-                requests: flow.requests,
                 sealed: !read,
             },
         );

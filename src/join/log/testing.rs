@@ -5,6 +5,7 @@ use super::keys::{asked, asked_path};
 use super::kind::Kind;
 use super::line::{Attempt, Line, is_failure};
 use super::seen::{Capture, Known, Seen};
+use crate::http::State;
 use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
 
@@ -27,8 +28,8 @@ pub(super) fn known(client: [u8; 4], port: u16, server: [u8; 4], to: u16) -> Kno
         server: Endpoint::v4(server, to),
         stream: Some(0),
         first: Mark { frame: FrameId::new(0, 1), at: Timestamp(0) },
+        over: Mark::default(),
         last: Timestamp(0),
-        requests: 1,
         sealed: false,
     }
 }
@@ -61,7 +62,9 @@ impl Made {
             flow: number,
             ordinal: 1,
             first: mark,
-            last: ms(last),
+            answered: None,
+            over: Mark { at: ms(last), ..mark },
+            state: State::Answered,
             status,
             whole: status.is_some(),
             asked: asked(b"GET", target.as_bytes()),

@@ -2,15 +2,15 @@
 
 use super::clock::{Clock, PAIRS_MAX};
 use super::entry::Entry;
-use super::fit::{Leg, addresses, same_status, span, times};
+use super::fit::{Leg, Match, addresses, same_status, span, times};
 use super::index::Index;
 use super::seen::{Capture, Known, Seen};
 use crate::cause::Confidence;
 
 /// Lines that are looked at for one exchange; where more fit its time, none is nearer than others.
-const CANDIDATES_MAX: usize = 64;
+pub(super) const CANDIDATES_MAX: usize = 64;
 /// How much nearer the nearest of several lines has to be to be told at all.
-const MARGIN: i64 = 4;
+pub(super) const MARGIN: i64 = 4;
 
 /// A line and what it tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Tied {
     pub(super) leg: Leg,
     pub(super) certainty: Confidence,
     pub(super) by: By,
-    distance: i64,
+    pub(super) distance: i64,
 }
 
 /// What ties a line to an exchange, the strongest of what was found.
@@ -61,11 +61,11 @@ pub(super) struct Ties {
 }
 
 /// The entries of one log and the capture that they are compared with.
-struct Tying<'a> {
-    entries: &'a [Entry],
-    capture: &'a Capture,
-    index: Index,
-    clock: Clock,
+pub(super) struct Tying<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) capture: &'a Capture,
+    pub(super) index: Index,
+    pub(super) clock: Clock,
 }
 
 /// Ties the entries of one log; `broken` are flows that failed before any request, by their first
@@ -91,6 +91,16 @@ pub(super) fn tie(entries: &[Entry], capture: &Capture, broken: &[u64]) -> Ties 
 }
 
 impl Tying<'_> {
+    /// How a line and a flow go together by their addresses; `None`: they do not.
+    pub(super) fn addresses(&self, entry: &Entry, flow: &Known) -> Option<Match> {
+        let found = addresses(entry, flow)?;
+        let other_client = found.leg == Leg::Back
+            && !found.by_port
+            && !entry.names(flow.server)
+            && self.index.is_front(flow.server);
+        (!other_client).then_some(found)
+    }
+
     /// What lines and exchanges that surely belong together say of the clock.
     fn pairs(&self) -> Vec<(i64, i64)> {
         let mut spans = Vec::new();
@@ -100,10 +110,10 @@ impl Tying<'_> {
             }
             let Some(flow) = self.capture.flows.get(&seen.flow) else { continue };
             let Some(entry) = self.index.only(seen).map(|n| &self.entries[n]) else { continue };
-            if let Some(found) = addresses(entry, flow)
+            if let Some(found) = self.addresses(entry, flow)
                 && (found.by_port || self.index.is_alone(seen))
             {
-                spans.push(span(entry, found.leg, seen.first.at, seen.last));
+                spans.push(span(entry, found.leg, seen.first.at, seen.last()));
             }
         }
         for (entry, flow) in self.by_client() {
@@ -137,8 +147,8 @@ impl Tying<'_> {
         };
         for &entry in self.index.with_ids_of(seen) {
             let line = &self.entries[entry];
-            let Some(found_by) = addresses(line, flow) else { continue };
-            let times = times(line, found_by.leg, seen.first.at, seen.last, &self.clock);
+            let Some(found_by) = self.addresses(line, flow) else { continue };
+            let times = times(line, found_by.leg, seen.first.at, seen.last(), &self.clock);
             match times {
                 Some(distance) => found.push(tied(entry, found_by.leg, By::Id, distance)),
                 None if !self.clock.is_known() => {
@@ -158,9 +168,9 @@ impl Tying<'_> {
                 if contradicts(line, seen) {
                     continue;
                 }
-                let Some(found_by) = addresses(line, flow) else { continue };
+                let Some(found_by) = self.addresses(line, flow) else { continue };
                 if let Some(distance) =
-                    times(line, found_by.leg, seen.first.at, seen.last, &self.clock)
+                    times(line, found_by.leg, seen.first.at, seen.last(), &self.clock)
                 {
                     let by = if found_by.by_port { By::Port } else { By::Request };
                     found.push(tied(entry, found_by.leg, by, distance));
@@ -234,8 +244,15 @@ impl Tying<'_> {
             };
             let retried = last.leg == Leg::Back && earlier.iter().all(failed);
             let sure = |it: &Tied| it.by >= By::Port;
-            if earlier.is_empty() || retried || group.iter().all(sure) {
+            if earlier.is_empty() || retried {
                 ties.tied.extend_from_slice(group);
+                continue;
+            }
+            if group.iter().all(sure) {
+                // An id or a connection that is used again: one of them is the line's.
+                let likely =
+                    |it: &Tied| Tied { certainty: it.certainty.min(Confidence::Likely), ..*it };
+                ties.tied.extend(group.iter().map(likely));
                 continue;
             }
             let Some(nearest) =
@@ -244,158 +261,6 @@ impl Tying<'_> {
                 continue;
             };
             ties.tied.push(Tied { certainty: Confidence::Possible, ..*nearest });
-        }
-    }
-
-    /// Lines about connections: by the client's address and port, or a target and a time.
-    fn connections(&self, ties: &mut Ties) {
-        for (n, entry) in self.entries.iter().enumerate() {
-            if entry.kind.has_requests() {
-                continue;
-            }
-            let tied = |flow: u64, seen, leg, certainty, by, distance| Tied {
-                entry: n,
-                seen,
-                flow,
-                leg,
-                certainty,
-                by,
-                distance,
-            };
-            for (end, leg) in [(entry.client_port(), Leg::Front), (entry.local, Leg::Back)] {
-                let Some(end) = end else { continue };
-                let fits: Vec<(u64, i64)> = self
-                    .index
-                    .flows_of(end)
-                    .iter()
-                    .filter_map(|id| {
-                        let flow = self.capture.flows.get(id)?;
-                        let distance = times(entry, leg, flow.first.at, flow.last, &self.clock)
-                            .or_else(|| self.is_within(entry, flow).then_some(0))?;
-                        Some((*id, distance))
-                    })
-                    .collect();
-                match fits.as_slice() {
-                    [] => {}
-                    [(id, distance)] => {
-                        let sure = self.clock.is_known();
-                        let certainty = if sure { Confidence::Certain } else { Confidence::Likely };
-                        ties.tied.push(tied(*id, None, leg, certainty, By::Port, *distance));
-                    }
-                    _ => ties.ambiguous.push(n),
-                }
-            }
-            if entry.client.is_none() && entry.local.is_none() {
-                self.check(n, entry, ties);
-            }
-        }
-    }
-
-    /// Whether a line about a connection was written while that was open.
-    fn is_within(&self, entry: &Entry, flow: &Known) -> bool {
-        let (from, to) = (flow.first.at.0, flow.last.0);
-        let at = entry.until().0.saturating_add(self.clock.offset);
-        let tolerance = self.clock.tolerance + entry.resolution;
-        at >= from.saturating_sub(tolerance) && at <= to.saturating_add(tolerance)
-    }
-
-    /// A health check: by its target, the node's address where known, and time.
-    fn check(&self, n: usize, entry: &Entry, ties: &mut Ties) {
-        let mut fits: Vec<(i64, u64, bool)> = Vec::new();
-        for id in self.index.flows_near(entry, &self.clock) {
-            let Some(flow) = self.capture.flows.get(id) else { continue };
-            let away = flow.first.at.nanos_since(entry.at().after(self.clock.offset)).abs();
-            if entry.names(flow.server)
-                && away <= self.clock.tolerance
-                && fits.len() < CANDIDATES_MAX
-            {
-                let node = entry.node.is_some_and(|node| node.ip == flow.client.ip);
-                fits.push((away, *id, node));
-            }
-        }
-        if fits.iter().any(|(.., node)| *node) {
-            fits.retain(|(.., node)| *node);
-        }
-        fits.sort_unstable();
-        let far = |one: i64, next: i64| next > one.max(10_000_000).saturating_mul(MARGIN);
-        let (distance, flow, node, alone) = match fits.as_slice() {
-            [] => return,
-            [(distance, flow, node)] => (*distance, *flow, *node, true),
-            [(one, flow, node), (next, ..), ..] if far(*one, *next) => (*one, *flow, *node, false),
-            _ => return ties.ambiguous.push(n),
-        };
-        let certainty = if alone && node { Confidence::Likely } else { Confidence::Possible };
-        let seen = self.index.first_of(flow);
-        ties.tied.push(Tied {
-            entry: n,
-            seen,
-            flow,
-            leg: Leg::Back,
-            certainty,
-            by: By::Time,
-            distance,
-        });
-    }
-
-    /// Failing lines whose request never got out: connections that failed before any request.
-    fn broken(&self, broken: &[u64], ties: &mut Ties) {
-        let has_back: hashbrown::HashSet<usize> =
-            ties.tied.iter().filter(|it| it.leg == Leg::Back).map(|it| it.entry).collect();
-        let mut claims: Vec<(usize, u64, i64)> = Vec::new();
-        for id in broken {
-            let Some(flow) = self.capture.flows.get(id) else { continue };
-            let mut fits: Vec<(i64, usize)> = Vec::new();
-            let span = (flow.first.at, flow.last);
-            for n in self.index.before(span, self.entries, &self.clock).take(CANDIDATES_MAX) {
-                let entry = &self.entries[n];
-                let wanted = entry.kind.has_requests()
-                    && !entry.undispatched
-                    && !has_back.contains(&n)
-                    && (entry.failed || entry.attempts.len() > 1);
-                let Some(found) = addresses(entry, flow).filter(|_| wanted) else { continue };
-                if found.leg == Leg::Back
-                    && let Some(distance) = self.during(entry, flow)
-                {
-                    fits.push((distance, n));
-                }
-            }
-            fits.sort_unstable();
-            match fits.as_slice() {
-                [] => {}
-                [(distance, n)] => claims.push((*n, *id, *distance)),
-                [(one, n), (next, _), ..] if *next > one.max(&1_000_000).saturating_mul(MARGIN) => {
-                    claims.push((*n, *id, *one));
-                }
-                _ => ties.ambiguous.extend(fits.iter().map(|(_, n)| *n)),
-            }
-        }
-        claims.sort_unstable_by_key(|(n, id, _)| (*n, *id));
-        for group in claims.chunk_by(|one, next| one.0 == next.0) {
-            // A retried connection: several, one after the other.
-            let known = self.clock.is_known();
-            let certainty = if known { Confidence::Likely } else { Confidence::Possible };
-            for (entry, flow, distance) in group {
-                ties.tied.push(Tied {
-                    entry: *entry,
-                    seen: None,
-                    flow: *flow,
-                    leg: Leg::Back,
-                    certainty,
-                    by: By::Time,
-                    distance: *distance,
-                });
-            }
-        }
-    }
-
-    /// How far the first packet of a connection is from the time of a line that may tell of it.
-    fn during(&self, entry: &Entry, flow: &Known) -> Option<i64> {
-        let began = flow.first.at.nanos_since(entry.until()).saturating_sub(entry.resolution);
-        let high = flow.first.at.nanos_since(entry.at());
-        match entry.began.zip(entry.ended).filter(|(began, ended)| began != ended) {
-            Some(_) => super::fit::distance((began.min(high), high.max(began)), &self.clock),
-            // Only one moment: that of the failure, or of the request.
-            None => times(entry, Leg::Back, flow.first.at, flow.last, &self.clock),
         }
     }
 }
@@ -415,6 +280,7 @@ fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
 mod tests {
     use super::super::testing::{Made, logged};
     use super::*;
+    use crate::packet::Endpoint;
 
     const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
 
@@ -473,6 +339,39 @@ mod tests {
             lines(&entries, &ties),
             [(0, 1, Confidence::Likely), (2, 2, Confidence::Likely)]
         );
+    }
+
+    #[test]
+    fn another_client_of_the_proxy_is_no_attempt_at_a_target() {
+        let mut made = Made::default();
+        let client = |n: u16| Endpoint::v4([10, 0, 0, 5], 40_000 + n);
+        made.request("/", T, (0, 40), Some(200));
+        made.request("/", T, (3, 44), Some(200));
+        made.request("/one", T, (1_000, 1_040), Some(200));
+        let mut entries =
+            [logged(1, "/", (0, 41), 200, T), logged(3, "/one", (1_000, 1_041), 200, T)];
+        // The line of the second client is damaged.
+        for (entry, n) in entries.iter_mut().zip([0, 2]) {
+            entry.client = Some(client(n));
+            entry.attempts[0].target = None;
+        }
+        let ties = tie(&entries, &made.0, &[]);
+        let certain = Confidence::Certain;
+        assert_eq!(lines(&entries, &ties), [(0, 1, certain), (2, 3, certain)]);
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_is_not_certain() {
+        let mut made = Made::default();
+        for n in 0..2 {
+            made.request("/", T, (n * 3, n * 3 + 40), Some(200)).ids[1] = 9;
+        }
+        made.request("/one", T, (1_000, 1_040), Some(200));
+        let mut entries =
+            [logged(1, "/", (0, 44), 200, T), logged(2, "/one", (1_000, 1_041), 200, T)];
+        entries[0].ids[1] = 9;
+        let ties = tie(&entries, &made.0, &[]);
+        assert!(lines(&entries, &ties).iter().all(|(.., sure)| *sure < Confidence::Certain));
     }
 
     #[test]
