@@ -34,7 +34,7 @@
 //! | [`report`] | words, layout, serialised mirrors | how a verdict was reached |
 //! | [`run`] | captures in, report out | any protocol rule |
 //! | [`mod@slice`] | captures in, the packets that prove findings out | any protocol rule |
-//! | [`live`] | what runs beside an analysis of what passes here: evidence on disk, metrics | any protocol rule |
+//! | [`live`] | capture and analysis of what passes here, a full-screen view of it, evidence on disk, metrics | any protocol rule |
 //! | [`cli`] | what can be said on the command line | what it does |
 //!
 //! # What always holds

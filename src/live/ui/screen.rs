@@ -156,3 +156,24 @@ impl Drop for Screen {
         self.taken.give_back();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn the_terminal_is_given_back_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        let output = Output::Terminal(file.try_clone().unwrap());
+        let taken = Taken { taken: AtomicBool::new(true), output };
+        taken.give_back();
+        taken.give_back();
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        // Clears, leaves the other screen, shows the cursor (xterm, DECSET 1049 and 25).
+        assert_eq!(text, "\u{1b}[2J\u{1b}[?1049l\u{1b}[?25h");
+        assert!(!taken.taken.load(Ordering::SeqCst));
+    }
+}
