@@ -177,6 +177,23 @@ fn signals_and_control_c_give_the_terminal_back() {
 }
 
 #[test]
+fn a_terminal_that_is_gone_ends_it() {
+    let Some(terminal) = Terminal::open("gone") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.txt");
+    terminal.live(&report);
+    let program = format!("/proc/{}", terminal.program().trim());
+    assert!(Path::new(&program).exists());
+    drop(terminal);
+    let is_over = || {
+        std::thread::sleep(BETWEEN);
+        !Path::new(&program).exists()
+    };
+    assert!((0..LOOKS).any(|_| is_over()), "{program} lives on");
+    assert!(std::fs::read_to_string(&report).unwrap().starts_with("no packets"));
+}
+
+#[test]
 fn without_a_terminal_it_says_what_to_do() {
     let output = Command::new("setsid")
         .args([PROGRAM, "live", "-i", "lo", "-p", "81", "--ui"])
