@@ -86,7 +86,7 @@ build-deps: rust
 	@$(call install_missing,cc:build-essential /usr/include/pcap/pcap.h:libpcap-dev)
 
 test-deps: build-deps
-	@$(call install_missing,tshark:tshark editcap:wireshark-common tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables sysctl:procps openssl:openssl python3:python3)
+	@$(call install_missing,tshark:tshark editcap:wireshark-common tcpdump:tcpdump nginx:nginx-light haproxy:haproxy ip:iproute2 nft:nftables sysctl:procps openssl:openssl tmux:tmux python3:python3)
 
 bench-deps: build-deps
 	@$(call install_missing,tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcptrace:tcptrace nginx:nginx-light wrk:wrk ip:iproute2 sysctl:procps gzip:gzip zstd:zstd python3:python3)

@@ -135,9 +135,10 @@ pub struct Live {
     /// Tell only this cause; can be repeated
     #[arg(long, value_name = "ID", hide_possible_values = true, help_heading = "Analysis")]
     pub cause: Vec<String>,
-    /// Show it on the whole terminal: rates, causes, targets, findings to open; ? shows the keys
+    /// Show it on the whole terminal; ? shows the keys
     ///
-    /// The report follows on standard output when it ends.
+    /// Rates, causes, targets with their health checks, and findings that can be opened. The report
+    /// follows on standard output when it ends.
     #[arg(long, help_heading = "Output")]
     pub ui: bool,
     /// List every finding at the end

@@ -33,6 +33,10 @@ const BATCHES_MAX: usize = 1 << 12;
 /// Between two looks at the deadline and at the view.
 const TURN: Duration = Duration::from_millis(100);
 
+/// The view gives the terminal back within a fifth of a second; one that hangs on a terminal that is
+/// gone is not waited for.
+const VIEW_ENDS: Duration = Duration::from_secs(2);
+
 /// What to do.
 pub struct Options {
     /// What to capture.
@@ -320,18 +324,17 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
 
     let view = view.map(|view| {
         let stop = shared.stop.clone();
-        start("view", move || view.run(&stop))
+        let (ended, end) = mpsc::channel();
+        start("view", move || drop(ended.send(view.run(&stop)))).map(|_| end)
     });
     let view = view.transpose()?;
 
     let voice = (!options.quiet).then_some(voice);
     let closed = wait(&told, &shared, going, options.duration, voice.as_ref());
     shared.stop.store(true, Ordering::Relaxed);
-    if let Some(view) = view {
-        // The report comes whatever has become of the view.
-        if let Err(error) = view.join().map_err(|_| LiveError::Thread("view"))? {
-            Voice::Aloud.tell(&format!("the view ended: {error}"));
-        }
+    // The report comes whatever has become of the view.
+    if let Some(Ok(Err(error))) = view.map(|view| view.recv_timeout(VIEW_ENDS)) {
+        Voice::Aloud.tell(&format!("the view ended: {error}"));
     }
     for capture in captures {
         capture.join().map_err(|_| LiveError::Thread("capture"))?;

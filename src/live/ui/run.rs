@@ -12,8 +12,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Time between two drawings of what has changed by itself. A key is answered at once.
-const BETWEEN: Duration = Duration::from_millis(200);
+/// Milliseconds between two drawings of what has changed by itself. A key is answered at once.
+const BETWEEN: u8 = 200;
 
 /// Sets it when dropped, whatever the reason.
 struct SetAtEnd<'a>(&'a AtomicBool);
@@ -37,13 +37,17 @@ pub fn run(
     let mut view = View::default();
     let mut seen = None;
     let mut redraw = true;
+    let mut size = screen.terminal().size()?;
     while !stop.load(Ordering::SeqCst) && screen.is_taken() {
         redraw |= look_at(&mut view, board, &mut seen);
         if redraw {
             screen.terminal().draw(|frame| draw(frame, &mut view, look))?;
             redraw = false;
         }
-        if !event::poll(BETWEEN)? {
+        if !screen.wait(BETWEEN)? {
+            let now = screen.terminal().size()?;
+            redraw |= now != size;
+            size = now;
             continue;
         }
         // All that waits is answered by one drawing.

@@ -1,5 +1,7 @@
 //! The terminal: taken for the view, and given back on every way out, a panic included.
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -9,6 +11,7 @@ use ratatui::crossterm::terminal::{
 };
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,9 +98,48 @@ impl Taken {
     }
 }
 
+/// Where keys come from: what crossterm reads.
+#[derive(Debug)]
+enum Input {
+    Stdin(io::Stdin),
+    Terminal(File),
+}
+
+impl Input {
+    fn find() -> io::Result<Input> {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            return Ok(Input::Stdin(stdin));
+        }
+        OpenOptions::new().read(true).write(true).open("/dev/tty").map(Input::Terminal)
+    }
+
+    /// Waits for keys, at most so many milliseconds. A terminal that is gone is an error: to read
+    /// from it would never end in crossterm.
+    fn wait(&self, millis: u8) -> io::Result<bool> {
+        let file = match self {
+            Input::Stdin(stdin) => stdin.as_fd(),
+            Input::Terminal(file) => file.as_fd(),
+        };
+        let mut asked = [PollFd::new(file, PollFlags::POLLIN)];
+        match poll(&mut asked, millis) {
+            // A signal: the size of the terminal may have changed.
+            Err(Errno::EINTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+        let found = asked[0].revents().unwrap_or(PollFlags::empty());
+        if found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+            return Err(io::Error::other("the terminal is gone"));
+        }
+        Ok(found.contains(PollFlags::POLLIN))
+    }
+}
+
 /// The terminal, taken from [`Screen::open`] until it is dropped.
 #[derive(Debug)]
 pub struct Screen {
+    input: Input,
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     taken: Arc<Taken>,
 }
@@ -105,12 +147,14 @@ pub struct Screen {
 impl Screen {
     /// Whether there is a terminal.
     pub fn check() -> Result<(), ScreenError> {
-        Output::find().map(|_| ())
+        Output::find()?;
+        Input::find().map(|_| ()).map_err(|_| ScreenError::NoTerminal)
     }
 
     /// Takes the terminal. From now on a panic of any thread gives it back before its message.
     pub fn open() -> Result<Screen, ScreenError> {
         let output = Output::find()?;
+        let input = Input::find().map_err(|_| ScreenError::NoTerminal)?;
         let taken = Arc::new(Taken { taken: AtomicBool::new(true), output: output.try_clone()? });
         let in_panic = Arc::clone(&taken);
         let others = panic::take_hook();
@@ -122,7 +166,7 @@ impl Screen {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, output));
         let terminal = Terminal::new(backend).map_err(ScreenError::Terminal);
         let mut screen = match terminal {
-            Ok(terminal) => Screen { terminal, taken },
+            Ok(terminal) => Screen { input, terminal, taken },
             Err(error) => {
                 taken.taken.store(false, Ordering::SeqCst);
                 return Err(error);
@@ -145,6 +189,11 @@ impl Screen {
         self.terminal.resize(size.into())
     }
 
+    /// Waits for keys, see [`Input::wait`].
+    pub(super) fn wait(&self, millis: u8) -> io::Result<bool> {
+        self.input.wait(millis)
+    }
+
     pub(super) fn terminal(&mut self) -> &mut Terminal<CrosstermBackend<BufWriter<impl Write>>> {
         &mut self.terminal
     }
@@ -154,5 +203,37 @@ impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.terminal.backend_mut().flush();
         self.taken.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn a_terminal_that_is_gone_is_an_error() {
+        let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let input = Input::Terminal(File::from(std::os::fd::OwnedFd::from(far)));
+        assert!(!input.wait(0).unwrap());
+        near.write_all(b"j").unwrap();
+        assert!(input.wait(200).unwrap());
+        drop(near);
+        assert_eq!(input.wait(200).unwrap_err().to_string(), "the terminal is gone");
+    }
+
+    #[test]
+    fn the_terminal_is_given_back_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        let output = Output::Terminal(file.try_clone().unwrap());
+        let taken = Taken { taken: AtomicBool::new(true), output };
+        taken.give_back();
+        taken.give_back();
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        // Clears, leaves the other screen, shows the cursor (xterm, DECSET 1049 and 25).
+        assert_eq!(text, "\u{1b}[2J\u{1b}[?1049l\u{1b}[?25h");
+        assert!(!taken.taken.load(Ordering::SeqCst));
     }
 }

@@ -98,6 +98,9 @@ fn counters(standing: &Standing, look: Look) -> Vec<Span<'static>> {
     bad(queue_drops, format!("{} by our queue", packets(queue_drops)));
     let left_out = words::plural(flows_left_out, "connection");
     bad(flows_left_out, format!("{left_out} not analysed"));
+    let evidence = standing.evidence.as_ref();
+    let stopped = evidence.is_some_and(|evidence| !evidence.is_writing);
+    bad(u64::from(stopped), "evidence is not written".to_owned());
     let mut good = |text: String| parts.push(look.plain(&text));
     good(packets(standing.packets).to_string());
     if standing.lost() == 0 {
@@ -106,6 +109,9 @@ fn counters(standing: &Standing, look: Look) -> Vec<Span<'static>> {
     let (waiting, room) = standing.queue;
     if room > 0 {
         good(format!("queue {} %", (waiting as f64 / room as f64 * 100.0).ceil()));
+    }
+    if let Some(evidence) = evidence.filter(|evidence| evidence.is_writing) {
+        good(format!("evidence {}", bytes(evidence.bytes)));
     }
     match standing.memory {
         (Some(used), Some(limit)) => good(format!("memory {} of {}", bytes(used), bytes(limit))),
@@ -181,6 +187,7 @@ fn help(look: Look, width: usize) -> Vec<Line<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::evidence::Counters;
 
     #[test]
     fn bytes_have_two_digits_at_least() {
@@ -204,6 +211,7 @@ mod tests {
             kernel_drops: 1,
             queue_drops: 7,
             flows_left_out: 2,
+            evidence: Some(Counters { is_writing: false, bytes: 5, ..Counters::default() }),
             queue: (1, 1_000),
             ..Standing::default()
         };
@@ -215,6 +223,7 @@ mod tests {
                 "1 packet dropped by the kernel",
                 "7 packets by our queue",
                 "2 connections not analysed",
+                "evidence is not written",
                 "12 packets",
                 "queue 1 %",
             ]
