@@ -14,6 +14,7 @@
 //! here and nowhere else; it is what ends silence.
 
 mod analyse;
+mod assets;
 mod batch;
 mod capture;
 mod choose;
@@ -22,6 +23,7 @@ mod command;
 pub mod evidence;
 mod keeper;
 mod lines;
+mod measure;
 mod merge;
 pub mod metrics;
 mod overload;
@@ -31,6 +33,7 @@ pub mod ui;
 mod view;
 
 pub use analyse::{Follower, Standing};
+pub use assets::Asset;
 pub use capture::How;
 pub use choose::{Chosen, Selection, list};
 pub use command::command;

@@ -6,6 +6,8 @@ use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
+use super::measure;
+use super::metrics::ServeError;
 use super::privileges::{self, Needs, User};
 use super::ui::{Screen, ScreenError};
 use super::view::{View, Voice};
@@ -18,6 +20,7 @@ use jiff::tz::TimeZone;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -59,6 +62,8 @@ pub struct Options {
     pub evidence: Option<evidence::Options>,
     /// A full-screen view, and how it looks.
     pub view: Option<Style>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// How it ended.
@@ -131,6 +136,12 @@ pub enum LiveError {
     /// Rights cannot be given up.
     #[error("rights cannot be given up: cannot {0}: {1}")]
     Privileges(&'static str, String),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Metrics cannot be made.
+    #[error("metrics cannot be made: {0}")]
+    Metrics(String),
     /// Evidence cannot be written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
@@ -198,8 +209,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     settings.memory = options.memory_max.map(|max| max / 2);
     let probers = settings.probers.clone().map_or_else(Catalogue::built_in, Ok);
     let probers = probers.map_err(RunError::from)?;
-    if options.view.is_some() {
-        // The view counts requests; the report lists them only where that was asked for.
+    if options.view.is_some() || options.metrics.is_some() {
+        // They count requests; the report lists them only where that was asked for.
         settings.streamed |= !settings.exchanges;
         settings.exchanges = true;
     }
@@ -236,6 +247,18 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
 
     let names: Vec<String> = interfaces.iter().map(|(name, _)| name.clone()).collect();
     let mut followers: Vec<Box<dyn Follower + Send>> = Vec::new();
+    // Its threads have what rights are left.
+    let _server = match options.metrics {
+        Some(address) => {
+            let (metrics, server) = measure::serve(address)?;
+            if !options.quiet {
+                Voice::Aloud.tell(&measure::words(server.address()));
+            }
+            followers.push(Box::new(metrics));
+            Some(server)
+        }
+        None => None,
+    };
     let mut voice = Voice::Aloud;
     let view = match options.view {
         Some(style) => {
