@@ -257,6 +257,7 @@ fn kept_packets_give_the_same_verdicts() {
     match support::slices::tshark(&files[0], &["frame.comment"], &guilty) {
         Some(rows) => {
             assert_eq!(rows.len(), 13, "one of each finding");
+            assert!(rows.iter().all(|row| !row[0].contains("context")), "nothing is said twice");
             assert!(rows.iter().any(|row| row[0].contains("keepalive-race, guilty packet: FIN")));
         }
         None => say("skipped: there is no tshark to read the comments"),

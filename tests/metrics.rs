@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use support::say;
 use why502::cause::{ALL, Finding};
 use why502::health::{Check, Entry};
+use why502::live::Asset;
 use why502::live::evidence::Counters;
 use why502::live::metrics::{Capture, Metrics, TARGETS};
 use why502::packet::Endpoint;
@@ -229,6 +230,87 @@ fn every_metric_is_named_and_explained_as_prometheus_asks() {
     let output = promtool.wait_with_output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.is_empty(), "{words}");
+}
+
+/// The names of metrics in a text, without what histograms add.
+fn named(text: &str) -> BTreeSet<String> {
+    let name = regex::Regex::new(r"\b(?:why502|process)_[a-z0-9_]+").unwrap();
+    let plain = |name: &str| {
+        let histogram = name.strip_suffix("_bucket").unwrap_or(name);
+        histogram.to_owned()
+    };
+    name.find_iter(text).map(|name| plain(name.as_str())).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_what_there_is() {
+    let metrics = full();
+    let names: BTreeSet<String> = metrics.names().iter().cloned().collect();
+    let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(Asset::Dashboard.text()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let asked: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(asked.len() > 20);
+    for expression in asked.iter().copied().chain([Asset::Alerts.text()]) {
+        assert!(!expression.is_empty());
+        let unknown: Vec<_> = named(expression).difference(&names).cloned().collect();
+        assert!(unknown.is_empty(), "{unknown:?} in {expression}");
+        // Labels that are asked for by value: kind="request".
+        let label = regex::Regex::new(r#"\b([a-z]+)="([a-z0-9-]+)""#).unwrap();
+        for found in label.captures_iter(expression) {
+            let (label, all) = (&found[1], &found[0]);
+            let exists = match label {
+                "job" | "severity" => true,
+                "state" | "kind" => text.contains(all),
+                "cause" => ALL.iter().any(|cause| cause.id == &found[2]),
+                _ => false,
+            };
+            assert!(exists, "{all} in {expression}");
+        }
+    }
+    let shown = named(Asset::Dashboard.text());
+    assert!(shown.len() > 20, "{shown:?}");
+    // Rows of panels do not overlap, and each is as wide as the page.
+    let mut places = BTreeMap::<u64, u64>::new();
+    for panel in panels {
+        let place = &panel["gridPos"];
+        *places.entry(place["y"].as_u64().unwrap()).or_default() += place["w"].as_u64().unwrap();
+    }
+    assert!(places.values().all(|width| *width == 24), "{places:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("alerts.yml");
+    std::fs::write(&rules, Asset::Alerts.text()).unwrap();
+    match Command::new("promtool").args(["check", "rules"]).arg(&rules).output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(_) => say("promtool is not installed: it was not asked about the alerts"),
+    }
+}
+
+#[test]
+fn the_unit_runs_a_command_line_that_is_understood() {
+    let unit = Asset::Unit.text();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let words = start
+        .replace("${STATE_DIRECTORY}", "/var/lib/why502")
+        .replace("$WHY502_LIVE", "--port 8080 --lb-type alb");
+    let cli = why502::cli::parse(words.split_whitespace(), ALL).unwrap();
+    let Some(why502::cli::Command::Live(live)) = cli.command else { panic!("another command") };
+    assert_eq!(live.metrics.unwrap().to_string(), "127.0.0.1:9502");
+    assert!(live.evidence().unwrap().keep_findings.is_some());
+    match Command::new("systemd-analyze").arg("--version").output() {
+        Ok(output) if output.status.success() => {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("why502-live.service");
+            std::fs::write(&path, unit.replace("/usr/local/bin/why502", "/bin/true")).unwrap();
+            let output = Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(!words.contains("why502-live.service"), "{words}");
+        }
+        _ => say("there is no systemd-analyze to verify the unit"),
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Output, VantageChoice};
 use crate::health::HealthFlags;
 use crate::live::evidence::{self, MinFree, Ring};
-use crate::live::metrics;
+use crate::live::{Asset, metrics};
 use clap::{Args, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub struct Live {
     /// List the interfaces and exit
     #[arg(long, help_heading = "Capture")]
     pub list: bool,
+    /// Print a file for a lasting installation and exit
+    #[arg(long, value_enum, value_name = "WHAT", hide_short_help = true, help_heading = "Metrics")]
+    pub print: Option<Asset>,
     /// Capture only this TCP port; can be repeated
     ///
     /// Without it, the ports that something on this host listens on at the start. At a load balancer
@@ -86,10 +89,9 @@ pub struct Live {
         help_heading = "Evidence"
     )]
     pub min_free: Option<MinFree>,
-    /// Serve metrics for Prometheus at this address, such as 9502 (on the loopback) or 10.0.2.9:9502
-    ///
-    /// At /metrics; /healthz says whether the analysis goes on. The port is left out of the capture.
-    #[arg(long, value_name = "ADDR", value_parser = metrics::address, help_heading = "Output")]
+    /// Serve metrics for Prometheus at this address, such as 127.0.0.1:9502; a port alone: for this
+    /// host only
+    #[arg(long, value_name = "ADDR", value_parser = metrics::address, help_heading = "Metrics")]
     pub metrics: Option<SocketAddr>,
     /// End after so long, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "End")]
@@ -168,6 +170,7 @@ Examples:
   sudo why502 live -i any --port 8080           one port, on all interfaces
   sudo why502 live -w /var/tmp/evidence --keep-findings --ring 10x100MB
   sudo why502 live --ui                         as a full-screen view
+  sudo why502 live --metrics 9502 -q            for Prometheus, at http://127.0.0.1:9502/metrics
   sudo why502 live --duration 10m -o report.html --format html
   sudo why502 live --format ndjson | jq 'select(.record == \"finding\")'
   sudo setcap cap_net_raw+ep $(which why502)    from then on without sudo

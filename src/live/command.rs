@@ -11,6 +11,7 @@ use crate::run::Settings;
 use anyhow::{Context, Result, ensure};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Does what `args` ask for. `None`: there was nothing to analyse. `settings` are those of the
@@ -25,6 +26,10 @@ pub fn command(
         for (name, what) in list()? {
             writeln!(out, "{name:<16} {what}")?;
         }
+        return Ok(None);
+    }
+    if let Some(asset) = args.print {
+        io::stdout().lock().write_all(asset.text().as_bytes())?;
         return Ok(None);
     }
     let format = args.output.format;
@@ -51,7 +56,7 @@ pub fn command(
             ports: args.port.clone(),
             all_ports: args.all_ports,
             filter: args.filter.clone(),
-            own_ports: args.metrics.iter().map(|address| address.port()).collect(),
+            own_ports: args.metrics.iter().map(SocketAddr::port).collect(),
         },
         how: How {
             snaplen: args.snaplen,
@@ -69,8 +74,8 @@ pub fn command(
         memory_max: Some(args.max_memory),
         quiet: args.output.quiet,
         evidence: args.evidence(),
-        metrics: args.metrics,
         view: args.ui.then(|| view(args, terminal)),
+        metrics: args.metrics,
     };
     let Outcome { report, closed } = run(options)?;
     match file {

@@ -14,15 +14,16 @@
 //! here and nowhere else; it is what ends silence.
 
 mod analyse;
+mod assets;
 mod batch;
 mod capture;
 mod choose;
 mod clock;
 mod command;
 pub mod evidence;
-mod exporter;
 mod keeper;
 mod lines;
+mod measure;
 mod merge;
 pub mod metrics;
 mod overload;
@@ -32,6 +33,7 @@ pub mod ui;
 mod view;
 
 pub use analyse::{Follower, Standing};
+pub use assets::Asset;
 pub use capture::How;
 pub use choose::{Chosen, Selection, list};
 pub use command::command;

@@ -6,7 +6,8 @@ use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
-use super::metrics::{Metrics, ServeError, TARGETS};
+use super::measure;
+use super::metrics::ServeError;
 use super::privileges::{self, Needs, User};
 use super::ui::{Screen, ScreenError};
 use super::view::{View, Voice};
@@ -139,12 +140,12 @@ pub enum LiveError {
     /// Rights cannot be given up.
     #[error("rights cannot be given up: cannot {0}: {1}")]
     Privileges(&'static str, String),
-    /// Metrics cannot be counted.
-    #[error("metrics cannot be counted: {0}")]
-    Metrics(#[from] prometheus::Error),
     /// Metrics cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Metrics cannot be made.
+    #[error("metrics cannot be made: {0}")]
+    Metrics(String),
     /// Evidence cannot be written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
@@ -213,7 +214,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let probers = settings.probers.clone().map_or_else(Catalogue::built_in, Ok);
     let probers = probers.map_err(RunError::from)?;
     if options.view.is_some() || options.metrics.is_some() {
-        // The view and the metrics count requests; the report lists them only where that was asked for.
+        // They count requests; the report lists them only where that was asked for.
         settings.streamed |= !settings.exchanges;
         settings.exchanges = true;
     }
@@ -250,19 +251,18 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
 
     let names: Vec<String> = interfaces.iter().map(|(name, _)| name.clone()).collect();
     let mut followers: Vec<Box<dyn Follower + Send>> = Vec::new();
-    // Serves for as long as it is held.
+    // Its threads have what rights are left.
     let server = match options.metrics {
         Some(address) => {
-            let metrics = Metrics::new(TARGETS)?;
-            let server = metrics.serve(address)?;
+            let (metrics, server) = measure::serve(address)?;
+            if !options.quiet {
+                Voice::Aloud.tell(&measure::words(server.address()));
+            }
             followers.push(Box::new(metrics));
             Some(server)
         }
         None => None,
     };
-    if let Some(server) = server.as_ref().filter(|_| !options.quiet) {
-        Voice::Aloud.tell(&format!("metrics at http://{}/metrics", server.address()));
-    }
     let mut voice = Voice::Aloud;
     let view = match options.view {
         Some(style) => {

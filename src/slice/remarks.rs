@@ -150,9 +150,14 @@ fn told(finding: &Finding, role: &str) -> String {
 /// The comments on the packets of a finding that was met in no file: the time of each packet, and
 /// what is to be said of it.
 pub(crate) fn of_packets(finding: &Finding) -> Vec<(Timestamp, String)> {
-    let roles = roles(finding).into_iter();
+    let mut frames = BTreeSet::new();
     let comment = |role| words::clean(&told(finding, &role_text(finding, role)));
-    roles.map(|(mark, role)| (mark.at, comment(role))).collect()
+    roles(finding)
+        .into_iter()
+        // Evidence says more than that it is the request.
+        .filter(|(mark, role)| frames.insert(mark.frame) || matches!(role, Role::Evidence(_)))
+        .map(|(mark, role)| (mark.at, comment(role)))
+        .collect()
 }
 
 fn pair([one, other]: [Address; 2]) -> [Address; 2] {

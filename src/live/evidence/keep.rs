@@ -11,8 +11,32 @@ use std::collections::VecDeque;
 const LINGER: i64 = 5_000_000_000;
 /// Failed flows that are followed at the same time; of further ones only the look-back is kept.
 const FOLLOWED_MAX: usize = 1 << 16;
-/// Flows remembered as over, in case their verdict comes later than their end.
-const OVER_MAX: usize = 1 << 16;
+/// Flows remembered as over, in case their verdict comes later than their end, and as many that
+/// have failed, in case that is told again.
+const REMEMBERED_MAX: usize = 1 << 16;
+
+/// The flows of which something was said last.
+#[derive(Debug, Default)]
+struct Recent {
+    flows: HashSet<u64>,
+    in_order: VecDeque<u64>,
+}
+
+impl Recent {
+    /// Remembers a flow; `false` if it had been remembered.
+    fn add(&mut self, flow: u64) -> bool {
+        if !self.flows.insert(flow) {
+            return false;
+        }
+        self.in_order.push_back(flow);
+        if self.in_order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.flows.remove(&oldest);
+        }
+        true
+    }
+}
 
 /// The flows of which packets are kept.
 #[derive(Debug)]
@@ -21,9 +45,8 @@ pub(super) struct Keeper {
     followed: HashSet<u64>,
     /// Followed flows that are over, and until when their packets are kept, in its order.
     ending: VecDeque<(Timestamp, u64)>,
-    over: HashSet<u64>,
-    /// The same in the order of ending.
-    over_in_order: VecDeque<u64>,
+    over: Recent,
+    failed: Recent,
     newest: Timestamp,
     /// Failed flows of which only the look-back was kept.
     not_followed: u64,
@@ -36,8 +59,8 @@ impl Keeper {
             look_back: LookBack::new(look_back),
             followed: HashSet::new(),
             ending: VecDeque::new(),
-            over: HashSet::new(),
-            over_in_order: VecDeque::new(),
+            over: Recent::default(),
+            failed: Recent::default(),
             newest: Timestamp::default(),
             not_followed: 0,
         }
@@ -68,12 +91,12 @@ impl Keeper {
         mut remarks: Vec<Remark>,
         mut each: impl FnMut(&Packet, &[u8], &[String]),
     ) -> Option<Taken> {
-        if self.followed.contains(&flow) {
+        if !self.failed.add(flow) {
             return None;
         }
         if self.followed.len() < FOLLOWED_MAX {
             self.followed.insert(flow);
-            if self.over.contains(&flow) {
+            if self.over.flows.contains(&flow) {
                 self.end(flow);
             }
         } else {
@@ -93,14 +116,7 @@ impl Keeper {
         if self.followed.contains(&flow) {
             self.end(flow);
         }
-        if self.over.insert(flow) {
-            self.over_in_order.push_back(flow);
-        }
-        if self.over_in_order.len() > OVER_MAX
-            && let Some(oldest) = self.over_in_order.pop_front()
-        {
-            self.over.remove(&oldest);
-        }
+        self.over.add(flow);
     }
 
     fn end(&mut self, flow: u64) {
@@ -148,6 +164,7 @@ mod tests {
         keeper.over(1);
         assert!(keeper.wants(packet(Some(1), 6 * SECOND), b"e"));
         assert!(!keeper.wants(packet(Some(1), 7 * SECOND), b"f"));
+        assert_eq!(keeper.failed(1, vec![], |_, _, _| panic!("told again at the end")), None);
         assert!(keeper.followed.is_empty() && keeper.ending.is_empty());
     }
 
@@ -166,10 +183,11 @@ mod tests {
     #[test]
     fn what_is_remembered_of_flows_has_bounds() {
         let mut keeper = Keeper::new(10_000);
-        for flow in 0..=(OVER_MAX as u64) {
+        for flow in 0..=(REMEMBERED_MAX as u64) {
             keeper.over(flow);
         }
-        assert_eq!((keeper.over.len(), keeper.over_in_order.len()), (OVER_MAX, OVER_MAX));
+        let over = &keeper.over;
+        assert_eq!((over.flows.len(), over.in_order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
         for flow in 0..=(FOLLOWED_MAX as u64) {
             keeper.failed(1_000_000 + flow, vec![], |_, _, _| ());
         }

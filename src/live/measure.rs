@@ -1,11 +1,27 @@
-//! Gives what becomes known to the metrics.
+//! Serves metrics, and tells them how the capture goes on.
 
 use super::analyse::{Follower, Standing};
-use super::evidence::QUEUE;
-use super::metrics::{Capture, Metrics};
+use super::evidence;
+use super::metrics::{Capture, Metrics, Server, TARGETS};
+use super::run::LiveError;
+use std::net::SocketAddr;
+
+/// Metrics, and who serves them.
+pub(super) fn serve(address: SocketAddr) -> Result<(Metrics, Server), LiveError> {
+    let metrics = Metrics::new(TARGETS).map_err(|error| LiveError::Metrics(error.to_string()))?;
+    let server = metrics.serve(address)?;
+    Ok((metrics, server))
+}
+
+/// Where metrics are, and for whom.
+pub(super) fn words(address: SocketAddr) -> String {
+    let who = if address.ip().is_loopback() { "" } else { ", for everybody who reaches it" };
+    format!("metrics at http://{address}/metrics{who}")
+}
 
 impl Follower for Metrics {
     fn standing(&mut self, standing: &Standing) {
+        let (queue_bytes, queue_bytes_max) = standing.queue;
         self.set_capture(&Capture {
             packets: standing.packets,
             kernel_drops: standing.kernel_drops,
@@ -14,12 +30,12 @@ impl Follower for Metrics {
             encrypted_requests: standing.encrypted_requests,
             connections_left_out: standing.flows_left_out,
             connections_evicted: standing.evicted_flows,
-            queue_bytes: standing.queue.0,
-            queue_bytes_max: standing.queue.1,
+            queue_bytes,
+            queue_bytes_max,
             memory: standing.memory.0,
         });
-        if let Some(evidence) = &standing.evidence {
-            self.set_evidence(evidence, QUEUE);
+        if let Some(counters) = &standing.evidence {
+            self.set_evidence(counters, evidence::QUEUE);
         }
     }
 }
