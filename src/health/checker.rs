@@ -248,7 +248,9 @@ impl Checker {
                 .verdict
                 .prober
                 .as_ref()
-                .map_or("unknown prober".to_owned(), |prober| prober.name.to_string()),
+                .map_or(crate::word!("unknown prober").to_owned(), |prober| {
+                    prober.name.to_string()
+                }),
             balances: balances(&self.verdict),
             nodes,
             total: self.series.total,
