@@ -57,7 +57,9 @@ fn no_english_sentence_is_left() {
                 // A display filter and a path are never broken.
                 let whole = line.contains("tcp.stream") || line.contains("why502 slice");
                 let fits = form != "text" || columns(line) <= WIDTH || whole;
-                assert!(fits, "{name}: {line}");
+                if !fits {
+                    left.push(format!("{name}, too wide: {line}"));
+                }
             }
         }
     }

@@ -51,8 +51,8 @@ pub(in crate::report) fn lanes(
         };
         let mut line = format!("{time} │{front}│{back}│ {frame}");
         if row.guilty {
-            let guilty = page.say(word!("guilty"));
-            line = page.paint(Ink::Guilty, &format!("{line} <== {guilty}"));
+            let guilty = page.say(word!("<== guilty"));
+            line = page.paint(Ink::Guilty, &format!("{line} {guilty}"));
         }
         page.line(&line)?;
     }
