@@ -212,7 +212,7 @@ mod tests {
         let lines = Lines::default();
         for (kind, text) in samples {
             assert_eq!(lines.recognise(&[text.as_bytes().to_vec()]), Some(kind), "{text}");
-            let damaged = text[..text.len() / 3].as_bytes().to_vec();
+            let damaged = text.as_bytes()[..text.len() / 3].to_vec();
             let whole = text.as_bytes().to_vec();
             assert_eq!(lines.recognise(&[damaged.clone(), whole]), Some(kind), "{text}");
             assert_eq!(lines.recognise(&[damaged]), None, "{text}");

@@ -301,7 +301,13 @@ mod tests {
     }
 
     fn begin(path: &Path, in_disorder: bool) -> EvidenceFile {
-        let file = OpenOptions::new().read(true).write(true).create(true).open(path).unwrap();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap();
         let created = (path.to_owned(), file);
         EvidenceFile::begin(created, &interfaces(), Timestamp(5), in_disorder).unwrap()
     }

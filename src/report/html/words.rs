@@ -15,7 +15,7 @@ trait InLang {
 
 impl InLang for &'static str {
     fn in_lang(&self, lang: Lang) -> &'static str {
-        match translate(lang, *self) {
+        match translate(lang, self) {
             Cow::Borrowed(text) => text,
             // The catalogue lends its texts.
             Cow::Owned(_) => self,

@@ -27,7 +27,7 @@ pub(in crate::report) fn cause(
     for pattern in
         report.patterns.iter().filter(|pattern| pattern.cause == group.cause.id && pattern.of > 1)
     {
-        page.field(label, &terms::pattern(pattern))?;
+        page.field(label, terms::pattern(pattern))?;
         label = "";
     }
     let typical = group.typical();
@@ -142,7 +142,7 @@ const FILTERS_MAX: usize = 4;
 fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::Result<()> {
     let label = page.paint(Ink::Label, "  Wireshark");
     if page.is_live() {
-        return page.field("Wireshark", &filter::conversation(group.typical()));
+        return page.field("Wireshark", filter::conversation(group.typical()));
     }
     let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
     let (filters, more) = display_filters(group, names, page.width().saturating_sub(LABEL));

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn later_lines_stand_below_the_first() {
-        let text = shown(Style::default(), |page| page.field("Fix", &"word ".repeat(30)));
+        let text = shown(Style::default(), |page| page.field("Fix", "word ".repeat(30)));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("  Fix           word"), "{text}");
