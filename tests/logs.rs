@@ -182,6 +182,11 @@ fn a_balancers_log_with_another_clock_and_damaged_lines() {
                 failing += 1;
                 let lines = logs.of_finding(&report.findings[*n]);
                 assert!(lines.iter().any(|tie| tie.place.line == number), "{path}");
+                let said = report.correlations.iter().any(|it| {
+                    it.log.iter().any(|line| line.line == number)
+                        && it.back.iter().any(|back| back.cause.is_some())
+                });
+                assert!(said, "no correlation of {path}");
             }
         }
         assert!(failing > 20, "{failing} findings with a line");

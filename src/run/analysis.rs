@@ -296,7 +296,14 @@ impl Analysis {
             (guilty.map(|mark| (mark.at, mark.frame)), finding.flow)
         });
         report.patterns = patterns(&report.findings, &servers);
-        report.logs = logs.map(|logs| logs.finish(&report.findings));
+        if let Some(logs) = logs {
+            let logs = logs.finish(&report.findings);
+            let dropped = log::correlate(&logs, &report.findings, &mut report.correlations);
+            if dropped > 0 {
+                *report.summary.bounds.entry("correlations not listed").or_default() += dropped;
+            }
+            report.logs = Some(logs);
+        }
         report
     }
 }

@@ -191,9 +191,17 @@ impl Logs {
         self.by_place[from..to].iter().map(|n| &self.ties[*n])
     }
 
-    /// The lines that tell of a finding.
-    pub fn of_finding(&self, finding: &Finding) -> &[Tie] {
-        self.of(finding.flow, ordinal(finding))
+    /// The lines that tell of a finding, on either side of the proxy.
+    pub fn of_finding(&self, finding: &Finding) -> Vec<&Tie> {
+        let mut found: Vec<&Tie> = Vec::new();
+        for (flow, ordinal) in parts(finding) {
+            for tie in self.of(flow, ordinal) {
+                if found.iter().all(|known| known.place != tie.place) {
+                    found.push(tie);
+                }
+            }
+        }
+        found
     }
 
     /// Files that could not be read, or not to their end, or whose kind is not known; and why.
@@ -204,6 +212,11 @@ impl Logs {
         })
     }
 
+    /// All ties, in the order of the lines, attempts at targets first.
+    pub(super) fn by_line(&self) -> impl Iterator<Item = &Tie> {
+        self.by_place.iter().map(|n| &self.ties[*n])
+    }
+
     /// Path of the file of a line.
     pub fn path(&self, place: Place) -> &str {
         self.files.get(place.file as usize).map_or("", |file| &file.path)
@@ -212,6 +225,16 @@ impl Logs {
 
 pub(super) fn ordinal(finding: &Finding) -> u32 {
     finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal)
+}
+
+/// Flows and ordinals that a finding is about: its own, then what the other leg of a proxy shows of it.
+fn parts(finding: &Finding) -> Vec<(u64, u32)> {
+    let mut parts = vec![(finding.flow, ordinal(finding))];
+    if let Some(joined) = &finding.joined {
+        parts.extend(joined.attempts.iter().map(|it| (it.flow, it.ordinal)));
+        parts.push((joined.front.flow, joined.front.ordinal));
+    }
+    parts
 }
 
 impl Watch {
@@ -366,8 +389,7 @@ impl Watch {
 
     /// Keeps the ties that matter for the report; how many more there were.
     fn keep(&self, entries: &[Entry], ties: &Ties, findings: &[Finding], logs: &mut Logs) -> u64 {
-        let found: HashSet<(u64, u32), FixedState> =
-            findings.iter().map(|finding| (finding.flow, ordinal(finding))).collect();
+        let found: HashSet<(u64, u32), FixedState> = findings.iter().flat_map(parts).collect();
         let mut dropped = 0;
         for tied in &ties.tied {
             let entry = &entries[tied.entry];

@@ -16,6 +16,7 @@ mod aws;
 mod clock;
 mod combined;
 mod connections;
+mod correlate;
 mod entry;
 mod envoy;
 mod explain;
@@ -39,6 +40,7 @@ mod tie;
 mod time;
 
 pub use clock::Clock;
+pub(crate) use correlate::correlate;
 pub use entry::{Place, Words};
 pub use explain::{DISAGREEMENTS_MAX, Disagreement, FAILING_MAX, Failing, WhyNot};
 pub use fit::Leg;

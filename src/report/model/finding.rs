@@ -99,7 +99,7 @@ impl<'a> Finding<'a> {
         logs: Option<&'a Logs>,
     ) -> Finding<'a> {
         let line = |logs: &'a Logs| {
-            logs.of_finding(finding).iter().map(|tie| LogLine::new(logs, tie)).collect()
+            logs.of_finding(finding).into_iter().map(|tie| LogLine::new(logs, tie)).collect()
         };
         Finding {
             cause: finding.cause.id,

@@ -36,7 +36,7 @@ pub(in crate::report) fn cause(
     let ties = report
         .logs
         .iter()
-        .flat_map(|logs| logs.of_finding(typical).iter().map(move |tie| (logs, tie)));
+        .flat_map(|logs| logs.of_finding(typical).into_iter().map(move |tie| (logs, tie)));
     let lines: Vec<Phrase> = ties.map(|(logs, tie)| logs::of_tie(logs, tie)).collect();
     if lines.is_empty() {
         page.field(word!("In the log"), log_line(typical))?;
