@@ -5,6 +5,7 @@
 //!           rates, causes, targets, findings: its parts
 //! view      what the user looks at: pane, selection, filter, pause; keys
 //! draw      both on a terminal of any size
+//! input     keys, read from the terminal
 //! screen    the terminal: taken and given back, whatever happens
 //! ```
 //!
@@ -15,6 +16,7 @@ pub mod board;
 pub mod causes;
 mod draw;
 pub mod findings;
+mod input;
 mod keys;
 mod look;
 pub mod rates;

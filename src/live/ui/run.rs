@@ -7,10 +7,8 @@ use super::look::Look;
 use super::screen::Screen;
 use super::view::View;
 use crate::report::Style;
-use ratatui::crossterm::event::{self, Event};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Milliseconds between two drawings of what has changed by itself. A key is answered at once.
 const BETWEEN: u8 = 200;
@@ -44,27 +42,18 @@ pub fn run(
             screen.terminal().draw(|frame| draw(frame, &mut view, look))?;
             redraw = false;
         }
-        if !screen.wait(BETWEEN)? {
-            let now = screen.terminal().size()?;
-            redraw |= now != size;
-            size = now;
-            continue;
-        }
-        // All that waits is answered by one drawing.
-        while event::poll(Duration::ZERO)? {
-            match event::read()? {
-                Event::Key(key) => {
-                    let totals = board.lock().totals();
-                    match view.key(key, totals) {
-                        Next::Go => {}
-                        Next::Redraw => screen.forget()?,
-                        Next::End => return Ok(()),
-                    }
-                    seen = None;
-                    redraw = true;
-                }
-                Event::Resize(..) => redraw = true,
-                _ => {}
+        let keys = screen.keys(BETWEEN)?;
+        let now = screen.terminal().size()?;
+        redraw |= now != size || !keys.is_empty();
+        size = now;
+        // All that were pressed are answered by one drawing.
+        for key in keys {
+            seen = None;
+            let totals = board.lock().totals();
+            match view.key(key, totals) {
+                Next::Go => {}
+                Next::Redraw => screen.forget()?,
+                Next::End => return Ok(()),
             }
         }
     }

@@ -1,17 +1,16 @@
 //! The terminal: taken for the view, and given back on every way out, a panic included.
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use super::input::Input;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::KeyEvent;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,44 +97,6 @@ impl Taken {
     }
 }
 
-/// Where keys come from: what crossterm reads.
-#[derive(Debug)]
-enum Input {
-    Stdin(io::Stdin),
-    Terminal(File),
-}
-
-impl Input {
-    fn find() -> io::Result<Input> {
-        let stdin = io::stdin();
-        if stdin.is_terminal() {
-            return Ok(Input::Stdin(stdin));
-        }
-        OpenOptions::new().read(true).write(true).open("/dev/tty").map(Input::Terminal)
-    }
-
-    /// Waits for keys, at most so many milliseconds. A terminal that is gone is an error: to read
-    /// from it would never end in crossterm.
-    fn wait(&self, millis: u8) -> io::Result<bool> {
-        let file = match self {
-            Input::Stdin(stdin) => stdin.as_fd(),
-            Input::Terminal(file) => file.as_fd(),
-        };
-        let mut asked = [PollFd::new(file, PollFlags::POLLIN)];
-        match poll(&mut asked, millis) {
-            // A signal: the size of the terminal may have changed.
-            Err(Errno::EINTR) => return Ok(false),
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
-        }
-        let found = asked[0].revents().unwrap_or(PollFlags::empty());
-        if found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-            return Err(io::Error::other("the terminal is gone"));
-        }
-        Ok(found.contains(PollFlags::POLLIN))
-    }
-}
-
 /// The terminal, taken from [`Screen::open`] until it is dropped.
 #[derive(Debug)]
 pub struct Screen {
@@ -189,9 +150,9 @@ impl Screen {
         self.terminal.resize(size.into())
     }
 
-    /// Waits for keys, see [`Input::wait`].
-    pub(super) fn wait(&self, millis: u8) -> io::Result<bool> {
-        self.input.wait(millis)
+    /// Waits for keys, at most so many milliseconds.
+    pub(super) fn keys(&mut self, millis: u8) -> io::Result<Vec<KeyEvent>> {
+        self.input.keys(millis)
     }
 
     pub(super) fn terminal(&mut self) -> &mut Terminal<CrosstermBackend<BufWriter<impl Write>>> {
@@ -210,17 +171,6 @@ impl Drop for Screen {
 mod tests {
     use super::*;
     use std::io::{Read, Seek};
-
-    #[test]
-    fn a_terminal_that_is_gone_is_an_error() {
-        let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let input = Input::Terminal(File::from(std::os::fd::OwnedFd::from(far)));
-        assert!(!input.wait(0).unwrap());
-        near.write_all(b"j").unwrap();
-        assert!(input.wait(200).unwrap());
-        drop(near);
-        assert_eq!(input.wait(200).unwrap_err().to_string(), "the terminal is gone");
-    }
 
     #[test]
     fn the_terminal_is_given_back_once() {
