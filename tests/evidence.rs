@@ -1,4 +1,5 @@
 //! Evidence on disk: rings of files that can be read at any time, full disks, packets of failed flows.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod support;

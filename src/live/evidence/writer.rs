@@ -137,12 +137,6 @@ impl Writer {
     }
 
     fn batch(&mut self, batch: &mut Batch) {
-        for (tally, dropped) in self.tallies.iter_mut().zip(&batch.dropped) {
-            tally.left_out += dropped;
-        }
-        for (tally, kernel) in self.tallies.iter_mut().zip(&batch.kernel) {
-            tally.kernel = kernel.unwrap_or(tally.kernel);
-        }
         self.counters.dropped_words += batch.dropped_words;
         let mut rest = &batch.bytes[..];
         for record in &mut batch.records {
@@ -165,6 +159,13 @@ impl Writer {
                     }
                 }
             }
+        }
+        // The queue drops what comes behind the packets that it holds, and the kernel counted last.
+        for (tally, dropped) in self.tallies.iter_mut().zip(&batch.dropped) {
+            tally.left_out += dropped;
+        }
+        for (tally, kernel) in self.tallies.iter_mut().zip(&batch.kernel) {
+            tally.kernel = kernel.unwrap_or(tally.kernel);
         }
     }
 
