@@ -65,6 +65,13 @@ pub struct Cli {
     /// What to read.
     #[command(flatten, next_help_heading = "Input")]
     pub input: Input,
+    /// Another capture of the same connections, taken elsewhere; can be repeated
+    ///
+    /// For example the capture at the target beside that at the load balancer: connection time-outs
+    /// are split into path and host, and a RST that its apparent sender never sent is proved. Clocks may
+    /// differ; a NAT may lie between.
+    #[arg(long, value_name = "CAPTURE", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    pub beside: Vec<PathBuf>,
     /// Logs to compare with.
     #[command(flatten, next_help_heading = "Input")]
     pub logs: LogFlags,

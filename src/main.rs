@@ -127,10 +127,13 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         "--csv-table says what --format csv writes; --format is {}",
         format.name
     );
+    // What another capture point shows may change every finding.
+    let stream = format.stream.filter(|_| cli.beside.is_empty());
     let settings = Settings {
-        flows: format.lists_flows && format.stream.is_none(),
+        flows: format.lists_flows && stream.is_none(),
         exchanges: cli.selection.all,
-        streamed: format.stream.is_some(),
+        streamed: stream.is_some(),
+        beside: cli.beside.clone(),
         logs: cli.logs.settings(cli.selection.all),
         ..settings(&cli.input, &cli.health, &cli.selection.cause)?
     };
@@ -150,7 +153,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     let prompt = cli.input.captures.iter().any(|capture| capture.as_os_str() == "-");
     let mut watcher = Watcher {
         bar: progress_bar(cli.output.quiet || cli.output.no_progress),
-        stream: format.stream.map(|start| start(out, &style, prompt)),
+        stream: stream.map(|start| start(out, &style, prompt)),
     };
     let analysed = analyse(&cli.input.captures, &settings, &mut watcher);
     watcher.bar.finish_and_clear();
@@ -162,7 +165,7 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         stream.finish(&report)?;
     }
     drop(watcher);
-    if format.stream.is_none() {
+    if stream.is_none() {
         let out: &mut dyn Write = match &mut file {
             Some(file) => file,
             None => &mut stdout,

@@ -3,6 +3,7 @@
 mod analysis;
 mod checks;
 mod keys;
+mod points;
 
 pub use analysis::{Analysis, Totals};
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub probers: Option<Arc<Catalogue>>,
     /// Key log files of TLS sessions.
     pub keylogs: Vec<PathBuf>,
+    /// Captures of the same connections, taken at another place.
+    pub beside: Vec<PathBuf>,
     /// Logs to compare with.
     pub logs: LogSettings,
     /// Bytes of memory for connections, see [`Options::memory`].
@@ -149,7 +152,12 @@ pub fn analyse(
     listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
     let filter = settings.filter()?;
-    analyse_timeline(&mut Timeline::open(captures)?, filter, settings, listener)
+    let timeline = &mut Timeline::open(captures)?;
+    let mut report = analyse_timeline(timeline, filter, settings, listener)?;
+    if !settings.beside.is_empty() {
+        points::compare(&mut report, captures, &settings.beside, settings)?;
+    }
+    Ok(report)
 }
 
 /// Analyses a timeline of which no frame has been read; `filter` is that of the settings.

@@ -2,10 +2,11 @@
 //!
 //! Everything here works on flows and exchanges that are over, in bounded memory; nothing looks into
 //! TCP. [`legs`] ties the exchanges of a proxy's clients to those that the proxy made of them,
-//! [`log`] log lines to exchanges.
+//! [`log`] log lines to exchanges, [`points`] two captures of the same connections to each other.
 
 pub mod legs;
 pub mod log;
+pub mod points;
 
 use crate::cause::Confidence;
 use crate::http::{Exchange, State};

@@ -303,3 +303,115 @@ fn waited(
         apart: before.saturating_add(after),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::legs::leg::Sketch;
+    use crate::time::{FrameId, Mark};
+
+    const PROXY: [u8; 4] = [10, 0, 0, 9];
+    const MS: i64 = 1_000_000;
+
+    fn mark(at: i64) -> Mark {
+        Mark { frame: FrameId::new(0, (at / 1000) as u64), at: Timestamp(at) }
+    }
+
+    /// An exchange from `asked` to `over`, milliseconds.
+    fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
+        Leg {
+            flow,
+            stream: None,
+            ordinal: 1,
+            client: Endpoint::v4([203, 0, 113, flow as u8], 40_000),
+            server: Endpoint::v4(PROXY, 80),
+            asked: mark(asked * MS),
+            whole: mark(asked * MS),
+            answered: Some(mark(over * MS)),
+            over: mark(over * MS),
+            closed_by: None,
+            status: Some(status),
+            state: State::Answered,
+            odd: false,
+            local: [false; 2],
+            sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
+        }
+    }
+
+    /// The same towards a target.
+    fn back(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
+        Leg {
+            client: Endpoint::v4(PROXY, 50_000 + flow as u16),
+            server: Endpoint::v4([10, 0, 1, 1], 8080),
+            ..leg(flow, target, asked, over, status)
+        }
+    }
+
+    /// A connection that was refused.
+    fn refused(flow: u64, asked: i64) -> Leg {
+        Leg {
+            ordinal: 0,
+            answered: None,
+            status: None,
+            state: State::Unanswered,
+            closed_by: Some(crate::tcp::Side::Server),
+            sketch: Sketch::default(),
+            ..back(flow, 0, asked, asked, 0)
+        }
+    }
+
+    fn tied(legs: &mut [Leg]) -> Vec<Option<(u64, Confidence)>> {
+        legs.sort_by_key(|leg| leg.asked.at);
+        let (opaque, proxies) = (HashSet::new(), HashSet::new());
+        let around = Surroundings { opaque: &opaque, proxies: &proxies };
+        let mut ties = ties(legs, &around);
+        tie_connections(legs, &mut ties, &around);
+        ties.iter().map(|tie| tie.map(|tie| (legs[tie.front].flow, tie.certainty))).collect()
+    }
+
+    #[test]
+    fn the_only_request_of_that_path_is_the_one() {
+        let mut legs = [
+            leg(1, 7, 0, 50, 200),
+            leg(2, 8, 1, 60, 200),
+            back(11, 8, 5, 40, 200),
+            back(12, 7, 6, 41, 200),
+        ];
+        let certain = |flow| Some((flow, Confidence::Certain));
+        assert_eq!(tied(&mut legs), [None, None, certain(2), certain(1)]);
+    }
+
+    #[test]
+    fn what_two_alike_requests_could_own_is_never_certain() {
+        let mut legs = [leg(1, 7, 0, 50, 200), leg(2, 7, 1, 60, 200), back(11, 7, 5, 40, 200)];
+        let sure = tied(&mut legs)[2].map(|(_, certainty)| certainty);
+        assert_eq!(sure, Some(Confidence::Possible));
+        // An id decides.
+        (legs[1].sketch.ids[0], legs[2].sketch.ids[0]) = (77, 77);
+        assert_eq!(tied(&mut legs)[2], Some((2, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_request_outside_its_time_or_at_another_host_is_not_it() {
+        let late = back(11, 7, 70, 80, 200);
+        let mut elsewhere = back(12, 7, 5, 6, 200);
+        elsewhere.client.ip = Endpoint::v4([10, 0, 0, 8], 0).ip;
+        assert_eq!(tied(&mut [leg(1, 7, 0, 50, 200), elsewhere, late]), [None; 3]);
+    }
+
+    #[test]
+    fn a_retry_follows_a_failed_attempt_only() {
+        let mut legs = [leg(1, 7, 0, 50, 200), back(11, 7, 5, 10, 503), back(12, 7, 11, 40, 200)];
+        assert!(tied(&mut legs)[1..].iter().all(Option::is_some));
+        // The first was good: whoever asked again, it was not this request.
+        legs[1].status = Some(200);
+        assert_eq!(tied(&mut legs)[2], None);
+    }
+
+    #[test]
+    fn a_refused_connection_belongs_to_the_error_without_an_attempt() {
+        let mut legs =
+            [leg(1, 7, 0, 50, 200), leg(2, 8, 1, 4, 502), back(11, 7, 2, 40, 200), refused(12, 3)];
+        assert_eq!(tied(&mut legs)[3].map(|(flow, _)| flow), Some(2));
+    }
+}
