@@ -69,7 +69,7 @@ fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
     if own == Lane::Back {
         let front = &joined.front;
         let line = joined.exchange.as_deref().map(table::request_line).unwrap_or_default();
-        let asked = if line.is_empty() { phrase!("request") } else { line.into() };
+        let asked = if line.is_empty() { phrase!("request") } else { line };
         push(Lane::Front, Side::Client, front.asked, asked);
         match (front.answered, front.status) {
             (Some(mark), Some(status)) => {
