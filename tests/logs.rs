@@ -126,7 +126,6 @@ fn proxies_own_logs_are_tied_to_their_requests() {
             }
         }
     }
-    println!("{right} of {visible} lines tied; missed:\n{}", missed.join("\n"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(visible > 2_000, "only {visible}");
     assert!(right * 1000 >= visible * 995, "{right} of {visible}:\n{}", missed.join("\n"));

@@ -307,7 +307,7 @@ fn reset(
     let same = |it: &&Landmark| {
         (it.src == rst.src && it.dst == rst.dst) || (it.src == rst.dst && it.dst == rst.src)
     };
-    let Some(last) = there.landmarks.iter().filter(same).next_back() else { return };
+    let Some(last) = there.landmarks.iter().rfind(same) else { return };
     let any =
         there.landmarks.iter().filter(same).any(|it| it.flags & 0x04 != 0 && it.src == rst.src);
     if any {

@@ -1,5 +1,7 @@
 //! An analysis that frames are pushed into: from captures or from an interface.
 
+mod legs;
+
 use super::checks::{self, Checks};
 use super::{FINDINGS_MAX, Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, keys};
 use crate::blind::BlindSpot;
@@ -8,7 +10,7 @@ use crate::cause::{Cause, Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::http::Exchange;
-use crate::join::legs::{Leg, Legs, retell};
+use crate::join::legs::{Leg, Legs};
 use crate::join::log;
 use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip};
 use crate::pattern::patterns;
@@ -70,6 +72,8 @@ struct Results {
     legs: Legs,
     /// Findings of legs, until it is known what their proxy's clients saw; at most [`FINDINGS_MAX`].
     held: Vec<Finding>,
+    /// When old legs were tied last.
+    joined: Timestamp,
     early: Option<Early>,
     logs: Option<log::Watch>,
 }
@@ -118,6 +122,7 @@ impl Analysis {
                 checks: Checks::new(&settings, probers),
                 legs: Legs::new(settings.exchanges),
                 held: Vec::new(),
+                joined: Timestamp::default(),
                 settings,
                 report: Report::default(),
                 servers: BTreeSet::new(),
@@ -179,7 +184,9 @@ impl Analysis {
     pub fn tick(&mut self, now: Timestamp, listener: &mut dyn Listener) {
         let results = &mut self.results;
         results.advance(now);
-        self.engine.tick(now, &mut Collector { results, listener });
+        let mut collector = Collector { results, listener };
+        self.engine.tick(now, &mut collector);
+        collector.join_old_legs(now);
     }
 
     /// From now on follows only one new connection in two to the power of `steps`, chosen by a hash
@@ -444,25 +451,6 @@ impl Output for Collector<'_> {
 }
 
 impl Collector<'_> {
-    /// All flows are known: ties both legs of proxies, and tells what was held back.
-    fn join_legs(&mut self) {
-        let (mut settled, counts) = std::mem::take(&mut self.results.legs).finish();
-        for finding in retell(&mut settled, std::mem::take(&mut self.results.held)) {
-            self.give(finding);
-        }
-        let report = &mut self.results.report;
-        report.summary.back_exchanges = counts.back_exchanges;
-        report.correlations = settled.into_iter().map(|it| it.correlation).collect();
-        for (name, count) in [
-            ("legs of proxies tied before all were known", counts.early),
-            ("correlations not listed", counts.dropped),
-        ] {
-            if count > 0 {
-                *report.summary.bounds.entry(name).or_default() += count;
-            }
-        }
-    }
-
     /// Everything about this finding is known.
     fn give(&mut self, finding: Finding) {
         if !self.results.is_wanted(&finding) {

@@ -19,6 +19,7 @@ use super::{ATTEMPTS_MAX, Attempt, CORRELATIONS_MAX, Correlation, Front};
 use crate::cause::Confidence;
 use crate::http::Protocol;
 use crate::packet::{Address, Endpoint};
+use crate::time::Timestamp;
 use hashbrown::HashSet;
 use tie::{Surroundings, Tie};
 
@@ -96,6 +97,15 @@ impl Legs {
     /// Whether this exchange is a leg that may have failed, so that its finding should wait.
     pub fn concerns(&self, flow: u64, ordinal: u32) -> bool {
         self.suspects.contains(&(flow, ordinal))
+    }
+
+    /// Ties the legs that began before `cut` with what is known by now, and gives the correlations.
+    pub fn settle_before(&mut self, cut: Timestamp) -> Vec<Settled> {
+        let old = self.pending.iter().filter(|leg| leg.asked.at < cut).count();
+        if old > 0 {
+            self.settle(old);
+        }
+        std::mem::take(&mut self.settled)
     }
 
     /// All legs are known: the correlations, in the order of their requests.
