@@ -252,12 +252,12 @@ fn dashboard_and_alerts_ask_for_what_there_is() {
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
     let asked: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
     assert!(asked.len() > 20);
+    // Labels that are asked for by value: kind="request".
+    let label = regex::Regex::new(r#"\b([a-z]+)="([a-z0-9-]+)""#).unwrap();
     for expression in asked.iter().copied().chain([Asset::Alerts.text()]) {
         assert!(!expression.is_empty());
         let unknown: Vec<_> = named(expression).difference(&names).cloned().collect();
         assert!(unknown.is_empty(), "{unknown:?} in {expression}");
-        // Labels that are asked for by value: kind="request".
-        let label = regex::Regex::new(r#"\b([a-z]+)="([a-z0-9-]+)""#).unwrap();
         for found in label.captures_iter(expression) {
             let (label, all) = (&found[1], &found[0]);
             let exists = match label {
