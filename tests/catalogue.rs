@@ -25,7 +25,8 @@ const WITHOUT_CAPTURE: [(&str, &str); 8] = [
     ("l4-lb-reset", "the lab has no layer 4 load balancer that resets"),
 ];
 /// Folders of captures that are no cause of `ALL`, and why.
-const OTHER_FOLDERS: [(&str, &str); 12] = [
+const OTHER_FOLDERS: [(&str, &str); 13] = [
+    ("balancer-log", "several causes, for the comparison with logs"),
     ("both-legs", "both legs of proxies, judged by tests/joins.rs"),
     ("healthy", "nothing fails"),
     ("demo", "several causes among healthy requests"),
