@@ -65,7 +65,7 @@ pub struct Cli {
     /// What to read.
     #[command(flatten, next_help_heading = "Input")]
     pub input: Input,
-    /// Another capture of the same connections, taken elsewhere; can be repeated
+    /// Another capture of the same connections, taken elsewhere
     ///
     /// For example the capture at the target beside that at the load balancer: connection time-outs
     /// are split into path and host, and a RST that its apparent sender never sent is proved. Clocks may

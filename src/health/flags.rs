@@ -12,7 +12,7 @@ use clap::builder::PossibleValue;
 #[derive(Args, Clone, Debug, Default)]
 pub struct HealthFlags {
     /// Say why this target gets no health checks; can be repeated
-    #[arg(long, value_name = "IP:PORT", help_heading = "Input")]
+    #[arg(long, value_name = "IP:PORT", help_heading = "Input", hide_short_help = true)]
     pub expect_target: Vec<String>,
     /// Kind of load balancer that checks, for its defaults and limits
     #[arg(long, value_name = "KIND", value_parser = kinds(), hide_short_help = true)]
