@@ -80,12 +80,15 @@ pub struct Frame<'a> {
     pub direction: Direction,
 }
 
+/// [`CaptureInfo::format`] of what was captured here and is in no file; its path is the interface.
+pub const LIVE: &str = "live";
+
 /// What is known of one capture file; complete once the file has been read.
 #[derive(Clone, Debug, Default)]
 pub struct CaptureInfo {
     /// As the user named it, or found in a directory that the user named.
     pub path: String,
-    /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`.
+    /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`, [`LIVE`].
     pub format: &'static str,
     /// `gzip`, `zstd`, `xz`, `lz4`.
     pub compression: Option<&'static str>,

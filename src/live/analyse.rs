@@ -9,7 +9,7 @@ use super::merge::Merge;
 use super::overload::{self, Load, Overload};
 use super::run::Event;
 use crate::blind::BlindSpot;
-use crate::capture::{CaptureInfo, Direction, Frame, LinkType};
+use crate::capture::{CaptureInfo, Direction, Frame, LIVE, LinkType};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::health::{Check, Entry};
@@ -210,7 +210,7 @@ impl Job {
         let drops = vec![[0; 3]; interfaces.len()];
         let captures = interfaces.into_iter().map(|(name, link)| CaptureInfo {
             path: name,
-            format: "live",
+            format: LIVE,
             link_types: vec![link],
             ..CaptureInfo::default()
         });

@@ -9,7 +9,7 @@ use crate::packet::Endpoint;
 use crate::report::{Style, ndjson, words};
 use crate::run::Listener;
 use crate::time::Timestamp;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -58,6 +58,9 @@ pub(super) struct Lines {
     /// By interface.
     names: Vec<String>,
     known: HashMap<(u64, u32), Said>,
+    /// Failed health checks that were told as such, by flow and ordinal: the failure itself comes once
+    /// more, maybe before it is recognised as that of a check.
+    checks: HashSet<(u64, u32)>,
     by_cause: BTreeMap<&'static str, u64>,
     failures: u64,
     failed_checks: u64,
@@ -79,6 +82,7 @@ impl Lines {
             out,
             names,
             known: HashMap::new(),
+            checks: HashSet::new(),
             by_cause: BTreeMap::new(),
             failures: 0,
             failed_checks: 0,
@@ -127,6 +131,8 @@ impl Lines {
         let said = Said { cause: finding.cause.id, responsible: finding.responsible.id() };
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         let key = (finding.flow, ordinal);
+        let check = finding.kind == Kind::HealthCheck
+            || if early { self.checks.contains(&key) } else { self.checks.remove(&key) };
         let before = self.known.get(&key).copied();
         if early {
             if before.is_some() || self.known.len() < KNOWN_MAX {
@@ -136,7 +142,7 @@ impl Lines {
             self.known.remove(&key);
         }
         match before {
-            None => self.count(finding),
+            None => self.count(finding.cause.id, check),
             Some(before) if before.cause != said.cause => self.recount(before.cause, said.cause),
             Some(_) => {}
         }
@@ -152,7 +158,7 @@ impl Lines {
                 self.send(Line::Told(line));
             }
             // The line of the check says it.
-            Form::Text if finding.kind == Kind::HealthCheck => {}
+            Form::Text if check => {}
             Form::Text if before == Some(said) => {}
             Form::Text => {
                 let text = self.finding_text(finding, before.map(|before| before.cause));
@@ -162,9 +168,9 @@ impl Lines {
         }
     }
 
-    fn count(&mut self, finding: &Finding) {
-        *self.by_cause.entry(finding.cause.id).or_default() += 1;
-        self.failures += u64::from(finding.kind != Kind::HealthCheck);
+    fn count(&mut self, cause: &'static str, check: bool) {
+        *self.by_cause.entry(cause).or_default() += 1;
+        self.failures += u64::from(!check);
     }
 
     fn recount(&mut self, before: &'static str, now: &'static str) {
@@ -227,6 +233,9 @@ impl Listener for Lines {
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         let failed = check.outcome.is_some_and(|outcome| outcome.effect() == Effect::Fail);
         self.failed_checks += u64::from(failed);
+        if failed && self.checks.len() < KNOWN_MAX {
+            self.checks.insert((check.flow, check.ordinal));
+        }
         match (self.form, check.outcome) {
             (Form::Ndjson, _) => {
                 let mut line = Vec::new();
@@ -315,5 +324,44 @@ impl Follower for Lines {
             );
         }
         self.aside(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Timeline;
+    use crate::run::{Analysis, Settings};
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    /// The lines of a capture as live would tell it, with a tick at every frame.
+    fn told(capture: &str) -> Vec<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(capture);
+        let (out, lines) = mpsc::sync_channel(10_000);
+        let names = vec!["lo".to_owned()];
+        let mut told = Lines::new(Form::Text, Style::default(), TimeZone::UTC, names, out);
+        let settings = Settings { early: true, ..Settings::default() };
+        let mut analysis = Analysis::new(settings, None).unwrap();
+        let mut timeline = Timeline::open(&[path]).unwrap();
+        while timeline.step().unwrap() {
+            let Some(frame) = timeline.frame() else { break };
+            analysis.tick(frame.mark.at, &mut told);
+            analysis.frame(&frame, &mut told);
+        }
+        analysis.finish(timeline.captures().to_vec(), Vec::new(), &mut told);
+        let text = |line| match line {
+            Line::Told(line) => Some(String::from_utf8(line).unwrap()),
+            _ => None,
+        };
+        lines.try_iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn a_failed_check_is_told_once_and_not_as_a_failure_of_users() {
+        let lines = told("checks-and-users/direct-fail-open-lb.pcap");
+        let checks = lines.iter().filter(|line| line.contains(" check hc-status-mismatch ")).count();
+        assert_eq!(checks, 16, "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains("target-own-5xx")), "{lines:#?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::words;
+use crate::capture::{CaptureInfo, LIVE};
 
 /// Capture names in a command; of more the reader has the list at hand.
 const FILES_MAX: usize = 4;
@@ -9,10 +10,14 @@ const FILES_MAX: usize = 4;
 /// Commands that write the proof of the findings and open it, each at most `width` characters; none
 /// when nothing was found or the input is gone.
 pub(super) fn commands(report: &Report, width: usize) -> Vec<String> {
-    // Standard input and the like cannot be read again.
-    let gone = |path: &str| path == "-" || path.starts_with("/dev/") || path.starts_with("/proc/");
+    // Standard input, an interface and the like cannot be read again.
+    let gone = |capture: &CaptureInfo| {
+        let path = &capture.path;
+        let pipe = path == "-" || path.starts_with("/dev/") || path.starts_with("/proc/");
+        pipe || capture.format == LIVE
+    };
     let captures = &report.captures;
-    if report.findings.is_empty() || captures.iter().any(|capture| gone(&capture.path)) {
+    if report.findings.is_empty() || captures.iter().any(gone) {
         return Vec::new();
     }
     let command = |captures: &str| format!("why502 slice {captures} -w proof.pcapng");
@@ -48,7 +53,11 @@ mod tests {
         let mut report = fixture::report();
         report.captures[0].path = "-".into();
         assert!(commands(&report, 80).is_empty());
-        report.captures[0].path = "a.pcap".into();
+        report.captures[0].path = "eth0".into();
+        report.captures[0].format = LIVE;
+        assert!(commands(&report, 80).is_empty());
+        report.captures[0] = CaptureInfo { path: "a.pcap".into(), ..CaptureInfo::default() };
+        assert!(!commands(&report, 80).is_empty());
         report.findings.clear();
         assert!(commands(&report, 80).is_empty());
     }

@@ -50,7 +50,7 @@ impl Roles {
         is_loopback(address) || self.of(address) & LOCAL != 0
     }
 
-    /// Addresses that were not remembered to stay within [`HOSTS_MAX`].
+    /// Addresses that were not remembered to stay within their bound.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }

@@ -9,7 +9,7 @@
 //! screen    the terminal: taken and given back, whatever happens
 //! ```
 //!
-//! [`run`] draws at most five times a second, and only when something has changed. The board is locked
+//! [`run()`] draws at most five times a second, and only when something has changed. The board is locked
 //! to be copied and at no other time.
 
 pub mod board;
