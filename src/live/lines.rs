@@ -360,7 +360,8 @@ mod tests {
     #[test]
     fn a_failed_check_is_told_once_and_not_as_a_failure_of_users() {
         let lines = told("checks-and-users/direct-fail-open-lb.pcap");
-        let checks = lines.iter().filter(|line| line.contains(" check hc-status-mismatch ")).count();
+        let checks =
+            lines.iter().filter(|line| line.contains(" check hc-status-mismatch ")).count();
         assert_eq!(checks, 16, "{lines:#?}");
         assert!(!lines.iter().any(|line| line.contains("target-own-5xx")), "{lines:#?}");
     }

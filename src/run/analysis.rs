@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 use crate::tls::Lines;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ use std::sync::Arc;
 const FLOWS_LISTED_MAX: usize = 100_000;
 /// Early verdicts remembered until their connection is over, so that none is told twice.
 const EARLY_MAX: usize = 1 << 16;
+
+/// How long a failure that was decided at once waits before it is told, nanoseconds: by then a check is
+/// recognised as one, so that it is not told as the failure of a user, and one second is kept.
+const RECOGNISED: i64 = 700_000_000;
 
 /// Takes in frames one by one and tells what they show; [`Analysis::finish`] gives the report.
 pub struct Analysis {
@@ -86,6 +90,10 @@ struct Early {
     told: HashMap<(u64, u32), (&'static Cause, Responsible)>,
     /// Flows and ordinals of possible checks that were told.
     sighted: HashMap<(u64, u32), ()>,
+    /// Capture time.
+    now: Timestamp,
+    /// Failures that were decided at once, and when they are told; at most [`EARLY_MAX`].
+    fresh: VecDeque<(Timestamp, Finding)>,
 }
 
 /// Collects what the engine gives out, and passes it on.
@@ -110,6 +118,8 @@ impl Analysis {
             checks: Checks::new(&settings, Arc::clone(&probers)),
             told: HashMap::new(),
             sighted: HashMap::new(),
+            now: Timestamp::default(),
+            fresh: VecDeque::new(),
         });
         if early.is_some() {
             engine = engine.give_early(Arc::clone(&probers));
@@ -186,6 +196,7 @@ impl Analysis {
         results.advance(now);
         let mut collector = Collector { results, listener };
         self.engine.tick(now, &mut collector);
+        collector.settle_fresh(now);
         collector.join_old_legs(now);
     }
 
@@ -263,6 +274,7 @@ impl Analysis {
     ) -> Report {
         let mut collector = Collector { results: &mut self.results, listener };
         self.engine.finish(&mut collector);
+        collector.settle_fresh(Timestamp(i64::MAX));
         collector.join_legs();
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
@@ -320,6 +332,7 @@ impl Results {
         self.checks.advance(at);
         if let Some(early) = &mut self.early {
             early.checks.advance(at);
+            early.now = at;
         }
     }
 
@@ -433,10 +446,36 @@ impl Output for Collector<'_> {
         self.listener.early(&finding);
     }
 
-    fn finding(&mut self, mut finding: Finding) {
-        if let Some(early) = &mut self.results.early {
-            early.told.remove(&(finding.flow, ordinal(&finding)));
+    fn finding(&mut self, finding: Finding) {
+        if let Some(early) = &mut self.results.early
+            && early.told.remove(&(finding.flow, ordinal(&finding))).is_none()
+            && early.fresh.len() < EARLY_MAX
+        {
+            early.fresh.push_back((early.now.after(RECOGNISED), finding));
+            return;
         }
+        self.settle(finding);
+    }
+}
+
+impl Collector<'_> {
+    /// Tells the failures whose time has come.
+    fn settle_fresh(&mut self, now: Timestamp) {
+        while let Some(early) = &mut self.results.early
+            && early.fresh.front().is_some_and(|fresh| fresh.0 <= now)
+            && let Some((_, finding)) = early.fresh.pop_front()
+        {
+            let mut told = finding.clone();
+            let failed = early.checks.settle(&mut told) && self.results.is_wanted(&told);
+            // Its other leg may be long in coming.
+            if failed && self.results.legs.concerns(finding.flow, ordinal(&finding)) {
+                self.listener.early(&told);
+            }
+            self.settle(finding);
+        }
+    }
+
+    fn settle(&mut self, mut finding: Finding) {
         let elsewhere = self.results.seen_elsewhere(&finding);
         if elsewhere || !self.results.checks.settle(&mut finding) {
             return;
@@ -448,15 +487,22 @@ impl Output for Collector<'_> {
             self.give(finding);
         }
     }
-}
 
-impl Collector<'_> {
     /// Everything about this finding is known.
     fn give(&mut self, finding: Finding) {
         if !self.results.is_wanted(&finding) {
             return;
         }
-        self.listener.finding(&finding);
+        match &self.results.early {
+            // It may be known as that of a check by what was told early.
+            Some(early) => {
+                let mut told = finding.clone();
+                if early.checks.settle(&mut told) {
+                    self.listener.finding(&told);
+                }
+            }
+            None => self.listener.finding(&finding),
+        }
         let report = &mut self.results.report;
         report.summary.count(&finding);
         if report.findings.len() < FINDINGS_MAX {
