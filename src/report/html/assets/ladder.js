@@ -28,6 +28,9 @@ function packetsOf(index) {
 
 const shorten = (label, max) => (label.length <= max ? label : `${label.slice(0, Math.max(1, max - 1))}…`);
 
+/** Width of a text in columns: the letters of Japanese take two. */
+const breadth = (label) => [...label].reduce((sum, letter) => sum + (letter.codePointAt(0) > 0x2e7f ? 2 : 1), 0);
+
 /** Room above a packet: the longer the pause before it, the more, without letting a minute fill the page. */
 const pause = (nanoseconds) => Math.min(34, Math.max(0, 8 * Math.log10(1 + nanoseconds / 1e6)));
 
@@ -55,7 +58,8 @@ function ladder(index, width) {
     svg('text', { class: 'address', x: right + 4, y: stacked ? 46 : 30, 'text-anchor': 'end' }, server),
   );
   const middle = (left + right) / 2;
-  const taken = { 1: [left + 48, 'start'], 2: [right - 48, 'end'], 3: [middle, 'middle'] }[row[FINDING.vantage]];
+  const beside = (side) => 6 + breadth(side) * LADDER.character;
+  const taken = { 1: [left + beside(WORDS.client), 'start'], 2: [right - beside(WORDS.server), 'end'], 3: [middle, 'middle'] }[row[FINDING.vantage]];
   if (taken) parts.push(svg('text', { class: 'here', x: taken[0], y: 14, 'text-anchor': taken[1] }, narrow ? '◉' : `◉ ${WORDS.takenHere}`));
 
   const startHidden = spots.includes('no-handshake') || spots.includes('capture-start');
