@@ -376,6 +376,27 @@ fn port_reuse_makes_a_new_flow() {
 }
 
 #[test]
+fn a_reused_port_whose_handshake_was_lost_is_no_race() {
+    let mut packets = Script::open().exchange().close(Server).packets;
+    let fin = packets.iter().position(|packet| packet.side == Server && packet.flags & 0x01 != 0);
+    packets.truncate(fin.expect("a FIN") + 1);
+    let mut second = Script::open().wait(SECOND).exchange().packets.split_off(3);
+    for packet in &mut second {
+        packet.at += 2 * SECOND;
+        let shift = if packet.side == Client { 23_000_000 } else { 80_000 };
+        let other = if packet.side == Client { 80_000 } else { 23_000_000 };
+        packet.seq = packet.seq.wrapping_add(shift);
+        packet.ack = packet.ack.wrapping_add(other);
+        packet.ip_id += 100;
+    }
+    packets.extend(second);
+    let outcome = run(&packets);
+    assert_eq!(outcome.verdicts(), []);
+    assert_eq!(outcome.flows.len(), 2);
+    assert_eq!(outcome.flows.iter().map(|flow| flow.responses).sum::<u32>(), 2);
+}
+
+#[test]
 fn copies_of_a_packet_are_no_retransmissions() {
     let script = Script::open().exchange().close(Client);
     let mut packets = Vec::new();

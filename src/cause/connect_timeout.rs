@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::EndingKind;
+use crate::flow::{EndingKind, Vantage};
 use crate::phrase;
 use crate::tcp::Side;
 
@@ -112,7 +112,8 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
             syns = opening.syns,
             waited = span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
         ),
-        responsible: None,
+        // Captured at the target, its host dropped it; elsewhere the way to it may have.
+        responsible: (case.vantage() == Vantage::Unknown).then_some(Responsible::Unknown),
     })
 }
 

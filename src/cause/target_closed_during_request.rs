@@ -94,7 +94,9 @@ fn body_unread(case: &Case<'_>) -> bool {
     /// Time between an answer and the close that follows it in the same program, nanoseconds.
     const AT_ONCE: i64 = 10_000_000;
     let (Some(request), Some(response)) = (case.request(), case.response()) else { return false };
-    if !response.complete {
+    // A reset behind a later request answers that one.
+    let last = case.exchange.is_some_and(|exchange| case.flow.requests <= exchange.ordinal);
+    if !response.complete || !last {
         return false;
     }
     let body = request.first.frame != request.last.frame;

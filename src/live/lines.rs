@@ -271,7 +271,8 @@ impl Listener for Lines {
             }
             Form::Text => {
                 let reason = entry.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                let text = format!("target {} is {}{reason}", server.socket(), entry.state.id());
+                let state = entry.state.id();
+                let text = format!("target {} is {state}{reason} by {prober}", server.socket());
                 self.say(entry.mark.at, &text);
             }
         }

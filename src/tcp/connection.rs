@@ -10,7 +10,7 @@ use super::seq::Base;
 use super::track::Track;
 use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
-use crate::flow::{Flow, Retransmission};
+use crate::flow::{EndingKind, Flow, Retransmission};
 use crate::packet::Segment;
 use crate::time::{Mark, Timestamp};
 use std::num::NonZeroU64;
@@ -114,6 +114,22 @@ impl Connection {
         let side = self.side_of(segment);
         let base = Base::after_syn(segment.seq);
         side == Side::Client && self.tracks[side as usize].base.is_some_and(|known| known == base)
+    }
+
+    /// Whether `segment` is of a later connection with the same addresses and ports, whose SYN is not in
+    /// the capture: it carries data and acknowledges what the other side of this one cannot have sent,
+    /// bytes behind its FIN (RFC 9293, 3.4: FIN takes the last sequence number of a stream).
+    pub(super) fn is_over_for(&self, segment: &Segment<'_>) -> bool {
+        let sender = !self.side_of(segment);
+        let end = self.flow.endings.iter().find_map(|ending| {
+            let fin = ending.side == sender && ending.kind == EndingKind::Fin;
+            ending.offset.filter(|_| fin)
+        });
+        let acked = self.offset(sender, segment.ack);
+        segment.payload_len > 0
+            && segment.flags.ack()
+            && !segment.flags.rst()
+            && end.zip(acked).is_some_and(|(end, acked)| acked < -FAR || acked > end as i64 + 1)
     }
 
     pub(super) fn note(&mut self, side: Side, letter: u8) {

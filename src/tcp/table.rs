@@ -224,11 +224,12 @@ impl<T> Table<T> {
     fn begins_anew(&self, slot: u32, segment: &Segment<'_>) -> bool {
         let Some(entry) = &self.slots[slot as usize] else { return true };
         let connection = &entry.connection;
-        segment.flags.syn()
-            && !segment.flags.ack()
-            && !segment.corrupt
-            && !connection.same_syn(segment)
-            && connection.flow.last != segment.mark
+        let anew = if segment.flags.syn() {
+            !segment.flags.ack() && !connection.same_syn(segment)
+        } else {
+            !connection.flow.endings.is_empty() && connection.is_over_for(segment)
+        };
+        anew && !segment.corrupt && connection.flow.last != segment.mark
     }
 
     fn open(

@@ -132,6 +132,13 @@ fn choose(
     if !like.id && unseen {
         certainty = certainty.min(Confidence::Likely);
     }
+    // The same was asked several times at once, maybe by one that has an attempt already.
+    let as_good = |other: &Candidate| {
+        other.likeness.target >= like.target && other.likeness.client >= like.client
+    };
+    if !like.id && rest().chain(taken).any(as_good) {
+        certainty = certainty.min(Confidence::Possible);
+    }
     Some((best, Tie { front: best.front, certainty, by }))
 }
 

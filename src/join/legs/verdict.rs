@@ -117,6 +117,8 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         }
         let outcome = match (failed, is_last && role == Role::Target) {
             (true, true) => Outcome::Failed,
+            // Without a response there was nothing to pass on: the answer came from elsewhere.
+            (false, true) if correlation.back[this].status.is_none() => Outcome::Masked,
             (false, true) => Outcome::PassedOn,
             (true, false) => Outcome::Retried,
             (false, false) => Outcome::Masked,

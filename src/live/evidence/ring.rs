@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Most files of a ring; with more, listing the directory takes longer than a person waits.
 const FILES_MAX: u32 = 100_000;
 /// Smallest size of a file: room for the headers and the largest packet.
-const SIZE_MIN: u64 = 1 << 20;
+const SIZE_MIN: u64 = 1_000_000;
 /// Shortest time of a file, seconds.
 const TIME_MIN: u64 = 1;
 
@@ -72,7 +72,7 @@ fn parse(text: &str) -> Result<Ring, String> {
         } else {
             let size = bytes(limit)?;
             if size < SIZE_MIN {
-                return Err(format!("'{limit}' is less than 1 MiB"));
+                return Err(format!("'{limit}' is less than 1 MB"));
             }
             if ring.size.replace(size).is_some() {
                 return Err("it states two sizes".to_owned());
@@ -148,7 +148,7 @@ mod tests {
             ("10x100", "unit"),
             ("10x100M", "unit"),
             ("10x100XB", "number of bytes"),
-            ("10x1kB", "less than 1 MiB"),
+            ("10x1kB", "less than 1 MB"),
             ("10x10ms", "less than a second"),
             ("10x-5m", "less than a second"),
             ("10x1h/2h", "two times"),
