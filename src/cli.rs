@@ -70,7 +70,7 @@ pub struct Cli {
     /// For example the capture at the target beside that at the load balancer: connection time-outs
     /// are split into path and host, and a RST that its apparent sender never sent is proved. Clocks may
     /// differ; a NAT may lie between.
-    #[arg(long, value_name = "CAPTURE", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    #[arg(long, value_name = "CAPTURE", value_hint = ValueHint::FilePath, help_heading = "Input", hide_short_help = true)]
     pub beside: Vec<PathBuf>,
     /// Logs to compare with.
     #[command(flatten, next_help_heading = "Input")]
@@ -108,7 +108,7 @@ pub struct Input {
     /// AES-CCM and ChaCha20-Poly1305. Keys that a pcapng file carries are used without it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub keylog: Vec<PathBuf>,
-    /// Where the capture was taken
+    /// Capture point
     ///
     /// client: at the load balancer, the side that opens connections (also: lb). server: at the
     /// target (also: target). between: in the network between them. auto: tell it from timing and
@@ -178,8 +178,10 @@ pub struct Output {
         hide_default_value = true
     )]
     pub color: ColorChoice,
-    /// Write ASCII only, as without a UTF-8 locale; Japanese keeps its letters
-    #[arg(long, hide_short_help = true)]
+    /// Write ASCII only, as without a UTF-8 locale
+    ///
+    /// Japanese keeps its letters.
+    #[arg(long)]
     pub ascii: bool,
     /// The language of texts for people
     #[command(flatten)]
@@ -191,7 +193,7 @@ pub struct Output {
     #[arg(long, hide_short_help = true)]
     pub no_progress: bool,
     /// Exit with 1 when there are findings
-    #[arg(long, hide_short_help = true)]
+    #[arg(long)]
     pub exit_code: bool,
 }
 
