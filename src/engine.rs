@@ -128,6 +128,8 @@ pub struct Counts {
     pub opened_flows: u64,
     /// TLS sessions whose keys were forgotten to stay within [`SESSIONS_MAX`](crate::tls::SESSIONS_MAX).
     pub forgotten_keys: u64,
+    /// Times that a host's part in a connection was not remembered, see [`Roles`].
+    pub forgotten_roles: u64,
 }
 
 /// Analyses segments in capture order.
@@ -263,6 +265,7 @@ impl Engine {
             forgotten_pairs: self.table.forgotten_pairs,
             forgotten_lessons: self.wider.forgotten(),
             forgotten_keys: self.keys.forgotten(),
+            forgotten_roles: self.shared.roles.forgotten(),
             ..self.shared.counts
         }
     }

@@ -98,7 +98,7 @@ impl Sink<'_> {
                 requests.add(request.first.at);
             }
             let mispaired = *client_gap && mispaired(exchange);
-            if roles.may_be_leg(*source, server.ip) && !mispaired {
+            if roles.may_be_leg(*source, *server) && !mispaired {
                 legs.extend(Leg::of(exchange));
             }
             if let Some(tap) = &mut tap

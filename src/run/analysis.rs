@@ -254,6 +254,7 @@ impl Analysis {
             ("connections not compared with others", counts.forgotten_lessons),
             ("flows that gave up what they waited for", counts.released_flows),
             ("TLS sessions whose keys were forgotten", counts.forgotten_keys),
+            ("connections not looked at as legs of a proxy", counts.forgotten_roles),
             ("verdicts without the rest of the capture", counts.judged_early),
             ("packets of connections that were left out to keep up", self.packets_left_out),
             ("verdicts told at the end of their connection only", self.engine.looks_missed()),

@@ -155,7 +155,7 @@ impl Leg {
 
     /// Of a connection that failed before it carried a request.
     pub fn of_connection(flow: &Flow, roles: &Roles) -> Option<Leg> {
-        if !roles.may_be_leg(flow.client.ip, flow.server.ip) {
+        if !roles.may_be_leg(flow.client.ip, flow.server) {
             return None;
         }
         let syn = flow.opening.syn.filter(|_| flow.requests == 0)?;
