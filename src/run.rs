@@ -61,11 +61,20 @@ pub struct Settings {
     pub logs: LogSettings,
     /// Bytes of memory for connections, see [`Options::memory`].
     pub memory: Option<u64>,
+    /// Findings kept for the report, when it is less than [`FINDINGS_MAX`].
+    pub findings_max: Option<usize>,
+    /// Flows listed in the report; only with [`Settings::early`].
+    pub flows_max: Option<usize>,
     /// Tell verdicts and health checks as soon as they can be had, with [`Analysis::tick`].
     pub early: bool,
 }
 
 impl Settings {
+    /// Findings kept for the report; further ones are counted only.
+    fn findings_max(&self) -> usize {
+        self.findings_max.map_or(FINDINGS_MAX, |max| max.min(FINDINGS_MAX))
+    }
+
     /// The filter, compiled.
     pub(crate) fn filter(&self) -> Result<Option<Filter>, FilterError> {
         self.filter.as_deref().map(Filter::new).transpose()

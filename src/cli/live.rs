@@ -3,7 +3,7 @@
 use super::{Output, VantageChoice};
 use crate::health::HealthFlags;
 use crate::live::evidence::{self, MinFree, Ring};
-use crate::live::{Asset, metrics};
+use crate::live::{Asset, MEMORY_MIN, metrics};
 use clap::{Args, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,9 +42,11 @@ pub struct Live {
     /// verdicts are less sure.
     #[arg(short, long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(64..=262_144), hide_short_help = true, help_heading = "Capture")]
     pub snaplen: u32,
-    /// Memory for packets that the kernel keeps until they are taken, such as 16MiB
-    #[arg(short = 'B', long, value_name = "SIZE", default_value = "16MiB", value_parser = size, hide_short_help = true, help_heading = "Capture")]
-    pub buffer_size: u64,
+    /// Memory for packets that the kernel keeps until they are taken; by default 16MiB
+    ///
+    /// Of each interface, and within a quarter of --max-memory.
+    #[arg(short = 'B', long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Capture")]
+    pub buffer_size: Option<u64>,
     /// Take each packet at once; costs more of the processor
     #[arg(long, hide_short_help = true, help_heading = "Capture")]
     pub immediate: bool,
@@ -57,7 +59,11 @@ pub struct Live {
     #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Capture")]
     pub user: Option<String>,
     /// Get along with so much memory, such as 512MiB: follow fewer connections rather than take more
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, hide_short_help = true, help_heading = "Capture")]
+    ///
+    /// At least 128MiB. The program and its tables take up to 64MiB of it; of the rest, the kernel's buffers get
+    /// a quarter at most, packets on their way to the analysis and --look-back an eighth each, and
+    /// connections and findings what is left.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory, hide_short_help = true, help_heading = "Capture")]
     pub max_memory: u64,
     /// Write evidence as a ring of pcapng files to this directory
     ///
@@ -201,6 +207,15 @@ fn size(text: &str) -> Result<u64, String> {
     range.contains(&size).then_some(size).ok_or_else(|| "not from 1MiB to 1024GiB".to_owned())
 }
 
+/// Reads a limit of memory.
+fn memory(text: &str) -> Result<u64, String> {
+    let size = size(text)?;
+    let least = MEMORY_MIN >> 20;
+    (size >= MEMORY_MIN)
+        .then_some(size)
+        .ok_or_else(|| format!("{least}MiB at least: the program and its tables take half of that"))
+}
+
 /// Reads a duration: seconds, or with a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] =
@@ -233,7 +248,7 @@ mod tests {
     fn it_needs_nothing_and_takes_all() {
         let live = parsed("").unwrap();
         assert!(live.interface.is_empty() && live.port.is_empty() && !live.promiscuous);
-        assert_eq!(live.buffer_size, 16 << 20);
+        assert_eq!((live.buffer_size, live.max_memory), (None, 1 << 30));
         let live = parsed(
             "-i lo -i eth0 -p 80,8080 --duration 10m --stop-after 3 --cause connect-refused \
              --format ndjson -q --max-memory 256M --user nobody",
@@ -255,6 +270,7 @@ mod tests {
             ("--duration soon", "not a time"),
             ("--max-memory 1k", "not a size"),
             ("--max-memory 1000", "not from 1MiB"),
+            ("--max-memory 127M", "128MiB at least"),
             ("--snaplen 10", "10 is not in"),
             ("--cause nonsense", "explain"),
         ] {

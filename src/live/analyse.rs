@@ -1,6 +1,7 @@
 //! The analysis thread: batches in, verdicts out.
 
-use super::batch::{Batch, Packet};
+use super::batch::{Batch, Packet, Room};
+use super::budget;
 use super::clock;
 use super::evidence;
 use super::keeper::Keeper;
@@ -20,12 +21,10 @@ use crate::report::{Report, words};
 use crate::run::{Analysis, Listener};
 use crate::time::{FrameId, Mark, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-/// Bytes of packets that wait for the analysis at most.
-pub(super) const QUEUE: usize = 64 << 20;
 /// Between two counts of how things stand, nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
@@ -111,8 +110,8 @@ pub(super) struct Shared {
     pub(super) stop: Arc<AtomicBool>,
     /// The user asks how things stand.
     pub(super) asked: Arc<AtomicBool>,
-    /// Bytes that wait in the queue.
-    pub(super) waiting: Arc<AtomicUsize>,
+    /// For packets that wait.
+    pub(super) room: Room,
 }
 
 /// Tells several, and lowers what is told when packets are missing.
@@ -233,7 +232,7 @@ impl Job {
     pub(super) fn run(mut self, batches: &Receiver<Batch>, warnings: Vec<String>) -> Report {
         /// Between two looks at the clock when nothing comes.
         const PAUSE: Duration = Duration::from_millis(200);
-        let mut merge = Merge::new(self.captures.len());
+        let mut merge = Merge::new(self.captures.len(), self.shared.room.filled().1);
         loop {
             match batches.recv_timeout(PAUSE) {
                 Ok(batch) => self.take(batch, &mut merge, false),
@@ -282,7 +281,6 @@ impl Job {
     }
 
     fn take(&mut self, batch: Batch, merge: &mut Merge, all: bool) {
-        self.shared.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
         if let Some(drops) = self.drops.get_mut(batch.interface) {
             drops[2] += batch.lost;
             if let Some(seen) = batch.drops {
@@ -307,13 +305,13 @@ impl Job {
     fn count(&mut self, now: Timestamp) {
         self.counted = now;
         let used = memory();
-        let over = self.memory_max.zip(used).is_some_and(|(max, used)| used > max);
-        let waiting = self.shared.waiting.load(Ordering::Relaxed);
-        let load = Load { waiting, room: QUEUE, memory: over };
+        let over = self.memory_max.zip(used).is_some_and(|(max, used)| budget::is_full(used, max));
+        let (waiting, room) = self.shared.room.filled();
+        let load = Load { waiting, room, memory: over };
         if let Some(step) = self.overload.weigh(load, now) {
             self.analysis.leave_out(step);
             let why = match over {
-                true => "more memory is in use than --max-memory allows",
+                true => "nearly all memory that --max-memory allows is in use",
                 false => "the analysis cannot keep up",
             };
             self.fan.lines.aside(&overload::words(step, why));
@@ -338,7 +336,7 @@ impl Job {
             interface_drops: sum(1),
             queue_drops: sum(2),
             flows_left_out: self.analysis.flows_left_out(),
-            queue: (waiting as u64, QUEUE as u64),
+            queue: (waiting as u64, room as u64),
             memory: (used, self.memory_max),
             evicted_flows: summary.evicted,
             interfaces: interfaces.collect(),

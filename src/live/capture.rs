@@ -1,6 +1,6 @@
 //! Captures on one interface, in a thread of its own.
 
-use super::batch::{Batch, Drops};
+use super::batch::{Batch, Drops, Room};
 use super::choose::ANY;
 use super::clock;
 use super::run::{Event, LiveError};
@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pcap::{Active, Capture, Error, Linktype, Precision};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +20,14 @@ use std::time::Duration;
 const TOGETHER: u16 = 100;
 /// Added to it until a packet from before is no more to come, nanoseconds: what the scheduler takes.
 const SCHEDULING: i64 = 50_000_000;
-/// Packets taken at once.
+/// Packets of a batch.
 const PACKETS: usize = 1024;
+/// Packets that libpcap gives at once: it does not look at bytes, and a packet has up to 64 KiB where the
+/// kernel puts segments together.
+const AT_ONCE: usize = 16;
+/// A batch with half so many bytes is full, whatever its packets; or with half a part of the room.
+const BYTES: usize = 1 << 20;
+const ROOM_PART: usize = 8;
 /// When told to stop, packets that wait in the kernel are taken for so long at most, nanoseconds: on
 /// a busy interface there are always more.
 const LAST: i64 = 500_000_000;
@@ -35,8 +41,8 @@ const ATTEMPTS: u32 = 3600;
 pub struct How {
     /// Bytes of a packet that are captured.
     pub snaplen: u32,
-    /// Bytes of the kernel's buffer; 0: libpcap's own choice.
-    pub buffer: u32,
+    /// Bytes of the kernel's buffer; `None`: as usual, within its share of the memory.
+    pub buffer: Option<u64>,
     /// Every packet at once, in place of many together.
     pub immediate: bool,
     /// Also packets that are not for this host.
@@ -72,8 +78,8 @@ impl Source {
             .timeout(i32::from(TOGETHER))
             .immediate_mode(how.immediate)
             .precision(Precision::Nano);
-        if how.buffer > 0 {
-            capture = capture.buffer_size(i32::try_from(how.buffer).unwrap_or(i32::MAX));
+        if let Some(buffer) = how.buffer {
+            capture = capture.buffer_size(i32::try_from(buffer).unwrap_or(i32::MAX));
         }
         let mut capture = capture.open().map_err(refused)?;
         if name == ANY {
@@ -110,9 +116,8 @@ pub(super) struct Outlet {
     pub(super) batches: SyncSender<Batch>,
     pub(super) events: Sender<Event>,
     pub(super) stop: Arc<AtomicBool>,
-    /// Bytes that wait for the analysis, and for how many there is room.
-    pub(super) waiting: Arc<AtomicUsize>,
-    pub(super) room: usize,
+    /// For packets that wait for the analysis.
+    pub(super) room: Room,
 }
 
 impl Outlet {
@@ -170,23 +175,16 @@ fn capture(source: &mut Source, outlet: &Outlet, lost: &mut u64, before: Drops) 
     loop {
         let over = outlet.is_over();
         let asked = clock::now();
+        let bytes_max = BYTES.min(outlet.room.filled().1 / ROOM_PART);
         let mut batch = Batch {
             interface: source.index,
             link: Some(source.link),
             lost: std::mem::take(lost),
+            // Memory that grows step by step leaves holes behind.
+            bytes: Vec::with_capacity(bytes_max),
             ..Batch::default()
         };
-        let taken = source.capture.dispatch(Some(PACKETS), |packet| {
-            let header = packet.header;
-            // With nanoseconds asked for, libpcap gives them in place of microseconds.
-            let at = header.ts.tv_sec.saturating_mul(1_000_000_000) + header.ts.tv_usec;
-            batch.push(Timestamp(at), header.len, packet.data);
-        });
-        let failed = match &taken {
-            Ok(_) | Err(Error::TimeoutExpired | Error::NoMorePackets) => None,
-            Err(Error::PcapError(text)) if text.is_empty() => None,
-            Err(error) => Some(said(error)),
-        };
+        let failed = take(source, &mut batch, bytes_max);
         let idle = batch.is_empty();
         if idle {
             batch.upto = Timestamp(asked.0 - kept);
@@ -217,20 +215,45 @@ fn capture(source: &mut Source, outlet: &Outlet, lost: &mut u64, before: Drops) 
     }
 }
 
-/// Gives the batch to the analysis. What it has no room for is counted, so that it shows.
-fn send(batch: Batch, outlet: &Outlet, lost: &mut u64) {
-    let bytes = batch.bytes.len();
-    let waiting = outlet.waiting.fetch_add(bytes, Ordering::Relaxed);
-    let sent = match waiting > outlet.room {
-        true => Err(TrySendError::Full(batch)),
-        false => outlet.batches.try_send(batch),
+/// Takes packets until there are no more, or `batch` is full. `Some`: why there will be none.
+fn take(source: &mut Source, batch: &mut Batch, bytes_max: usize) -> Option<String> {
+    loop {
+        let before = batch.packets.len();
+        let taken = source.capture.dispatch(Some(AT_ONCE), |packet| {
+            let header = packet.header;
+            // With nanoseconds asked for, libpcap gives them in place of microseconds.
+            let at = header.ts.tv_sec.saturating_mul(1_000_000_000) + header.ts.tv_usec;
+            batch.push(Timestamp(at), header.len, packet.data);
+        });
+        match &taken {
+            Ok(_) | Err(Error::TimeoutExpired | Error::NoMorePackets) => {}
+            Err(Error::PcapError(text)) if text.is_empty() => {}
+            Err(error) => return Some(said(error)),
+        }
+        let none = batch.packets.len() == before;
+        if none || batch.packets.len() >= PACKETS || batch.bytes.len() >= bytes_max / 2 {
+            return None;
+        }
+    }
+}
+
+/// Gives the batch to the analysis. What it has no room for is counted, so that it shows. One without
+/// packets needs no room: others wait for what it says of the time.
+fn send(mut batch: Batch, outlet: &Outlet, lost: &mut u64) {
+    batch.fit();
+    let fits = batch.is_empty() || {
+        batch.held = outlet.room.take(batch.memory());
+        batch.held.is_some()
+    };
+    let sent = match fits {
+        true => outlet.batches.try_send(batch),
+        false => Err(TrySendError::Full(batch)),
     };
     if matches!(sent, Err(TrySendError::Disconnected(_))) {
         // The analysis broke down: there is nothing to capture for.
         outlet.stop.store(true, Ordering::Relaxed);
     }
     if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = sent {
-        outlet.waiting.fetch_sub(bytes, Ordering::Relaxed);
         *lost += batch.lost + batch.packets.len() as u64;
     }
 }

@@ -60,7 +60,7 @@ pub fn command(
         },
         how: How {
             snaplen: args.snaplen,
-            buffer: u32::try_from(args.buffer_size).unwrap_or(u32::MAX),
+            buffer: args.buffer_size,
             immediate: args.immediate,
             promiscuous: args.promiscuous,
         },

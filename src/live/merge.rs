@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 /// Batches of one interface that wait for packets of another; past it they are given out without
 /// waiting. An interface tells every tenth of a second how far it is.
 const WAITING_MAX: usize = 64;
+/// Part of the room for packets that may be taken by those that wait for each other; past it they are
+/// given out without waiting, too. One half, so that the other is for what comes.
+const ROOM_PART: usize = 2;
 
 /// What is in line of one interface.
 #[derive(Debug, Default)]
@@ -29,12 +32,16 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct Merge {
     lines: Vec<Line>,
+    /// Bytes of memory that wait, and that may.
+    waiting: usize,
+    waiting_max: usize,
 }
 
 impl Merge {
-    /// For so many interfaces.
-    pub(super) fn new(interfaces: usize) -> Merge {
-        Merge { lines: (0..interfaces).map(|_| Line::default()).collect() }
+    /// For so many interfaces, with room for packets of so many bytes.
+    pub(super) fn new(interfaces: usize, room: usize) -> Merge {
+        let lines = (0..interfaces).map(|_| Line::default()).collect();
+        Merge { lines, waiting: 0, waiting_max: room / ROOM_PART }
     }
 
     /// Takes in a batch.
@@ -43,6 +50,7 @@ impl Merge {
         line.upto = line.upto.max(batch.upto);
         line.over |= batch.over;
         if !batch.is_empty() {
+            self.waiting += batch.memory();
             line.batches.push_back(batch);
         }
     }
@@ -56,7 +64,8 @@ impl Merge {
 
     /// Gives out what is in order, each packet with the index of its interface and of its batch's.
     pub(super) fn drain(&mut self, all: bool, mut give: impl FnMut(&Batch, &Packet)) {
-        let upto = if all || self.lines.iter().any(|line| line.batches.len() > WAITING_MAX) {
+        let many = |line: &Line| line.batches.len() > WAITING_MAX;
+        let upto = if all || self.waiting > self.waiting_max || self.lines.iter().any(many) {
             Timestamp(i64::MAX)
         } else {
             self.upto()
@@ -75,6 +84,7 @@ impl Merge {
             }
             line.taken += 1;
             if line.taken >= batch.packets.len() {
+                self.waiting = self.waiting.saturating_sub(batch.memory());
                 line.batches.pop_front();
                 line.taken = 0;
             }
@@ -102,7 +112,7 @@ mod tests {
 
     #[test]
     fn packets_of_two_interfaces_come_in_the_order_of_their_time() {
-        let mut merge = Merge::new(2);
+        let mut merge = Merge::new(2, 1 << 20);
         merge.push(batch(0, &[1, 4, 6]));
         assert_eq!(drained(&mut merge, false), []);
         merge.push(batch(1, &[2, 3, 5]));
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn one_that_is_over_is_not_waited_for() {
-        let mut merge = Merge::new(2);
+        let mut merge = Merge::new(2, 1 << 20);
         merge.push(Batch { interface: 1, over: true, ..Batch::default() });
         merge.push(batch(0, &[1]));
         assert_eq!(drained(&mut merge, false), [(0, 1)]);
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn one_that_is_mute_is_not_waited_for_without_bound() {
-        let mut merge = Merge::new(2);
+        let mut merge = Merge::new(2, 1 << 20);
         for at in 0..=WAITING_MAX as i64 {
             merge.push(batch(0, &[at]));
         }
@@ -132,5 +142,18 @@ mod tests {
         merge.push(batch(0, &[100]));
         assert_eq!(drained(&mut merge, false), []);
         assert_eq!(drained(&mut merge, true), [(0, 100)]);
+    }
+
+    #[test]
+    fn what_waits_takes_half_of_the_room_at_most() {
+        let room = 4 * batch(0, &[1]).memory();
+        let mut merge = Merge::new(2, room);
+        for at in 1..=2 {
+            merge.push(batch(0, &[at]));
+            assert_eq!(drained(&mut merge, false), []);
+        }
+        merge.push(batch(0, &[3]));
+        assert_eq!(drained(&mut merge, false), [(0, 1), (0, 2), (0, 3)]);
+        assert_eq!(merge.waiting, 0);
     }
 }

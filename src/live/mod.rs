@@ -16,6 +16,7 @@
 mod analyse;
 mod assets;
 mod batch;
+mod budget;
 mod capture;
 mod choose;
 mod clock;
@@ -34,6 +35,7 @@ mod view;
 
 pub use analyse::{Follower, Standing};
 pub use assets::Asset;
+pub use budget::MEMORY_MIN;
 pub use capture::How;
 pub use choose::{Chosen, Selection, list};
 pub use command::command;

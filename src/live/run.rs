@@ -1,6 +1,8 @@
 //! Opens, drops rights, starts the threads, waits for the end.
 
-use super::analyse::{Follower, Job, Parts, QUEUE, Shared};
+use super::analyse::{Follower, Job, Parts, Shared};
+use super::batch::Room;
+use super::budget::{Shares, Wishes};
 use super::capture::{self, How, Outlet, Source};
 use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
@@ -106,6 +108,14 @@ pub enum LiveError {
     /// Too many interfaces.
     #[error("more than {INTERFACES_MAX} interfaces; -i any takes all")]
     TooMany,
+    /// `--max-memory` is too little.
+    #[error("capturing on {interfaces} interfaces needs --max-memory {}MiB at least; -i any takes one buffer for all", needed >> 20)]
+    Memory {
+        /// Interfaces.
+        interfaces: usize,
+        /// Bytes.
+        needed: u64,
+    },
     /// Capturing is not allowed.
     #[error(
         "{interface}: capturing needs rights that this user lacks ({why}). Either run it as root:\n  \
@@ -198,19 +208,37 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     if chosen.interfaces.len() > INTERFACES_MAX {
         return Err(LiveError::TooMany);
     }
+    let mut evidence = options.evidence;
+    let interfaces = chosen.interfaces.len();
+    let wishes = Wishes {
+        interfaces,
+        ring: options.how.buffer,
+        evidence: evidence.is_some(),
+        look_back: evidence.as_ref().and_then(|evidence| evidence.keep_findings),
+    };
+    let shares = Shares::divide(options.memory_max, wishes)
+        .map_err(|needed| LiveError::Memory { interfaces, needed })?;
+    let how = How { buffer: Some(shares.ring), ..options.how };
+    if let Some(evidence) = &mut evidence {
+        evidence.queue = shares.evidence;
+        evidence.sorted = shares.sorted;
+        if let Some(look_back) = &mut evidence.keep_findings {
+            *look_back = shares.look_back;
+        }
+    }
     let id = options.user.settle()?;
     // Before rights are dropped, all that they are needed for.
     let mut sources = Vec::new();
     for (index, name) in chosen.interfaces.iter().enumerate() {
-        sources.push(Source::open(index, name, options.how, &chosen.filter)?);
+        sources.push(Source::open(index, name, how, &chosen.filter)?);
     }
     let zone = TimeZone::system();
     let interfaces: Vec<_> =
         sources.iter().map(|source| (source.name.clone(), source.link)).collect();
     let mut settings = options.settings;
     settings.early = true;
-    // What remains is for what grows with findings, queues, and the program itself.
-    settings.memory = options.memory_max.map(|max| max / 2);
+    settings.memory = shares.connections;
+    (settings.findings_max, settings.flows_max) = (shares.findings, shares.flows);
     let probers = settings.probers.clone().map_or_else(Catalogue::built_in, Ok);
     let probers = probers.map_err(RunError::from)?;
     if options.view.is_some() || options.metrics.is_some() {
@@ -225,7 +253,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let needs = Needs {
         reopen: chosen.interfaces.iter().any(|name| name != ANY),
         host: false,
-        writes: options.evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
+        writes: evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
         terminal: options.view.is_some(),
     };
     // Who holds which socket is seen with the rights that there are now; the rest needs none.
@@ -235,7 +263,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     }
     let dropped = privileges::drop(id.as_ref(), &needs)?;
     // Its files are made after rights were dropped, too, so that nothing of it may need them.
-    let keeper = options.evidence.map(|evidence| {
+    let keeper = evidence.map(|evidence| {
         let interface = |source: &Source| evidence::Interface {
             name: source.name.clone(),
             link: source.link,
@@ -247,6 +275,9 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     if !options.quiet {
         let on = chosen.interfaces.join(", ");
         Voice::Aloud.tell(&format!("captures {} on {on}; {dropped}", chosen.what));
+        if let Some(less) = shares.less_than(&wishes) {
+            Voice::Aloud.tell(&less);
+        }
     }
 
     let names: Vec<String> = interfaces.iter().map(|(name, _)| name.clone()).collect();
@@ -275,8 +306,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         None => None,
     };
     let (events, told) = mpsc::channel();
-    let shared =
-        Shared { stop: Default::default(), asked: Default::default(), waiting: Default::default() };
+    let room = Room::new(usize::try_from(shares.queue).unwrap_or(usize::MAX));
+    let shared = Shared { stop: Default::default(), asked: Default::default(), room: room.clone() };
     let (lines_out, lines_in) = mpsc::sync_channel(WAITING_MAX);
     let writer = {
         let (events, aside, voice) = (events.clone(), options.aside, voice.clone());
@@ -297,13 +328,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         stop_after: options.stop_after,
     });
     let analyst = start("analysis", move || job.run(&batches_in, Vec::new()))?;
-    let outlet = Outlet {
-        batches: batches_out,
-        events: events.clone(),
-        stop: shared.stop.clone(),
-        waiting: shared.waiting.clone(),
-        room: QUEUE,
-    };
+    let outlet =
+        Outlet { batches: batches_out, events: events.clone(), stop: shared.stop.clone(), room };
     let going = sources.len();
     let captures = sources
         .into_iter()

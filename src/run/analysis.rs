@@ -3,7 +3,7 @@
 mod legs;
 
 use super::checks::{self, Checks};
-use super::{FINDINGS_MAX, Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, keys};
+use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, keys};
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, Filter, Frame};
 use crate::cause::{Cause, Confidence, Finding, Responsible};
@@ -74,7 +74,7 @@ struct Results {
     found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
     checks: Checks,
     legs: Legs,
-    /// Findings of legs, until it is known what their proxy's clients saw; at most [`FINDINGS_MAX`].
+    /// Findings of legs, until it is known what their proxy's clients saw; at most [`Settings::findings_max`].
     held: Vec<Finding>,
     /// When old legs were tied last.
     joined: Timestamp,
@@ -344,7 +344,7 @@ impl Results {
             return false;
         };
         let key = (guilty.mark.frame.file(), stream, ordinal(finding));
-        if self.found.len() >= FINDINGS_MAX && !self.found.contains_key(&key) {
+        if self.found.len() >= self.settings.findings_max() && !self.found.contains_key(&key) {
             return false;
         }
         let (flow, at) = *self.found.entry(key).or_insert((finding.flow, guilty.mark.at));
@@ -377,7 +377,9 @@ impl Output for Collector<'_> {
         if let Some(logs) = logs {
             logs.flow(flow);
         }
-        if settings.flows && (early.is_none() || report.flows.len() < FLOWS_LISTED_MAX) {
+        let flows_max =
+            settings.flows_max.map_or(FLOWS_LISTED_MAX, |max| max.min(FLOWS_LISTED_MAX));
+        if settings.flows && (early.is_none() || report.flows.len() < flows_max) {
             report.flows.push(flow.clone());
         } else if settings.flows {
             *report.summary.bounds.entry("flows not listed").or_default() += 1;
@@ -450,7 +452,7 @@ impl Output for Collector<'_> {
     fn finding(&mut self, finding: Finding) {
         if let Some(early) = &mut self.results.early
             && early.told.remove(&(finding.flow, ordinal(&finding))).is_none()
-            && early.fresh.len() < EARLY_MAX
+            && early.fresh.len() < EARLY_MAX.min(self.results.settings.findings_max())
         {
             early.fresh.push_back((early.now.after(RECOGNISED), finding));
             return;
@@ -481,8 +483,8 @@ impl Collector<'_> {
         if elsewhere || !self.results.checks.settle(&mut finding) {
             return;
         }
-        let Results { legs, held, .. } = &mut *self.results;
-        if held.len() < FINDINGS_MAX && legs.concerns(finding.flow, ordinal(&finding)) {
+        let Results { legs, held, settings, .. } = &mut *self.results;
+        if held.len() < settings.findings_max() && legs.concerns(finding.flow, ordinal(&finding)) {
             held.push(finding);
         } else {
             self.give(finding);
@@ -504,9 +506,9 @@ impl Collector<'_> {
             }
             None => self.listener.finding(&finding),
         }
-        let report = &mut self.results.report;
+        let Results { report, settings, .. } = &mut *self.results;
         report.summary.count(&finding);
-        if report.findings.len() < FINDINGS_MAX {
+        if report.findings.len() < settings.findings_max() {
             report.findings.push(finding);
         } else {
             *report.summary.bounds.entry("findings not listed").or_default() += 1;

@@ -10,6 +10,7 @@ pub mod health;
 pub mod lab;
 pub mod random;
 pub mod slices;
+pub mod space;
 pub mod tshark_tls;
 pub mod wire;
 

@@ -19,7 +19,7 @@ const STATISTICS: u64 = 256;
 const PACKET_BLOCK: u64 = 32;
 /// Packets of a file that is put into the order of time when it is complete; each takes 24 bytes of
 /// memory until then. Files with more stay in the order of writing.
-const SORTED_MAX: usize = 1 << 20;
+pub const SORTED_MAX: usize = 1 << 20;
 
 /// Whole blocks on their way to a file.
 #[derive(Debug)]
@@ -99,18 +99,20 @@ pub(super) struct EvidenceFile {
     waiting: Vec<u64>,
     /// Packets do not come in the order of time.
     in_disorder: bool,
+    /// Packets that are put in order at most.
+    sorted_max: usize,
     /// The packets so far, if they are to be put in order.
     places: Option<Vec<Place>>,
 }
 
 impl EvidenceFile {
     /// Writes what wrote it, and its interfaces. `in_disorder`: packets do not come in the order of
-    /// time.
+    /// time, and so many of them are put in order at most.
     pub(super) fn begin(
         (path, file): (PathBuf, File),
         interfaces: &[Interface],
         began: Timestamp,
-        in_disorder: bool,
+        in_disorder: Option<usize>,
     ) -> io::Result<EvidenceFile> {
         let blocks = Blocks { file, waiting: Vec::with_capacity(CHUNK), stored: 0 };
         let mut section = BlockOptions::default();
@@ -129,8 +131,9 @@ impl EvidenceFile {
             began,
             packets: 0,
             waiting: vec![0; interfaces.len()],
-            in_disorder,
-            places: in_disorder.then(Vec::new),
+            in_disorder: in_disorder.is_some(),
+            sorted_max: in_disorder.unwrap_or_default(),
+            places: in_disorder.map(|_| Vec::new()),
         })
     }
 
@@ -185,7 +188,7 @@ impl EvidenceFile {
         let length = (self.length() - begins) as u32;
         if let Some(places) = &mut self.places {
             places.push(Place { at: packet.at, begins, length });
-            if places.len() > SORTED_MAX {
+            if places.len() > self.sorted_max {
                 self.places = None;
             }
         }
@@ -309,6 +312,7 @@ mod tests {
             .open(path)
             .unwrap();
         let created = (path.to_owned(), file);
+        let in_disorder = in_disorder.then_some(SORTED_MAX);
         EvidenceFile::begin(created, &interfaces(), Timestamp(5), in_disorder).unwrap()
     }
 

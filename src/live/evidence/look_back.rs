@@ -40,6 +40,13 @@ pub(super) struct LookBack {
     scratch: Vec<u8>,
 }
 
+/// Makes room for `more` in steps of an eighth: doubling would take up to twice the bound.
+fn make_room<T>(queue: &mut VecDeque<T>, more: usize) {
+    if queue.len() + more > queue.capacity() {
+        queue.reserve_exact(more.max(queue.capacity() / 8));
+    }
+}
+
 /// What was found of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -90,7 +97,9 @@ impl LookBack {
         let number = self.left + self.held.len() as u64;
         let previous = self.last.insert(flow, number);
         let begins = self.bytes_left + self.bytes.len() as u64;
+        make_room(&mut self.bytes, bytes.len());
         self.bytes.extend(bytes);
+        make_room(&mut self.held, 1);
         self.held.push_back(Held { packet, previous, is_first, is_taken: false, begins });
     }
 

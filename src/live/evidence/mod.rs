@@ -24,6 +24,7 @@ mod ring;
 mod room;
 mod writer;
 
+pub use file::SORTED_MAX;
 pub use queue::{Kernel, Remark};
 pub use ring::{Ring, RingError, bytes};
 pub use room::{MinFree, MinFreeError};
@@ -59,6 +60,8 @@ pub struct Options {
     pub keep_findings: Option<u64>,
     /// Bytes of packets that wait to be written at most.
     pub queue: u64,
+    /// Packets of a file that is put into the order of time when it is complete.
+    pub sorted: usize,
 }
 
 impl Options {
@@ -70,6 +73,7 @@ impl Options {
             min_free: MinFree::Usual,
             keep_findings: None,
             queue: QUEUE,
+            sorted: SORTED_MAX,
         }
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Packets that wait at most, whatever their size; each has a record of 48 bytes.
 const PACKETS_MAX: usize = 1 << 17;
+/// The same of a queue for few bytes: a packet for each so many of them.
+const PACKET: usize = 128;
 /// Words about flows that wait at most.
 const WORDS_MAX: usize = 1 << 16;
 /// Comments of one failure.
@@ -90,6 +92,13 @@ impl Batch {
     }
 }
 
+/// Makes room for `more` bytes in steps of an eighth: doubling would take up to twice the bound.
+fn make_room(bytes: &mut Vec<u8>, more: usize) {
+    if bytes.len() + more > bytes.capacity() {
+        bytes.reserve_exact(more.max(bytes.capacity() / 8));
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     batch: Batch,
@@ -106,13 +115,16 @@ pub(super) struct Queue {
     ready: Condvar,
     /// Bytes of packets that wait at most.
     bytes_max: usize,
+    /// Packets that wait at most.
+    packets_max: usize,
 }
 
 impl Queue {
     /// A queue for packets of so many interfaces that takes `bytes_max` bytes of them.
     pub(super) fn new(interfaces: usize, bytes_max: usize) -> Queue {
         let state = Mutex::new(State { batch: Queue::batch(interfaces), ..State::default() });
-        Queue { state, ready: Condvar::new(), bytes_max }
+        let packets_max = (bytes_max / PACKET).clamp(WAKE_RECORDS, PACKETS_MAX);
+        Queue { state, ready: Condvar::new(), bytes_max, packets_max }
     }
 
     /// An empty batch for the writer to begin with.
@@ -141,7 +153,7 @@ impl Queue {
         self.change(|state| {
             let batch = &mut state.batch;
             if batch.bytes.len().saturating_add(bytes.len()) > self.bytes_max
-                || batch.packets >= PACKETS_MAX
+                || batch.packets >= self.packets_max
             {
                 state.dropped += 1;
                 if let Some(dropped) = batch.dropped.get_mut(packet.interface as usize) {
@@ -150,6 +162,7 @@ impl Queue {
                 return;
             }
             batch.packets += 1;
+            make_room(&mut batch.bytes, bytes.len());
             batch.bytes.extend_from_slice(bytes);
             batch.records.push(Record::Packet(packet));
         });
@@ -255,7 +268,7 @@ mod tests {
 
     #[test]
     fn packets_without_bytes_and_words_have_bounds_too() {
-        let queue = Queue::new(1, 10);
+        let queue = Queue::new(1, PACKETS_MAX * PACKET);
         for _ in 0..=PACKETS_MAX {
             queue.packet(packet(0, 0), b"");
         }

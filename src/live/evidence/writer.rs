@@ -338,7 +338,8 @@ impl Writer {
     /// Begins a file.
     fn begin(&mut self) -> io::Result<()> {
         let (path, file) = self.folder.create(jiff::Timestamp::now())?;
-        let (created, in_disorder) = ((path.clone(), file), self.keeper.is_some());
+        let in_disorder = self.keeper.is_some().then_some(self.options.sorted);
+        let created = (path.clone(), file);
         let file = EvidenceFile::begin(created, &self.interfaces, time(), in_disorder)
             .inspect_err(|_| self.folder.discard(&path))?;
         self.counters.files += 1;
