@@ -20,6 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -121,6 +122,12 @@ pub struct Input {
         hide_default_value = true
     )]
     pub vantage: VantageChoice,
+    /// An address of the host where the capture was taken; can be repeated
+    ///
+    /// Tells the capture point of each connection of that host for certain: a SYN to this address has
+    /// arrived, one from it was sent. Files that why502 live writes say it themselves.
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub local: Vec<IpAddr>,
     /// Read settings from this file: target groups and their health checks
     ///
     /// TOML, for example:

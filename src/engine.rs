@@ -88,6 +88,14 @@ pub struct Options {
     pub memory: Option<u64>,
 }
 
+impl Options {
+    fn settle_vantage(&self, flow: &mut Flow) {
+        if let Some(vantage) = self.vantage {
+            flow.vantage = vantage;
+        }
+    }
+}
+
 /// The connection that a packet is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Belongs {
@@ -294,6 +302,10 @@ impl Engine {
         if turn.opened {
             self.shared.roles.opened(connection.flow.client, connection.flow.server);
         }
+        if turn.opened || segment.flags.syn() {
+            let side = connection.side_of(segment);
+            connection.flow.passed(side, segment.direction);
+        }
         if segment.flags.syn() {
             talk.conversation.opening(segment.mark);
         }
@@ -483,9 +495,7 @@ impl Shared {
             self.counts.tls_flows += 1;
             self.counts.opened_flows += u64::from(tls.decrypted);
         }
-        if let Some(vantage) = options.vantage {
-            connection.flow.vantage = vantage;
-        }
+        options.settle_vantage(&mut connection.flow);
     }
 
     /// Hands on the legs of a flow.

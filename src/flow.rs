@@ -1,6 +1,7 @@
 //! A TCP flow as verdicts and reports see it: facts only, no behaviour of TCP.
 
 use crate::blind::BlindSpots;
+use crate::capture::Direction;
 use crate::http::Protocol;
 use crate::packet::{Endpoint, IcmpError, TunnelId};
 use crate::tcp::{History, Side};
@@ -73,6 +74,22 @@ impl Flow {
     /// The half that `side` sends.
     pub fn half_mut(&mut self, side: Side) -> &mut Half {
         &mut self.halves[side as usize]
+    }
+
+    /// A packet of `side` left the host that captured, or reached it. Where packets of one side do both,
+    /// they only passed that host, or both sides are on it.
+    pub fn passed(&mut self, side: Side, direction: Direction) {
+        let here = match (side, direction) {
+            (_, Direction::Unknown) => return,
+            (Side::Client, Direction::Outbound) | (Side::Server, Direction::Inbound) => {
+                Vantage::Client
+            }
+            (Side::Client, Direction::Inbound) | (Side::Server, Direction::Outbound) => {
+                Vantage::Server
+            }
+        };
+        let known = self.vantage == Vantage::Unknown || self.vantage == here;
+        self.vantage = if known { here } else { Vantage::Between };
     }
 
     /// Bytes of `side` that were repeated more than once and never acknowledged.
@@ -310,6 +327,15 @@ pub enum Vantage {
 }
 
 impl Vantage {
+    /// The same place when client and server are taken for each other.
+    pub(crate) fn of_swapped_roles(self) -> Vantage {
+        match self {
+            Vantage::Client => Vantage::Server,
+            Vantage::Server => Vantage::Client,
+            other => other,
+        }
+    }
+
     /// Stable id.
     pub fn id(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use why502::cli::{self, Cli, Command, Input, ListFormat, SchemaChoice, locale_is
 use why502::flow::Flow;
 use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, HealthFlags, config};
-use why502::host;
+use why502::host::{self, Addresses};
 use why502::http::Exchange;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
@@ -186,6 +186,7 @@ fn settings(input: &Input, health: &HealthFlags, causes: &[String]) -> Result<Se
         health: health.setup(&configuration(input.config.as_deref())?)?,
         probers: Some(probers(&input.probers)?),
         vantage: input.vantage.given(),
+        local: Addresses::of_hosts(&input.local),
         causes: causes.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
         filter: input.filter.clone(),
         vxlan_ports: input.vxlan_port.clone(),

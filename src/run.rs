@@ -2,6 +2,7 @@
 
 mod analysis;
 mod checks;
+mod direction;
 mod keys;
 mod points;
 
@@ -12,6 +13,7 @@ use crate::cause::Finding;
 use crate::engine::Options;
 use crate::flow::{Flow, Vantage};
 use crate::health::{Check, Entry, Setup};
+use crate::host::Addresses;
 use crate::http::Exchange;
 use crate::join::log::{LogSettings, LogsError};
 use crate::packet::{Decoder, DecoderOptions, Endpoint};
@@ -37,6 +39,9 @@ pub(crate) const PROGRESS_EVERY: u64 = 1 << 14;
 pub struct Settings {
     /// Where the captures were taken, when the user knows.
     pub vantage: Option<Vantage>,
+    /// Addresses of the host that captured, as far as they are known: its own packets tell their
+    /// direction.
+    pub local: Addresses,
     /// Collect every flow.
     pub flows: bool,
     /// Collect every exchange.

@@ -9,7 +9,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use support::lab::shipped;
-use why502::cause::{Finding, Kind};
+use why502::cause::{Confidence, Finding, Kind};
+use why502::host::Addresses;
 use why502::report::{Report, Style, format};
 use why502::run::{Analysis, Listener, Settings};
 use why502::time::Timestamp;
@@ -52,7 +53,11 @@ fn captures(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Runs the frames of `path` through an analysis with early verdicts, a tick every [`TICK`]
 /// and for `after` nanoseconds behind the last.
 fn watch(path: &Path, after: i64) -> (Report, Told) {
-    let settings = Settings { early: true, flows: true, ..Settings::default() };
+    watch_with(path, after, Settings::default())
+}
+
+fn watch_with(path: &Path, after: i64, settings: Settings) -> (Report, Told) {
+    let settings = Settings { early: true, flows: true, ..settings };
     let mut analysis = Analysis::new(settings, None).unwrap();
     let mut told = Told::default();
     let mut timeline = why502::capture::Timeline::open(&[path.to_owned()]).unwrap();
@@ -142,4 +147,39 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
     assert!(count("late") * 8 < count("findings"), "{counts:?}");
     assert!(count("revised") * 20 < count("findings"), "{counts:?}");
     assert_eq!(count("withdrawn"), 0, "{counts:?}");
+}
+
+/// Causes and confidences of those that were told early, then of the report.
+fn causes_of_syns(local: &[&str]) -> [Vec<(&'static str, Confidence)>; 2] {
+    let path = shipped().join("connect-timeout/nginx-net-drop-lb.pcap");
+    let local: Vec<_> = local.iter().map(|address| address.parse().unwrap()).collect();
+    let settings = Settings { local: Addresses::of_hosts(&local), ..Settings::default() };
+    let (report, told) = watch_with(&path, 3_000_000_000, settings);
+    let verdict = |finding: &Finding| (finding.cause.id, finding.confidence);
+    let mut both = [
+        told.early.iter().map(|told| verdict(&told.1)).collect::<Vec<_>>(),
+        report.findings.iter().map(verdict).collect(),
+    ];
+    both.iter_mut().for_each(|verdicts| {
+        verdicts.sort();
+        verdicts.dedup();
+    });
+    both
+}
+
+#[test]
+fn syns_that_come_to_an_address_of_this_host_have_arrived() {
+    let (balancer, target) = ("192.0.2.10", "198.51.100.20");
+    let path = ("connect-timeout", Confidence::Certain);
+    let host = ("connect-timeout-host", Confidence::Certain);
+    for told in causes_of_syns(&[balancer]).into_iter().chain(causes_of_syns(&[])) {
+        assert_eq!(told, [path]);
+    }
+    for told in causes_of_syns(&[target]) {
+        assert_eq!(told, [host]);
+    }
+    // Both on one host: nothing was lost on the way.
+    for told in causes_of_syns(&[balancer, target]) {
+        assert_eq!(told, [host]);
+    }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use support::say;
-use why502::capture::{CaptureInfo, LinkType, Timeline};
+use why502::capture::{CaptureInfo, Direction, Frame, LinkType, Timeline};
 use why502::cause::Finding;
 use why502::engine::{Engine, Options as EngineOptions, Output};
 use why502::flow::Flow;
@@ -21,7 +21,7 @@ use why502::live::evidence::{
 use why502::packet::{Decoder, DecoderOptions, Packet};
 use why502::probe::Catalogue;
 use why502::run::{Patient, Settings, analyse};
-use why502::time::Timestamp;
+use why502::time::{FrameId, Mark, Timestamp};
 
 /// Names the part that a copy of this program plays in another process, and its folder.
 const ROLE: &str = "WHY502_TEST_ROLE";
@@ -44,10 +44,21 @@ fn start(options: Options) -> Evidence {
     Evidence::start(options, ethernet("eth0")).unwrap()
 }
 
+/// A frame of `eth0`, `n` nanoseconds after the first second.
+fn frame(n: i64, bytes: &[u8]) -> Frame<'_> {
+    Frame {
+        mark: Mark { frame: FrameId::new(0, 1), at: Timestamp(1_000_000_000 + n) },
+        link: LinkType(1),
+        bytes,
+        wire_len: 1_400,
+        direction: Direction::Unknown,
+    }
+}
+
 /// Gives packets of 1000 bytes, and lets the writer keep pace.
 fn give(evidence: &Evidence, packets: std::ops::Range<i64>) {
     for n in packets {
-        evidence.packet(0, Timestamp(1_000_000_000 + n), 1_400, &[n as u8; 1_000], None);
+        evidence.packet(&frame(n, &[n as u8; 1_000]), None);
         while evidence.counters().queue_bytes > 4 << 20 {
             std::thread::yield_now();
         }
@@ -137,7 +148,7 @@ fn the_caller_never_waits_and_what_is_dropped_stands_in_the_file() {
     let place = tempfile::tempdir().unwrap();
     let evidence = start(Options { queue: 50_000, ..options(place.path(), "2x10MB") });
     for n in 0..20_000 {
-        evidence.packet(0, Timestamp(1_000_000_000 + n), 1_000, &[0; 1_000], None);
+        evidence.packet(&frame(n, &[0; 1_000]), None);
     }
     let (counters, _) = evidence.finish();
     assert!(counters.dropped > 0, "{counters:?}");
@@ -220,7 +231,7 @@ fn keep(capture: &Path, folder: &Path, look_back: u64) -> (Counters, Vec<Notice>
             Packet::Icmp(error) => engine.icmp(&error).map(|belongs| belongs.flow),
             Packet::Skip(_) => None,
         };
-        evidence.packet(0, frame.mark.at, frame.wire_len, frame.bytes, flow);
+        evidence.packet(&frame, flow);
     }
     engine.finish(&mut feed);
     evidence.finish()

@@ -4,11 +4,11 @@
 //! one section. The crates that write pcapng either round times, want a newer compiler or lose
 //! options that Wireshark shows; the blocks are simple enough.
 
-use super::LinkType;
 use super::pcapng_blocks::{
     BYTE_ORDER_MAGIC, DECRYPTION_SECRETS, ENHANCED_PACKET, INTERFACE_DESCRIPTION,
     INTERFACE_STATISTICS, SECTION_HEADER,
 };
+use super::{Direction, LinkType};
 use std::io::{self, Write};
 
 /// `opt_comment`, in every block.
@@ -87,6 +87,15 @@ impl BlockOptions {
 
     pub(super) fn flags(&mut self, flags: u32) {
         self.add(FLAGS, &flags.to_le_bytes());
+    }
+
+    /// States which way a packet went, if that is known.
+    pub fn direction(&mut self, direction: Direction) {
+        match direction {
+            Direction::Unknown => {}
+            Direction::Inbound => self.flags(1),
+            Direction::Outbound => self.flags(2),
+        }
     }
 
     pub(super) fn drops(&mut self, drops: u64) {

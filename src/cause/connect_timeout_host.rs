@@ -70,18 +70,27 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    if case.vantage() != Vantage::Server {
+    // What a host sends to itself has no path to be lost on.
+    let to_itself = case.flow.client.ip == case.flow.server.ip;
+    if case.vantage() != Vantage::Server && !to_itself {
         return None;
     }
     let verdict = unanswered(case)?;
     // A time to live alone may as well have been seen at a router on the way.
     let known = [case.flow.vantage, case.wider.vantage(case.flow)].contains(&Vantage::Server);
+    let known = known || to_itself;
     Some(Verdict {
         confidence: if known { verdict.confidence } else { Confidence::Possible },
-        summary: phrase!(
-            "{summary}; the capture was taken at the target, so they arrived there",
-            summary = verdict.summary
-        ),
+        summary: match to_itself {
+            true => phrase!(
+                "{summary}; the host asks itself, so they arrived",
+                summary = verdict.summary
+            ),
+            false => phrase!(
+                "{summary}; the capture was taken at the target, so they arrived there",
+                summary = verdict.summary
+            ),
+        },
         ..verdict
     })
 }

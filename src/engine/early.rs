@@ -159,6 +159,7 @@ impl Engine {
             shared.complete(&self.keys, options, &mut connection, &mut talk);
         } else {
             talk.describe(&mut connection.flow);
+            self.options.settle_vantage(&mut connection.flow);
         }
         let cases = shared.cases(&connection, &mut talk);
         let Connection { flow, .. } = &connection;

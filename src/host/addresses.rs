@@ -18,6 +18,20 @@ impl Addresses {
         Addresses(nets)
     }
 
+    /// Single addresses.
+    pub fn of_hosts(hosts: &[IpAddr]) -> Addresses {
+        let whole = |host: &IpAddr| {
+            let host = host.to_canonical();
+            (host, if host.is_ipv4() { 32 } else { 128 })
+        };
+        Addresses::new(hosts.iter().map(whole).collect())
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether an address is this host's.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

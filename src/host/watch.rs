@@ -8,6 +8,7 @@
 //! they end, and guesses who comes after them by the name of the process. `/proc`, and
 //! `/sys/fs/cgroup` for memory limits, have to stay readable.
 
+use super::addresses::Addresses;
 use super::census::Outgoing;
 use super::event::Event;
 use super::facts::{Listener, Seen};
@@ -173,6 +174,11 @@ impl Watching {
     /// What happened and was not taken yet.
     pub fn events(&self) -> impl Iterator<Item = Event> {
         self.events.try_iter()
+    }
+
+    /// Addresses of this host.
+    pub fn addresses(&self) -> Addresses {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).addresses.clone()
     }
 
     /// What the host says of a finding, as far as it is known now.

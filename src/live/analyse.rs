@@ -355,6 +355,9 @@ impl Job {
         }
         let standing = &self.standing;
         self.fan.each(|it| it.standing(standing));
+        if let Some(host) = &self.fan.host {
+            self.analysis.set_local(host.addresses());
+        }
         let events: Vec<_> = self.fan.host.iter().flat_map(Watching::events).collect();
         for event in &events {
             self.fan.each(|it| it.host(event));
@@ -389,6 +392,7 @@ fn frame(
         direction: Direction::Unknown,
     };
     let flow = analysis.frame(&frame, fan);
+    let frame = Frame { direction: analysis.direction(), ..frame };
     if let Some(keeper) = &mut fan.keeper {
         keeper.packet(&frame, flow);
     }

@@ -84,8 +84,7 @@ impl Listener for Keeper {
 
 impl Follower for Keeper {
     fn packet(&mut self, frame: &Frame<'_>, flow: Option<u64>) {
-        let interface = frame.mark.frame.file();
-        self.evidence.packet(interface, frame.mark.at, frame.wire_len, frame.bytes, flow);
+        self.evidence.packet(frame, flow);
         self.speak();
     }
 

@@ -246,6 +246,9 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         settings.streamed |= !settings.exchanges;
         settings.exchanges = true;
     }
+    // Who holds which socket is seen with the rights that there are now; the rest needs none.
+    let watch = Watch::open(&options.selection.ports);
+    settings.local = watch.history().addresses.clone();
     let filter = settings.filter()?;
     let analysis = Analysis::new(settings, filter)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
@@ -256,8 +259,6 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         writes: evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
         terminal: options.view.is_some(),
     };
-    // Who holds which socket is seen with the rights that there are now; the rest needs none.
-    let watch = Watch::open(&options.selection.ports);
     for directory in &needs.writes {
         privileges::make_directory(directory, id.as_ref())?;
     }

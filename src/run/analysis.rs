@@ -3,12 +3,13 @@
 mod legs;
 
 use super::checks::{self, Checks};
-use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, keys};
+use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, direction, keys};
 use crate::blind::BlindSpot;
-use crate::capture::{CaptureInfo, Filter, Frame};
+use crate::capture::{CaptureInfo, Direction, Filter, Frame};
 use crate::cause::{Cause, Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
+use crate::host::Addresses;
 use crate::http::Exchange;
 use crate::join::legs::{Leg, Legs};
 use crate::join::log;
@@ -41,6 +42,8 @@ pub struct Analysis {
     results: Results,
     skipped: HashMap<Skip, u64>,
     packets: u64,
+    /// Which way the last frame went.
+    direction: Direction,
     /// See [`Analysis::leave_out`].
     left_out: u8,
     packets_left_out: u64,
@@ -142,6 +145,7 @@ impl Analysis {
             },
             skipped: HashMap::new(),
             packets: 0,
+            direction: Direction::Unknown,
             left_out: 0,
             packets_left_out: 0,
             flows_left_out: 0,
@@ -159,12 +163,18 @@ impl Analysis {
     pub fn frame(&mut self, frame: &Frame<'_>, listener: &mut dyn Listener) -> Option<u64> {
         let results = &mut self.results;
         self.packets += 1;
+        self.direction = frame.direction;
         if self.filter.as_mut().is_some_and(|filter| !filter.matches(frame)) {
             *results.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
             return None;
         }
         results.advance(frame.mark.at);
-        let belongs = match self.decoder.decode(frame) {
+        let mut packet = self.decoder.decode(frame);
+        if let Packet::Tcp(segment) = &mut packet {
+            segment.direction = direction::of(segment, &results.settings.local);
+            self.direction = segment.direction;
+        }
+        let belongs = match packet {
             Packet::Tcp(segment)
                 if self.left_out > 0
                     && is_left_out(&segment, self.left_out)
@@ -187,6 +197,16 @@ impl Analysis {
             self.results.report.tunnels = self.decoder.tunnel_names().to_vec();
         }
         belongs.map(|belongs| belongs.flow)
+    }
+
+    /// Which way the last frame went, as far as it or the addresses of the host tell.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// From now on these are the addresses of the host that captures.
+    pub fn set_local(&mut self, local: Addresses) {
+        self.results.settings.local = local;
     }
 
     /// Time has come to `now`, maybe without a frame: no frame from before it is to come. Early

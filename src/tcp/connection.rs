@@ -10,7 +10,7 @@ use super::seq::Base;
 use super::track::Track;
 use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
-use crate::flow::{EndingKind, Flow, Retransmission};
+use crate::flow::{EndingKind, Flow, Retransmission, Vantage};
 use crate::packet::Segment;
 use crate::time::{Mark, Timestamp};
 use std::num::NonZeroU64;
@@ -99,6 +99,7 @@ impl Connection {
     pub fn swap_roles(&mut self) {
         std::mem::swap(&mut self.flow.client, &mut self.flow.server);
         self.flow.halves.swap(0, 1);
+        self.flow.vantage = self.flow.vantage.of_swapped_roles();
         self.tracks.swap(0, 1);
         self.seen.flip();
         self.flow.history.flip();
@@ -537,7 +538,7 @@ impl Connection {
             if self.flow.opening.syn.is_none() || opened {
                 self.flow.blind_spots.add(BlindSpot::NoHandshake);
             }
-        } else {
+        } else if self.flow.vantage == Vantage::Unknown {
             self.flow.vantage = self.vantage();
         }
     }

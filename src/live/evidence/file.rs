@@ -17,6 +17,8 @@ pub(super) const CHUNK: usize = 256 << 10;
 const STATISTICS: u64 = 256;
 /// Bytes of a packet's block beside the packet and its comments.
 const PACKET_BLOCK: u64 = 32;
+/// Bytes of the option that says which way a packet went.
+const DIRECTION: u64 = 8;
 /// Packets of a file that is put into the order of time when it is complete; each takes 24 bytes of
 /// memory until then. Files with more stay in the order of writing.
 pub const SORTED_MAX: usize = 1 << 20;
@@ -162,7 +164,7 @@ impl EvidenceFile {
     pub(super) fn length_with(&self, packet: &Packet, comments: &[String]) -> u64 {
         // An option is 4 bytes longer than its text, and filled up to a multiple of 4.
         let comments: u64 = comments.iter().map(|text| text.len() as u64 + 7).sum();
-        let packet = PACKET_BLOCK + u64::from(packet.len) + 3 + 4 + comments;
+        let packet = PACKET_BLOCK + u64::from(packet.len) + 3 + 4 + DIRECTION + comments;
         self.length() + packet + STATISTICS * self.waiting.len() as u64
     }
 
@@ -175,6 +177,7 @@ impl EvidenceFile {
     ) -> io::Result<()> {
         let begins = self.length();
         let mut options = BlockOptions::default();
+        options.direction(packet.direction);
         for comment in comments {
             options.comment(comment);
         }
@@ -295,7 +298,7 @@ fn put_in_order(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{LinkType, Timeline};
+    use crate::capture::{Direction, LinkType, Timeline};
 
     fn interfaces() -> Vec<Interface> {
         ["eth0", "lo"]
@@ -325,7 +328,8 @@ mod tests {
     }
 
     fn packet(at: i64) -> Packet {
-        Packet { interface: 0, at: Timestamp(at), wire_len: 9, len: 5, flow: None }
+        let direction = Direction::Inbound;
+        Packet { interface: 0, at: Timestamp(at), wire_len: 9, len: 5, flow: None, direction }
     }
 
     /// Times and bytes, drops, warnings.
@@ -333,6 +337,7 @@ mod tests {
         let mut timeline = Timeline::open(&[path.to_owned()]).unwrap();
         let mut frames = Vec::new();
         while let Some(frame) = timeline.next_frame().unwrap() {
+            assert_eq!(frame.direction, Direction::Inbound);
             frames.push((frame.mark.at.0, frame.bytes.to_vec()));
         }
         let info = &timeline.captures()[0];

@@ -137,11 +137,13 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Direction;
 
     const SECOND: i64 = 1_000_000_000;
 
     fn packet(flow: Option<u64>, at: i64) -> Packet {
-        Packet { interface: 0, at: Timestamp(at), wire_len: 1, len: 1, flow }
+        let direction = Direction::Unknown;
+        Packet { interface: 0, at: Timestamp(at), wire_len: 1, len: 1, flow, direction }
     }
 
     #[test]

@@ -150,12 +150,19 @@ impl LookBack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Direction;
     use crate::time::Timestamp;
 
     fn hold(look_back: &mut LookBack, flow: u64, bytes: &[u8]) {
         let len = bytes.len() as u32;
-        let packet =
-            Packet { interface: 0, at: Timestamp(1), wire_len: len, len, flow: Some(flow) };
+        let packet = Packet {
+            interface: 0,
+            at: Timestamp(1),
+            wire_len: len,
+            len,
+            flow: Some(flow),
+            direction: Direction::Unknown,
+        };
         look_back.hold(flow, packet, bytes);
     }
 

@@ -29,9 +29,8 @@ pub use queue::{Kernel, Remark};
 pub use ring::{Ring, RingError, bytes};
 pub use room::{MinFree, MinFreeError};
 
-use crate::capture::LinkType;
+use crate::capture::{Frame, LinkType};
 use crate::cause::Finding;
-use crate::time::Timestamp;
 use queue::{Packet, Queue, Record};
 use std::fmt;
 use std::io;
@@ -233,18 +232,14 @@ impl Evidence {
         Ok(Evidence { shared, keeps, writer: Some(writer) })
     }
 
-    /// A packet of an interface, by its number in the list; `flow` if it is known. With
-    /// [`Options::keep_findings`] packets without a flow are not kept.
-    pub fn packet(
-        &self,
-        interface: u32,
-        at: Timestamp,
-        wire_len: u32,
-        bytes: &[u8],
-        flow: Option<u64>,
-    ) {
-        let Ok(len) = u32::try_from(bytes.len()) else { return };
-        self.shared.queue.packet(Packet { interface, at, wire_len, len, flow }, bytes);
+    /// A packet of the interface whose number in the list is that of its file; `flow` if it is known.
+    /// With [`Options::keep_findings`] packets without a flow are not kept.
+    pub fn packet(&self, frame: &Frame<'_>, flow: Option<u64>) {
+        let Ok(len) = u32::try_from(frame.bytes.len()) else { return };
+        let (interface, at) = (frame.mark.frame.file(), frame.mark.at);
+        let (wire_len, direction) = (frame.wire_len, frame.direction);
+        let packet = Packet { interface, at, wire_len, len, flow, direction };
+        self.shared.queue.packet(packet, frame.bytes);
     }
 
     /// A flow has failed: its packets are kept, those so far and those to come. `remarks` become

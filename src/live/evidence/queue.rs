@@ -4,6 +4,7 @@
 //! that is used again and again. Nothing waits for the disk: what has no room is dropped and
 //! counted.
 
+use crate::capture::Direction;
 use crate::time::Timestamp;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(super) struct Packet {
     pub(super) len: u32,
     /// The connection that it is part of.
     pub(super) flow: Option<u64>,
+    /// Which way it went.
+    pub(super) direction: Direction,
 }
 
 /// What the caller says, in its order.
@@ -223,7 +226,14 @@ mod tests {
     const NOW: Duration = Duration::ZERO;
 
     fn packet(interface: u32, len: u32) -> Packet {
-        Packet { interface, at: Timestamp(7), wire_len: len, len, flow: None }
+        Packet {
+            interface,
+            at: Timestamp(7),
+            wire_len: len,
+            len,
+            flow: None,
+            direction: Direction::Unknown,
+        }
     }
 
     #[test]
