@@ -4,6 +4,11 @@
 //! offsets the truth lies: a request is captured between the moments at which its proxy had it
 //! and was done with it. The offset that most pairs allow is taken, so that a few wrong pairs
 //! change nothing.
+//!
+//! Where no line is sure to belong to an exchange, all pairs that may belong together are taken: the
+//! right ones agree on one offset, the wrong ones are spread.
+
+use crate::cause::Confidence;
 
 /// Narrowest slack that is given to each pair: clocks of programs tick in milliseconds,
 /// nanoseconds.
@@ -12,6 +17,15 @@ const SLACK: i64 = 2_000_000;
 const WIDENINGS: u32 = 5;
 /// Pairs that are compared; more make no better estimate.
 pub(super) const PAIRS_MAX: usize = 1 << 17;
+/// Sure pairs that make an estimate certain when nearly all of them agree.
+const PAIRS_FOR_CERTAIN: usize = 5;
+/// Fewest exchanges whose pairs decide where none of them is sure.
+const EXCHANGES_FOR_GUESS: usize = 3;
+/// How often the slack is widened where no pair is sure: up to 128 ms, or anything would fit.
+const WIDENINGS_OF_GUESSES: u32 = 3;
+/// How far clocks that are kept in step may be off, nanoseconds: where several offsets are as
+/// common, one within it is preferred.
+const IN_STEP: i64 = 1_000_000_000;
 
 /// The clock of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +38,16 @@ pub struct Clock {
     pub pairs: u64,
     /// How many of them agree.
     pub agreeing: u64,
+    /// How sure the offset is; `None`: nothing tells it.
+    pub certainty: Option<Confidence>,
+}
+
+/// A pair of line and exchange that may belong together, and the offsets that it allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guess {
+    pub(super) seen: u32,
+    pub(super) low: i64,
+    pub(super) high: i64,
 }
 
 impl Clock {
@@ -42,12 +66,41 @@ impl Clock {
             if let Some((offset, room, agreeing)) = most(spans, slack)
                 && agreeing * 2 >= spans.len()
             {
+                let sure = spans.len() >= PAIRS_FOR_CERTAIN && agreeing * 10 >= spans.len() * 9;
                 return Clock {
                     offset,
                     tolerance: slack * 2 + room,
                     pairs: spans.len() as u64,
                     agreeing: agreeing as u64,
+                    certainty: Some(if sure { Confidence::Certain } else { Confidence::Likely }),
                 };
+            }
+            slack *= 4;
+        }
+        Clock::unknown()
+    }
+
+    /// Estimated from pairs of which only some belong together: the offset that most of them allow, if
+    /// it is that of at least half of the exchanges. It is likely when no other is nearly as common.
+    /// Where others are, as with requests that are all alike, the one that is nearest to none at all is
+    /// possible, unless another is more common.
+    pub(super) fn guess(guesses: &[Guess]) -> Clock {
+        let exchanges = distinct(guesses.iter().map(|guess| guess.seen));
+        if exchanges < EXCHANGES_FOR_GUESS {
+            return Clock::unknown();
+        }
+        let spans: Vec<(i64, i64)> = guesses.iter().map(|guess| (guess.low, guess.high)).collect();
+        let mut widths: Vec<i64> =
+            spans.iter().map(|(low, high)| high.saturating_sub(*low)).collect();
+        widths.sort_unstable();
+        let width = widths[widths.len() / 2];
+        let mut slack = SLACK;
+        for _ in 0..=WIDENINGS_OF_GUESSES {
+            let edges = edges(&spans, slack);
+            if let Some(best) = peak(&edges, i64::MIN, i64::MAX)
+                && let Some(clock) = pick(guesses, &edges, best, slack, width, exchanges)
+            {
+                return clock;
             }
             slack *= 4;
         }
@@ -56,35 +109,112 @@ impl Clock {
 
     /// Whether it was estimated.
     pub fn is_known(&self) -> bool {
-        self.pairs > 0
+        self.certainty.is_some()
+    }
+
+    /// Whether lines may be told apart by their times.
+    pub(super) fn is_likely(&self) -> bool {
+        self.certainty >= Some(Confidence::Likely)
     }
 }
 
-/// The middle of where most of the spans overlap, each widened by `slack`; how far it is from there to
-/// either end; and how many overlap.
-fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, i64, usize)> {
+/// The clock that guesses speak for, if one of half of the exchanges agrees.
+fn pick(
+    guesses: &[Guess],
+    edges: &[(i64, bool)],
+    best: Peak,
+    slack: i64,
+    width: i64,
+    exchanges: usize,
+) -> Option<Clock> {
+    let beside = width.saturating_add(slack.saturating_mul(2)).saturating_add(best.room());
+    let others = [
+        peak(edges, i64::MIN, best.middle().saturating_sub(beside)),
+        peak(edges, best.middle().saturating_add(beside), i64::MAX),
+    ];
+    let next = others.iter().flatten().map(|peak| peak.count).max().unwrap_or(0);
+    let (chosen, certainty) = if best.count * 2 >= next * 3 {
+        (best, Confidence::Likely)
+    } else if best.count * 10 >= next * 11 {
+        (best, Confidence::Possible)
+    } else {
+        let near = peak(edges, -IN_STEP, IN_STEP)?;
+        if near.count * 10 < best.count * 9 {
+            return None;
+        }
+        (near, Confidence::Possible)
+    };
+    let fits = |guess: &&Guess| {
+        guess.low.saturating_sub(slack) <= chosen.middle()
+            && chosen.middle() <= guess.high.saturating_add(slack)
+    };
+    let agreeing = distinct(guesses.iter().filter(fits).map(|guess| guess.seen));
+    (agreeing * 2 >= exchanges && agreeing >= EXCHANGES_FOR_GUESS).then(|| Clock {
+        offset: chosen.middle(),
+        tolerance: slack * 2 + chosen.room(),
+        pairs: exchanges as u64,
+        agreeing: agreeing as u64,
+        certainty: Some(certainty),
+    })
+}
+
+fn distinct(seen: impl Iterator<Item = u32>) -> usize {
+    let mut seen: Vec<u32> = seen.collect();
+    seen.sort_unstable();
+    seen.dedup();
+    seen.len()
+}
+
+/// Where most spans overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Peak {
+    from: i64,
+    to: i64,
+    count: usize,
+}
+
+impl Peak {
+    /// How far it is from its middle to either end.
+    fn room(self) -> i64 {
+        self.to.saturating_sub(self.from) / 2
+    }
+
+    fn middle(self) -> i64 {
+        self.from.saturating_add(self.room())
+    }
+}
+
+/// Where spans begin and end, each widened by `slack`. At the same place, spans begin before others
+/// end.
+fn edges(spans: &[(i64, i64)], slack: i64) -> Vec<(i64, bool)> {
     let mut edges = Vec::with_capacity(spans.len() * 2);
     for (low, high) in spans {
         edges.push((low.saturating_sub(slack), false));
         edges.push((high.saturating_add(slack), true));
     }
-    // At the same place, spans begin before others end.
     edges.sort_unstable();
-    let (mut open, mut best) = (0, (0, 0, 0));
+    edges
+}
+
+/// Where most spans overlap between two offsets.
+fn peak(edges: &[(i64, bool)], least: i64, most: i64) -> Option<Peak> {
+    let (mut open, mut best) = (0_usize, None::<Peak>);
     for (n, (at, ends)) in edges.iter().enumerate() {
-        if *ends {
-            open -= 1;
-            continue;
-        }
-        open += 1;
-        if open > best.0 {
-            let next = edges.get(n + 1).map_or(*at, |(next, _)| *next);
-            best = (open, *at, next);
+        open = if *ends { open.saturating_sub(1) } else { open + 1 };
+        let next = edges.get(n + 1).map_or(*at, |(next, _)| *next);
+        let (from, to) = ((*at).max(least), next.min(most));
+        if open > best.map_or(0, |best| best.count) && from <= to {
+            best = Some(Peak { from, to, count: open });
         }
     }
-    let (count, from, to) = best;
-    let room = to.saturating_sub(from) / 2;
-    (count > 0).then(|| (from.saturating_add(room), room, count))
+    best
+}
+
+/// The middle of where most of the spans overlap, each widened by `slack`; how far it is from there to
+/// either end; and how many overlap.
+pub(super) fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, i64, usize)> {
+    let best = peak(&edges(spans, slack), i64::MIN, i64::MAX)?;
+    Some((best.middle(), best.room(), best.count))
 }
 
 #[cfg(test)]
@@ -125,7 +255,52 @@ mod tests {
         assert!(Clock::estimate(&[(5, 5)]).is_known());
     }
 
+    /// Requests at these times, all alike, logged so much earlier: each may be any line's.
+    fn alike(times: &[i64], behind: i64) -> Vec<Guess> {
+        let mut guesses = Vec::new();
+        for (seen, at) in (0..).zip(times) {
+            for logged in times {
+                let apart = at - logged + behind;
+                guesses.push(Guess { seen, low: apart, high: apart + MS / 2 });
+            }
+        }
+        guesses
+    }
+
+    #[test]
+    fn the_commonest_difference_of_requests_that_are_alike_is_the_clocks() {
+        let times: Vec<i64> = (0..60).map(|n| (n * 97 + n * n * 13 % 89) * MS).collect();
+        let clock = Clock::guess(&alike(&times, 3_200 * MS));
+        assert!((clock.offset - 3_200 * MS).abs() < 5 * MS, "{clock:?}");
+        assert_eq!((clock.certainty, clock.agreeing), (Some(Confidence::Likely), 60));
+    }
+
+    #[test]
+    fn of_requests_at_equal_intervals_clocks_in_step_are_only_possible() {
+        let times: Vec<i64> = (0..60).map(|n| n * 5_000 * MS).collect();
+        let clock = Clock::guess(&alike(&times, 3 * MS));
+        assert!((clock.offset - 3 * MS).abs() < 5 * MS, "{clock:?}");
+        assert_eq!(clock.certainty, Some(Confidence::Possible));
+        // One interval off or none: nothing tells.
+        let clock = Clock::guess(&alike(&times, 2_500 * MS));
+        assert_eq!(clock.certainty, None, "{clock:?}");
+    }
+
+    #[test]
+    fn two_exchanges_tell_no_clock() {
+        assert!(!Clock::guess(&alike(&[0, 70 * MS], 0)).is_known());
+        assert!(!Clock::guess(&[]).is_known());
+    }
+
     proptest! {
+        #[test]
+        fn any_guesses(ends: Vec<(u32, i64, i64)>) {
+            let guess = |(seen, a, b): (u32, i64, i64)| Guess { seen, low: a.min(b), high: a.max(b) };
+            let guesses: Vec<_> = ends.into_iter().map(guess).collect();
+            let clock = Clock::guess(&guesses);
+            prop_assert!(clock.agreeing <= clock.pairs);
+        }
+
         #[test]
         fn any_spans(ends: Vec<(i64, i64)>) {
             let spans: Vec<_> = ends.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();

@@ -313,7 +313,7 @@ mod tests {
 
     const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
 
-    fn differ(entries: &[Entry], made: &Made) -> Vec<String> {
+    fn differ(entries: &mut [Entry], made: &Made) -> Vec<String> {
         let mut logs = Logs::default();
         let ties = tie(entries, &made.0, &[]);
         explain(entries, &ties, &made.0, &[], &mut logs);
@@ -334,13 +334,13 @@ mod tests {
         entries[2].kind = Kind::Alb;
         entries[2].attempts[0].status = Some(404);
         assert_eq!(
-            differ(&entries, &made),
+            differ(&mut entries, &made),
             [
                 "the log says 502, the packets show a whole 200 from 10.0.0.9:8080 and no fault",
                 "the log says that 10.0.0.9:8080 answered 404, the packets show 200"
             ]
         );
-        assert!(differ(&entries[..1], &made).is_empty());
+        assert!(differ(&mut entries[..1], &made).is_empty());
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
         unsent.attempts.clear();
         unsent.undispatched = true;
         unsent.own_cause = Some("lb-no-target");
-        let entries = [
+        let mut entries = [
             logged(1, "/a", (0, 5_001), 200, T),
             unsent,
             logged(3, "/b", (1_000, 1_041), 502, ([10, 0, 0, 8], 80)),
@@ -359,7 +359,7 @@ mod tests {
             logged(5, "/b", (91_000, 91_041), 502, T),
         ];
         let mut logs = Logs::default();
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         assert_eq!(explain(&entries, &ties, &made.0, &[], &mut logs), 1);
         let why: Vec<_> = logs.failing.iter().map(|it| it.why_not).collect();
         let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);

@@ -112,6 +112,23 @@ pub(super) fn times(
     })
 }
 
+/// How far an exchange's ends are from those of a line, nanoseconds: among lines that fit, the one it
+/// belongs to is nearest.
+pub(super) fn apart(entry: &Entry, first: Timestamp, last: Timestamp, clock: &Clock) -> i64 {
+    let from = |captured: Timestamp, logged: Option<Timestamp>| {
+        let past = captured.nanos_since(logged?.after(clock.offset));
+        // What a log cuts off may lie between.
+        Some((past.saturating_sub(entry.resolution)).max(-past).max(0))
+    };
+    let (began, ended) = (entry.began.or(entry.sent), entry.ended);
+    match (from(first, began), from(last, ended)) {
+        // Its only time may be that of either end.
+        (Some(one), Some(other)) if began == ended => one.min(other),
+        (Some(one), Some(other)) => one.saturating_add(other),
+        (one, other) => one.or(other).unwrap_or(0),
+    }
+}
+
 /// What a later attempt counts as further away, nanoseconds: less than any first attempt that fits.
 const LATER: i64 = 1_000_000;
 
@@ -167,7 +184,7 @@ mod tests {
         assert_eq!(span(&precise, Leg::Front, at(1000), at(1100)), (999 * MS, 1000 * MS));
         let nested = entry(|it| (it.began, it.ended) = (Some(at(0)), Some(at(100))));
         assert_eq!(span(&nested, Leg::Back, at(1010), at(1090)), (989 * MS, 1010 * MS));
-        let clock = Clock { offset: 1000 * MS, tolerance: 4 * MS, pairs: 1, agreeing: 1 };
+        let clock = Clock { offset: 1000 * MS, tolerance: 4 * MS, ..Clock::default() };
         assert_eq!(times(&nested, Leg::Back, at(1010), at(1090), &clock), Some(0));
         assert_eq!(times(&nested, Leg::Back, at(2010), at(2090), &clock), None);
         // The second attempt of a request whose first was sent at 2.

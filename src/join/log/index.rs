@@ -2,65 +2,88 @@
 
 use super::clock::Clock;
 use super::entry::Entry;
+use super::fit::Leg;
 use super::seen::{Capture, Seen};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use std::hash::BuildHasher;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Lines of one log and flows of a capture, by what ties them.
+/// Numbers by a key, those of a key in their order.
+#[derive(Debug, Default)]
+struct Lists<K>(Vec<(K, u32)>);
+
+impl<K: Ord + Copy> Lists<K> {
+    fn new(pairs: impl Iterator<Item = (K, u32)>) -> Lists<K> {
+        let mut pairs: Vec<(K, u32)> = pairs.collect();
+        pairs.sort_unstable();
+        Lists(pairs)
+    }
+
+    fn of(&self, key: K) -> &[(K, u32)] {
+        let from = self.0.partition_point(|(it, _)| *it < key);
+        let many = self.0[from..].partition_point(|(it, _)| *it == key);
+        &self.0[from..from + many]
+    }
+}
+
+/// Lines of one log, in the order of their times, and flows of a capture, by what ties them.
 pub(super) struct Index {
-    /// Entries by the digest of an id, in their order.
-    by_id: Map<u64, Vec<usize>>,
-    /// Entries by the digest of what was asked, by the time at which they began.
-    by_asked: Map<u64, Vec<usize>>,
-    /// How many exchanges asked the same or have the same id.
+    /// Entries by the digest of an id.
+    by_id: Lists<u64>,
+    /// Entries by the digest of what was asked.
+    by_asked: Lists<u64>,
+    /// Entries by the port that only one connection has, and its leg.
+    by_port: Lists<(Endpoint, Leg)>,
+    /// How many exchanges with a server asked the same or have the same id.
     seen: Map<u64, u32>,
     by_client: Map<Endpoint, Vec<u64>>,
-    /// First exchange of flows.
-    first: Map<u64, usize>,
-    /// Entries by the time at which they began.
-    in_time: Vec<usize>,
+    /// Exchanges by their flow, in their order on it.
+    by_flow: Vec<(u64, u32, u32)>,
     /// Flows by their first packet.
     flows: Vec<(Timestamp, u64)>,
     /// Servers to which clients of the log connect: the proxy itself.
     fronts: HashSet<Endpoint, FixedState>,
+    /// How long the longest line takes, nanoseconds.
+    longest: i64,
 }
 
 impl Index {
+    /// `entries` are in the order of their times.
     pub(super) fn new(entries: &[Entry], capture: &Capture) -> Index {
+        let numbered = || (0..).zip(entries);
+        let ids = numbered().flat_map(|(n, entry)| entry.ids.map(|id| (id, n)));
+        let ports = numbered().flat_map(|(n, entry)| {
+            let ends = [(entry.client_port(), Leg::Front), (entry.local, Leg::Back)];
+            ends.into_iter().filter_map(move |(end, leg)| Some(((end?, leg), n)))
+        });
+        let asked = numbered().map(|(n, entry)| (entry.asked, n));
         let mut index = Index {
-            by_id: Map::default(),
-            by_asked: Map::default(),
+            by_id: Lists::new(ids.filter(|(id, _)| *id != 0)),
+            by_asked: Lists::new(asked.filter(|(asked, _)| *asked != 0)),
+            by_port: Lists::new(ports),
             seen: Map::default(),
             by_client: Map::default(),
-            first: Map::default(),
-            in_time: (0..entries.len()).collect(),
-            flows: Vec::new(),
+            by_flow: Vec::with_capacity(capture.seen.len()),
+            flows: Vec::with_capacity(capture.flows.len()),
             fronts: HashSet::default(),
+            longest: 0,
         };
+        let lasts = |entry: &Entry| entry.until().nanos_since(entry.at());
+        index.longest = entries.iter().map(lasts).max().unwrap_or(0);
         let clients: HashSet<Endpoint, FixedState> =
             entries.iter().filter_map(|entry| entry.client).collect();
-        index.in_time.sort_by_key(|n| (entries[*n].at(), *n));
-        for n in &index.in_time {
-            let entry = &entries[*n];
-            for id in entry.ids.iter().filter(|id| **id != 0) {
-                index.by_id.entry(*id).or_default().push(*n);
-            }
-            if entry.asked != 0 {
-                index.by_asked.entry(entry.asked).or_default().push(*n);
-            }
-        }
-        for (n, seen) in capture.seen.iter().enumerate() {
+        for (n, seen) in (0..).zip(&capture.seen) {
+            let Some(flow) = capture.flows.get(&seen.flow) else { continue };
             for key in seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|key| **key != 0) {
-                if index.by_id.contains_key(key) || index.by_asked.contains_key(key) {
-                    *index.seen.entry(*key).or_default() += 1;
-                }
+                *index.seen.entry(at(*key, flow.server)).or_default() += 1;
             }
-            index.first.entry(seen.flow).or_insert(n);
+            index.by_flow.push((seen.flow, seen.ordinal, n));
         }
+        index.by_flow.sort_unstable();
         // The order of a hash table must not show.
         let mut flows: Vec<_> = capture.flows.iter().collect();
         flows.sort_unstable_by_key(|(id, flow)| (flow.first.at, **id));
@@ -77,38 +100,61 @@ impl Index {
 
     /// The only line that has an id of this exchange, else the only one that asks the same.
     pub(super) fn only(&self, seen: &Seen) -> Option<usize> {
-        let only = |found: Option<&Vec<usize>>| found.filter(|it| it.len() == 1).map(|it| it[0]);
+        let only = |found: &[(u64, u32)]| match found {
+            [(_, n)] => Some(*n as usize),
+            _ => None,
+        };
         let ids = seen.ids.iter().filter(|id| **id != 0);
-        ids.filter_map(|id| only(self.by_id.get(id)))
+        ids.filter_map(|id| only(self.by_id.of(*id)))
             .next()
-            .or_else(|| only(self.by_asked.get(&seen.asked)))
-            .or_else(|| only(self.by_asked.get(&seen.path)))
+            .or_else(|| only(self.by_asked.of(seen.asked)))
+            .or_else(|| only(self.by_asked.of(seen.path)))
     }
 
-    /// Whether no other exchange has an id of this one, or asked the same.
-    pub(super) fn is_alone(&self, seen: &Seen) -> bool {
-        let alone = |key: &u64| self.seen.get(key) == Some(&1);
+    /// Whether no other exchange with its server has an id of this one, or asked the same.
+    pub(super) fn is_alone(&self, seen: &Seen, server: Endpoint) -> bool {
+        let alone = |key: &u64| self.seen.get(&at(*key, server)) == Some(&1);
         seen.ids.iter().chain([&seen.asked]).any(alone)
-            || (!self.by_asked.contains_key(&seen.asked) && alone(&seen.path))
+            || (self.by_asked.of(seen.asked).is_empty() && alone(&seen.path))
     }
 
-    /// The lines that have the most particular id of this exchange that any has.
-    pub(super) fn with_ids_of(&self, seen: &Seen) -> &[usize] {
-        let ids = seen.ids.iter().filter(|id| **id != 0);
-        ids.filter_map(|id| self.by_id.get(id)).next().map_or(&[], Vec::as_slice)
+    /// The most particular id of this exchange that a line has.
+    pub(super) fn id_of(&self, seen: &Seen) -> Option<u64> {
+        let mut ids = seen.ids.iter().filter(|id| **id != 0);
+        ids.find(|id| !self.by_id.of(**id).is_empty()).copied()
     }
 
-    /// The lines that ask the same, the latest that may have begun before the exchange was over
-    /// first.
-    pub(super) fn asked_like<'a>(
+    /// The lines that have this id.
+    pub(super) fn with_id(&self, id: u64) -> impl DoubleEndedIterator<Item = usize> {
+        self.by_id.of(id).iter().map(|(_, n)| *n as usize)
+    }
+
+    /// What lines call what this exchange asked.
+    pub(super) fn asked_of(&self, seen: &Seen) -> Option<u64> {
+        let known = |key: &u64| *key != 0 && !self.by_asked.of(*key).is_empty();
+        [seen.asked, seen.path].into_iter().find(known)
+    }
+
+    /// The lines that ask this, in the order of their times.
+    pub(super) fn asking(&self, asked: u64) -> impl ExactSizeIterator<Item = usize> {
+        self.by_asked.of(asked).iter().map(|(_, n)| *n as usize)
+    }
+
+    /// Those of them that may have begun before what was captured between two times, the latest
+    /// first, as far back as any line takes.
+    pub(super) fn asking_before<'a>(
         &'a self,
-        seen: &Seen,
+        asked: u64,
+        times: (Timestamp, Timestamp),
         entries: &'a [Entry],
         clock: &Clock,
     ) -> impl Iterator<Item = usize> + 'a {
-        let found = self.by_asked.get(&seen.asked).or_else(|| self.by_asked.get(&seen.path));
-        let times = (seen.first.at, seen.last());
-        before(found.map_or(&[], Vec::as_slice), times, entries, clock)
+        let found = self.by_asked.of(asked);
+        let until = latest(times, entries, clock);
+        let from = self.earliest(times, clock);
+        let end = found.partition_point(|(_, n)| entries[*n as usize].at() <= until);
+        let found = found[..end].iter().rev().map(|(_, n)| *n as usize);
+        found.take_while(move |n| entries[*n].at() >= from)
     }
 
     /// The lines that may have begun before what was captured between two times, the latest first.
@@ -118,7 +164,23 @@ impl Index {
         entries: &'a [Entry],
         clock: &Clock,
     ) -> impl Iterator<Item = usize> + 'a {
-        before(&self.in_time, times, entries, clock)
+        let until = latest(times, entries, clock);
+        (0..entries.partition_point(|entry| entry.at() <= until)).rev()
+    }
+
+    /// The earliest that a line of what was captured then can have begun.
+    fn earliest(&self, (first, _): (Timestamp, Timestamp), clock: &Clock) -> Timestamp {
+        // Resolutions are a second at most.
+        let before = self.longest.saturating_add(clock.tolerance).saturating_add(1_000_000_000);
+        Timestamp(first.after(-clock.offset).0.saturating_sub(before))
+    }
+
+    /// Connections that the log names by a port of theirs, with the lines of each.
+    pub(super) fn by_port(&self) -> impl Iterator<Item = (Endpoint, Leg, Vec<usize>)> {
+        self.by_port.0.chunk_by(|one, next| one.0 == next.0).map(|lines| {
+            let ((end, leg), _) = lines[0];
+            (end, leg, lines.iter().map(|(_, n)| *n as usize).collect())
+        })
     }
 
     /// Whether this is the proxy itself, so that what is asked of it is no attempt at a target.
@@ -131,6 +193,15 @@ impl Index {
         self.by_client.get(&client).map_or(&[], Vec::as_slice)
     }
 
+    /// Exchanges of a flow, in their order on it.
+    pub(super) fn seen_of(&self, flow: u64) -> impl Iterator<Item = usize> {
+        let from = self.by_flow.partition_point(|(it, ..)| *it < flow);
+        self.by_flow[from..]
+            .iter()
+            .take_while(move |(it, ..)| *it == flow)
+            .map(|(.., n)| *n as usize)
+    }
+
     /// Flows that began about when a line did.
     pub(super) fn flows_near(&self, entry: &Entry, clock: &Clock) -> impl Iterator<Item = &u64> {
         let at = entry.at().after(clock.offset);
@@ -141,20 +212,19 @@ impl Index {
 
     /// The first exchange of a flow.
     pub(super) fn first_of(&self, flow: u64) -> Option<usize> {
-        self.first.get(&flow).copied()
+        self.seen_of(flow).next()
     }
 }
 
-fn before<'a>(
-    sorted: &'a [usize],
-    (first, last): (Timestamp, Timestamp),
-    entries: &'a [Entry],
-    clock: &Clock,
-) -> impl Iterator<Item = usize> + 'a {
+/// A key among exchanges with one server.
+fn at(key: u64, server: Endpoint) -> u64 {
+    FixedState::with_seed(key).hash_one(server)
+}
+
+/// The latest time at which a line of what was captured between two times can have begun.
+fn latest((first, last): (Timestamp, Timestamp), entries: &[Entry], clock: &Clock) -> Timestamp {
     // Lines of one log have the same times: those with only the time of the end are behind it.
-    let begins = sorted.first().is_some_and(|n| entries[*n].began.is_some());
+    let begins = entries.first().is_some_and(|it| it.began.is_some() && it.began != it.ended);
     let latest = if begins { first } else { last };
-    let until = latest.after(-clock.offset).after(clock.tolerance);
-    let end = sorted.partition_point(|n| entries[*n].at() <= until);
-    sorted[..end].iter().rev().copied()
+    latest.after(-clock.offset).after(clock.tolerance)
 }

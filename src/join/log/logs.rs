@@ -274,8 +274,7 @@ impl Watch {
         broken.dedup();
         let mut bounded = gathered.dropped;
         for ((named, kind), mut found) in gathered.sources {
-            found.entries.sort_by_key(|entry| entry.place);
-            let ties = tie(&found.entries, &self.capture, &broken);
+            let ties = tie(&mut found.entries, &self.capture, &broken);
             let other_time =
                 explain::explain(&found.entries, &ties, &self.capture, findings, &mut logs);
             let source = self.source(named, kind, &found, &ties, other_time);
@@ -480,7 +479,13 @@ impl Logs {
             own_cause,
             why_not,
         };
-        let clock = Clock { offset: -3_200_000_000, tolerance: 4_000_000, pairs: 12, agreeing: 11 };
+        let clock = Clock {
+            offset: -3_200_000_000,
+            tolerance: 4_000_000,
+            pairs: 12,
+            agreeing: 11,
+            certainty: Some(Confidence::Certain),
+        };
         let mut logs = Logs {
             files: vec![LogFile {
                 path: "logs/alb.gz".into(),

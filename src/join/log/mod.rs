@@ -29,10 +29,13 @@ mod keys;
 mod kind;
 mod line;
 mod logs;
+mod matching;
 mod names;
 mod nginx_error;
+mod pairs;
 mod read;
 mod seen;
+mod sequence;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -1,15 +1,18 @@
-//! Ties the lines of one log to exchanges and flows of a capture.
+//! Ties the lines of one log to exchanges and flows of a capture: by an id that both have, by their order
+//! on a connection that the log names by its port, by what was asked and when.
 
-use super::clock::{Clock, PAIRS_MAX};
+use super::clock::Clock;
 use super::entry::Entry;
-use super::fit::{Leg, Match, addresses, same_status, span, times};
+use super::fit::{Leg, Match, addresses};
 use super::index::Index;
 use super::seen::{Capture, Known, Seen};
 use crate::cause::Confidence;
 
-/// Lines that are looked at for one exchange; where more fit its time, none is nearer than others.
+/// Lines that are compared with one exchange; where more fit its time, none is nearer than others.
 pub(super) const CANDIDATES_MAX: usize = 64;
-/// How much nearer the nearest of several lines has to be to be told at all.
+/// Lines that are looked at to find these.
+pub(super) const LOOKED_MAX: usize = 512;
+/// How much nearer the nearest of several lines has to be to be told from them.
 pub(super) const MARGIN: i64 = 4;
 
 /// A line and what it tells of.
@@ -60,28 +63,52 @@ pub(super) struct Ties {
     pub(super) ambiguous: Vec<usize>,
 }
 
-/// The entries of one log and the capture that they are compared with.
+/// The entries of one log, in the order of their times, and the capture that they are compared with.
 pub(super) struct Tying<'a> {
-    pub(super) entries: &'a [Entry],
+    pub(super) entries: &'a mut [Entry],
     pub(super) capture: &'a Capture,
     pub(super) index: Index,
     pub(super) clock: Clock,
 }
 
-/// Ties the entries of one log; `broken` are flows that failed before any request, by their first
-/// packets.
-pub(super) fn tie(entries: &[Entry], capture: &Capture, broken: &[u64]) -> Ties {
-    let mut tying =
-        Tying { entries, capture, index: Index::new(entries, capture), clock: Clock::unknown() };
-    let pairs = tying.pairs();
-    tying.clock = Clock::estimate(&pairs);
-    let mut ties = Ties { clock: tying.clock, ..Ties::default() };
-    for (n, seen) in capture.seen.iter().enumerate() {
-        if let Some(flow) = capture.flows.get(&seen.flow) {
-            tying.exchange(n, seen, flow, &mut ties);
-        }
+/// What is tied by now: a line tells of one exchange on each side of the proxy, an exchange has one line.
+#[derive(Debug)]
+pub(super) struct Taken {
+    lines: [Vec<bool>; 2],
+    seen: Vec<bool>,
+}
+
+impl Taken {
+    fn nothing(entries: usize, seen: usize) -> Taken {
+        Taken { lines: [vec![false; entries], vec![false; entries]], seen: vec![false; seen] }
     }
-    tying.settle(&mut ties);
+
+    pub(super) fn has_line(&self, entry: usize, leg: Leg) -> bool {
+        self.lines[leg as usize][entry]
+    }
+
+    pub(super) fn has_seen(&self, seen: usize) -> bool {
+        self.seen[seen]
+    }
+
+    pub(super) fn take(&mut self, entry: usize, seen: usize, leg: Leg) {
+        self.lines[leg as usize][entry] = true;
+        self.seen[seen] = true;
+    }
+}
+
+/// Ties the entries of one log, which it brings into the order of their times; `broken` are flows
+/// that failed before any request, by their first packets.
+pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> Ties {
+    entries.sort_by_key(|entry| (entry.at(), entry.place));
+    let index = Index::new(entries, capture);
+    let mut tying = Tying { entries, capture, index, clock: Clock::unknown() };
+    tying.compare_clocks();
+    let mut ties = Ties { clock: tying.clock, ..Ties::default() };
+    let mut taken = Taken::nothing(tying.entries.len(), capture.seen.len());
+    tying.ids(&mut taken, &mut ties);
+    tying.sequences(&mut taken, &mut ties);
+    tying.requests(&mut taken, &mut ties);
     tying.connections(&mut ties);
     tying.broken(broken, &mut ties);
     ties.ambiguous.sort_unstable();
@@ -100,179 +127,16 @@ impl Tying<'_> {
             && self.index.is_front(flow.server);
         (!other_client).then_some(found)
     }
-
-    /// What lines and exchanges that surely belong together say of the clock.
-    fn pairs(&self) -> Vec<(i64, i64)> {
-        let mut spans = Vec::new();
-        for seen in &self.capture.seen {
-            if spans.len() >= PAIRS_MAX {
-                break;
-            }
-            let Some(flow) = self.capture.flows.get(&seen.flow) else { continue };
-            let Some(entry) = self.index.only(seen).map(|n| &self.entries[n]) else { continue };
-            if let Some(found) = self.addresses(entry, flow)
-                && (found.by_port || self.index.is_alone(seen))
-            {
-                spans.push(span(entry, found.leg, seen.first.at, seen.last()));
-            }
-        }
-        for (entry, flow) in self.by_client() {
-            if spans.len() < PAIRS_MAX {
-                spans.push(span(entry, Leg::Front, flow.1.first.at, flow.1.last));
-            }
-        }
-        spans
-    }
-
-    /// Lines about connections, with the only flow of their client's address and port.
-    fn by_client(&self) -> impl Iterator<Item = (&Entry, (u64, &Known))> {
-        self.entries.iter().filter(|entry| !entry.kind.has_requests()).filter_map(|entry| {
-            let client = entry.client_port().or(entry.local)?;
-            let &[id] = self.index.flows_of(client) else { return None };
-            Some((entry, (id, self.capture.flows.get(&id)?)))
-        })
-    }
-
-    /// Ties the lines that tell of an exchange.
-    fn exchange(&self, n: usize, seen: &Seen, flow: &Known, ties: &mut Ties) {
-        let mut found: Vec<Tied> = Vec::new();
-        let tied = |entry, leg, by, distance| Tied {
-            entry,
-            seen: Some(n),
-            flow: seen.flow,
-            leg,
-            certainty: Confidence::Likely,
-            by,
-            distance,
-        };
-        for &entry in self.index.with_ids_of(seen) {
-            let line = &self.entries[entry];
-            let Some(found_by) = self.addresses(line, flow) else { continue };
-            let times = times(line, found_by.leg, seen.first.at, seen.last(), &self.clock);
-            match times {
-                Some(distance) => found.push(tied(entry, found_by.leg, By::Id, distance)),
-                None if !self.clock.is_known() => {
-                    found.push(tied(entry, found_by.leg, By::Id, i64::MAX / 8));
-                }
-                None => {}
-            }
-        }
-        if found.is_empty() {
-            let mut looked = 0;
-            for entry in self.index.asked_like(seen, self.entries, &self.clock) {
-                looked += 1;
-                if looked > CANDIDATES_MAX {
-                    break;
-                }
-                let line = &self.entries[entry];
-                if contradicts(line, seen) {
-                    continue;
-                }
-                let Some(found_by) = self.addresses(line, flow) else { continue };
-                if let Some(distance) =
-                    times(line, found_by.leg, seen.first.at, seen.last(), &self.clock)
-                {
-                    let by = if found_by.by_port { By::Port } else { By::Request };
-                    found.push(tied(entry, found_by.leg, by, distance));
-                }
-            }
-        }
-        self.choose(found, seen, flow, ties);
-    }
-
-    /// The one of several lines that an exchange belongs to, if there is one.
-    fn choose(&self, mut found: Vec<Tied>, seen: &Seen, flow: &Known, ties: &mut Ties) {
-        let Some(strongest) = found.iter().map(|tied| tied.by).max() else { return };
-        found.retain(|tied| tied.by == strongest);
-        let same = |tied: &Tied| {
-            let entry = &self.entries[tied.entry];
-            (entry.asked == 0 || entry.asked == seen.asked || entry.asked == seen.path)
-                && same_status(entry, tied.leg, flow.server, seen)
-        };
-        let several = found.len() > 1;
-        if several && found.iter().any(same) {
-            found.retain(same);
-        }
-        found.sort_by_key(|tied| (tied.distance, tied.entry));
-        match found.as_mut_slice() {
-            [] => {}
-            [only] => {
-                let strong = only.by >= By::Port && !several && self.clock.is_known();
-                only.certainty = if strong && asks_the_same(&self.entries[only.entry], seen) {
-                    Confidence::Certain
-                } else if self.clock.is_known() || only.by >= By::Port {
-                    Confidence::Likely
-                } else {
-                    Confidence::Possible
-                };
-                ties.tied.push(*only);
-            }
-            [nearest, next, ..] => {
-                if next.distance > nearest.distance.max(1_000_000).saturating_mul(MARGIN) {
-                    nearest.certainty = Confidence::Possible;
-                    ties.tied.push(*nearest);
-                } else {
-                    ties.ambiguous.extend(found.iter().map(|tied| tied.entry));
-                }
-            }
-        }
-    }
-
-    /// A line tells of one exchange with each side, and of further ones only after failed ones:
-    /// of those that only look alike the nearest is kept, as no more than possible.
-    fn settle(&self, ties: &mut Ties) {
-        let server = |tied: &Tied| {
-            self.capture.flows.get(&tied.flow).map(|flow| flow.server).unwrap_or_default()
-        };
-        let first = |tied: &Tied| tied.seen.map(|n| self.capture.seen[n].first);
-        let mut tied = std::mem::take(&mut ties.tied);
-        tied.sort_by_key(|it| {
-            let mark = first(it).unwrap_or_default();
-            (it.entry, it.leg, server(it), mark.at, mark.frame)
-        });
-        for group in tied.chunk_by(|one, next| {
-            (one.entry, one.leg, server(one)) == (next.entry, next.leg, server(next))
-        }) {
-            let failed = |it: &Tied| {
-                it.seen.map(|n| &self.capture.seen[n]).is_some_and(|seen| {
-                    !seen.whole || seen.status.is_none_or(super::line::is_failure)
-                })
-            };
-            let (last, earlier) = match group {
-                [earlier @ .., last] => (last, earlier),
-                [] => continue,
-            };
-            let retried = last.leg == Leg::Back && earlier.iter().all(failed);
-            let sure = |it: &Tied| it.by >= By::Port;
-            if earlier.is_empty() || retried {
-                ties.tied.extend_from_slice(group);
-                continue;
-            }
-            if group.iter().all(sure) {
-                // An id or a connection that is used again: one of them is the line's.
-                let likely =
-                    |it: &Tied| Tied { certainty: it.certainty.min(Confidence::Likely), ..*it };
-                ties.tied.extend(group.iter().map(likely));
-                continue;
-            }
-            let Some(nearest) =
-                group.iter().min_by_key(|it| (it.distance, first(it).map(|it| it.at)))
-            else {
-                continue;
-            };
-            ties.tied.push(Tied { certainty: Confidence::Possible, ..*nearest });
-        }
-    }
 }
 
 /// Whether log and request name different ids of the same kind.
-fn contradicts(entry: &Entry, seen: &Seen) -> bool {
+pub(super) fn contradicts(entry: &Entry, seen: &Seen) -> bool {
     let differ = |n: usize| entry.ids[n] != 0 && seen.ids[n] != 0 && entry.ids[n] != seen.ids[n];
     // A proxy may give its target another id of the request than it logs, but not another trace.
     (0..2).any(differ)
 }
 
-fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
+pub(super) fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
     entry.asked == 0 || entry.asked == seen.asked || entry.asked == seen.path
 }
 
@@ -302,7 +166,7 @@ mod tests {
             made.request(&path, T, (at + 501, at + 540), Some(200));
             entries.push(logged(n as u64, &path, (at, at + 42), 200, T));
         }
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         assert!((ties.clock.offset - 500_000_000).abs() < 5_000_000, "{:?}", ties.clock);
         assert_eq!(ties.tied.len(), 20);
         for (seen, line, certainty) in lines(&entries, &ties) {
@@ -311,19 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_fit_equally_well_are_not_tied() {
+    fn lines_that_fit_equally_well_are_possible_in_their_order() {
         let mut made = Made::default();
         made.request("/one", T, (0, 40), Some(200));
         made.request("/", T, (1_000, 1_040), Some(200));
         made.request("/", T, (1_001, 1_041), Some(200));
-        let entries = [
+        let mut entries = [
             logged(1, "/one", (0, 41), 200, T),
             logged(2, "/", (1_000, 1_041), 200, T),
             logged(3, "/", (1_000, 1_042), 200, T),
         ];
-        let ties = tie(&entries, &made.0, &[]);
-        assert_eq!(lines(&entries, &ties), [(0, 1, Confidence::Likely)]);
-        assert_eq!(ties.ambiguous, [1, 2]);
+        let ties = tie(&mut entries, &made.0, &[]);
+        let possible = Confidence::Possible;
+        assert_eq!(
+            lines(&entries, &ties),
+            [(0, 1, Confidence::Likely), (1, 2, possible), (2, 3, possible)]
+        );
     }
 
     #[test]
@@ -333,8 +200,9 @@ mod tests {
         // The line of the first of these is damaged.
         made.request("/", T, (1_000, 1_040), Some(200));
         made.request("/", T, (1_500, 1_540), Some(200));
-        let entries = [logged(1, "/one", (0, 41), 200, T), logged(2, "/", (1_500, 1_541), 200, T)];
-        let ties = tie(&entries, &made.0, &[]);
+        let mut entries =
+            [logged(1, "/one", (0, 41), 200, T), logged(2, "/", (1_500, 1_541), 200, T)];
+        let ties = tie(&mut entries, &made.0, &[]);
         assert_eq!(
             lines(&entries, &ties),
             [(0, 1, Confidence::Likely), (2, 2, Confidence::Likely)]
@@ -355,7 +223,7 @@ mod tests {
             entry.client = Some(client(n));
             entry.attempts[0].target = None;
         }
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         let certain = Confidence::Certain;
         assert_eq!(lines(&entries, &ties), [(0, 1, certain), (2, 3, certain)]);
     }
@@ -370,7 +238,7 @@ mod tests {
         let mut entries =
             [logged(1, "/", (0, 44), 200, T), logged(2, "/one", (1_000, 1_041), 200, T)];
         entries[0].ids[1] = 9;
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         assert!(lines(&entries, &ties).iter().all(|(.., sure)| *sure < Confidence::Certain));
     }
 
@@ -379,9 +247,9 @@ mod tests {
         let mut made = Made::default();
         made.request("/", T, (1_000, 1_040), Some(200));
         made.request("/", T, (9_000, 9_040), Some(200));
-        let entries =
+        let mut entries =
             [logged(1, "/", (1_100, 1_150), 200, T), logged(2, "/", (9_100, 9_150), 200, T)];
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         assert!(!ties.clock.is_known());
         let sure =
             lines(&entries, &ties).iter().filter(|(.., sure)| *sure > Confidence::Possible).count();
@@ -398,7 +266,7 @@ mod tests {
         made.request("/", T, (50, 90), Some(200)).ids[2] = 78;
         let mut entries = [logged(1, "/", (0, 145), 200, T), logged(2, "/", (49, 92), 200, T)];
         (entries[0].ids[2], entries[1].ids[2]) = (77, 78);
-        let ties = tie(&entries, &made.0, &[]);
+        let ties = tie(&mut entries, &made.0, &[]);
         let certain = Confidence::Certain;
         assert_eq!(lines(&entries, &ties), [(0, 1, certain), (1, 1, certain), (2, 2, certain)]);
     }
@@ -409,14 +277,14 @@ mod tests {
         made.request("/one", T, (0, 40), Some(200));
         made.request("/gone", T, (1_001, 1_003), None);
         made.0.seen.pop();
-        let entries =
+        let mut entries =
             [logged(1, "/one", (0, 41), 200, T), logged(2, "/two", (1_000, 1_004), 502, T)];
-        let ties = tie(&entries, &made.0, &[1]);
+        let ties = tie(&mut entries, &made.0, &[1]);
         let broken = ties.tied.iter().find(|it| it.entry == 1).unwrap();
         assert_eq!((broken.flow, broken.seen, broken.by), (1, None, By::Time));
         // Another time: none.
-        let entries =
+        let mut entries =
             [logged(1, "/one", (0, 41), 200, T), logged(2, "/two", (5_000, 5_004), 502, T)];
-        assert_eq!(tie(&entries, &made.0, &[1]).tied.len(), 1);
+        assert_eq!(tie(&mut entries, &made.0, &[1]).tied.len(), 1);
     }
 }

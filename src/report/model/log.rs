@@ -1,6 +1,7 @@
 //! Mirrors of what logs say.
 
 use super::{Time, nanos_as_s};
+use crate::cause::Confidence;
 use crate::join::log::{self, Kind, Place, Tie, WhyNot, Words};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -116,6 +117,10 @@ pub(in crate::report) struct LogSource<'a> {
     clock_pairs: u64,
     /// Those of them that agree.
     clock_agreeing: u64,
+    /// How sure the offset is: `certain` and `likely` by pairs that surely belong together, `likely` and
+    /// `possible` by the difference that is most common among pairs that may; null without an offset.
+    #[schemars(extend("enum" = ["certain", "likely", "possible", null]))]
+    clock_certainty: Option<&'static str>,
 }
 
 impl<'a> LogSource<'a> {
@@ -139,6 +144,7 @@ impl<'a> LogSource<'a> {
             clock_tolerance_s: nanos_as_s(clock.tolerance),
             clock_pairs: clock.pairs,
             clock_agreeing: clock.agreeing,
+            clock_certainty: clock.certainty.map(Confidence::id),
         }
     }
 }

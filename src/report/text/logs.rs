@@ -3,6 +3,7 @@
 
 use super::names::Names;
 use super::page::Page;
+use crate::cause::Confidence;
 use crate::join::log::{Failing, Logs, Source, Tie};
 use crate::report::{Report, words};
 use crate::words::{Phrase, count, plural, seconds};
@@ -80,8 +81,11 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
     let clock = &source.clock;
     let away = seconds(clock.offset.unsigned_abs() as f64 / 1e9);
     let agreeing = count(clock.agreeing);
+    let Some(certainty) = clock.certainty else {
+        parts.push(phrase!("its clock could not be compared with the capture's"));
+        return Phrase::list(parts, ", ");
+    };
     parts.push(match clock.offset {
-        _ if !clock.is_known() => phrase!("its clock could not be compared with the capture's"),
         0.. => {
             phrase!("its clock is {away} behind the capture's, by {agreeing} pairs", away, agreeing)
         }
@@ -91,6 +95,9 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
             agreeing
         ),
     });
+    if certainty < Confidence::Certain {
+        parts.push(phrase!("which is {certainty}", certainty = certainty.id()));
+    }
     Phrase::list(parts, ", ")
 }
 
