@@ -120,9 +120,8 @@ impl Shares {
         ];
         let lowered: Vec<String> = lowered
             .into_iter()
-            .filter_map(|(name, wished, got)| {
-                (wished? > got).then(|| format!("{name} is {} MiB", got >> 20))
-            })
+            .filter(|(_, wished, got)| wished.is_some_and(|wished| wished > *got))
+            .map(|(name, _, got)| format!("{name} is {} MiB", got >> 20))
             .collect();
         (!lowered.is_empty()).then(|| format!("within --max-memory, {}", lowered.join(" and ")))
     }
