@@ -127,6 +127,13 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
             }
             let early = last.get(&key(finding));
             if early.is_some_and(|early| {
+                early.cause.id == finding.cause.id && early.confidence != finding.confidence
+            }) {
+                let early = early.unwrap().confidence.id();
+                *counts.entry("weighed anew").or_default() += 1;
+                println!("{name}: {early} {} {}", finding.confidence.id(), finding.cause.id);
+            }
+            if early.is_some_and(|early| {
                 early.cause.id != finding.cause.id || early.responsible != finding.responsible
             }) {
                 *counts.entry("revised").or_default() += 1;
@@ -181,5 +188,47 @@ fn syns_that_come_to_an_address_of_this_host_have_arrived() {
     // Both on one host: nothing was lost on the way.
     for told in causes_of_syns(&[balancer, target]) {
         assert_eq!(told, [host]);
+    }
+}
+
+/// What is told within a second of the packet that proves each failure of `capture`, when nothing comes
+/// behind that packet.
+fn told_at_once(capture: &str) -> Vec<(&'static str, Option<&'static str>)> {
+    let path = shipped().join(capture);
+    let report = why502::run::analyse(
+        std::slice::from_ref(&path),
+        &Settings::default(),
+        &mut why502::run::Patient,
+    );
+    let verdict = |finding: &Finding| {
+        let proof = finding.evidence.iter().map(|evidence| evidence.mark).max_by_key(|it| it.frame);
+        let proof = proof.unwrap();
+        let settings = Settings { early: true, ..Settings::default() };
+        let mut analysis = Analysis::new(settings, None).unwrap();
+        let mut told = Told::default();
+        let mut timeline = why502::capture::Timeline::open(std::slice::from_ref(&path)).unwrap();
+        while let Some(frame) =
+            timeline.next_frame().unwrap().filter(|it| it.mark.frame <= proof.frame)
+        {
+            analysis.frame(&frame, &mut told);
+        }
+        for tenth in 1..10 {
+            analysis.tick(proof.at.after(tenth * TICK), &mut told);
+        }
+        let told = told.early.iter().rev().find(|told| key(&told.1) == key(finding));
+        (finding.cause.id, told.map(|told| told.1.cause.id))
+    };
+    report.unwrap().findings.iter().map(verdict).collect()
+}
+
+#[test]
+fn when_the_target_says_that_nothing_more_comes_it_is_told_without_waiting_for_the_client() {
+    for capture in [
+        "target-fin-no-response/nginx-read-fin-lb.pcap",
+        "response-body-truncated/haproxy-body-fin-lb.pcap",
+    ] {
+        let told = told_at_once(capture);
+        assert!(!told.is_empty(), "{capture}");
+        assert!(told.iter().all(|(finally, early)| *early == Some(finally)), "{capture}: {told:?}");
     }
 }

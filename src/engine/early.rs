@@ -8,7 +8,7 @@
 
 use super::{Engine, Options, Output, Shared, Talk, is_bare};
 use crate::cause::{Case, judge};
-use crate::flow::Flow;
+use crate::flow::{Ending, EndingKind, Flow};
 use crate::packet::Segment;
 use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap};
 use crate::tcp::{Connection, Entry, Side};
@@ -151,8 +151,7 @@ impl Engine {
         }
         let shared = &mut early.shared;
         let Entry { mut connection, attached: mut talk } = entry.clone();
-        // The other side may never follow a client that has closed: nothing it sends is of use.
-        let closed = is_over(&connection);
+        let closed = is_over(&connection, &talk);
         if closed {
             // Exchanges are told at the end.
             let options = Options { exchanges: false, ..self.options };
@@ -177,15 +176,22 @@ impl Engine {
     }
 }
 
-/// Whether nothing that decides is to come.
-fn is_over(connection: &Connection) -> bool {
-    connection.is_closed() || connection.closed_by(Side::Client)
+/// Whether nothing that decides is to come. The other side may never follow. When the client has closed,
+/// nothing that the server sends is of use; when the server has said with FIN that nothing more comes,
+/// what was asked stays without an answer.
+fn is_over(connection: &Connection, talk: &Talk) -> bool {
+    let server_ended = || {
+        let ends = |end: &Ending| end.side == Side::Server && end.kind == EndingKind::Fin;
+        connection.flow.endings.iter().any(ends)
+    };
+    let outstanding = talk.conversation.pending().next().is_some() || talk.tls.is_some();
+    connection.is_closed() || connection.closed_by(Side::Client) || (outstanding && server_ended())
 }
 
 /// Whether looking may show anything: all that went well does not.
 fn may_have_failed(entry: &Entry<Talk>) -> bool {
     let Entry { connection, attached: talk } = entry;
-    if connection.flow.opening.syn_ack.is_some() && !is_over(connection) {
+    if connection.flow.opening.syn_ack.is_some() && !is_over(connection, talk) {
         return !talk.suspects.is_empty();
     }
     let open = talk.conversation.pending().next().is_some() || talk.tls.is_some();

@@ -6,7 +6,7 @@ use crate::cause::{Finding, Kind};
 use crate::health::{Check, Effect, Entry};
 use crate::host::Event;
 use crate::packet::Endpoint;
-use crate::report::{Style, ndjson, words};
+use crate::report::{Style, Told, ndjson, words};
 use crate::run::Listener;
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
@@ -42,13 +42,6 @@ pub enum Form {
     Quiet,
 }
 
-/// What was said of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
-    cause: &'static str,
-    responsible: &'static str,
-}
-
 /// Tells everything as lines, and keeps count of what was told.
 pub(super) struct Lines {
     form: Form,
@@ -57,7 +50,7 @@ pub(super) struct Lines {
     out: SyncSender<Line>,
     /// By interface.
     names: Vec<String>,
-    known: HashMap<(u64, u32), Said>,
+    known: HashMap<(u64, u32), Told>,
     /// Failed health checks that were told as such, by flow and ordinal: the failure itself comes once
     /// more, maybe before it is recognised as that of a check.
     checks: HashSet<(u64, u32)>,
@@ -128,7 +121,7 @@ impl Lines {
     }
 
     fn found(&mut self, finding: &Finding, early: bool) {
-        let said = Said { cause: finding.cause.id, responsible: finding.responsible.id() };
+        let said = Told::of(finding);
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         let key = (finding.flow, ordinal);
         let check = finding.kind == Kind::HealthCheck
@@ -151,17 +144,14 @@ impl Lines {
             Form::Ndjson => {
                 let mut line = Vec::new();
                 // Writing into memory does not fail.
-                let _ = match early {
-                    true => ndjson::write_early(finding, &mut line),
-                    false => ndjson::write_finding(finding, &mut line),
-                };
+                let _ = ndjson::write_live(finding, early, before, &mut line);
                 self.send(Line::Told(line));
             }
             // The line of the check says it.
             Form::Text if check => {}
             Form::Text if before == Some(said) => {}
             Form::Text => {
-                let text = self.finding_text(finding, before.map(|before| before.cause));
+                let text = self.finding_text(finding, before);
                 let at = finding.evidence.first().map_or(Timestamp::default(), |it| it.mark.at);
                 self.say(at, &text);
             }
@@ -180,14 +170,14 @@ impl Lines {
         *self.by_cause.entry(now).or_default() += 1;
     }
 
-    fn finding_text(&self, finding: &Finding, before: Option<&str>) -> String {
+    fn finding_text(&self, finding: &Finding, before: Option<Told>) -> String {
         let mut text = String::new();
         let paint = |text: &str| match self.style.color {
             true => format!("{RED}{text}{PLAIN}"),
             false => text.to_owned(),
         };
-        if let Some(before) = before {
-            let _ = write!(text, "revised, was {before}: ");
+        if let Some(Told { cause, responsible, confidence }) = before {
+            let _ = write!(text, "revised, was {cause} ({confidence}, {responsible}): ");
         }
         let _ = write!(
             text,
@@ -336,19 +326,32 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc;
 
-    /// The lines of a capture as live would tell it, with a tick at every frame.
+    /// The lines of a capture as live would tell it, with a tick every tenth of a second.
     fn told(capture: &str) -> Vec<String> {
+        told_as(Form::Text, capture)
+    }
+
+    fn told_as(form: Form, capture: &str) -> Vec<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(capture);
         let (out, lines) = mpsc::sync_channel(10_000);
         let names = vec!["lo".to_owned()];
-        let mut told = Lines::new(Form::Text, Style::default(), TimeZone::UTC, names, out);
+        let mut told = Lines::new(form, Style::default(), TimeZone::UTC, names, out);
         let settings = Settings { early: true, ..Settings::default() };
         let mut analysis = Analysis::new(settings, None).unwrap();
         let mut timeline = Timeline::open(&[path]).unwrap();
+        let mut now = None;
         while timeline.step().unwrap() {
             let Some(frame) = timeline.frame() else { break };
-            analysis.tick(frame.mark.at, &mut told);
+            let mut tick = now.unwrap_or(frame.mark.at);
+            while tick < frame.mark.at {
+                tick = frame.mark.at.min(tick.after(100_000_000));
+                analysis.tick(tick, &mut told);
+            }
+            now = Some(tick);
             analysis.frame(&frame, &mut told);
+        }
+        for second in 1..4 {
+            analysis.tick(now.unwrap().after(second * 1_000_000_000), &mut told);
         }
         analysis.finish(timeline.captures().to_vec(), Vec::new(), &mut told);
         let text = |line| match line {
@@ -365,5 +368,38 @@ mod tests {
             lines.iter().filter(|line| line.contains(" check hc-status-mismatch ")).count();
         assert_eq!(checks, 16, "{lines:#?}");
         assert!(!lines.iter().any(|line| line.contains("target-own-5xx")), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_was_told_before_is_marked_and_every_change_of_it_is_told() {
+        let (mut again, mut surer) = (0, 0);
+        for capture in [
+            "response-timeout/nginx-no-response-lb.pcap",
+            "target-fin-no-response/nginx-read-fin-lb.pcap",
+        ] {
+            let mut last: HashMap<(String, String), String> = HashMap::new();
+            let mut changes = 0;
+            for line in told_as(Form::Ndjson, capture) {
+                let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+                if record["record"] != "finding" || record["kind"] == "health-check" {
+                    continue;
+                }
+                let of = |it: &serde_json::Value| {
+                    ["cause", "responsible", "confidence"].map(|key| it[key].to_string()).join(" ")
+                };
+                let key = (record["flow"].to_string(), record["request"]["ordinal"].to_string());
+                let before = last.insert(key, of(&record));
+                let marked = Some(&record["told_before"]).filter(|told| !told.is_null());
+                assert_eq!(marked.map(of), before, "{line}");
+                again += usize::from(before.as_ref() == Some(&of(&record)));
+                changes += usize::from(before.as_ref().is_some_and(|told| *told != of(&record)));
+                let only_surer = marked.is_some_and(|told| told["cause"] == record["cause"]);
+                surer += usize::from(only_surer && before != Some(of(&record)));
+            }
+            let lines = told(capture);
+            let revised = lines.iter().filter(|line| line.contains(" revised, was ")).count();
+            assert_eq!(revised, changes, "{lines:#?}");
+        }
+        assert!(again > 0 && surer > 0, "{again} {surer}");
     }
 }

@@ -4,7 +4,7 @@
 
 use super::model::{self, Record};
 use super::records::Records;
-use super::{Format, Report, Style};
+use super::{Format, Report, Style, Told};
 use crate::capture::CaptureInfo;
 use crate::cause;
 use crate::flow;
@@ -143,9 +143,15 @@ pub fn write_finding(finding: &cause::Finding, out: &mut dyn Write) -> io::Resul
     line(&Record::Finding(model::Finding::new(finding, None)), out)
 }
 
-/// Writes a finding that is told before its connection is over.
-pub fn write_early(finding: &cause::Finding, out: &mut dyn Write) -> io::Result<()> {
-    line(&Record::Finding(model::Finding::new(finding, None).early()), out)
+/// Writes a finding as it is told live: `early`, before its connection is over, or when it is; `before` is
+/// what was told last of the same failure.
+pub fn write_live(
+    finding: &cause::Finding,
+    early: bool,
+    before: Option<Told>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    line(&Record::Finding(model::Finding::new(finding, None).live(early, before)), out)
 }
 
 /// Writes what belongs to one request of a proxy's client.

@@ -6,7 +6,7 @@ use super::checks::{self, Checks};
 use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, direction, keys};
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, Direction, Filter, Frame};
-use crate::cause::{Cause, Confidence, Finding, Responsible};
+use crate::cause::{Confidence, Finding, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::host::Addresses;
@@ -90,7 +90,7 @@ struct Early {
     /// Health checks by what was told early: what the report says of them must not depend on it.
     checks: Checks,
     /// By flow and ordinal.
-    told: HashMap<(u64, u32), (&'static Cause, Responsible)>,
+    told: HashMap<(u64, u32), (&'static str, Responsible, Confidence)>,
     /// Flows and ordinals of possible checks that were told.
     sighted: HashMap<(u64, u32), ()>,
     /// Capture time.
@@ -456,10 +456,9 @@ impl Output for Collector<'_> {
         let is_wanted = self.results.is_wanted(&finding);
         let Some(early) = &mut self.results.early else { return };
         let key = (finding.flow, ordinal(&finding));
-        let verdict = (finding.cause, finding.responsible);
+        let verdict = (finding.cause.id, finding.responsible, finding.confidence);
         let known = early.told.get(&key);
-        let same = known.is_some_and(|known| (known.0.id, known.1) == (verdict.0.id, verdict.1));
-        if same || (known.is_none() && early.told.len() >= EARLY_MAX) {
+        if known == Some(&verdict) || (known.is_none() && early.told.len() >= EARLY_MAX) {
             return;
         }
         if !early.checks.settle(&mut finding) || !is_wanted {

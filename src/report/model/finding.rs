@@ -38,6 +38,25 @@ struct Timing {
     idle_before_s: Option<f64>,
 }
 
+/// A verdict that was told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Told {
+    /// Id of the root cause.
+    pub cause: &'static str,
+    /// Who had to act.
+    pub responsible: &'static str,
+    /// How sure it was.
+    pub confidence: &'static str,
+}
+
+impl Told {
+    /// What is told with this finding.
+    pub fn of(finding: &cause::Finding) -> Told {
+        let (responsible, confidence) = (finding.responsible.id(), finding.confidence.id());
+        Told { cause: finding.cause.id, responsible, confidence }
+    }
+}
+
 /// One failure with its root cause and its proof.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::report) struct Finding<'a> {
@@ -82,6 +101,10 @@ pub(in crate::report) struct Finding<'a> {
     /// this when it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     early: bool,
+    /// What `why502 live` told last of the same failure; not there when this is the first that it tells
+    /// of it. Where it says the same, this record is no news.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told_before: Option<Told>,
     /// What the host says of it on which it was captured; only live.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
@@ -136,14 +159,15 @@ impl<'a> Finding<'a> {
             summary: &finding.summary,
             fix: finding.cause.fix.first().copied().unwrap_or_default(),
             early: false,
+            told_before: None,
             host: finding.host.as_deref(),
             log: logs.map(line),
             joined: finding.joined.as_deref().map(Joined::new),
         }
     }
 
-    /// The same, told before its connection is over.
-    pub(in crate::report) fn early(self) -> Finding<'a> {
-        Finding { early: true, ..self }
+    /// The same as it is told live.
+    pub(in crate::report) fn live(self, early: bool, before: Option<Told>) -> Finding<'a> {
+        Finding { early, told_before: before, ..self }
     }
 }

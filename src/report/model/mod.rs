@@ -15,6 +15,7 @@ mod tls;
 pub(super) use correlation::Correlation;
 pub(super) use exchange::Exchange;
 pub(super) use finding::Finding;
+pub use finding::Told;
 pub(super) use flow::Flow;
 pub(super) use host::{Happened, Host};
 pub(super) use log::{FailingLine, LogSource, Logs};
