@@ -95,8 +95,8 @@ impl Score {
         let attempts = found.map_or(&[][..], |found| &found.back);
         let made: Vec<Target> = attempts
             .iter()
-            .filter(|attempt| attempt.ordinal > 0)
-            .map(|it| (it.server.port, (it.client.port, it.ordinal)))
+            .filter(|attempt| attempt.ends.ordinal > 0)
+            .map(|it| (it.ends.server.port, (it.ends.client.port, it.ends.ordinal)))
             // A target that closed before it read a request has not logged it.
             .filter(|made| run.owners.contains_key(made))
             .collect();
@@ -178,7 +178,8 @@ fn what_a_retry_hid_is_shown_as_such() {
             let joined = finding.joined.as_ref();
             joined.is_some_and(|joined| {
                 let this = joined.this.map(|this| &joined.attempts[this]);
-                let target = this.map(|it| (it.server.port, (it.client.port, it.ordinal)));
+                let target =
+                    this.map(|it| (it.ends.server.port, (it.ends.client.port, it.ends.ordinal)));
                 let known = target.is_some_and(|target| run.owners.contains_key(&target));
                 known && joined.outcome == Outcome::Masked
             })

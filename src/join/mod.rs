@@ -23,7 +23,7 @@ pub const ATTEMPTS_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Correlation {
     /// What the client of the proxy asked and saw; `None` when that leg is not in the capture.
-    pub front: Option<Front>,
+    pub front: Option<Ends>,
     /// What the proxy asked its targets for it, in the order of time.
     pub back: Vec<Attempt>,
     /// Log lines that tell of it.
@@ -34,58 +34,45 @@ pub struct Correlation {
     pub certainty: Confidence,
 }
 
-/// The exchange between a proxy and its client.
+/// An exchange, or a connection that failed before one: between whom, when, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Front {
-    /// [`Flow::id`](crate::flow::Flow::id).
-    pub flow: u64,
-    /// Wireshark's `tcp.stream`.
-    pub stream: Option<u32>,
-    /// Position on its connection, from 1.
-    pub ordinal: u32,
-    /// The client of the proxy.
-    pub client: Endpoint,
-    /// The proxy, as its client sees it.
-    pub server: Endpoint,
-    /// First byte of the request.
-    pub asked: Mark,
-    /// First byte of the response.
-    pub answered: Option<Mark>,
-    /// Last byte of the response, or the end of the connection.
-    pub over: Mark,
-    /// Who closed the connection first, when there was no whole response.
-    pub closed_by: Option<Side>,
-    /// What the client saw.
-    pub status: Option<u16>,
-    /// How it ended.
-    pub state: State,
-}
-
-/// One try of a proxy to have a request answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct Ends {
     /// [`Flow::id`](crate::flow::Flow::id).
     pub flow: u64,
     /// Wireshark's `tcp.stream`.
     pub stream: Option<u32>,
     /// Position on its connection, from 1; 0 when the connection failed before any request.
     pub ordinal: u32,
-    /// The proxy, as its target sees it.
+    /// Who opened the connection.
     pub client: Endpoint,
-    /// The target.
+    /// Who accepted it.
     pub server: Endpoint,
     /// First byte of the request, or the first SYN of a connection without one.
     pub asked: Mark,
     /// First byte of the response.
     pub answered: Option<Mark>,
-    /// Last byte of the response, or the end of the connection.
+    /// Last byte of the response, or the end of the connection if that came first.
     pub over: Mark,
-    /// Who closed the connection first, when there was no whole response.
+    /// Who closed the connection first, when that was before the end of the response.
     pub closed_by: Option<Side>,
-    /// What the target answered.
+    /// Status of the response.
     pub status: Option<u16>,
     /// How it ended.
     pub state: State,
+}
+
+impl Ends {
+    /// Its client had no whole response, or one that tells of a failure.
+    pub fn failed(&self) -> bool {
+        self.state != State::Answered || self.status.is_none_or(|status| status >= 500)
+    }
+}
+
+/// One try of a proxy to have a request answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The exchange between the proxy and its target.
+    pub ends: Ends,
     /// Id of the cause, when the attempt failed.
     pub cause: Option<&'static str>,
     /// How sure it is that it belongs to that request.
@@ -146,7 +133,7 @@ pub struct Elsewhere {
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// The request of the proxy's client.
-    pub front: Front,
+    pub front: Ends,
     /// That exchange as a whole, where it failed.
     pub exchange: Option<Box<Exchange>>,
     /// The attempts made for it.

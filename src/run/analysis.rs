@@ -77,7 +77,7 @@ struct Results {
     found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
     checks: Checks,
     legs: Legs,
-    /// Findings of legs, until it is known what their proxy's clients saw; at most [`Settings::findings_max`].
+    /// Findings of legs, until it is known what their proxy's clients saw; see [`legs`].
     held: Vec<Finding>,
     /// When old legs were tied last.
     joined: Timestamp,
@@ -442,7 +442,7 @@ impl Output for Collector<'_> {
     }
 
     fn leg(&mut self, leg: Leg) {
-        self.results.legs.add(leg);
+        self.add_leg(leg);
     }
 
     fn habit(&mut self, flow: &Flow, habit: Habit) {
@@ -502,10 +502,10 @@ impl Collector<'_> {
         if elsewhere || !self.results.checks.settle(&mut finding) {
             return;
         }
-        let Results { legs, held, settings, .. } = &mut *self.results;
-        if held.len() < settings.findings_max() && legs.concerns(finding.flow, ordinal(&finding)) {
-            held.push(finding);
+        if self.results.legs.concerns(finding.flow, ordinal(&finding)) {
+            self.hold(finding);
         } else {
+            self.is_alone(&mut finding);
             self.give(finding);
         }
     }

@@ -5,7 +5,7 @@ use crate::capture::{CaptureInfo, Timeline};
 use crate::cause::Confidence;
 use crate::http::State;
 use crate::join::points::{Point, clocks, remark, retell};
-use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Elsewhere, TiedBy};
+use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Elsewhere, Ends, TiedBy};
 use crate::packet::Packet;
 use crate::report::Report;
 use std::path::PathBuf;
@@ -46,17 +46,19 @@ pub(super) fn compare(
         report.correlations.push(Correlation {
             front: None,
             back: vec![Attempt {
-                flow: finding.flow,
-                stream: finding.stream,
-                ordinal: exchange.map_or(0, |exchange| exchange.ordinal),
-                client: finding.client,
-                server: finding.server,
-                asked: request.map_or(guilty, |request| request.first),
-                answered: response.map(|response| response.first),
-                over: guilty,
-                closed_by: None,
-                status: response.and_then(|response| response.status),
-                state: exchange.map_or(State::Unanswered, |exchange| exchange.state),
+                ends: Ends {
+                    flow: finding.flow,
+                    stream: finding.stream,
+                    ordinal: exchange.map_or(0, |exchange| exchange.ordinal),
+                    client: finding.client,
+                    server: finding.server,
+                    asked: request.map_or(guilty, |request| request.first),
+                    answered: response.map(|response| response.first),
+                    over: guilty,
+                    closed_by: None,
+                    status: response.and_then(|response| response.status),
+                    state: exchange.map_or(State::Unanswered, |exchange| exchange.state),
+                },
                 cause: Some(finding.cause.id),
                 certainty: Confidence::Certain,
                 by: TiedBy::Id,

@@ -6,6 +6,10 @@ use crate::http::State;
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
 pub(super) const SLACK: i64 = 100_000;
 
+/// Statuses below 500 after which proxies can be told to ask another target
+/// (nginx `proxy_next_upstream`, HAProxy `retry-on`).
+const RETRIED: [u16; 5] = [403, 404, 408, 425, 429];
+
 /// How two properties compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alike {
@@ -46,20 +50,21 @@ pub(super) struct Likeness {
 
 /// Whether `back` can be an attempt for `front`: same proxy, within its time.
 pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
-    let until = front.answered.unwrap_or(front.over);
-    let begins_within = back.asked.at.nanos_since(front.asked.at) >= 0
-        && back.asked.at.nanos_since(until.at) <= SLACK;
+    let (asked, made) = (&front.ends, &back.ends);
+    let until = asked.answered.unwrap_or(asked.over);
+    let begins_within = made.asked.at.nanos_since(asked.asked.at) >= 0
+        && made.asked.at.nanos_since(until.at) <= SLACK;
     // What the client has got, the proxy had before.
-    let answer_in_time = match (front.answered, back.answered) {
-        (Some(seen), Some(given)) if front.status == back.status && back.ordinal > 0 => {
+    let answer_in_time = match (asked.answered, made.answered) {
+        (Some(seen), Some(given)) if asked.status == made.status && made.ordinal > 0 => {
             given.at.nanos_since(seen.at) <= SLACK
         }
         _ => true,
     };
     begins_within
         && answer_in_time
-        && front.flow != back.flow
-        && front.server != back.server
+        && asked.flow != made.flow
+        && asked.server != made.server
         && front.at_the_host_of(back)
         && method_fits(front, back)
 }
@@ -74,7 +79,7 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
     let (asked, made) = (&front.sketch, &back.sketch);
     let client = match made.forwarded {
         None => Alike::Unknown,
-        Some(whom) if whom == front.client.ip => Alike::Same,
+        Some(whom) if whom == front.ends.client.ip => Alike::Same,
         // Handed on as it came.
         whom if whom == asked.forwarded => Alike::Part,
         Some(_) => Alike::Other,
@@ -87,15 +92,43 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
         (print, Alike::Other) => print.min(Alike::Part),
         (print, _) => print,
     };
-    let answer = match (front.status, back.status) {
+    let answer = match (front.ends.status, back.ends.status) {
         (Some(seen), Some(given)) if seen == given => match Alike::of(asked.reply, made.reply) {
             Alike::Same => Alike::Same,
             _ => Alike::Part,
         },
-        (Some(_), Some(_)) if back.state == State::Answered => Alike::Other,
+        (Some(_), Some(_)) if back.ends.state == State::Answered => Alike::Other,
         _ => Alike::Unknown,
     };
     Likeness { id: asked.shares_id(made), client, target, request, answer }
+}
+
+/// How far the end of an attempt is from what the request's client saw then, nanoseconds; the smaller, the
+/// more likely one is the cause of the other.
+pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
+    /// Nothing is to be seen of a failed attempt but the next one.
+    const RETRY: i64 = 1_000_000;
+    let (asked, made) = (&front.ends, &back.ends);
+    let seen = asked.answered.unwrap_or(asked.over).at;
+    if passes_on(back) || (made.status.is_some() && made.status == asked.status) {
+        return match made.answered {
+            Some(given) if made.status == asked.status => seen.nanos_since(given.at).abs(),
+            _ => i64::MAX,
+        };
+    }
+    let after = seen.nanos_since(made.over.at);
+    match asked.failed() {
+        true => after.abs(),
+        // Whoever tried again needed time for it.
+        false if after < -SLACK => i64::MAX,
+        false => RETRY,
+    }
+}
+
+/// Whether a proxy hands on the answer of this attempt instead of trying again.
+pub(super) fn passes_on(back: &Leg) -> bool {
+    back.ends.state == State::Answered
+        && back.ends.status.is_some_and(|status| status < 500 && !RETRIED.contains(&status))
 }
 
 impl Likeness {

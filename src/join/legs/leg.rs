@@ -4,6 +4,7 @@ use super::roles::Roles;
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, HEAD_KEPT, RequestHead, Response, ResponseHead, State};
+use crate::join::Ends;
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::Mark;
@@ -97,30 +98,10 @@ pub struct Sketch {
 /// One exchange of a host that may be a proxy.
 #[derive(Clone, Debug)]
 pub struct Leg {
-    /// [`Flow::id`].
-    pub flow: u64,
-    /// [`Flow::stream`].
-    pub stream: Option<u32>,
-    /// [`Exchange::ordinal`]; 0: a connection that failed before any request.
-    pub ordinal: u32,
-    /// Who opened the connection.
-    pub client: Endpoint,
-    /// Who accepted it.
-    pub server: Endpoint,
-    /// First byte of the request, or first SYN.
-    pub asked: Mark,
+    /// Between whom, when, and how it ended.
+    pub ends: Ends,
     /// Last byte of the request seen.
     pub whole: Mark,
-    /// First byte of the response.
-    pub answered: Option<Mark>,
-    /// Last byte of the response, or the end of the connection.
-    pub over: Mark,
-    /// Who closed it first, when the exchange was not over.
-    pub closed_by: Option<Side>,
-    /// Status of the response.
-    pub status: Option<u16>,
-    /// How the exchange ended.
-    pub state: State,
     /// Its response has something wrong.
     pub odd: bool,
     /// Whether the client's and the server's address are known as the capturing host's.
@@ -135,18 +116,20 @@ impl Leg {
         let request = exchange.request.as_ref()?;
         let response = exchange.response.as_ref();
         Some(Leg {
-            flow: 0,
-            stream: None,
-            ordinal: exchange.ordinal,
-            client: Endpoint::default(),
-            server: Endpoint::default(),
-            asked: request.first,
+            ends: Ends {
+                flow: 0,
+                stream: None,
+                ordinal: exchange.ordinal,
+                client: Endpoint::default(),
+                server: Endpoint::default(),
+                asked: request.first,
+                answered: response.map(|response| response.first),
+                over: response.map_or(request.last, |response| response.last),
+                closed_by: None,
+                status: response.and_then(|response| response.status),
+                state: exchange.state,
+            },
             whole: request.last,
-            answered: response.map(|response| response.first),
-            over: response.map_or(request.last, |response| response.last),
-            closed_by: None,
-            status: response.and_then(|response| response.status),
-            state: exchange.state,
             odd: response.is_some_and(is_odd),
             local: [false; 2],
             sketch: Sketch::of(exchange),
@@ -165,18 +148,20 @@ impl Leg {
             return None;
         }
         let mut leg = Leg {
-            flow: 0,
-            stream: None,
-            ordinal: 0,
-            client: flow.client,
-            server: flow.server,
-            asked: syn,
+            ends: Ends {
+                flow: 0,
+                stream: None,
+                ordinal: 0,
+                client: flow.client,
+                server: flow.server,
+                asked: syn,
+                answered: None,
+                over: flow.last,
+                closed_by: None,
+                status: None,
+                state: State::Unanswered,
+            },
             whole: syn,
-            answered: None,
-            over: flow.last,
-            closed_by: None,
-            status: None,
-            state: State::Unanswered,
             odd: false,
             local: [false; 2],
             sketch: Sketch::default(),
@@ -187,34 +172,46 @@ impl Leg {
 
     /// Fills in what its connection tells.
     pub fn belongs_to(&mut self, flow: &Flow, roles: &Roles) {
-        (self.flow, self.stream) = (flow.id, flow.stream);
-        (self.client, self.server) = (flow.client, flow.server);
+        let ends = &mut self.ends;
+        (ends.flow, ends.stream) = (flow.id, flow.stream);
+        (ends.client, ends.server) = (flow.client, flow.server);
         self.local = [roles.knows_local(flow.client.ip), roles.knows_local(flow.server.ip)];
-        if self.state == State::Answered {
+        let first = flow.closed_first().filter(|close| close.mark.at >= ends.asked.at);
+        if ends.state == State::Answered {
+            // Who has left does not read the rest.
+            let left = first.filter(|it| it.side == Side::Client && it.mark.at < ends.over.at);
+            if let Some(close) = left {
+                (ends.closed_by, ends.over) = (Some(Side::Client), close.mark);
+            }
             return;
         }
-        let first = flow.closed_first().filter(|close| close.mark.at >= self.asked.at);
-        self.closed_by = first.map(|close| close.side);
+        ends.closed_by = first.map(|close| close.side);
         let end = first.map_or(flow.last, |close| close.mark);
-        if end.at > self.over.at {
-            self.over = end;
+        if end.at > ends.over.at {
+            ends.over = end;
         }
     }
 
-    /// It did not end as a client likes it.
+    /// It did not end as a client likes it, or its client did not wait for the end.
     pub fn is_suspect(&self) -> bool {
-        self.state != State::Answered || self.odd || self.status.is_none_or(|it| it >= 500)
+        self.ends.failed() || self.odd || self.ends.closed_by.is_some()
     }
 
     /// Whether it was accepted at the host that opened `other`.
     pub fn at_the_host_of(&self, other: &Leg) -> bool {
-        self.server.ip == other.client.ip || (self.local[1] && other.local[0])
+        self.ends.server.ip == other.ends.client.ip || (self.local[1] && other.local[0])
     }
 
     /// Its request could be read.
     pub fn is_readable(&self) -> bool {
         self.sketch.target != 0
     }
+}
+
+/// Answered as proxies answer for themselves: kept even where no proxy is known so far.
+pub fn is_gateway_error(exchange: &Exchange) -> bool {
+    let status = exchange.response.as_ref().and_then(|response| response.status);
+    status.is_some_and(|status| (502..=504).contains(&status))
 }
 
 /// Something that proxies may refuse.

@@ -4,24 +4,29 @@
 //! [`Leg`] is kept. [`Legs`] ties them when all are known, or in parts where there are too many.
 
 mod compare;
+mod connections;
 mod leg;
+mod own_answer;
 mod roles;
+#[cfg(test)]
+mod testing;
 mod tie;
 mod unserved;
 mod verdict;
 
-pub use leg::Leg;
+pub use leg::{Leg, is_gateway_error};
+pub use own_answer::may_be_a_proxys;
 pub use roles::Roles;
 pub use unserved::Unserved;
 pub use verdict::retell;
 
-use super::{ATTEMPTS_MAX, Attempt, CORRELATIONS_MAX, Correlation, Front};
+use super::{ATTEMPTS_MAX, Attempt, Correlation};
 use crate::cause::Confidence;
 use crate::http::Protocol;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
-use hashbrown::HashSet;
-use tie::{Surroundings, Tie};
+use hashbrown::{HashMap, HashSet};
+use tie::{Surroundings, Ties};
 
 /// Legs kept to be tied; a leg takes about 350 bytes. Past it the older half is tied with what is
 /// known by then.
@@ -30,6 +35,9 @@ pub const LEGS_MAX: usize = 1 << 17;
 const OPAQUE_MAX: usize = 1 << 12;
 /// Addresses of proxies that are remembered.
 const PROXIES_MAX: usize = 1 << 12;
+/// Exchanges with the same path at the right time that prove a proxy, although none of them is certain to
+/// belong to one request: checks of the same path may fall together once.
+const ALIKE: u32 = 8;
 
 /// The legs of a run.
 #[derive(Debug, Default)]
@@ -41,10 +49,27 @@ pub struct Legs {
     suspects: HashSet<(u64, u32)>,
     /// See [`Surroundings::opaque`].
     opaque: HashSet<Address>,
-    /// Where certain ties have shown a proxy.
+    /// Where exchanges have shown a proxy, see [`Surroundings::proxies`].
     proxies: HashSet<Endpoint>,
-    settled: Vec<Settled>,
-    counts: Counts,
+    /// Exchanges that speak for a proxy so far.
+    alike: HashMap<Endpoint, u32>,
+    /// Who asks whom, by legs alone.
+    roles: Roles,
+    /// Legs tied before all were known, to make room.
+    early: u64,
+}
+
+/// What belongs together, and what is left over.
+#[derive(Debug, Default)]
+pub struct Joins {
+    /// In the order of their requests.
+    pub settled: Vec<Settled>,
+    /// Failed attempts for a request that is not known.
+    pub strays: Vec<Stray>,
+    /// Flow and ordinal of failed requests for which no attempt is known, at hosts that ask others.
+    pub doubtful: Vec<(u64, u32)>,
+    /// Exchanges that a proxy made for an exchange of its client.
+    pub back_exchanges: u64,
 }
 
 /// A correlation, and what was going on where the proxy asked nobody.
@@ -56,15 +81,17 @@ pub struct Settled {
     pub unserved: Option<Unserved>,
 }
 
-/// What came out beside the correlations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Exchanges that a proxy made for an exchange of its client.
-    pub back_exchanges: u64,
-    /// Legs tied before all were known.
-    pub early: u64,
-    /// Correlations that were not kept.
-    pub dropped: u64,
+/// A failed attempt for one of several requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// [`Flow::id`](crate::flow::Flow::id).
+    pub flow: u64,
+    /// Position on its connection, 0 for a connection without a request.
+    pub ordinal: u32,
+    /// How many requests it may have been made for.
+    pub fronts: u64,
+    /// How many of them failed.
+    pub failed: u64,
 }
 
 impl Legs {
@@ -73,16 +100,19 @@ impl Legs {
         Legs { all, ..Legs::default() }
     }
 
-    /// Takes in a leg.
+    /// Takes in a leg. When [`Legs::are_full`], some are to be settled.
     pub fn add(&mut self, leg: Leg) {
+        let ends = &leg.ends;
         if leg.is_suspect() {
-            self.suspects.insert((leg.flow, leg.ordinal));
+            self.suspects.insert((ends.flow, ends.ordinal));
+        }
+        self.roles.opened(ends.client, ends.server);
+        for (end, local) in [ends.client, ends.server].into_iter().zip(leg.local) {
+            if local {
+                self.roles.learn_local(end.ip);
+            }
         }
         self.pending.push(leg);
-        if self.pending.len() >= LEGS_MAX {
-            self.settle(LEGS_MAX / 2);
-            self.counts.early += (LEGS_MAX / 2) as u64;
-        }
     }
 
     /// A connection accepted at `server` carries what cannot be told apart as requests.
@@ -94,81 +124,134 @@ impl Legs {
         }
     }
 
+    /// There is no room for another leg.
+    pub fn are_full(&self) -> bool {
+        self.pending.len() >= LEGS_MAX
+    }
+
     /// Whether this exchange is a leg that may have failed, so that its finding should wait.
     pub fn concerns(&self, flow: u64, ordinal: u32) -> bool {
         self.suspects.contains(&(flow, ordinal))
     }
 
-    /// Ties the legs that began before `cut` with what is known by now, and gives the correlations.
-    pub fn settle_before(&mut self, cut: Timestamp) -> Vec<Settled> {
-        let old = self.pending.iter().filter(|leg| leg.asked.at < cut).count();
-        if old > 0 {
-            self.settle(old);
+    /// Whether a failure at `server` came too late to be tied: its host asks others, and some legs had to be
+    /// tied before all were known.
+    pub fn has_lost(&self, server: Endpoint) -> bool {
+        self.early > 0 && self.roles.asks_beside(server)
+    }
+
+    /// Ties the legs that began before `cut` with what is known by now.
+    pub fn settle_before(&mut self, cut: Timestamp) -> Joins {
+        self.settle(self.pending.iter().filter(|leg| leg.ends.asked.at < cut).count())
+    }
+
+    /// Makes room: ties the older half of the legs with what is known by now.
+    pub fn settle_half(&mut self) -> Joins {
+        let most = self.pending.len().div_ceil(2);
+        self.early += most as u64;
+        self.settle(most)
+    }
+
+    /// All legs are known.
+    pub fn settle_all(&mut self) -> Joins {
+        self.settle(self.pending.len())
+    }
+
+    /// Legs tied before all were known, to make room.
+    pub fn settled_early(&self) -> u64 {
+        self.early
+    }
+
+    /// Ties the `most` oldest legs. Younger ones may be attempts for them.
+    fn settle(&mut self, most: usize) -> Joins {
+        if most == 0 {
+            return Joins::default();
         }
-        std::mem::take(&mut self.settled)
-    }
-
-    /// All legs are known: the correlations, in the order of their requests.
-    pub fn finish(mut self) -> (Vec<Settled>, Counts) {
-        self.settle(usize::MAX);
-        (self.settled, self.counts)
-    }
-
-    /// Ties the `most` oldest legs.
-    fn settle(&mut self, most: usize) {
-        self.pending.sort_by_key(|leg| (leg.asked.at, leg.asked.frame, leg.ordinal == 0));
-        let early = most < self.pending.len();
-        let rest = self.pending.split_off(most.min(self.pending.len()));
-        let legs = std::mem::replace(&mut self.pending, rest);
+        let mut legs = std::mem::take(&mut self.pending);
+        legs.sort_by_key(|leg| {
+            let ends = &leg.ends;
+            (ends.asked.at, ends.asked.frame, ends.ordinal == 0)
+        });
         let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
         let mut ties = tie::ties(&legs, &around);
-        for tie in ties.iter().flatten().filter(|tie| tie.certainty == Confidence::Certain) {
-            if self.proxies.len() < PROXIES_MAX {
-                self.proxies.insert(legs[tie.front].server);
-            }
-        }
+        self.learn_proxies(&legs, &ties);
         let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
-        tie::tie_connections(&legs, &mut ties, &around);
-        if early {
+        connections::tie_connections(&legs, &mut ties, &around);
+        connections::even_out(&legs, &mut ties);
+        if most < legs.len() {
             // Legs that are not known yet may fit better.
-            for tie in ties.iter_mut().flatten().filter(|tie| tie.by != super::TiedBy::Id) {
+            for tie in ties.of.iter_mut().flatten().filter(|tie| tie.by != super::TiedBy::Id) {
                 tie.certainty = tie.certainty.min(Confidence::Likely);
             }
         }
-        self.collect(&legs, &ties);
+        let joins = self.collect(&legs, &ties, most);
+        let is_settled = |at: usize| at < most || ties.of[at].is_some_and(|tie| tie.front < most);
+        for (at, leg) in legs.into_iter().enumerate() {
+            if is_settled(at) {
+                self.suspects.remove(&(leg.ends.flow, leg.ends.ordinal));
+            } else {
+                self.pending.push(leg);
+            }
+        }
+        joins
     }
 
-    fn collect(&mut self, legs: &[Leg], ties: &[Option<Tie>]) {
-        let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); legs.len()];
-        for (at, tie) in ties.iter().enumerate() {
-            let Some(tie) = tie else { continue };
-            self.counts.back_exchanges += u64::from(legs[at].ordinal > 0);
-            attempts[tie.front].push(at);
+    fn learn_proxies(&mut self, legs: &[Leg], ties: &Ties) {
+        for tie in ties.of.iter().flatten() {
+            let server = legs[tie.front].ends.server;
+            if self.proxies.len() >= PROXIES_MAX || self.proxies.contains(&server) {
+                continue;
+            }
+            if tie.certainty == Confidence::Certain {
+                self.proxies.insert(server);
+            } else if tie.alike
+                && (self.alike.len() < PROXIES_MAX || self.alike.contains_key(&server))
+            {
+                let times = self.alike.entry(server).or_default();
+                *times += 1;
+                if *times >= ALIKE {
+                    self.proxies.insert(server);
+                }
+            }
         }
-        for (at, front) in legs.iter().enumerate().filter(|(_, leg)| leg.ordinal > 0) {
+    }
+
+    /// What is known of the first `most` legs and of the attempts for them.
+    fn collect(&mut self, legs: &[Leg], ties: &Ties, most: usize) -> Joins {
+        let mut joins = Joins::default();
+        let attempts = ties.attempts();
+        for (at, front) in legs[..most].iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
             let made = &attempts[at];
+            joins.back_exchanges +=
+                made.iter().filter(|at| legs[**at].ends.ordinal > 0).count() as u64;
             let suspect = front.is_suspect() || made.iter().any(|at| legs[*at].is_suspect());
-            let is_proxy = self.proxies.contains(&front.server);
-            let unserved = (made.is_empty() && is_proxy && front.is_suspect())
-                .then(|| Unserved::of(at, legs, ties));
+            let server = front.ends.server;
+            let alone = made.is_empty() && front.is_suspect();
+            let is_proxy = self.proxies.contains(&server);
+            if alone && (ties.contested[at] || (!is_proxy && self.roles.asks_beside(server))) {
+                joins.doubtful.push((front.ends.flow, front.ends.ordinal));
+                continue;
+            }
+            let unserved = (alone && is_proxy).then(|| Unserved::of(at, legs, &ties.of));
             if (made.is_empty() && unserved.is_none()) || !(suspect || made.len() > 1 || self.all) {
                 continue;
             }
-            if self.settled.len() >= CORRELATIONS_MAX {
-                self.counts.dropped += 1;
-                continue;
-            }
-            let mut back: Vec<Attempt> = made
-                .iter()
-                .filter_map(|at| Some(attempt(&legs[*at], ties[*at].as_ref()?)))
+            let tied = made.iter().filter_map(|at| Some((&legs[*at], ties.of[*at].as_ref()?)));
+            let mut back: Vec<Attempt> = tied
+                .map(|(leg, tie)| Attempt {
+                    ends: leg.ends.clone(),
+                    cause: None,
+                    certainty: tie.certainty,
+                    by: tie.by,
+                })
                 .collect();
-            back.sort_by_key(|attempt| (attempt.asked.at, attempt.asked.frame));
+            back.sort_by_key(|attempt| (attempt.ends.asked.at, attempt.ends.asked.frame));
             let surplus = back.len().saturating_sub(ATTEMPTS_MAX);
             back.drain(..surplus);
             let certainty = back.iter().map(|attempt| attempt.certainty).min();
-            self.settled.push(Settled {
+            joins.settled.push(Settled {
                 correlation: Correlation {
-                    front: Some(seen(front)),
+                    front: Some(front.ends.clone()),
                     back,
                     log: Vec::new(),
                     other_vantage: Vec::new(),
@@ -177,43 +260,13 @@ impl Legs {
                 unserved,
             });
         }
-        for leg in legs {
-            self.suspects.remove(&(leg.flow, leg.ordinal));
-        }
-    }
-}
-
-fn seen(leg: &Leg) -> Front {
-    Front {
-        flow: leg.flow,
-        stream: leg.stream,
-        ordinal: leg.ordinal,
-        client: leg.client,
-        server: leg.server,
-        asked: leg.asked,
-        answered: leg.answered,
-        over: leg.over,
-        closed_by: leg.closed_by,
-        status: leg.status,
-        state: leg.state,
-    }
-}
-
-fn attempt(leg: &Leg, tie: &Tie) -> Attempt {
-    Attempt {
-        flow: leg.flow,
-        stream: leg.stream,
-        ordinal: leg.ordinal,
-        client: leg.client,
-        server: leg.server,
-        asked: leg.asked,
-        answered: leg.answered,
-        over: leg.over,
-        closed_by: leg.closed_by,
-        status: leg.status,
-        state: leg.state,
-        cause: None,
-        certainty: tie.certainty,
-        by: tie.by,
+        let strays = ties.strays.iter().filter(|(at, _)| **at < most);
+        joins.strays.extend(strays.map(|(at, stray)| Stray {
+            flow: legs[*at].ends.flow,
+            ordinal: legs[*at].ends.ordinal,
+            fronts: stray.fronts,
+            failed: stray.failed,
+        }));
+        joins
     }
 }

@@ -96,6 +96,11 @@ impl Roles {
             && (self.of(server.ip).asked.beside(server) || self.of(client).served.beside(server))
     }
 
+    /// Whether the host that is asked at `server` asks anything else.
+    pub fn asks_beside(&self, server: Endpoint) -> bool {
+        self.any && self.of(server.ip).asked.beside(server)
+    }
+
     /// Whether this address is known to belong to the host that captured.
     pub fn knows_local(&self, address: Address) -> bool {
         is_loopback(address) || self.hosts.get(&address).is_some_and(|host| host.local)

@@ -3,21 +3,18 @@
 //! A wrong tie is worse than none: what several requests could own, and nothing tells apart, is tied
 //! as `possible` only.
 
-use super::compare::{Alike, Likeness, SLACK, compare, is_possible};
+use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
 use super::leg::Leg;
 use crate::cause::Confidence;
-use crate::http::State;
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::HashSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// Requests under way at the same time that are compared; with more the oldest are left out.
-const UNDER_WAY_MAX: usize = 1 << 12;
-
-/// Statuses below 500 after which proxies can be told to ask another target
-/// (nginx `proxy_next_upstream`, HAProxy `retry-on`).
-const RETRIED: [u16; 5] = [403, 404, 408, 425, 429];
+pub(super) const UNDER_WAY_MAX: usize = 1 << 12;
 
 /// What a leg was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +23,50 @@ pub(super) struct Tie {
     pub(super) front: usize,
     pub(super) certainty: Confidence,
     pub(super) by: TiedBy,
+    /// Both carry the same id, or ask for the same, for no other client.
+    pub(super) alike: bool,
+}
+
+/// Ties of a list of legs.
+#[derive(Debug, Default)]
+pub(super) struct Ties {
+    /// By position of the leg that was made for another one.
+    pub(super) of: Vec<Option<Tie>>,
+    /// Failed legs that were made for some request, and nothing tells for which, by position.
+    pub(super) strays: BTreeMap<usize, Stray>,
+    /// By position: a leg that is not tied may have been made for it.
+    pub(super) contested: Vec<bool>,
+}
+
+/// A failed leg that is not tied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stray {
+    /// How many requests it may have been made for.
+    pub(super) fronts: u64,
+    /// How many of them failed.
+    pub(super) failed: u64,
+}
+
+impl Ties {
+    /// None of these requests is known to be the one.
+    pub(super) fn astray(&mut self, back: usize, fronts: &[usize], legs: &[Leg]) {
+        fronts.iter().for_each(|front| self.contested[*front] = true);
+        if legs[back].is_suspect() && !fronts.is_empty() {
+            let failed = fronts.iter().filter(|front| legs[**front].ends.failed()).count() as u64;
+            self.strays.insert(back, Stray { fronts: fronts.len() as u64, failed });
+        }
+    }
+
+    /// The attempts of each request.
+    pub(super) fn attempts(&self) -> Vec<Vec<usize>> {
+        let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.of.len()];
+        for (back, tie) in self.of.iter().enumerate() {
+            if let Some(tie) = tie {
+                attempts[tie.front].push(back);
+            }
+        }
+        attempts
+    }
 }
 
 /// What is known beside the legs themselves.
@@ -42,8 +83,10 @@ pub(super) struct Surroundings<'a> {
 struct Candidate {
     front: usize,
     likeness: Likeness,
-    /// No attempt for it is known so far.
-    fresh: bool,
+    /// See [`ends_apart`], in steps below which clocks and schedulers decide.
+    apart: i64,
+    /// Since when its proxy could have made the attempt.
+    ready: Timestamp,
 }
 
 /// How far the attempts for a front leg have got.
@@ -58,42 +101,51 @@ struct Progress {
 }
 
 /// Ties of the legs, in the order of `legs`, which are in the order of their requests.
-pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Vec<Option<Tie>> {
-    let mut ties: Vec<Option<Tie>> = vec![None; legs.len()];
+pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
+    /// Steps of [`Candidate::apart`] as a power of two, nanoseconds: 131 microseconds.
+    const STEP: u32 = 17;
+    let mut ties = Ties {
+        of: vec![None; legs.len()],
+        strays: BTreeMap::new(),
+        contested: vec![false; legs.len()],
+    };
     let mut progress = vec![Progress::default(); legs.len()];
     let mut under_way: Vec<usize> = Vec::new();
-    for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ordinal > 0) {
-        under_way.retain(|front| leg.asked.at.nanos_since(legs[*front].over.at) <= SLACK);
+    for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
+        let asked = leg.ends.asked.at;
+        under_way.retain(|front| asked.nanos_since(legs[*front].ends.over.at) <= SLACK);
         let mut found: Vec<Candidate> = under_way
             .iter()
             .filter(|front| is_possible(&legs[**front], leg))
             .map(|front| Candidate {
                 front: *front,
                 likeness: compare(&legs[*front], leg),
-                fresh: progress[*front].latest.is_none(),
+                apart: ends_apart(&legs[*front], leg) >> STEP,
+                ready: progress[*front].free.unwrap_or(legs[*front].whole.at),
             })
             .filter(|candidate| candidate.likeness.is_plausible())
             .collect();
         // Behind a proxy that asks a proxy, the nearest one has asked.
-        let outer: Vec<usize> = found.iter().filter_map(|it| Some(ties[it.front]?.front)).collect();
+        let outer: Vec<usize> =
+            found.iter().filter_map(|it| Some(ties.of[it.front]?.front)).collect();
         found.retain(|candidate| !outer.contains(&candidate.front));
         let (open, taken): (Vec<Candidate>, Vec<Candidate>) = found.iter().partition(|candidate| {
             let progress = &progress[candidate.front];
-            let free = progress.free.is_none_or(|free| leg.asked.at.nanos_since(free) >= -SLACK);
+            let free = progress.free.is_none_or(|free| asked.nanos_since(free) >= -SLACK);
             free && !progress.served
         });
         let tie = choose(&open, &taken, legs, around);
         if let Some((choice, tie)) = tie {
-            ties[at] = Some(tie);
-            let passed_on = leg.state == State::Answered
-                && leg.status.is_some_and(|status| status < 500 && !RETRIED.contains(&status));
+            ties.of[at] = Some(tie);
             progress[tie.front] = Progress {
-                served: passed_on,
-                free: Some(leg.over.at),
+                served: passes_on(leg),
+                free: Some(leg.ends.over.at),
                 latest: Some((at, choice.likeness)),
             };
         } else {
-            contest(&found, &progress, &mut ties);
+            contest(&found, &progress, &mut ties.of);
+            let fronts: Vec<usize> = found.iter().map(|candidate| candidate.front).collect();
+            ties.astray(at, &fronts, legs);
         }
         if under_way.len() >= UNDER_WAY_MAX {
             under_way.remove(0);
@@ -110,8 +162,8 @@ fn choose(
     legs: &[Leg],
     around: &Surroundings<'_>,
 ) -> Option<(Candidate, Tie)> {
-    // The first of those that are equally alike, and rather one that has not been tried yet.
-    let rank = |candidate: &Candidate| (candidate.likeness, candidate.fresh);
+    // Of those that are equally alike the one whose end fits best, then the one that waits longest.
+    let rank = |it: &Candidate| (it.likeness, Reverse(it.apart), Reverse(it.ready));
     let best =
         *open.iter().reduce(|best, next| if rank(next) > rank(best) { next } else { best })?;
     let rest = || open.iter().filter(|other| other.front != best.front);
@@ -122,12 +174,12 @@ fn choose(
         return None;
     }
     let (mut certainty, by) = match second {
-        None => alone(&like, around.proxies.contains(&legs[best.front].server))?,
+        None => alone(&like, around.proxies.contains(&legs[best.front].ends.server))?,
         Some(second) => among(&like, &second.likeness),
     };
     let front = &legs[best.front];
     // Requests that nobody could read may be the ones.
-    let unseen = around.opaque.contains(&front.server.ip)
+    let unseen = around.opaque.contains(&front.ends.server.ip)
         || rest().chain(taken).any(|other| !legs[other.front].is_readable());
     if !like.id && unseen {
         certainty = certainty.min(Confidence::Likely);
@@ -139,7 +191,8 @@ fn choose(
     if !like.id && rest().chain(taken).any(as_good) {
         certainty = certainty.min(Confidence::Possible);
     }
-    Some((best, Tie { front: best.front, certainty, by }))
+    let alike = like.id || (like.target == Alike::Same && like.client != Alike::Other);
+    Some((best, Tie { front: best.front, certainty, by, alike }))
 }
 
 /// No other request of the proxy could have caused it.
@@ -203,177 +256,28 @@ fn contest(found: &[Candidate], progress: &[Progress], ties: &mut [Option<Tie>])
     }
 }
 
-/// Ties connections that failed before a request to the requests that waited for them.
-pub(super) fn tie_connections(legs: &[Leg], ties: &mut [Option<Tie>], around: &Surroundings<'_>) {
-    /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
-    const AT_ONCE: i64 = 20_000_000;
-    let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); legs.len()];
-    for (back, tie) in ties.iter().enumerate() {
-        if let Some(tie) = tie {
-            attempts[tie.front].push(back);
-        }
-    }
-    let mut under_way: Vec<usize> = Vec::new();
-    for (at, leg) in legs.iter().enumerate() {
-        under_way.retain(|front| leg.asked.at.nanos_since(legs[*front].over.at) <= SLACK);
-        if leg.ordinal > 0 {
-            if under_way.len() >= UNDER_WAY_MAX {
-                under_way.remove(0);
-            }
-            under_way.push(at);
-            continue;
-        }
-        let mut waits: Vec<Wait> = under_way
-            .iter()
-            .filter(|front| is_possible(&legs[**front], leg))
-            .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around))
-            .collect();
-        waits.sort_by_key(|wait| (wait.need, wait.apart));
-        let Some(best) = waits.first().copied() else { continue };
-        let server = legs[best.front].server;
-        let (certainty, by) = match waits.get(1) {
-            None if best.apart > AT_ONCE => (Confidence::Possible, TiedBy::Time),
-            None if around.proxies.contains(&server) && !around.opaque.contains(&server.ip) => {
-                (Confidence::Certain, TiedBy::Time)
-            }
-            None => (Confidence::Likely, TiedBy::Time),
-            Some(second) if best.apart.saturating_mul(10) <= second.apart => {
-                (Confidence::Likely, TiedBy::Time)
-            }
-            Some(_) => (Confidence::Possible, TiedBy::Order),
-        };
-        ties[at] = Some(Tie { front: best.front, certainty, by });
-        attempts[best.front].push(at);
-    }
-}
-
-/// A request that waited for an attempt when a connection was opened.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    front: usize,
-    /// How much it lacks an explanation.
-    need: Need,
-    /// From what came before the connection to its opening, and from its end to what came next,
-    /// nanoseconds.
-    apart: i64,
-}
-
-/// How much the outcome of a request lacks an attempt that explains it, the most first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Need {
-    /// Its proxy answered an error, and no attempt is known.
-    Unserved,
-    /// Other attempts came before or after.
-    Between,
-    /// The attempt before has given the very answer.
-    Explained,
-}
-
-/// Whether the request `front` can have waited for the connection `leg`.
-fn waited(
-    front: usize,
-    leg: &Leg,
-    legs: &[Leg],
-    attempts: &[usize],
-    around: &Surroundings<'_>,
-) -> Option<Wait> {
-    let request = &legs[front];
-    let mut since = request.whole.at.min(leg.asked.at);
-    let mut next = request.answered.unwrap_or(request.over).at;
-    let (mut later, mut explained) = (false, false);
-    for attempt in attempts.iter().map(|attempt| &legs[*attempt]) {
-        if attempt.asked.at >= leg.asked.at {
-            later = true;
-            next = next.min(attempt.asked.at);
-        } else if leg.asked.at.nanos_since(attempt.over.at) < -SLACK {
-            return None;
-        } else {
-            since = since.max(attempt.over.at);
-            explained |= attempt.state == State::Answered && attempt.status == request.status;
-        }
-    }
-    // Somebody refused it: the proxy goes on when it knows.
-    if leg.closed_by.is_some() && leg.over.at.nanos_since(next) > SLACK {
-        return None;
-    }
-    let gateway = request.status.is_some_and(|status| (502..=504).contains(&status));
-    let silent = request.status.is_none() && around.proxies.contains(&request.server);
-    let before = leg.asked.at.nanos_since(since).max(0);
-    let after = if leg.closed_by.is_some() { next.nanos_since(leg.over.at).max(0) } else { 0 };
-    (later || gateway || silent).then_some(Wait {
-        front,
-        need: match attempts.is_empty() {
-            true => Need::Unserved,
-            false if explained && !later => Need::Explained,
-            false => Need::Between,
-        },
-        apart: before.saturating_add(after),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::join::legs::connections::{even_out, tie_connections};
     use crate::join::legs::leg::Sketch;
-    use crate::time::{FrameId, Mark};
+    use crate::join::legs::testing::{PROXY, back, cut, leg, refused};
 
-    const PROXY: [u8; 4] = [10, 0, 0, 9];
-    const MS: i64 = 1_000_000;
-
-    fn mark(at: i64) -> Mark {
-        Mark { frame: FrameId::new(0, (at / 1000) as u64), at: Timestamp(at) }
-    }
-
-    /// An exchange from `asked` to `over`, milliseconds.
-    fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
-        Leg {
-            flow,
-            stream: None,
-            ordinal: 1,
-            client: Endpoint::v4([203, 0, 113, flow as u8], 40_000),
-            server: Endpoint::v4(PROXY, 80),
-            asked: mark(asked * MS),
-            whole: mark(asked * MS),
-            answered: Some(mark(over * MS)),
-            over: mark(over * MS),
-            closed_by: None,
-            status: Some(status),
-            state: State::Answered,
-            odd: false,
-            local: [false; 2],
-            sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
-        }
-    }
-
-    /// The same towards a target.
-    fn back(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
-        Leg {
-            client: Endpoint::v4(PROXY, 50_000 + flow as u16),
-            server: Endpoint::v4([10, 0, 1, 1], 8080),
-            ..leg(flow, target, asked, over, status)
-        }
-    }
-
-    /// A connection that was refused.
-    fn refused(flow: u64, asked: i64) -> Leg {
-        Leg {
-            ordinal: 0,
-            answered: None,
-            status: None,
-            state: State::Unanswered,
-            closed_by: Some(crate::tcp::Side::Server),
-            sketch: Sketch::default(),
-            ..back(flow, 0, asked, asked, 0)
-        }
-    }
-
-    fn tied(legs: &mut [Leg]) -> Vec<Option<(u64, Confidence)>> {
-        legs.sort_by_key(|leg| leg.asked.at);
-        let (opaque, proxies) = (HashSet::new(), HashSet::new());
+    fn ties_of(legs: &mut [Leg]) -> Ties {
+        legs.sort_by_key(|leg| leg.ends.asked.at);
+        let opaque = HashSet::new();
+        let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
         let around = Surroundings { opaque: &opaque, proxies: &proxies };
         let mut ties = ties(legs, &around);
         tie_connections(legs, &mut ties, &around);
-        ties.iter().map(|tie| tie.map(|tie| (legs[tie.front].flow, tie.certainty))).collect()
+        even_out(legs, &mut ties);
+        ties
+    }
+
+    fn tied(legs: &mut [Leg]) -> Vec<Option<(u64, Confidence)>> {
+        let ties = ties_of(legs).of;
+        let front = |tie: Tie| (legs[tie.front].ends.flow, tie.certainty);
+        ties.iter().map(|tie| tie.map(front)).collect()
     }
 
     #[test]
@@ -402,7 +306,7 @@ mod tests {
     fn a_request_outside_its_time_or_at_another_host_is_not_it() {
         let late = back(11, 7, 70, 80, 200);
         let mut elsewhere = back(12, 7, 5, 6, 200);
-        elsewhere.client.ip = Endpoint::v4([10, 0, 0, 8], 0).ip;
+        elsewhere.ends.client.ip = Endpoint::v4([10, 0, 0, 8], 0).ip;
         assert_eq!(tied(&mut [leg(1, 7, 0, 50, 200), elsewhere, late]), [None; 3]);
     }
 
@@ -411,7 +315,7 @@ mod tests {
         let mut legs = [leg(1, 7, 0, 50, 200), back(11, 7, 5, 10, 503), back(12, 7, 11, 40, 200)];
         assert!(tied(&mut legs)[1..].iter().all(Option::is_some));
         // The first was good: whoever asked again, it was not this request.
-        legs[1].status = Some(200);
+        legs[1].ends.status = Some(200);
         assert_eq!(tied(&mut legs)[2], None);
     }
 
@@ -420,5 +324,54 @@ mod tests {
         let mut legs =
             [leg(1, 7, 0, 50, 200), leg(2, 8, 1, 4, 502), back(11, 7, 2, 40, 200), refused(12, 3)];
         assert_eq!(tied(&mut legs)[3].map(|(flow, _)| flow), Some(2));
+    }
+
+    #[test]
+    fn a_failed_attempt_that_every_request_could_own_belongs_to_one_of_them() {
+        // Both requests have their answers already.
+        let mut legs = [
+            leg(1, 7, 0, 50, 200),
+            leg(2, 7, 1, 60, 200),
+            back(11, 7, 2, 49, 200),
+            back(12, 7, 3, 59, 200),
+            cut(13, 7, 4, 9),
+        ];
+        let ties = ties_of(&mut legs);
+        assert_eq!(ties.strays, [(4, Stray { fronts: 2, failed: 0 })].into());
+        assert_eq!(ties.contested, [true, true, false, false, false]);
+        // Another path: nobody asked for it.
+        legs[4].sketch = Sketch { target: 9, tail: 9, ..legs[4].sketch };
+        assert_eq!(ties_of(&mut legs).strays, BTreeMap::new());
+    }
+
+    #[test]
+    fn of_alike_requests_the_one_that_ends_with_the_attempt_is_it() {
+        let mut legs = [
+            leg(1, 7, 0, 50, 200),
+            leg(2, 7, 1, 20, 200),
+            back(11, 7, 2, 20, 200),
+            back(12, 7, 3, 50, 200),
+        ];
+        let fronts = |legs: &mut [Leg]| -> Vec<Option<u64>> {
+            tied(legs).iter().skip(2).map(|tie| tie.map(|(flow, _)| flow)).collect()
+        };
+        assert_eq!(fronts(&mut legs), [Some(2), Some(1)]);
+        // A failed attempt is that of the error that follows at once.
+        let mut legs = [
+            leg(1, 7, 0, 50, 200),
+            leg(2, 7, 1, 9, 502),
+            cut(11, 7, 2, 9),
+            back(12, 7, 3, 50, 200),
+        ];
+        assert_eq!(fronts(&mut legs), [Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn an_error_without_an_attempt_gets_one_of_those_that_had_two() {
+        let mut legs =
+            [leg(1, 7, 0, 9, 502), leg(2, 7, 1, 40, 502), refused(11, 2), refused(12, 4)];
+        let fronts: Vec<Option<u64>> =
+            tied(&mut legs).iter().skip(2).map(|tie| tie.map(|(flow, _)| flow)).collect();
+        assert!(fronts.contains(&Some(1)) && fronts.contains(&Some(2)), "{fronts:?}");
     }
 }

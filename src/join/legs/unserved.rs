@@ -2,7 +2,6 @@
 
 use super::leg::Leg;
 use super::tie::Tie;
-use crate::http::State;
 use crate::packet::Endpoint;
 use hashbrown::HashMap;
 
@@ -27,32 +26,32 @@ pub struct Unserved {
 
 impl Unserved {
     pub(super) fn of(front: usize, legs: &[Leg], ties: &[Option<Tie>]) -> Unserved {
-        let request = &legs[front];
+        let request = &legs[front].ends;
         let end = request.answered.unwrap_or(request.over).at;
         let mut latest: HashMap<Endpoint, bool> = HashMap::new();
         let mut busy = 0;
         let before = legs[..front].iter().zip(ties).rev().take(LOOKED_AT);
         for (leg, tie) in before {
-            if request.asked.at.nanos_since(leg.asked.at) > LATELY {
+            let ends = &leg.ends;
+            if request.asked.at.nanos_since(ends.asked.at) > LATELY {
                 break;
             }
-            let checks = || leg.client.ip != request.client.ip && leg.server != request.server;
-            if !request.at_the_host_of(leg) || !(tie.is_some() || checks()) {
+            let checks = || ends.client.ip != request.client.ip && ends.server != request.server;
+            if !legs[front].at_the_host_of(leg) || !(tie.is_some() || checks()) {
                 continue;
             }
-            if leg.over.at > end {
+            if ends.over.at > end {
                 busy += 1;
             }
-            let failed = leg.state != State::Answered || leg.status.is_none_or(|it| it >= 500);
-            if leg.over.at <= request.asked.at {
-                latest.entry(leg.server).or_insert(failed);
+            if ends.over.at <= request.asked.at {
+                latest.entry(ends.server).or_insert(ends.failed());
             } else {
                 // It has not failed yet.
-                latest.entry(leg.server).or_insert(false);
+                latest.entry(ends.server).or_insert(false);
             }
         }
         Unserved {
-            waited: end.nanos_since(request.whole.at).max(0),
+            waited: end.nanos_since(legs[front].whole.at).max(0),
             busy,
             targets: latest.len() as u64,
             failing: latest.values().filter(|failed| **failed).count() as u64,

@@ -1,10 +1,11 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
-use super::{Settled, Unserved};
+use super::compare::SLACK;
+use super::{Joins, Settled, Stray, Unserved, own_answer};
 use crate::blind::BlindSpots;
-use crate::cause::{Cause, Confidence, Finding, Kind, Responsible, by_id, span};
+use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
 use crate::http::State;
-use crate::join::{Attempt, Correlation, Front, Joined, Outcome};
+use crate::join::{Attempt, Correlation, Ends, Joined, Outcome};
 use crate::phrase;
 use crate::tcp::Side;
 use crate::words::Phrase;
@@ -39,21 +40,57 @@ impl Held {
 }
 
 /// Tells the findings of legs anew, each failure once, and names the causes of attempts.
-pub fn retell(settled: &mut [Settled], findings: Vec<Finding>) -> Vec<Finding> {
+pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
     let index = findings.iter().enumerate().map(|(at, finding)| {
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         ((finding.flow, ordinal), at)
     });
     let mut held =
         Held { index: index.collect(), findings: findings.into_iter().map(Some).collect() };
-    for Settled { correlation, unserved } in settled {
+    for Settled { correlation, unserved } in &mut joins.settled {
         for attempt in &mut correlation.back {
-            let at = held.at(attempt.flow, attempt.ordinal);
+            let at = held.at(attempt.ends.flow, attempt.ends.ordinal);
             attempt.cause = held.get(at).map(|finding| finding.cause.id);
         }
         tell(correlation, *unserved, &mut held);
     }
+    for stray in &joins.strays {
+        let at = held.at(stray.flow, stray.ordinal);
+        if let Some(finding) = held.get(at) {
+            went_astray(finding, stray);
+        }
+    }
+    for (flow, ordinal) in &joins.doubtful {
+        let at = held.at(*flow, *ordinal);
+        if let Some(finding) = held.get(at) {
+            own_answer::may_be_a_proxys(finding);
+        }
+    }
     held.findings.into_iter().flatten().collect()
+}
+
+/// A failed attempt whose request is not known. Each request that failed is told by itself.
+fn went_astray(finding: &mut Finding, stray: &Stray) {
+    if finding.kind == Kind::HealthCheck {
+        return;
+    }
+    finding.kind = Kind::Attempt;
+    let told = finding.summary.clone();
+    let (of, failed) = (stray.fronts, stray.failed);
+    finding.summary = match (of, failed) {
+        (1, 0) => phrase!("{told}; the request that it was likely made for did not fail", told),
+        (_, 0) => phrase!(
+            "{told}; which of {of} requests it was made for does not show, none of them failed",
+            told,
+            of
+        ),
+        _ => phrase!(
+            "{told}; which of {of} requests it was made for does not show, {failed} of them failed",
+            told,
+            of,
+            failed
+        ),
+    };
 }
 
 /// One request of a proxy's client and the attempts for it.
@@ -61,11 +98,9 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     let Some(front) = correlation.front.clone() else { return };
     let front_at = held.at(front.flow, front.ordinal);
     let back_at: Vec<Option<usize>> =
-        correlation.back.iter().map(|it| held.at(it.flow, it.ordinal)).collect();
-    let left = front.state != State::Answered && front.closed_by == Some(Side::Client);
-    let failed = front_at.is_some()
-        || front.state != State::Answered
-        || front.status.is_none_or(|status| status >= 500);
+        correlation.back.iter().map(|it| held.at(it.ends.flow, it.ends.ordinal)).collect();
+    let left = front.closed_by == Some(Side::Client);
+    let failed = front_at.is_some() || front.failed();
     let last = correlation.back.len().checked_sub(1);
     let last_at = last.and_then(|last| back_at[last]);
     let mut role = Role::Attempts;
@@ -83,8 +118,8 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     } else if let Some(finding) = held.get(front_at) {
         role = Role::Proxy;
         match (unserved, correlation.back.last()) {
-            (Some(unserved), _) => asked_nobody(finding, &front, unserved),
-            (None, Some(attempt)) => refused_answer(finding, &front, attempt),
+            (Some(unserved), _) => own_answer::asked_nobody(finding, &front, unserved),
+            (None, Some(attempt)) => own_answer::refused_answer(finding, &front, attempt),
             (None, None) => {}
         }
     }
@@ -110,28 +145,29 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     for (this, at) in back_at.iter().enumerate() {
         let is_last = Some(this) == last;
         let Some(finding) = held.get(*at) else { continue };
-        if role == Role::Client && correlation.back[this].over.at >= front.over.at {
+        let attempt = &correlation.back[this];
+        if role == Role::Client && attempt.ends.over.at.nanos_since(front.over.at) >= -SLACK {
             // It ended because the client had left.
             held.take(*at);
             continue;
         }
+        let passed_on = front.status.is_some() && attempt.ends.status == front.status;
         let outcome = match (failed, is_last && role == Role::Target) {
             (true, true) => Outcome::Failed,
-            // Without a response there was nothing to pass on: the answer came from elsewhere.
-            (false, true) if correlation.back[this].status.is_none() => Outcome::Masked,
+            // Another answer than the one that the client got, or none: that came from elsewhere.
+            (false, true) if !passed_on => Outcome::Masked,
             (false, true) => Outcome::PassedOn,
             (true, false) => Outcome::Retried,
             (false, false) => Outcome::Masked,
         };
-        if finding.kind != Kind::HealthCheck {
-            finding.kind = match outcome {
-                Outcome::Failed | Outcome::PassedOn => Kind::Request,
-                Outcome::Retried | Outcome::Masked => Kind::Attempt,
-            };
-        }
         let joined = joined(Some(this), outcome);
-        if matches!(joined.outcome, Outcome::Retried | Outcome::Masked) {
-            finding.kind = Kind::Attempt;
+        match joined.outcome {
+            Outcome::Retried | Outcome::Masked => finding.kind = Kind::Attempt,
+            _ if finding.kind == Kind::HealthCheck => {}
+            Outcome::PassedOn if attempt.certainty == Confidence::Possible => {
+                finding.kind = Kind::Attempt;
+            }
+            Outcome::Failed | Outcome::PassedOn => finding.kind = Kind::Request,
         }
         finding.joined = Some(Box::new(joined));
     }
@@ -157,7 +193,7 @@ enum Role {
 }
 
 /// Changes the verdict to this cause.
-fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, summary: Phrase) {
+pub(super) fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, summary: Phrase) {
     let Some(cause): Option<&'static Cause> = by_id(id) else { return };
     finding.cause = cause;
     finding.responsible = cause.responsible;
@@ -169,10 +205,10 @@ fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, summary: Phr
 }
 
 /// The front leg shows that the client closed before it had its answer.
-fn client_left(finding: &mut Finding, front: &Front, attempt: Option<&Attempt>) {
+fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     let asked = match attempt {
         Some(attempt) => {
-            phrase!("{target} had not answered the proxy", target = attempt.server.socket())
+            phrase!("{target} had not answered the proxy", target = attempt.ends.server.socket())
         }
         None => phrase!("the proxy had asked no target"),
     };
@@ -188,14 +224,14 @@ fn client_left(finding: &mut Finding, front: &Front, attempt: Option<&Attempt>) 
 }
 
 /// The last attempt failed: what the proxy's answer tells of it.
-fn proxy_gave_up(finding: &mut Finding, front: &Front, attempt: &Attempt) {
-    let gave_up = attempt.closed_by == Some(Side::Client)
-        && attempt.answered.is_none()
+fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
+    let gave_up = attempt.ends.closed_by == Some(Side::Client)
+        && attempt.ends.answered.is_none()
         && front.answered.is_some_and(|it| {
-            it.at.nanos_since(attempt.over.at).abs() <= AT_ONCE && front.status == Some(504)
+            it.at.nanos_since(attempt.ends.over.at).abs() <= AT_ONCE && front.status == Some(504)
         });
     if gave_up && UNSURE_WHO.contains(&finding.cause.id) {
-        let waited = span(attempt.over.at.nanos_since(attempt.asked.at));
+        let waited = span(attempt.ends.over.at.nanos_since(attempt.ends.asked.at));
         let summary = phrase!("no answer to the proxy within {waited}", waited);
         becomes(finding, "response-timeout", attempt.certainty, summary);
     }
@@ -208,56 +244,89 @@ fn proxy_gave_up(finding: &mut Finding, front: &Front, attempt: &Attempt) {
     finding.summary = phrase!("{told}; the client of the proxy got {saw}", told, saw);
 }
 
-/// The proxy answered by itself although the target's answer was sound.
-fn refused_answer(finding: &mut Finding, front: &Front, attempt: &Attempt) {
-    if finding.cause.id != "target-own-5xx" {
-        return;
-    }
-    let (Some(saw), Some(given)) = (front.status, attempt.status) else { return };
-    let summary = phrase!(
-        "the proxy answered {saw}, although {target} had answered {given}; its log has the reason",
-        saw,
-        target = attempt.server.socket(),
-        given
-    );
-    becomes(finding, "inconclusive", Confidence::Possible, summary);
-    finding.responsible = Responsible::LoadBalancer;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::legs::testing::{MS, back, cut, leg, mark};
+    use crate::join::legs::{Leg, Legs};
+    use crate::report::fixture;
 
-/// The proxy answered by itself and asked no target.
-fn asked_nobody(finding: &mut Finding, front: &Front, unserved: Unserved) {
-    /// Waits from which a proxy kept the request in a queue, nanoseconds.
-    const QUEUED: i64 = 100_000_000;
-    if finding.cause.id != "target-own-5xx" {
-        return;
+    /// A finding on this leg.
+    fn found(leg: &Leg, cause: &str) -> Finding {
+        let mut finding = fixture::race(2);
+        finding.cause = by_id(cause).unwrap();
+        (finding.flow, finding.blind_spots) = (leg.ends.flow, BlindSpots::default());
+        (finding.client, finding.server) = (leg.ends.client, leg.ends.server);
+        finding.exchange.as_mut().unwrap().ordinal = leg.ends.ordinal;
+        finding
     }
-    let Some(status) = front.status else { return };
-    let waited = span(unserved.waited);
-    let told = phrase!(
-        "the proxy answered {status} after {waited} without asking a target",
-        status,
-        waited
-    );
-    if unserved.waited >= QUEUED && unserved.busy > 0 && status == 503 {
-        let summary = phrase!(
-            "{told}, while {busy} requests kept its targets busy all that time: it waited in the proxy's queue",
-            told,
-            busy = unserved.busy
+
+    fn told(legs: &[Leg], findings: Vec<Finding>) -> Vec<Finding> {
+        let mut all = Legs::new(false);
+        legs.iter().for_each(|leg| all.add(leg.clone()));
+        retell(&mut all.settle_all(), findings)
+    }
+
+    #[test]
+    fn a_client_that_left_and_the_close_behind_it_are_one_failure() {
+        // nginx closes the connection to the target, which answers all the same.
+        let (mut front, mut made) = (leg(1, 7, 0, 30, 200), back(11, 7, 1, 80, 200));
+        (front.ends.answered, front.ends.status) = (None, None);
+        (front.ends.state, front.ends.closed_by) = (State::Unanswered, Some(Side::Client));
+        (made.ends.over, made.ends.closed_by) = (mark(31 * MS), Some(Side::Client));
+        let findings = vec![found(&front, "client-abort"), found(&made, "client-abort")];
+        let told = told(&[front, made], findings);
+        let [only] = told.as_slice() else { panic!("{}", told.len()) };
+        let joined = only.joined.as_ref().unwrap();
+        assert_eq!((only.flow, only.confidence), (1, Confidence::Certain));
+        assert_eq!((joined.this, joined.attempts.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_proxy_that_answers_the_client_that_left_tells_of_it_too() {
+        let (mut front, made) = (leg(1, 7, 0, 80, 200), back(11, 7, 1, 79, 200));
+        (front.ends.over, front.ends.closed_by) = (mark(30 * MS), Some(Side::Client));
+        assert!(front.is_suspect());
+        let findings = vec![found(&front, "client-abort")];
+        let told = told(&[front, made], findings);
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].cause.id, told[0].confidence), ("client-abort", Confidence::Certain));
+        assert_eq!(told[0].joined.as_ref().unwrap().attempts.len(), 1);
+    }
+
+    #[test]
+    fn an_attempt_that_one_of_several_requests_made_is_no_failure_of_its_own() {
+        let lost = cut(13, 7, 4, 9);
+        let legs = [
+            leg(1, 7, 0, 50, 200),
+            leg(2, 7, 1, 60, 200),
+            back(11, 7, 2, 49, 200),
+            back(12, 7, 3, 59, 200),
+            lost.clone(),
+        ];
+        let told = told(&legs, vec![found(&lost, "target-fin-no-response")]);
+        assert_eq!((told.len(), told[0].kind), (1, Kind::Attempt));
+        assert!(
+            told[0].summary.to_string().ends_with("none of them failed"),
+            "{}",
+            told[0].summary
         );
-        becomes(finding, "lb-overload", Confidence::Likely, summary);
-    } else if unserved.targets > 0 && unserved.failing == unserved.targets {
-        let summary = phrase!(
-            "{told}: the latest attempt at each of the targets asked before ({n}) had failed",
-            told,
-            n = unserved.targets
-        );
-        becomes(finding, "lb-no-target", Confidence::Likely, summary);
-    } else {
-        let summary = phrase!(
-            "{told}: it had none that it may ask, reached a limit or a rule of its own, had no free local port, or could not send a packet; its log has the reason",
-            told
-        );
-        becomes(finding, "inconclusive", Confidence::Possible, summary);
-        finding.responsible = Responsible::LoadBalancer;
+    }
+
+    #[test]
+    fn another_answer_than_that_of_the_last_attempt_was_not_passed_on() {
+        let (front, made) = (leg(1, 7, 0, 50, 200), back(11, 7, 2, 49, 500));
+        let told = told(&[front, made.clone()], vec![found(&made, "target-own-5xx")]);
+        assert_eq!(told[0].kind, Kind::Attempt);
+        assert_eq!(told[0].joined.as_ref().unwrap().outcome, Outcome::Masked);
+    }
+
+    #[test]
+    fn a_host_that_asks_others_may_have_answered_for_them() {
+        let (refused, later) = (leg(1, 7, 0, 2, 503), back(11, 9, 60, 70, 200));
+        let finding = || vec![found(&refused, "target-own-5xx")];
+        let confidence = |legs: &[Leg]| told(legs, finding())[0].confidence;
+        assert_eq!(confidence(std::slice::from_ref(&refused)), Confidence::Certain);
+        assert_eq!(confidence(&[refused.clone(), later]), Confidence::Possible);
     }
 }

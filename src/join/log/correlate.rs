@@ -4,7 +4,7 @@ use super::fit::Leg;
 use super::logs::{Logs, Tie};
 use super::tie::By;
 use crate::cause::{Confidence, Finding};
-use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Front, LogLine, TiedBy};
+use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Ends, LogLine, TiedBy};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
@@ -18,8 +18,9 @@ pub(crate) fn correlate(
     let mut known: HashSet<(u64, u32), FixedState> = HashSet::default();
     for correlation in correlations.iter_mut() {
         let front = correlation.front.iter().map(|it| (it.flow, it.ordinal));
-        let parts: Vec<_> =
-            front.chain(correlation.back.iter().map(|it| (it.flow, it.ordinal))).collect();
+        let parts: Vec<_> = front
+            .chain(correlation.back.iter().map(|it| (it.ends.flow, it.ends.ordinal)))
+            .collect();
         for (flow, ordinal) in &parts {
             for tie in logs.of(*flow, *ordinal).iter().filter(|tie| is_sure(tie)) {
                 let line = line(logs, tie);
@@ -45,7 +46,7 @@ pub(crate) fn correlate(
         }
         let cause = |tie: &Tie| causes.get(&(tie.flow, tie.ordinal)).copied();
         correlations.push(Correlation {
-            front: group.iter().find(|tie| tie.leg == Leg::Front).map(|tie| front(tie)),
+            front: group.iter().find(|tie| tie.leg == Leg::Front).map(|tie| ends(tie)),
             back: group
                 .iter()
                 .filter(|tie| tie.leg == Leg::Back)
@@ -68,8 +69,8 @@ fn line(logs: &Logs, tie: &Tie) -> LogLine {
     LogLine { file, line: tie.place.line, kind: tie.kind.id() }
 }
 
-fn front(tie: &Tie) -> Front {
-    Front {
+fn ends(tie: &Tie) -> Ends {
+    Ends {
         flow: tie.flow,
         stream: tie.stream,
         ordinal: tie.ordinal,
@@ -86,17 +87,7 @@ fn front(tie: &Tie) -> Front {
 
 fn attempt(tie: &Tie, cause: Option<&'static str>) -> Attempt {
     Attempt {
-        flow: tie.flow,
-        stream: tie.stream,
-        ordinal: tie.ordinal,
-        client: tie.client,
-        server: tie.server,
-        asked: tie.mark,
-        answered: tie.answered,
-        over: tie.over,
-        closed_by: None,
-        status: tie.seen_status,
-        state: tie.state,
+        ends: ends(tie),
         cause,
         certainty: tie.certainty,
         by: match tie.by {

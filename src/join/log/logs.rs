@@ -231,7 +231,7 @@ pub(super) fn ordinal(finding: &Finding) -> u32 {
 fn parts(finding: &Finding) -> Vec<(u64, u32)> {
     let mut parts = vec![(finding.flow, ordinal(finding))];
     if let Some(joined) = &finding.joined {
-        parts.extend(joined.attempts.iter().map(|it| (it.flow, it.ordinal)));
+        parts.extend(joined.attempts.iter().map(|it| (it.ends.flow, it.ends.ordinal)));
         parts.push((joined.front.flow, joined.front.ordinal));
     }
     parts

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Serialize, JsonSchema)]
 pub(in crate::report) struct Correlation<'a> {
     /// What the client of the proxy asked and saw; null when that leg is not in the capture.
-    front: Option<Front>,
+    front: Option<Ends>,
     /// What the proxy asked its targets for it, in the order of time.
     back: Vec<Attempt>,
     log: Vec<LogLine<'a>>,
@@ -21,34 +21,9 @@ pub(in crate::report) struct Correlation<'a> {
     certainty: &'static str,
 }
 
-/// The exchange between a proxy and its client.
+/// An exchange of a proxy with its client or with a target.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::report) struct Front {
-    /// Id of its flow.
-    flow: u64,
-    /// Wireshark's `tcp.stream`.
-    stream: Option<u32>,
-    /// Position on its connection, from 1.
-    ordinal: u32,
-    /// First frame of the request.
-    frame: u64,
-    /// Index in `captures`.
-    file: u32,
-    time: Time,
-    client: Address,
-    server: Address,
-    /// First frame of the response.
-    response_frame: Option<u64>,
-    /// What the client saw.
-    status: Option<u16>,
-    /// How it ended.
-    #[schemars(extend("enum" = ["outstanding", "answered", "cut", "unanswered", "unknown"]))]
-    state: &'static str,
-}
-
-/// One try of a proxy to have a request answered.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::report) struct Attempt {
+pub(in crate::report) struct Ends {
     /// Id of its flow.
     flow: u64,
     /// Wireshark's `tcp.stream`.
@@ -62,8 +37,20 @@ pub(in crate::report) struct Attempt {
     time: Time,
     client: Address,
     server: Address,
-    /// What the target answered.
+    /// First frame of the response.
+    response_frame: Option<u64>,
+    /// What the client, or the proxy, saw.
     status: Option<u16>,
+    /// How it ended.
+    #[schemars(extend("enum" = ["outstanding", "answered", "cut", "unanswered", "unknown"]))]
+    state: &'static str,
+}
+
+/// One try of a proxy to have a request answered.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::report) struct Attempt {
+    #[serde(flatten)]
+    ends: Ends,
     /// Id of the cause, when the attempt failed.
     cause: Option<&'static str>,
     #[schemars(extend("enum" = ["certain", "likely", "possible"]))]
@@ -102,7 +89,7 @@ pub(in crate::report) struct Joined<'a> {
     /// response all the same.
     #[schemars(extend("enum" = ["failed", "masked-by-retry", "tried-again", "passed-on"]))]
     outcome: &'static str,
-    front: Front,
+    front: Ends,
     /// What the client of the proxy asked, where its own request failed.
     request: Option<Request<'a>>,
     attempts: Vec<Attempt>,
@@ -115,7 +102,7 @@ pub(in crate::report) struct Joined<'a> {
 impl<'a> Correlation<'a> {
     pub(in crate::report) fn new(correlation: &'a join::Correlation) -> Correlation<'a> {
         Correlation {
-            front: correlation.front.as_ref().map(front),
+            front: correlation.front.as_ref().map(ends),
             back: correlation.back.iter().map(attempt).collect(),
             log: correlation
                 .log
@@ -140,7 +127,7 @@ impl<'a> Joined<'a> {
     pub(in crate::report) fn new(joined: &'a join::Joined) -> Joined<'a> {
         Joined {
             outcome: joined.outcome.id(),
-            front: front(&joined.front),
+            front: ends(&joined.front),
             request: joined.exchange.as_deref().and_then(request),
             attempts: joined.attempts.iter().map(attempt).collect(),
             attempt: joined.this,
@@ -149,33 +136,25 @@ impl<'a> Joined<'a> {
     }
 }
 
-fn front(front: &join::Front) -> Front {
-    Front {
-        flow: front.flow,
-        stream: front.stream,
-        ordinal: front.ordinal,
-        frame: front.asked.frame.number(),
-        file: front.asked.frame.file(),
-        time: Time(front.asked.at),
-        client: front.client.into(),
-        server: front.server.into(),
-        response_frame: front.answered.map(|mark| mark.frame.number()),
-        status: front.status,
-        state: super::exchange::state(front.state),
+fn ends(ends: &join::Ends) -> Ends {
+    Ends {
+        flow: ends.flow,
+        stream: ends.stream,
+        ordinal: ends.ordinal,
+        frame: ends.asked.frame.number(),
+        file: ends.asked.frame.file(),
+        time: Time(ends.asked.at),
+        client: ends.client.into(),
+        server: ends.server.into(),
+        response_frame: ends.answered.map(|mark| mark.frame.number()),
+        status: ends.status,
+        state: super::exchange::state(ends.state),
     }
 }
 
 fn attempt(attempt: &join::Attempt) -> Attempt {
     Attempt {
-        flow: attempt.flow,
-        stream: attempt.stream,
-        ordinal: attempt.ordinal,
-        frame: attempt.asked.frame.number(),
-        file: attempt.asked.frame.file(),
-        time: Time(attempt.asked.at),
-        client: attempt.client.into(),
-        server: attempt.server.into(),
-        status: attempt.status,
+        ends: ends(&attempt.ends),
         cause: attempt.cause,
         certainty: attempt.certainty.id(),
         tied_by: attempt.by.id(),

@@ -88,17 +88,22 @@ fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
         if Some(nth) == joined.this {
             continue;
         }
-        let what = if attempt.ordinal == 0 { "SYN" } else { "request" };
-        let to = attempt.server.socket();
-        push(Lane::Back, Side::Client, attempt.asked, phrase!("{what} to {to}", what, to));
-        match (attempt.answered, attempt.status) {
+        let what = if attempt.ends.ordinal == 0 { "SYN" } else { "request" };
+        let to = attempt.ends.server.socket();
+        push(Lane::Back, Side::Client, attempt.ends.asked, phrase!("{what} to {to}", what, to));
+        match (attempt.ends.answered, attempt.ends.status) {
             (Some(mark), Some(status)) => {
                 push(Lane::Back, Side::Server, mark, format!("HTTP {status}").into());
             }
             (Some(mark), None) => push(Lane::Back, Side::Server, mark, phrase!("response")),
             (None, _) => {
                 let cause = attempt.cause.map_or(phrase!("close"), |id| id.to_owned().into());
-                push(Lane::Back, attempt.closed_by.unwrap_or(Side::Server), attempt.over, cause);
+                push(
+                    Lane::Back,
+                    attempt.ends.closed_by.unwrap_or(Side::Server),
+                    attempt.ends.over,
+                    cause,
+                );
             }
         }
     }
@@ -116,12 +121,12 @@ fn title(page: &mut Page<'_>, finding: &Finding, joined: &Joined) -> io::Result<
     let shown = joined.this.and_then(|this| joined.attempts.get(this));
     let back = match shown.or(joined.attempts.last()) {
         Some(_) if joined.this.is_some() => stream(finding.flow, finding.stream),
-        Some(attempt) => stream(attempt.flow, attempt.stream),
+        Some(attempt) => stream(attempt.ends.flow, attempt.ends.stream),
         None => phrase!("none"),
     };
     let title = phrase!("client's leg: {front}; target's leg: {back}", front, back);
     page.paragraph("    ", title)?;
-    let target = shown.or(joined.attempts.last()).map(|attempt: &Attempt| attempt.server);
+    let target = shown.or(joined.attempts.last()).map(|attempt: &Attempt| attempt.ends.server);
     let head = |left: &str, middle: &str, right: &str| {
         let width = INNER + 1;
         let (left, middle) = (shorten(left, width - 2), shorten(middle, width - 2));
@@ -185,11 +190,11 @@ fn middle(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::{Front, TiedBy};
+    use crate::join::{Ends, TiedBy};
     use crate::report::{Style, fixture};
 
     fn joined(finding: &Finding, outcome: Outcome) -> Joined {
-        let front = Front {
+        let front = Ends {
             flow: 1,
             stream: Some(1),
             ordinal: 1,
@@ -203,17 +208,19 @@ mod tests {
             state: State::Answered,
         };
         let attempt = |server: Endpoint, frame, ms, status: Option<u16>| Attempt {
-            flow: finding.flow,
-            stream: finding.stream,
-            ordinal: 2,
-            client: finding.client,
-            server,
-            asked: fixture::mark(0, frame, ms),
-            answered: status.map(|_| fixture::mark(0, frame + 1, ms + 1)),
-            over: fixture::mark(0, frame + 1, ms + 1),
-            closed_by: None,
-            status,
-            state: State::Answered,
+            ends: Ends {
+                flow: finding.flow,
+                stream: finding.stream,
+                ordinal: 2,
+                client: finding.client,
+                server,
+                asked: fixture::mark(0, frame, ms),
+                answered: status.map(|_| fixture::mark(0, frame + 1, ms + 1)),
+                over: fixture::mark(0, frame + 1, ms + 1),
+                closed_by: None,
+                status,
+                state: State::Answered,
+            },
             cause: None,
             certainty: Confidence::Certain,
             by: TiedBy::Request,

@@ -1,9 +1,10 @@
-//! Ties both legs of proxies: at the end, and live for what is long over.
+//! Ties both legs of proxies: at the end, live for what is long over, and before where there are too many.
 
 use super::{Collector, ordinal};
+use crate::blind::BlindSpot;
 use crate::cause::Finding;
 use crate::join::CORRELATIONS_MAX;
-use crate::join::legs::{Settled, retell};
+use crate::join::legs::{Joins, Leg, may_be_a_proxys, retell};
 use crate::time::Timestamp;
 
 /// How long legs wait live for others, nanoseconds: the time after which a SYN without an answer is
@@ -11,8 +12,36 @@ use crate::time::Timestamp;
 const WAIT: i64 = 120_000_000_000;
 /// Time between two looks, nanoseconds.
 const EVERY: i64 = 30_000_000_000;
+/// Findings that wait for the other leg, about 100 MB. Past it the older half of the legs is tied.
+const HELD_MAX: usize = 1 << 16;
 
 impl Collector<'_> {
+    /// Takes in a leg.
+    pub(super) fn add_leg(&mut self, leg: Leg) {
+        self.results.legs.add(leg);
+        if self.results.legs.are_full() {
+            let joins = self.results.legs.settle_half();
+            self.tell_ready(joins);
+        }
+    }
+
+    /// A finding of one leg waits until it is known what the other one shows.
+    pub(super) fn hold(&mut self, finding: Finding) {
+        self.results.held.push(finding);
+        let most = self.results.settings.findings_max().min(HELD_MAX).max(1);
+        while self.results.held.len() >= most {
+            let joins = self.results.legs.settle_half();
+            self.tell_ready(joins);
+        }
+    }
+
+    /// The other leg of this one was dropped, or came too late.
+    pub(super) fn is_alone(&self, finding: &mut Finding) {
+        if self.results.legs.has_lost(finding.server) && may_be_a_proxys(finding) {
+            finding.blind_spots.add(BlindSpot::Evicted);
+        }
+    }
+
     /// Live: ties what is long over, so that nothing waits for the end of the capture.
     pub(super) fn join_old_legs(&mut self, now: Timestamp) {
         let results = &mut *self.results;
@@ -20,33 +49,39 @@ impl Collector<'_> {
             return;
         }
         results.joined = now;
-        let settled = results.legs.settle_before(Timestamp(now.0.saturating_sub(WAIT)));
-        let held = std::mem::take(&mut results.held);
-        let legs = &results.legs;
-        let (waiting, ready): (Vec<Finding>, Vec<Finding>) =
-            held.into_iter().partition(|held| legs.concerns(held.flow, ordinal(held)));
-        results.held = waiting;
-        self.tell_legs(settled, ready);
+        let joins = results.legs.settle_before(Timestamp(now.0.saturating_sub(WAIT)));
+        self.tell_ready(joins);
     }
 
     /// All flows are known: ties what is left.
     pub(super) fn join_legs(&mut self) {
-        let (settled, counts) = std::mem::take(&mut self.results.legs).finish();
+        let joins = self.results.legs.settle_all();
         let held = std::mem::take(&mut self.results.held);
-        self.tell_legs(settled, held);
-        self.results.report.summary.back_exchanges = counts.back_exchanges;
-        self.reached("legs of proxies tied before all were known", counts.early);
-        self.reached("correlations not listed", counts.dropped);
+        self.tell_legs(joins, held);
+        let early = self.results.legs.settled_early();
+        self.reached("legs of proxies tied before all were known", early);
     }
 
-    fn tell_legs(&mut self, mut settled: Vec<Settled>, findings: Vec<Finding>) {
-        for finding in retell(&mut settled, findings) {
+    /// Tells the findings whose legs wait no longer.
+    fn tell_ready(&mut self, joins: Joins) {
+        let held = std::mem::take(&mut self.results.held);
+        let legs = &self.results.legs;
+        let (waiting, ready): (Vec<Finding>, Vec<Finding>) =
+            held.into_iter().partition(|held| legs.concerns(held.flow, ordinal(held)));
+        self.results.held = waiting;
+        self.tell_legs(joins, ready);
+    }
+
+    fn tell_legs(&mut self, mut joins: Joins, findings: Vec<Finding>) {
+        for finding in retell(&mut joins, findings) {
             self.give(finding);
         }
+        let summary = &mut self.results.report.summary;
+        summary.back_exchanges += joins.back_exchanges;
         let listed = &mut self.results.report.correlations;
         let room = CORRELATIONS_MAX.saturating_sub(listed.len());
-        let surplus = settled.len().saturating_sub(room) as u64;
-        listed.extend(settled.into_iter().map(|it| it.correlation).take(room));
+        let surplus = joins.settled.len().saturating_sub(room) as u64;
+        listed.extend(joins.settled.into_iter().map(|it| it.correlation).take(room));
         self.reached("correlations not listed", surplus);
     }
 

@@ -1,0 +1,166 @@
+//! Connections that failed before a request, and requests that are left without an attempt.
+
+use super::compare::{SLACK, compare, ends_apart, is_possible};
+use super::leg::Leg;
+use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
+use crate::cause::Confidence;
+use crate::http::State;
+use crate::join::TiedBy;
+
+/// Time in which a proxy goes on after a request or a failure came, nanoseconds.
+const AT_ONCE: i64 = 20_000_000;
+
+/// Ties connections that failed before a request to the requests that waited for them.
+pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
+    let mut attempts = ties.attempts();
+    let mut under_way: Vec<usize> = Vec::new();
+    for (at, leg) in legs.iter().enumerate() {
+        under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].ends.over.at) <= SLACK);
+        if leg.ends.ordinal > 0 {
+            if under_way.len() >= UNDER_WAY_MAX {
+                under_way.remove(0);
+            }
+            under_way.push(at);
+            continue;
+        }
+        let mut waits: Vec<Wait> = under_way
+            .iter()
+            .filter(|front| is_possible(&legs[**front], leg))
+            .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around))
+            .collect();
+        waits.sort_by_key(|wait| (wait.need, wait.apart));
+        let Some(best) = waits.first().copied() else {
+            // Others have the attempts that would show who waited.
+            let known = |front: &usize| around.proxies.contains(&legs[*front].ends.server);
+            let fronts: Vec<usize> = under_way
+                .iter()
+                .copied()
+                .filter(|front| known(front) && is_possible(&legs[*front], leg))
+                .collect();
+            ties.astray(at, &fronts, legs);
+            continue;
+        };
+        let server = legs[best.front].ends.server;
+        let (certainty, by) = match waits.get(1) {
+            None if best.apart > AT_ONCE => (Confidence::Possible, TiedBy::Time),
+            None if around.proxies.contains(&server) && !around.opaque.contains(&server.ip) => {
+                (Confidence::Certain, TiedBy::Time)
+            }
+            None => (Confidence::Likely, TiedBy::Time),
+            Some(second) if best.apart.saturating_mul(10) <= second.apart => {
+                (Confidence::Likely, TiedBy::Time)
+            }
+            Some(_) => (Confidence::Possible, TiedBy::Order),
+        };
+        ties.of[at] = Some(Tie { front: best.front, certainty, by, alike: false });
+        attempts[best.front].push(at);
+    }
+}
+
+/// A request that waited for an attempt when a connection was opened.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    front: usize,
+    /// How much it lacks an explanation.
+    need: Need,
+    /// From what came before the connection to its opening, and from its end to what came next,
+    /// nanoseconds.
+    apart: i64,
+}
+
+/// How much the outcome of a request lacks an attempt that explains it, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Its proxy answered an error, and no attempt is known.
+    Unserved,
+    /// Other attempts came before or after.
+    Between,
+    /// The attempt before has given the very answer.
+    Explained,
+}
+
+/// Whether the request `front` can have waited for the connection `leg`.
+fn waited(
+    front: usize,
+    leg: &Leg,
+    legs: &[Leg],
+    attempts: &[usize],
+    around: &Surroundings<'_>,
+) -> Option<Wait> {
+    let (request, leg) = (&legs[front].ends, &leg.ends);
+    let mut since = legs[front].whole.at.min(leg.asked.at);
+    let mut next = request.answered.unwrap_or(request.over).at;
+    let (mut later, mut explained) = (false, false);
+    for attempt in attempts.iter().map(|attempt| &legs[*attempt].ends) {
+        if attempt.asked.at >= leg.asked.at {
+            later = true;
+            next = next.min(attempt.asked.at);
+        } else if leg.asked.at.nanos_since(attempt.over.at) < -SLACK {
+            return None;
+        } else {
+            since = since.max(attempt.over.at);
+            explained |= attempt.state == State::Answered && attempt.status == request.status;
+        }
+    }
+    // Somebody refused it: the proxy goes on when it knows.
+    if leg.closed_by.is_some() && leg.over.at.nanos_since(next) > SLACK {
+        return None;
+    }
+    let gateway = request.status.is_some_and(|status| (502..=504).contains(&status));
+    let silent = request.status.is_none() && around.proxies.contains(&request.server);
+    let before = leg.asked.at.nanos_since(since).max(0);
+    let after = if leg.closed_by.is_some() { next.nanos_since(leg.over.at).max(0) } else { 0 };
+    (later || gateway || silent).then_some(Wait {
+        front,
+        need: match attempts.is_empty() {
+            true => Need::Unserved,
+            false if explained && !later => Need::Explained,
+            false => Need::Between,
+        },
+        apart: before.saturating_add(after),
+    })
+}
+
+/// Gives each error without an attempt one that may as well be its own: one that is tied to nobody, or to a
+/// request that has others.
+pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) {
+    let mut attempts = ties.attempts();
+    for front in 0..legs.len() {
+        let refused = legs[front].ends.status.is_some_and(|status| status >= 500);
+        if legs[front].ends.ordinal == 0 || !refused || !attempts[front].is_empty() {
+            continue;
+        }
+        let until = legs[front].ends.answered.unwrap_or(legs[front].ends.over).at;
+        let within = |leg: &&Leg| leg.ends.asked.at.nanos_since(until) <= SLACK;
+        let near = legs[front + 1..].iter().take_while(within).take(UNDER_WAY_MAX).enumerate();
+        let spare = near.map(|(after, leg)| (front + 1 + after, leg)).filter(|(at, leg)| {
+            leg.is_suspect() && fits(&legs[front], leg) && {
+                let owner = ties.of[*at].filter(|tie| tie.front != front);
+                (owner.is_none() && ties.strays.contains_key(at))
+                    || owner.is_some_and(|it| is_spare(&it, &attempts[it.front]))
+            }
+        });
+        let best = spare.min_by_key(|(at, leg)| (ends_apart(&legs[front], leg), *at));
+        let Some((back, _)) = best.filter(|(_, leg)| ends_apart(&legs[front], leg) <= AT_ONCE)
+        else {
+            continue;
+        };
+        if let Some(owner) = ties.of[back] {
+            attempts[owner.front].retain(|attempt| *attempt != back);
+        }
+        ties.strays.remove(&back);
+        let (certainty, by) = (Confidence::Possible, TiedBy::Order);
+        ties.of[back] = Some(Tie { front, certainty, by, alike: false });
+        attempts[front].push(back);
+    }
+}
+
+/// Whether an attempt can be taken from its request.
+fn is_spare(tie: &Tie, attempts: &[usize]) -> bool {
+    tie.certainty == Confidence::Possible && attempts.len() > 1
+}
+
+fn fits(front: &Leg, back: &Leg) -> bool {
+    let alike = || back.ends.ordinal == 0 || compare(front, back).is_plausible();
+    is_possible(front, back) && alike()
+}

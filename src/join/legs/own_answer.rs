@@ -1,0 +1,80 @@
+//! A proxy that answered by itself: with what it had heard of a target, or without having asked any.
+
+use super::Unserved;
+use super::verdict::becomes;
+use crate::cause::{Confidence, Finding, Responsible, span};
+use crate::join::{Attempt, Ends};
+use crate::phrase;
+
+/// What one leg alone makes of a 5xx.
+const OWN: &str = "target-own-5xx";
+
+/// The host asks others, too, and which of them it asked for this request is not known.
+///
+/// Whether that changed anything.
+pub fn may_be_a_proxys(finding: &mut Finding) -> bool {
+    if finding.cause.id != OWN {
+        return false;
+    }
+    finding.confidence = finding.confidence.min(Confidence::Possible);
+    let told = finding.summary.clone();
+    finding.summary = phrase!(
+        "{told}; or it answered for others: it asks servers itself, and which attempt was for this request does not show",
+        told
+    );
+    true
+}
+
+/// The proxy answered by itself although the target's answer was sound.
+pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
+    if finding.cause.id != OWN {
+        return;
+    }
+    let (Some(saw), Some(given)) = (front.status, attempt.ends.status) else { return };
+    let summary = phrase!(
+        "the proxy answered {saw}, although {target} had answered {given}; its log has the reason",
+        saw,
+        target = attempt.ends.server.socket(),
+        given
+    );
+    becomes(finding, "inconclusive", Confidence::Possible, summary);
+    finding.responsible = Responsible::LoadBalancer;
+}
+
+/// The proxy answered by itself and asked no target.
+pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserved) {
+    /// Waits from which a proxy kept the request in a queue, nanoseconds.
+    const QUEUED: i64 = 100_000_000;
+    if finding.cause.id != OWN {
+        return;
+    }
+    let Some(status) = front.status else { return };
+    let waited = span(unserved.waited);
+    let told = phrase!(
+        "the proxy answered {status} after {waited} without asking a target",
+        status,
+        waited
+    );
+    if unserved.waited >= QUEUED && unserved.busy > 0 && status == 503 {
+        let summary = phrase!(
+            "{told}, while {busy} requests kept its targets busy all that time: it waited in the proxy's queue",
+            told,
+            busy = unserved.busy
+        );
+        becomes(finding, "lb-overload", Confidence::Likely, summary);
+    } else if unserved.targets > 0 && unserved.failing == unserved.targets {
+        let summary = phrase!(
+            "{told}: the latest attempt at each of the targets asked before ({n}) had failed",
+            told,
+            n = unserved.targets
+        );
+        becomes(finding, "lb-no-target", Confidence::Likely, summary);
+    } else {
+        let summary = phrase!(
+            "{told}: it had none that it may ask, reached a limit or a rule of its own, had no free local port, or could not send a packet; its log has the reason",
+            told
+        );
+        becomes(finding, "inconclusive", Confidence::Possible, summary);
+        finding.responsible = Responsible::LoadBalancer;
+    }
+}

@@ -1,0 +1,61 @@
+//! Legs for tests: a proxy at 10.0.0.9:80 and its target at 10.0.1.1:8080.
+
+use super::leg::{Leg, Sketch};
+use crate::http::State;
+use crate::join::Ends;
+use crate::packet::Endpoint;
+use crate::tcp::Side;
+use crate::time::{FrameId, Mark, Timestamp};
+
+pub(super) const PROXY: [u8; 4] = [10, 0, 0, 9];
+pub(super) const MS: i64 = 1_000_000;
+
+pub(super) fn mark(at: i64) -> Mark {
+    Mark { frame: FrameId::new(0, (at / 1000) as u64), at: Timestamp(at) }
+}
+
+/// An exchange from `asked` to `over`, milliseconds.
+pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
+    Leg {
+        ends: Ends {
+            flow,
+            stream: None,
+            ordinal: 1,
+            client: Endpoint::v4([203, 0, 113, flow as u8], 40_000),
+            server: Endpoint::v4(PROXY, 80),
+            asked: mark(asked * MS),
+            answered: Some(mark(over * MS)),
+            over: mark(over * MS),
+            closed_by: None,
+            status: Some(status),
+            state: State::Answered,
+        },
+        whole: mark(asked * MS),
+        odd: false,
+        local: [false; 2],
+        sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
+    }
+}
+
+/// The same towards a target.
+pub(super) fn back(flow: u64, target: u64, asked: i64, over: i64, status: u16) -> Leg {
+    let mut leg = leg(flow, target, asked, over, status);
+    leg.ends.client = Endpoint::v4(PROXY, 50_000 + flow as u16);
+    leg.ends.server = Endpoint::v4([10, 0, 1, 1], 8080);
+    leg
+}
+
+/// An attempt that its target ended without an answer.
+pub(super) fn cut(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
+    let mut leg = back(flow, target, asked, over, 0);
+    (leg.ends.answered, leg.ends.status) = (None, None);
+    (leg.ends.state, leg.ends.closed_by) = (State::Unanswered, Some(Side::Server));
+    leg
+}
+
+/// A connection that was refused.
+pub(super) fn refused(flow: u64, asked: i64) -> Leg {
+    let mut leg = Leg { sketch: Sketch::default(), ..cut(flow, 0, asked, asked) };
+    leg.ends.ordinal = 0;
+    leg
+}
