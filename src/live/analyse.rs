@@ -7,6 +7,7 @@ use super::evidence;
 use super::keeper::Keeper;
 use super::lines::Lines;
 use super::merge::Merge;
+use super::outage::Outages;
 use super::overload::{self, Load, Overload};
 use super::run::Event;
 use crate::blind::BlindSpot;
@@ -15,7 +16,7 @@ use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::health::{Check, Entry};
 use crate::host::{self, Watching};
-use crate::http::Exchange;
+use crate::http::{Exchange, State};
 use crate::packet::Endpoint;
 use crate::report::{Report, words};
 use crate::run::{Analysis, Listener};
@@ -112,6 +113,8 @@ pub(super) struct Shared {
     pub(super) asked: Arc<AtomicBool>,
     /// For packets that wait.
     pub(super) room: Room,
+    /// When interfaces gave nothing.
+    pub(super) outages: Outages,
 }
 
 /// Tells several, and lowers what is told when packets are missing.
@@ -121,6 +124,9 @@ struct Fan {
     others: Vec<Box<dyn Follower + Send>>,
     host: Option<Watching>,
     dropped: bool,
+    outages: Outages,
+    /// Flows of which packets may be missing as an interface gave nothing.
+    interrupted: u64,
 }
 
 impl Fan {
@@ -134,11 +140,15 @@ impl Fan {
     /// what this host says of it.
     fn dressed(&self, finding: &Finding) -> Option<Finding> {
         let host = self.host.as_ref().and_then(|host| host.sentence(finding));
-        if host.is_none() && !self.dropped {
+        let interrupted = interrupts(&self.outages, finding);
+        if host.is_none() && !self.dropped && !interrupted {
             return None;
         }
         let mut finding = finding.clone();
         finding.host = host;
+        if interrupted {
+            doubt(&mut finding);
+        }
         if self.dropped {
             finding.blind_spots.add(BlindSpot::KernelDrops);
             finding.confidence = finding.confidence.min(Confidence::Likely);
@@ -147,8 +157,37 @@ impl Fan {
     }
 }
 
+/// Whether packets that speak for or against the finding may be missing, as its interface gave
+/// nothing for a while.
+fn interrupts(outages: &Outages, finding: &Finding) -> bool {
+    let evidence = finding.evidence.iter().map(|evidence| evidence.mark);
+    let request = finding.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
+    let idle = finding.idle_before.unwrap_or_default();
+    let asked = request.map(|request| request.first.at.after(-idle));
+    let Some(last) = evidence.clone().max_by_key(|mark| mark.at) else { return false };
+    let first = evidence.map(|mark| mark.at).chain(asked).min().unwrap_or(last.at);
+    outages.hides(last.frame.file() as usize, first, last.at)
+}
+
+/// Makes a finding as unsure as a gap in the capture does: an exchange that is complete stands for
+/// itself.
+fn doubt(finding: &mut Finding) {
+    finding.blind_spots.add(BlindSpot::Gap);
+    let complete = finding.exchange.as_ref().is_some_and(|it| it.state == State::Answered);
+    if !complete {
+        finding.confidence = finding.confidence.min(Confidence::Likely);
+    }
+}
+
+/// Whether packets of the flow may be missing, as its interface gave nothing for a while.
+fn interrupts_flow(outages: &Outages, flow: &Flow) -> bool {
+    outages.hides(flow.first.frame.file() as usize, flow.first.at, flow.last.at)
+}
+
 impl Listener for Fan {
     fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
+        let known = flow.blind_spots.has(BlindSpot::Gap);
+        self.interrupted += u64::from(!known && interrupts_flow(&self.outages, flow));
         self.each(|it| it.flow(flow, tunnels));
     }
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
@@ -215,7 +254,15 @@ impl Job {
         });
         Job {
             analysis,
-            fan: Fan { lines, keeper, others, host, dropped: false },
+            fan: Fan {
+                lines,
+                keeper,
+                others,
+                host,
+                dropped: false,
+                outages: shared.outages.clone(),
+                interrupted: 0,
+            },
             shared,
             events,
             captures: captures.collect(),
@@ -255,8 +302,19 @@ impl Job {
         }
         self.take(Batch { interface: usize::MAX, ..Batch::default() }, &mut merge, true);
         self.count(clock::now());
-        let Job { analysis, mut fan, captures, .. } = self;
+        let Job { analysis, mut fan, mut captures, .. } = self;
+        for (interface, capture) in captures.iter_mut().enumerate() {
+            capture.warnings.extend(fan.outages.words(interface));
+        }
         let mut report = analysis.finish(captures, warnings, &mut fan);
+        let outages = &fan.outages;
+        report.findings.iter_mut().filter(|it| interrupts(outages, it)).for_each(doubt);
+        for flow in report.flows.iter_mut().filter(|flow| interrupts_flow(outages, flow)) {
+            flow.blind_spots.add(BlindSpot::Gap);
+        }
+        if fan.interrupted > 0 {
+            *report.summary.blind_spots.entry(BlindSpot::Gap).or_default() += fan.interrupted;
+        }
         if let Some(host) = fan.host.take() {
             let history = host.finish();
             for finding in &mut report.findings {

@@ -3,6 +3,7 @@
 use super::batch::{Batch, Drops, Room};
 use super::choose::ANY;
 use super::clock;
+use super::outage::{self, Outages, Reason};
 use super::run::{Event, LiveError};
 use crate::capture::LinkType;
 use crate::time::Timestamp;
@@ -118,6 +119,8 @@ pub(super) struct Outlet {
     pub(super) stop: Arc<AtomicBool>,
     /// For packets that wait for the analysis.
     pub(super) room: Room,
+    /// When interfaces gave nothing.
+    pub(super) outages: Outages,
 }
 
 impl Outlet {
@@ -134,11 +137,14 @@ pub(super) fn run(mut source: Source, outlet: &Outlet) {
         let ended = capture(&mut source, outlet, &mut lost, gone);
         gone = ended.drops;
         let Some(why) = ended.why else { break };
+        outlet.outages.begin(source.index, Reason::Gone, clock::now());
         let _ = outlet.events.send(Event::Trouble(format!("{}: {why}", source.name)));
         match open_again(&source, outlet) {
             Some(opened) => {
                 source = opened;
-                let said = format!("{}: is captured on again", source.name);
+                let lasted = outlet.outages.opened(source.index, clock::now()).unwrap_or_default();
+                let lasted = outage::seconds(lasted);
+                let said = format!("{}: is captured on again, after {lasted}", source.name);
                 let _ = outlet.events.send(Event::Trouble(said));
             }
             None => break,
@@ -283,7 +289,8 @@ fn open_again(source: &Source, outlet: &Outlet) -> Option<Source> {
             Ok(opened) => return Some(opened),
             Err(error) if error.is_permission() => {
                 let _ = outlet.events.send(Event::Trouble(format!(
-                    "{}: cannot be opened again without rights; it is given up",
+                    "{}: cannot be opened again without rights, so it is given up; start again when it \
+                     is there",
                     source.name
                 )));
                 return None;

@@ -4,12 +4,14 @@ use super::analyse::{Follower, Job, Parts, Shared};
 use super::batch::Room;
 use super::budget::{Shares, Wishes};
 use super::capture::{self, How, Outlet, Source};
-use super::choose::{ANY, Selection};
+use super::choose::{ANY, Selection, default_interface};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
+use super::link::{Links, Watched};
 use super::measure;
 use super::metrics::ServeError;
+use super::outage::Outages;
 use super::privileges::{self, Needs, User};
 use super::ui::{Screen, ScreenError};
 use super::view::{View, Voice};
@@ -259,6 +261,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         writes: evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
         terminal: options.view.is_some(),
     };
+    let outages = Outages::default();
+    let links = Links::open(watched(&chosen.interfaces), outages.clone());
     for directory in &needs.writes {
         privileges::make_directory(directory, id.as_ref())?;
     }
@@ -308,7 +312,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     };
     let (events, told) = mpsc::channel();
     let room = Room::new(usize::try_from(shares.queue).unwrap_or(usize::MAX));
-    let shared = Shared { stop: Default::default(), asked: Default::default(), room: room.clone() };
+    let shared =
+        Shared { stop: Default::default(), asked: Default::default(), room: room.clone(), outages };
     let (lines_out, lines_in) = mpsc::sync_channel(WAITING_MAX);
     let writer = {
         let (events, aside, voice) = (events.clone(), options.aside, voice.clone());
@@ -329,8 +334,13 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         stop_after: options.stop_after,
     });
     let analyst = start("analysis", move || job.run(&batches_in, Vec::new()))?;
-    let outlet =
-        Outlet { batches: batches_out, events: events.clone(), stop: shared.stop.clone(), room };
+    let outlet = Outlet {
+        batches: batches_out,
+        events: events.clone(),
+        stop: shared.stop.clone(),
+        room,
+        outages: shared.outages.clone(),
+    };
     let going = sources.len();
     let captures = sources
         .into_iter()
@@ -340,6 +350,11 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     drop(outlet);
+    let links = links.ok().map(|links| {
+        let (stop, events) = (shared.stop.clone(), events.clone());
+        start("link", move || links.run(&stop, &events))
+    });
+    let links = links.transpose()?;
     let handle = signals.handle();
     let listener = start("signal", move || {
         for signal in signals.forever() {
@@ -368,10 +383,26 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     }
     let report = analyst.join().map_err(|_| LiveError::Thread("analysis"))?;
     handle.close();
+    if let Some(links) = links {
+        links.join().map_err(|_| LiveError::Thread("link"))?;
+    }
     listener.join().map_err(|_| LiveError::Thread("signal"))?;
     writer.join().map_err(|_| LiveError::Thread("output"))?;
     drop(server);
     Ok(Outcome { report, closed })
+}
+
+/// The interfaces that packets come from; of `any` that of the default route, as others come and go
+/// with containers.
+fn watched(interfaces: &[String]) -> Vec<Watched> {
+    let running = pcap::Device::list().unwrap_or_default();
+    let watched = interfaces.iter().enumerate().filter_map(|(interface, name)| {
+        let name = if name == ANY { default_interface()? } else { name.clone() };
+        let device = running.iter().find(|device| device.name == name);
+        let had_carrier = device.is_some_and(|device| device.flags.is_running());
+        Some(Watched { name, interface, had_carrier })
+    });
+    watched.collect()
 }
 
 fn start<T: Send + 'static>(
