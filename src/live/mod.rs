@@ -32,6 +32,7 @@ mod outage;
 mod overload;
 mod privileges;
 mod run;
+mod seccomp;
 pub mod ui;
 mod view;
 

@@ -1,8 +1,9 @@
 //! Gives up the rights that only opening an interface needs.
 //!
 //! What reads packets reads hostile bytes. After the devices are open the process changes to an
-//! unprivileged user, gives up all capabilities, can gain none any more (`no_new_privs`), and may
-//! touch only the files that it needs (Landlock, where the kernel has it). To open an interface again
+//! unprivileged user, gives up all capabilities, can gain none any more (`no_new_privs`), may touch
+//! only the files that it needs (Landlock, where the kernel has it), and may not start programs, look
+//! into other processes or mount ([`super::seccomp`]). To open an interface again
 //! that went away needs `CAP_NET_RAW`, which a capture of named interfaces keeps.
 
 use super::evidence::EvidenceError;
@@ -135,6 +136,10 @@ pub(super) fn drop(user: Option<&Id>, needs: &Needs) -> Result<String, LiveError
         // Landlock forbids to look into other processes, whatever the rights.
         said.push(confine(needs).to_owned());
     }
+    said.push(match super::seccomp::forbid() {
+        Ok(()) => "starts no programs (seccomp)".to_owned(),
+        Err(why) => format!("may start programs (no seccomp here: {why})"),
+    });
     Ok(said.join(", "))
 }
 
