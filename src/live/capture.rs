@@ -191,6 +191,11 @@ fn capture(source: &mut Source, outlet: &Outlet, lost: &mut u64, before: Drops) 
             ..Batch::default()
         };
         let failed = take(source, &mut batch, bytes_max);
+        if failed.is_some() {
+            // What the kernel still keeps together comes when its time has come.
+            thread::sleep(Duration::from_nanos(kept.unsigned_abs()));
+            let _ = take(source, &mut batch, bytes_max);
+        }
         let idle = batch.is_empty();
         if idle {
             batch.upto = Timestamp(asked.0 - kept);
