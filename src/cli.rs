@@ -1,6 +1,10 @@
 //! The command line: what can be said, not what it does.
 
 mod host;
+#[cfg(target_os = "linux")]
+mod live;
+#[cfg(not(target_os = "linux"))]
+#[path = "cli/live_elsewhere.rs"]
 mod live;
 mod logs;
 mod slice;
@@ -344,9 +348,7 @@ pub fn command(causes: &'static [&'static Cause]) -> clap::Command {
         .mut_subcommand("slice", |slice| {
             slice.mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
         })
-        .mut_subcommand("live", |live| {
-            live.mut_arg("cause", |arg| arg.value_parser(CauseParser(causes)))
-        })
+        .mut_subcommand("live", |live| live::with_causes(live, CauseParser(causes)))
 }
 
 /// Reads the arguments; the first is the program's name. The error knows how to print itself and
@@ -356,7 +358,25 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    Cli::from_arg_matches(&command(causes).try_get_matches_from(args)?)
+    let matches = command(causes).try_get_matches_from(args).map_err(hint_interface)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// `why502 live eth0` means an interface, which is an option.
+fn hint_interface(mut error: clap::Error) -> clap::Error {
+    let of_live = matches!(
+        error.get(ContextKind::Usage),
+        Some(ContextValue::StyledStr(usage)) if usage.to_string().contains("why502 live")
+    );
+    let name = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) if !name.starts_with('-') => name.clone(),
+        _ => return error,
+    };
+    if error.kind() == ErrorKind::UnknownArgument && of_live {
+        let tip = StyledStr::from(format!("an interface is named by an option: -i {name}"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// Writes completions for a shell.
@@ -426,7 +446,7 @@ impl TypedValueParser for FormatParser {
 
 /// Ids of causes, as `explain` finds them; an unknown one is answered with those that are near.
 #[derive(Clone)]
-struct CauseParser(&'static [&'static Cause]);
+pub(crate) struct CauseParser(&'static [&'static Cause]);
 
 impl TypedValueParser for CauseParser {
     type Value = String;

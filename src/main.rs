@@ -43,10 +43,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(anstream::stderr(), "why502: {error:#}");
+            let _ = writeln!(anstream::stderr(), "why502: {}", said(&error));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// An error and what caused it. Some say the cause themselves.
+fn said(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match said.contains(&cause) {
+            _ if said.is_empty() => cause,
+            true => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {

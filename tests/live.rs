@@ -296,7 +296,7 @@ fn what_cannot_be_captured_is_said() {
     let space = Space::new("true");
     for (args, why) in [
         (&["-i", "none0"][..], "none0: cannot be captured on"),
-        (&["-i", "lo", "-f", "tcp port"], "the filter 'tcp port' is none"),
+        (&["-i", "lo", "-f", "tcp port"], "'tcp port' is not a libpcap filter"),
         (&[], "no interface has a default route"),
         (&["-i", "lo", "--user", "nobody-here"], "nobody-here: no such user"),
         (&["-i", "lo", "-o", "/none/report"], "/none/report: cannot be written"),

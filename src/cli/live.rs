@@ -1,10 +1,10 @@
 //! The arguments of `why502 live`.
 
-use super::{Output, VantageChoice};
+use super::{CauseParser, Output, VantageChoice};
 use crate::health::HealthFlags;
 use crate::live::evidence::{self, MinFree, Ring};
 use crate::live::{Asset, MEMORY_MIN, metrics};
-use clap::{Args, ValueHint};
+use clap::{Args, Command, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,7 +119,7 @@ pub struct Live {
         help_heading = "Analysis"
     )]
     pub vantage: VantageChoice,
-    /// Decrypt TLS with the keys in this key log file, as it is at the start; can be repeated
+    /// Decrypt TLS with the keys in this key log file, which may grow; can be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true, help_heading = "Analysis")]
     pub keylog: Vec<PathBuf>,
     /// Read settings from this file: target groups and their health checks
@@ -185,6 +185,11 @@ Lines go to standard output as things happen, the report follows at the end; wit
 html, csv or markdown and no -o, lines go to standard error. A line that says revised corrects an
 earlier one. SIGUSR1 prints how things stand.";
 
+/// The command with the causes that `--cause` knows.
+pub(super) fn with_causes(live: Command, causes: CauseParser) -> Command {
+    live.mut_arg("cause", |arg| arg.value_parser(causes))
+}
+
 /// Reads a size: bytes, or with a unit of decimal or binary multiples.
 fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
@@ -234,12 +239,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use crate::cause;
-    use crate::cli::{Command, parse};
+    use crate::cli::{self, parse};
 
     fn parsed(args: &str) -> Result<Live, String> {
         let args = ["why502", "live"].into_iter().chain(args.split_whitespace());
         match parse(args, cause::ALL).map_err(|error| error.to_string())?.command {
-            Some(Command::Live(live)) => Ok(*live),
+            Some(cli::Command::Live(live)) => Ok(*live),
             other => Err(format!("{other:?}")),
         }
     }
@@ -273,6 +278,7 @@ mod tests {
             ("--max-memory 127M", "128MiB at least"),
             ("--snaplen 10", "10 is not in"),
             ("--cause nonsense", "explain"),
+            ("eth0", "an interface is named by an option: -i eth0"),
         ] {
             let said = parsed(args).unwrap_err();
             assert!(said.contains(why), "{args}: {said}");

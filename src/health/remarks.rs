@@ -66,7 +66,8 @@ impl Scene<'_> {
 
     /// Counts the target's other traffic.
     pub(super) fn count(&self, target: &Target) -> Users {
-        let mut users = Users::default();
+        let forgotten = self.traffic.forgotten(target.server);
+        let mut users = Users { forgotten, ..Users::default() };
         for seen in self.users(target) {
             users.connections += 1;
             users.requests += u64::from(seen.requests);

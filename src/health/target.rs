@@ -265,10 +265,12 @@ pub struct Absence {
 /// Requests and connections of others than probers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Users {
-    /// Connections.
+    /// Connections that are remembered.
     pub connections: u64,
-    /// Requests.
+    /// Requests on them.
     pub requests: u64,
+    /// Connections to it that are not remembered, of others and of probers.
+    pub forgotten: u64,
     /// Requests and connections that failed.
     pub failed: u64,
     /// Of these, while the target counted as healthy.

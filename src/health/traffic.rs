@@ -123,6 +123,11 @@ impl Seen {
 }
 
 impl Traffic {
+    /// Connections to a server that are not remembered any more.
+    pub(super) fn forgotten(&self, server: Endpoint) -> u64 {
+        self.servers.get(&server).map_or(0, |server| server.forgotten)
+    }
+
     /// Takes in a connection that is over.
     pub(super) fn flow(&mut self, flow: &Flow) {
         let full = self.servers.len() >= SERVERS_MAX;
@@ -236,7 +241,7 @@ mod tests {
         }
         let server = Endpoint::v4([10, 0, 0, 2], 80);
         assert_eq!(traffic.to(server).count(), CONNECTIONS_MAX);
-        assert_eq!(traffic.forgotten, 5);
+        assert_eq!((traffic.forgotten, traffic.forgotten(server)), (5, 5));
         assert_eq!(traffic.to(server).next().unwrap().flow, 5, "the oldest goes first");
     }
 }

@@ -5,6 +5,7 @@ mod of_port;
 
 use super::facts::{Facts, Listener};
 use super::texts;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// What is asked, in the order in which one asks.
@@ -72,6 +73,18 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Of answers that are equally bad, the lower one tells more: an address that nobody can reach
+    /// explains a failure, a program that was started a while ago may be as it should be.
+    fn weight(self) -> u8 {
+        match self {
+            Question::Address => 0,
+            Question::Application => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// How bad an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
@@ -128,7 +141,8 @@ pub struct PortTriage {
 impl PortTriage {
     /// The answer that decides its grade.
     pub fn worst(&self) -> Option<&Answer> {
-        self.answers.iter().find(|answer| answer.grade == self.grade)
+        let worst = self.answers.iter().filter(|answer| answer.grade == self.grade);
+        worst.min_by_key(|answer| answer.question.weight())
     }
 
     /// The answer to a question.
@@ -180,14 +194,15 @@ pub(crate) fn judge(facts: Facts, ports: &[u16]) -> Triage {
         })
         .collect();
     if !asked {
-        ports.sort_by_key(|one| (std::cmp::Reverse(one.grade), one.port));
+        ports.sort_by_key(|one| (Reverse(one.grade), one.port));
     }
     let host = of_host::answers(&facts);
     let answer = headline(&ports, &host, asked);
     Triage { answer, asked, ports, host, facts }
 }
 
-/// The worst answer; that of a port before that of the host.
+/// The worst answer; that of a port before that of the host. Where no port was asked for, one that only
+/// this host can reach comes last: most hosts have some that are meant so.
 fn headline(ports: &[PortTriage], host: &[Answer], asked: bool) -> String {
     let all = || {
         let of_ports = ports
@@ -196,9 +211,11 @@ fn headline(ports: &[PortTriage], host: &[Answer], asked: bool) -> String {
         of_ports.chain(host.iter().map(|answer| (None, answer)))
     };
     let odd = |grade| grade == Grade::Bad || grade == Grade::Look;
-    let worst = all()
-        .filter(|(_, answer)| odd(answer.grade))
-        .reduce(|worst, other| if other.1.grade > worst.1.grade { other } else { worst });
+    let rank = |(port, answer): &(Option<u16>, &Answer)| {
+        let expected = !asked && answer.question == Question::Address;
+        (Reverse(answer.grade), expected, port.is_none(), answer.question.weight())
+    };
+    let worst = all().filter(|(_, answer)| odd(answer.grade)).min_by_key(rank);
     let place = |port: Option<u16>| match port {
         Some(port) => format!("Port {port}"),
         None => "This host".to_owned(),
@@ -420,5 +437,20 @@ mod tests {
             "{}",
             triage.answer
         );
+    }
+
+    #[test]
+    fn an_address_that_nobody_reaches_comes_before_a_recent_start() {
+        let mut facts = with_process(|one| one.started = facts().at.after(-12_000_000_000));
+        facts.listeners.as_mut().unwrap()[0].address = "127.0.0.1".parse().unwrap();
+        let triage = judge(facts.clone(), &[8080]);
+        let answer = "Port 8080: look: only on 127.0.0.1: connections from other hosts are refused";
+        assert!(triage.answer.starts_with(answer), "{}", triage.answer);
+        assert_eq!(triage.ports[0].worst().unwrap().question, Question::Address);
+        // In the list of all ports it is marked, and does not head the answer.
+        let triage = judge(facts, &[]);
+        assert_eq!(triage.ports[0].worst().unwrap().question, Question::Address);
+        let answer = "Port 8080: look: nginx (pid 812) was started 12.0 s ago";
+        assert!(triage.answer.starts_with(answer), "{}", triage.answer);
     }
 }

@@ -5,6 +5,7 @@ use super::budget;
 use super::clock;
 use super::evidence;
 use super::keeper::Keeper;
+use super::keys::KeyFiles;
 use super::lines::Lines;
 use super::merge::Merge;
 use super::outage::Outages;
@@ -212,6 +213,8 @@ impl Listener for Fan {
 /// The thread's own.
 pub(super) struct Job {
     analysis: Analysis,
+    /// Key logs that grow.
+    keys: KeyFiles,
     fan: Fan,
     shared: Shared,
     events: Sender<Event>,
@@ -228,6 +231,7 @@ pub(super) struct Job {
 /// What the thread is made of.
 pub(super) struct Parts {
     pub(super) analysis: Analysis,
+    pub(super) keys: KeyFiles,
     pub(super) lines: Lines,
     pub(super) keeper: Option<Keeper>,
     pub(super) others: Vec<Box<dyn Follower + Send>>,
@@ -243,7 +247,9 @@ pub(super) struct Parts {
 
 impl Job {
     pub(super) fn new(parts: Parts) -> Job {
-        let Parts { analysis, lines, keeper, others, host, shared, events, interfaces, .. } = parts;
+        let Parts {
+            analysis, keys, lines, keeper, others, host, shared, events, interfaces, ..
+        } = parts;
         let (memory_max, stop_after) = (parts.memory_max, parts.stop_after);
         let drops = vec![[0; 3]; interfaces.len()];
         let captures = interfaces.into_iter().map(|(name, link)| CaptureInfo {
@@ -254,6 +260,7 @@ impl Job {
         });
         Job {
             analysis,
+            keys,
             fan: Fan {
                 lines,
                 keeper,
@@ -302,6 +309,10 @@ impl Job {
         }
         self.take(Batch { interface: usize::MAX, ..Batch::default() }, &mut merge, true);
         self.count(clock::now());
+        let mut warnings = warnings;
+        let left_out = self.analysis.flows_left_out();
+        let followed = self.analysis.totals().flows;
+        warnings.extend(overload::sampled(left_out, followed));
         let Job { analysis, mut fan, mut captures, .. } = self;
         for (interface, capture) in captures.iter_mut().enumerate() {
             capture.warnings.extend(fan.outages.words(interface));
@@ -351,7 +362,9 @@ impl Job {
             self.fan.dropped |= lost > 0;
         }
         merge.push(batch);
-        let Job { analysis, fan, captures, .. } = self;
+        let Job { analysis, fan, captures, keys, .. } = self;
+        // A program writes the keys before it sends what they are needed for.
+        keys.read(|lines| analysis.secrets(lines));
         merge.drain(all, |batch, packet| frame(batch, packet, captures, analysis, fan));
         let upto = merge.upto();
         if upto > Timestamp::default() {

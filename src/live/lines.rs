@@ -3,7 +3,7 @@
 use super::analyse::{Follower, Standing};
 use crate::capture::CaptureInfo;
 use crate::cause::{Finding, Kind};
-use crate::health::{Check, Effect, Entry};
+use crate::health::{Check, Effect, Entry, State};
 use crate::host::Event;
 use crate::packet::Endpoint;
 use crate::report::{Style, Told, ndjson, words};
@@ -254,6 +254,8 @@ impl Listener for Lines {
     fn transition(&mut self, server: Endpoint, prober: &str, entry: &Entry) {
         match self.form {
             Form::Quiet => {}
+            // That nothing is known yet is no news to people.
+            Form::Text if entry.state == State::Unknown => {}
             Form::Ndjson => {
                 let mut line = Vec::new();
                 let _ = ndjson::write_transition(server, prober, entry, &mut line);
@@ -368,6 +370,8 @@ mod tests {
             lines.iter().filter(|line| line.contains(" check hc-status-mismatch ")).count();
         assert_eq!(checks, 16, "{lines:#?}");
         assert!(!lines.iter().any(|line| line.contains("target-own-5xx")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains(" is unhealthy ")), "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains(" is unknown")), "{lines:#?}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod clock;
 mod command;
 pub mod evidence;
 mod keeper;
+mod keys;
 mod lines;
 mod link;
 mod measure;

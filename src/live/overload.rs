@@ -4,6 +4,7 @@
 //! Each step leaves out half of the new connections that are left. Those that are being followed
 //! are followed to their end.
 
+use crate::report::words::{count, plural};
 use crate::time::Timestamp;
 
 /// Steps: at the last one, one new connection in 128 is followed.
@@ -70,6 +71,20 @@ pub(super) fn words(step: u8, why: &str) -> String {
     }
 }
 
+/// What to say of the report, where connections were left out.
+pub(super) fn sampled(left_out: u64, followed: u64) -> Option<String> {
+    let all = left_out.saturating_add(followed);
+    let share = followed as f64 * 100.0 / all.max(1) as f64;
+    (left_out > 0).then(|| {
+        format!(
+            "all counts are those of a sample: to keep up, {} of {} were left out, and {share:.1} % \
+             followed",
+            count(left_out),
+            plural(all, "connection"),
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +118,15 @@ mod tests {
             overload.weigh(load(64, true), Timestamp((100 + second) * S));
         }
         assert_eq!(overload.step, STEPS);
+    }
+
+    #[test]
+    fn a_report_of_a_sample_says_so() {
+        assert_eq!(sampled(0, 10), None);
+        assert_eq!(
+            sampled(1_500, 500).unwrap(),
+            "all counts are those of a sample: to keep up, 1 500 of 2 000 connections were left out, \
+             and 25.0 % followed"
+        );
     }
 }

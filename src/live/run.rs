@@ -7,6 +7,7 @@ use super::capture::{self, How, Outlet, Source};
 use super::choose::{ANY, Selection, default_interface};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
+use super::keys::KeyFiles;
 use super::lines::{Form, Line, Lines, WAITING_MAX};
 use super::link::{Links, Watched};
 use super::measure;
@@ -140,8 +141,11 @@ pub enum LiveError {
         /// What libpcap says.
         why: String,
     },
-    /// The filter expression is none.
-    #[error("the filter '{0}' is none: {1}")]
+    /// A key log file.
+    #[error("{0}: cannot be read: {1}")]
+    Keys(String, io::Error),
+    /// The filter expression is not one.
+    #[error("'{0}' is not a libpcap filter: {1}")]
     Filter(String, String),
     /// `--user` without being root.
     #[error("--user works only as root")]
@@ -251,6 +255,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     // Who holds which socket is seen with the rights that there are now; the rest needs none.
     let watch = Watch::open(&options.selection.ports);
     settings.local = watch.history().addresses.clone();
+    let keys = KeyFiles::open(&mut settings.keylogs)?;
     let filter = settings.filter()?;
     let analysis = Analysis::new(settings, filter)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
@@ -323,6 +328,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let (batches_out, batches_in) = mpsc::sync_channel(BATCHES_MAX);
     let job = Job::new(Parts {
         analysis,
+        keys,
         lines,
         keeper,
         others: followers,

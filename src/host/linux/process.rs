@@ -104,6 +104,7 @@ pub(super) fn process(pid: i32, booted: Timestamp, users: &Users) -> Option<Proc
     let stat = process.stat().ok()?;
     let words = process.cmdline().unwrap_or_default();
     let command = if words.is_empty() { format!("[{}]", stat.comm) } else { words.join(" ") };
+    let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
     let limits = process.limits().map_err(|error| format!("its limits: {error}"));
     let cgroup = format!("/proc/{pid}/cgroup");
     Some(Process {

@@ -9,16 +9,18 @@ const PAGE: isize = 10;
 const TEXT_MAX: usize = 80;
 
 /// The keys, for the help line.
-pub(super) const HELP: [(&str, &str); 10] = [
-    ("q", "end"),
-    ("Tab 1-4", "pane"),
-    ("arrows jk", "move"),
+pub(super) const HELP: [(&str, &str); 12] = [
+    ("q Ctrl-C", "end"),
+    ("Tab Shift-Tab 1-4", "pane"),
+    ("arrows jk PgUp PgDn", "move"),
+    ("Home End g G", "first, last"),
     ("Enter", "open, filter by"),
     ("Esc", "back"),
-    ("n p", "next, previous"),
+    ("n p arrows", "next, previous"),
     ("/", "filter"),
     ("c", "by cause"),
     ("space", "pause"),
+    ("Ctrl-L", "draw anew"),
     ("?", "help"),
 ];
 
@@ -56,7 +58,7 @@ impl View {
             KeyCode::Char('?') => self.help = !self.help,
             KeyCode::Char(' ') => self.pause(totals),
             KeyCode::Char('/') => {
-                self.opened = None;
+                self.close();
                 self.focus = Pane::Findings;
                 self.typing = Some(self.filter.text.clone());
             }
@@ -113,7 +115,7 @@ impl View {
     fn back(&mut self) {
         if self.help {
             self.help = false;
-        } else if self.opened.take().is_none() {
+        } else if !self.close() {
             self.filter = super::view::Filter::default();
         }
     }
@@ -124,7 +126,7 @@ impl View {
     }
 
     fn look_at(&mut self, pane: usize) {
-        self.opened = None;
+        self.close();
         self.focus = Pane::ALL[pane];
     }
 

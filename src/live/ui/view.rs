@@ -47,6 +47,8 @@ pub(super) struct Opened {
     pub(super) listed: Arc<Listed>,
     /// Lines above the first one shown; drawing bounds it.
     pub(super) scroll: usize,
+    /// The list showed the newest, whichever that was, and does again when this is closed.
+    pub(super) newest: bool,
 }
 
 /// A row of the targets: a server, and what one of its probers says.
@@ -174,9 +176,19 @@ impl View {
         let (row, _) = self.selected(Pane::Findings);
         let listed = self.findings().get(row).map(|listed| Arc::clone(listed));
         if let Some(listed) = listed {
+            let newest = self.finding.is_none();
             self.finding = Some(listed.number);
-            self.opened = Some(Opened { listed, scroll: 0 });
+            self.opened = Some(Opened { listed, scroll: 0, newest });
         }
+    }
+
+    /// Shows the list again. Whether there was something to close.
+    pub(super) fn close(&mut self) -> bool {
+        let opened = self.opened.take();
+        if opened.as_ref().is_some_and(|opened| opened.newest) {
+            self.finding = None;
+        }
+        opened.is_some()
     }
 
     /// Shows the finding so many rows below in its place.

@@ -299,8 +299,12 @@ struct Absence<'a> {
 /// Traffic of a target that is no check.
 #[derive(Serialize, JsonSchema)]
 struct Users {
+    /// Connections that are remembered.
     connections: u64,
+    /// Requests on them.
     requests: u64,
+    /// Connections to it that are not remembered: the counts above are the least that there were.
+    connections_forgotten: u64,
     failed: u64,
     failed_while_healthy: u64,
     failed_while_unhealthy: u64,
@@ -361,6 +365,7 @@ impl<'a> Target<'a> {
             users: Users {
                 connections: users.connections,
                 requests: users.requests,
+                connections_forgotten: users.forgotten,
                 failed: users.failed,
                 failed_while_healthy: users.failed_while_healthy,
                 failed_while_unhealthy: users.failed_while_unhealthy,

@@ -487,6 +487,9 @@ pub(in crate::report) fn others(target: &Target) -> Option<Phrase> {
         connections = plural(users.connections, "connection"),
         requests = plural(users.requests, "request")
     );
+    if users.forgotten > 0 {
+        text = phrase!("at least {traffic}", traffic = text);
+    }
     if users.failed > 0 {
         text = phrase!("{traffic}; {n} failed", traffic = text, n = words::count(users.failed));
         for (n, state) in

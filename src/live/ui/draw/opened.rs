@@ -14,7 +14,7 @@ use ratatui::text::{Line, Span};
 pub(super) fn lines(view: &mut View, look: Look, room: Rect) -> (String, Vec<Line<'static>>) {
     let (row, count) = view.selected(super::super::view::Pane::Findings);
     let total = words::count(count as u64);
-    let Some(Opened { listed, scroll }) = &mut view.opened else {
+    let Some(Opened { listed, scroll, .. }) = &mut view.opened else {
         return (String::new(), Vec::new());
     };
     let captures = &view.shown.captures;
