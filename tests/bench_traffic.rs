@@ -60,3 +60,24 @@ fn copies_are_flows_of_their_own_with_checksums_that_hold() {
     assert_eq!(summary.by_cause.len(), 0);
     assert_eq!(copied.len(), 24 + 3 * (once.len() - 24));
 }
+
+/// A log beside a capture is of its requests: each of its lines is tied to one, the others to none.
+#[test]
+fn a_log_beside_traffic_tells_of_its_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, log) = (folder.path().join("a.pcap"), folder.path().join("alb.log"));
+    let scene = traffic::scenes().into_iter().find(|scene| scene.name == "keep-alive").unwrap();
+    let mut made = traffic::capture::Capture::new(Vec::new()).unwrap();
+    (scene.make)(&mut made, 128).unwrap();
+    std::fs::write(&capture, made.into_inner()).unwrap();
+    let mut text = Vec::new();
+    traffic::log::log(&capture, 400, &mut text).unwrap();
+    std::fs::write(&log, text).unwrap();
+    let mut settings = Settings::default();
+    settings.logs.files = vec![log];
+    let report = analyse(&[capture], &settings, &mut Patient).unwrap();
+    let source = &report.logs.unwrap().sources[0];
+    assert_eq!((source.lines, source.bad), (400, 0));
+    assert_eq!(source.joined + source.possible, 128, "{source:?}");
+    assert_eq!(source.failing, 0);
+}

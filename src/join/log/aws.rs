@@ -235,7 +235,7 @@ pub(super) fn health_check<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Op
         ended: seconds(fields[2]).map(|latency| began.at.after(latency)),
         resolution: began.resolution,
         node: fields.get(9).and_then(|ip| host(ip)),
-        attempts: vec![Attempt { target, status: code }],
+        attempts: thin_vec::thin_vec![Attempt { target, status: code }],
         failed: !passed,
         ..Line::default()
     };

@@ -21,6 +21,9 @@ pub(super) const PAIRS_MAX: usize = 1 << 17;
 const PAIRS_FOR_CERTAIN: usize = 5;
 /// Fewest exchanges whose pairs decide where none of them is sure.
 const EXCHANGES_FOR_GUESS: usize = 3;
+/// Twice the pairs by which the commonest offset has to be ahead of the next, beside half as many
+/// again: a few agree by chance.
+const BY_CHANCE: usize = 6;
 /// How often the slack is widened where no pair is sure: up to 128 ms, or anything would fit.
 const WIDENINGS_OF_GUESSES: u32 = 3;
 /// How far clocks that are kept in step may be off, nanoseconds: where several offsets are as
@@ -133,7 +136,7 @@ fn pick(
         peak(edges, best.middle().saturating_add(beside), i64::MAX),
     ];
     let next = others.iter().flatten().map(|peak| peak.count).max().unwrap_or(0);
-    let (chosen, certainty) = if best.count * 2 >= next * 3 {
+    let (chosen, certainty) = if best.count * 2 >= next * 3 + BY_CHANCE {
         (best, Confidence::Likely)
     } else if best.count * 10 >= next * 11 {
         (best, Confidence::Possible)

@@ -1,7 +1,7 @@
 //! A log line that is kept until all flows are known.
 
 use super::keys::{Ids, asked, asked_path, ids};
-use super::kind::Kind;
+use super::kind::{Kind, Lines};
 use super::line::{Attempt, Line};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
@@ -38,8 +38,8 @@ pub(super) struct Entry {
     pub(super) asked: u64,
     pub(super) ids: Ids,
     pub(super) own_cause: Option<&'static str>,
-    /// Request and fields of a failing line, in words.
-    pub(super) words: Option<Box<Words>>,
+    /// A failing line as it stands.
+    pub(super) text: Option<Box<[u8]>>,
 }
 
 /// What a failing line says, for people.
@@ -60,7 +60,7 @@ impl Words {
 }
 
 impl Entry {
-    pub(super) fn new(place: Place, kind: Kind, line: &Line<'_>) -> Entry {
+    pub(super) fn new(place: Place, kind: Kind, line: Line<'_>) -> Entry {
         let digest = if line.without_query { asked_path } else { asked };
         Entry {
             place,
@@ -72,15 +72,21 @@ impl Entry {
             client: line.client,
             node: line.node,
             local: line.local,
-            attempts: line.attempts.iter().copied().collect(),
+            attempts: line.attempts,
             undispatched: line.undispatched,
             failed: line.failed,
             status: line.status,
             asked: digest(&line.method, &line.path),
             ids: ids(&line.trace, &line.request_id),
             own_cause: line.own_cause,
-            words: line.failed.then(|| Box::new(words(line))),
+            text: None,
         }
+    }
+
+    /// What a failing line says; `lines` read it.
+    pub(super) fn words(&self, lines: &Lines) -> Option<Words> {
+        let mut fields = Vec::new();
+        lines.read(self.kind, self.text.as_deref()?, &mut fields).as_ref().map(words)
     }
 
     /// Its time, by which entries are ordered: the earliest that it has.

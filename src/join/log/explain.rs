@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Place, Words};
 use super::fit::Leg;
-use super::kind::Kind;
+use super::kind::{Kind, Lines};
 use super::line::is_failure;
 use super::logs::{Logs, Tie, best, ordinal};
 use super::seen::{Capture, Known, Seen};
@@ -111,6 +111,7 @@ pub(super) fn explain(
     ties: &Ties,
     capture: &Capture,
     findings: &[Finding],
+    lines: &Lines,
     logs: &mut Logs,
 ) -> u64 {
     let mut other_time = 0;
@@ -121,13 +122,11 @@ pub(super) fn explain(
     let ambiguous: HashSet<usize, FixedState> = ties.ambiguous.iter().copied().collect();
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
         for disagreement in disagreements(&entries[group[0].entry], group, capture, &causes) {
-            push(
-                &mut logs.disagreements,
-                DISAGREEMENTS_MAX,
-                disagreement,
-                "disagreements not listed",
-                &mut logs.bounds,
-            );
+            if logs.disagreements.len() < DISAGREEMENTS_MAX {
+                logs.disagreements.push(disagreement);
+            } else {
+                *logs.bounds.entry("disagreements not listed").or_default() += 1;
+            }
         }
     }
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
@@ -140,39 +139,22 @@ pub(super) fn explain(
         let from = ties.tied.partition_point(|tied| tied.entry < n);
         let to = ties.tied.partition_point(|tied| tied.entry <= n);
         let back = ties.tied[from..to].iter().any(|tied| tied.leg == Leg::Back);
-        let failing = Failing {
+        if logs.failing.len() >= FAILING_MAX {
+            *logs.bounds.entry("failing log lines not listed").or_default() += 1;
+            continue;
+        }
+        logs.failing.push(Failing {
             place: entry.place,
             kind: entry.kind,
             at: entry.at().after(ties.clock.offset),
-            words: entry.words.as_deref().cloned().unwrap_or_default(),
+            words: entry.words(lines).unwrap_or_default(),
             status: entry.status,
             // Packets of an attempt know better.
             own_cause: entry.own_cause.filter(|_| !back),
             why_not,
-        };
-        push(
-            &mut logs.failing,
-            FAILING_MAX,
-            failing,
-            "failing log lines not listed",
-            &mut logs.bounds,
-        );
+        });
     }
     other_time
-}
-
-fn push<T>(
-    list: &mut Vec<T>,
-    most: usize,
-    item: T,
-    name: &'static str,
-    bounds: &mut std::collections::BTreeMap<&'static str, u64>,
-) {
-    if list.len() < most {
-        list.push(item);
-    } else {
-        *bounds.entry(name).or_default() += 1;
-    }
 }
 
 /// Disagreements are in the order of flows; ties know theirs.
@@ -316,7 +298,7 @@ mod tests {
     fn differ(entries: &mut [Entry], made: &Made) -> Vec<String> {
         let mut logs = Logs::default();
         let ties = tie(entries, &made.0, &[]);
-        explain(entries, &ties, &made.0, &[], &mut logs);
+        explain(entries, &ties, &made.0, &[], &Lines::default(), &mut logs);
         logs.disagreements.into_iter().map(|it| it.what).collect()
     }
 
@@ -360,7 +342,7 @@ mod tests {
         ];
         let mut logs = Logs::default();
         let ties = tie(&mut entries, &made.0, &[]);
-        assert_eq!(explain(&entries, &ties, &made.0, &[], &mut logs), 1);
+        assert_eq!(explain(&entries, &ties, &made.0, &[], &Lines::default(), &mut logs), 1);
         let why: Vec<_> = logs.failing.iter().map(|it| it.why_not).collect();
         let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);
         assert_eq!(why, wanted);

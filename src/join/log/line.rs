@@ -5,6 +5,7 @@ use super::time::{self, Moment};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use std::borrow::Cow;
+use thin_vec::ThinVec;
 
 /// Attempts at targets that are kept of one line; a proxy that retries more often is not known.
 pub(super) const ATTEMPTS_MAX: usize = 16;
@@ -38,7 +39,7 @@ pub struct Line<'a> {
     /// Address and port from which the proxy connected to the target.
     pub local: Option<Endpoint>,
     /// Where it was sent, in order.
-    pub attempts: Vec<Attempt>,
+    pub attempts: ThinVec<Attempt>,
     /// The log says that it was sent to no target at all.
     pub undispatched: bool,
     /// Status given to the client; 0 where the log says that none was.

@@ -5,8 +5,8 @@ use super::entry::{Entry, Place, Words};
 use super::explain::{self, Disagreement, Failing};
 use super::fit::Leg;
 use super::format::{Format, FormatError};
+use super::gather::{ENTRIES_MAX, Found, Gathered, Job, Known, Reading};
 use super::kind::{Kind, Lines};
-use super::line::Line;
 use super::read::{self, LogError, LogFile};
 use super::seen::Capture;
 use super::tie::{By, Ties, tie};
@@ -20,17 +20,10 @@ use hashbrown::HashSet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Lines that are kept until they are tied, about 250 bytes each: those that name a request of the
-/// capture, and those that failed. Further ones are counted.
-pub const ENTRIES_MAX: usize = 1 << 20;
-/// How far from the capture's time a line may be to be kept: the clock may be off by a time zone.
-const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
 /// Ties that are kept for the report; those of findings and failing lines come first.
 pub const TIES_MAX: usize = 200_000;
-/// Lines of the capture's time of which no request was captured: only their times are kept.
-const TIMES_MAX: usize = 1 << 22;
-
 /// Why a file was not read whose lines are of no kind.
 const UNKNOWN_KIND: &str =
     "its lines are of no known kind of log; --log-kind or --log-format tells it";
@@ -59,12 +52,12 @@ pub enum LogsError {
     Format(#[from] FormatError),
 }
 
-/// Takes in what a capture shows, then reads the logs.
+/// Takes in what a capture shows while the logs are read.
 #[derive(Debug)]
 pub struct Watch {
     settings: LogSettings,
-    lines: Lines,
-    files: Vec<(u32, PathBuf)>,
+    lines: Arc<Lines>,
+    reading: Reading,
     capture: Capture,
 }
 
@@ -246,8 +239,10 @@ impl Watch {
         let formats =
             settings.formats.iter().map(|text| Format::new(text)).collect::<Result<_, _>>()?;
         let files = read::files(&settings.files)?;
-        let lines = Lines { formats };
-        Ok(Some(Watch { settings, lines, files, capture: Capture::default() }))
+        let lines = Arc::new(Lines { formats });
+        let job = Job { files, kind: settings.kind, lines: Arc::clone(&lines), most: ENTRIES_MAX };
+        let reading = Reading::start(job);
+        Ok(Some(Watch { settings, lines, reading, capture: Capture::default() }))
     }
 
     /// A flow is over.
@@ -260,30 +255,51 @@ impl Watch {
         self.capture.exchange(flow, exchange);
     }
 
-    /// All flows are known: reads the logs. `findings` are those of the report.
+    /// All flows are known: ties the logs to them. `findings` are those of the report.
     pub fn finish(self, findings: &[Finding]) -> Logs {
-        let mut logs = Logs::default();
-        let gathered = self.read(&mut logs);
-        let broken: Vec<u64> = findings
-            .iter()
-            .filter(|finding| finding.exchange.is_none())
-            .map(|finding| finding.flow)
-            .collect();
-        let mut broken: Vec<u64> = broken;
+        let Watch { settings, lines, reading, capture } = self;
+        let known = Arc::new(Known::new(capture));
+        let gathered = reading.finish(&known);
+        let tied = Tied { settings: &settings, lines: &lines, capture: &known.capture };
+        tied.logs(gathered, findings)
+    }
+}
+
+/// What logs are compared with.
+struct Tied<'a> {
+    settings: &'a LogSettings,
+    lines: &'a Lines,
+    capture: &'a Capture,
+}
+
+impl Tied<'_> {
+    fn logs(&self, gathered: Gathered, findings: &[Finding]) -> Logs {
+        let mut logs = Logs { files: gathered.files, ..Logs::default() };
+        let without_request = findings.iter().filter(|finding| finding.exchange.is_none());
+        let mut broken: Vec<u64> = without_request.map(|finding| finding.flow).collect();
         broken.sort_unstable();
         broken.dedup();
-        let mut bounded = gathered.dropped;
+        let mut bounded = 0;
         for ((named, kind), mut found) in gathered.sources {
-            let ties = tie(&mut found.entries, &self.capture, &broken);
-            let other_time =
-                explain::explain(&found.entries, &ties, &self.capture, findings, &mut logs);
+            let ties = tie(&mut found.entries, self.capture, &broken);
+            let other_time = explain::explain(
+                &found.entries,
+                &ties,
+                self.capture,
+                findings,
+                self.lines,
+                &mut logs,
+            );
             let source = self.source(named, kind, &found, &ties, other_time);
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
         logs.order();
         for (name, count) in [
-            ("log lines not kept", bounded),
+            ("log lines not kept", gathered.dropped),
+            ("failing log lines of which the text was not kept", gathered.textless),
+            ("log lines of other requests whose time was not kept", gathered.timeless),
+            ("ties of log lines not listed", bounded),
             ("exchanges and flows not compared with logs", self.capture.lost),
         ] {
             if count > 0 {
@@ -291,57 +307,6 @@ impl Watch {
             }
         }
         logs
-    }
-
-    /// Reads all files and keeps what can matter.
-    fn read(&self, logs: &mut Logs) -> Gathered {
-        let mut wanted: HashSet<u64, FixedState> = HashSet::default();
-        for seen in &self.capture.seen {
-            wanted.extend(seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|it| **it != 0));
-        }
-        let mut gathered = Gathered::default();
-        let (from, to) = self.capture.span.unwrap_or_default();
-        for (number, (named, path)) in (0..).zip(&self.files) {
-            let mut take = |kind: Kind, line: u64, said: &Line<'_>| {
-                let found = gathered.sources.entry((*named, kind)).or_default();
-                let place = Place { file: number, line };
-                let entry = Entry::new(place, kind, said);
-                let near = entry.until() >= from.after(-MARGIN) && entry.at() <= to.after(MARGIN);
-                found.failing += u64::from(entry.failed);
-                if !near {
-                    found.far_failing += u64::from(entry.failed);
-                    return;
-                }
-                let matters = entry.failed
-                    || !kind.has_requests()
-                    || wanted.contains(&entry.asked)
-                    || entry.ids.iter().any(|id| wanted.contains(id));
-                if !matters {
-                    if found.times.len() < TIMES_MAX {
-                        found.times.push(entry.at());
-                    }
-                } else if gathered.kept < ENTRIES_MAX {
-                    gathered.kept += 1;
-                    found.entries.push(entry);
-                } else {
-                    gathered.dropped += 1;
-                }
-            };
-            let log = match read::file(path, &self.lines, self.settings.kind, &mut take) {
-                Ok(log) => log,
-                Err(error) => LogFile::unread(path, &error),
-            };
-            if let Some(kind) = log.kind {
-                let found = gathered.sources.entry((*named, kind)).or_default();
-                found.files += 1;
-                found.lines += log.lines;
-                found.bad += log.bad;
-                let first = log.first_bad.map(|line| Place { file: number, line });
-                found.first_bad = found.first_bad.or(first);
-            }
-            logs.files.push(log);
-        }
-        gathered
     }
 
     fn source(
@@ -421,7 +386,7 @@ impl Watch {
                 by: tied.by,
                 status: entry.status,
                 target_status: entry.answer_of(flow.server),
-                words: entry.words.clone(),
+                words: entry.words(self.lines).map(Box::new),
                 disagreement: None,
             });
         }
@@ -437,28 +402,6 @@ pub(super) fn best(ties: &Ties) -> BTreeMap<usize, Confidence> {
         *known = (*known).max(tied.certainty);
     }
     best
-}
-
-/// What was read, by log.
-#[derive(Default)]
-struct Gathered {
-    sources: BTreeMap<(u32, Kind), Found>,
-    kept: usize,
-    dropped: u64,
-}
-
-#[derive(Default)]
-struct Found {
-    entries: Vec<Entry>,
-    /// Times of lines whose requests were not captured.
-    times: Vec<Timestamp>,
-    files: u64,
-    lines: u64,
-    bad: u64,
-    first_bad: Option<Place>,
-    failing: u64,
-    /// Failing lines that are further from the capture than any clock is wrong.
-    far_failing: u64,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) const FILES_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 16;
 
 /// What was read of a log file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LogFile {
     /// As named by the user, or as found in a directory that was.
     pub path: String,
@@ -97,7 +97,7 @@ pub(super) fn file(
     path: &Path,
     lines: &Lines,
     forced: Option<Kind>,
-    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
 ) -> Result<LogFile, LogError> {
     let name = path.display().to_string();
     let source = File::open(path).map_err(|error| LogError { path: name.clone(), error })?;
@@ -123,7 +123,7 @@ fn through(
     input: &mut dyn BufRead,
     lines: &Lines,
     log: &mut LogFile,
-    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
 ) -> io::Result<()> {
     let mut sample: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut number = 0;
@@ -150,14 +150,15 @@ fn through(
     }
     log.lines_seen = number > 0 || log.kind.is_some();
     let Some(kind) = log.kind else { return outcome };
+    let mut fields = Vec::new();
     for (number, text) in &sample {
-        one(kind, *number, text, lines, log, take);
+        one(kind, *number, text, lines, log, &mut fields, take);
     }
     outcome?;
     while next(input, &mut text)? {
         number += 1;
         if !is_blank(&text) {
-            one(kind, number, &text, lines, log, take);
+            one(kind, number, &text, lines, log, &mut fields, take);
         }
     }
     Ok(())
@@ -169,17 +170,22 @@ fn one(
     text: &[u8],
     lines: &Lines,
     log: &mut LogFile,
-    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+    fields: &mut Vec<&'static [u8]>,
+    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
 ) {
     log.lines += 1;
     let fits = text.len() <= LINE_MAX;
-    match lines.read(kind, text, &mut Vec::with_capacity(40)).filter(|_| fits) {
-        Some(line) => take(kind, number, &line),
+    let mut room: Vec<&[u8]> = std::mem::take(fields);
+    match lines.read(kind, text, &mut room).filter(|_| fits) {
+        Some(line) => take(kind, number, line, text),
         None => {
             log.bad += 1;
             log.first_bad.get_or_insert(number);
         }
     }
+    // The room, not what was in it, is used again.
+    room.clear();
+    *fields = room.into_iter().map(|_| &b""[..]).collect();
 }
 
 /// Empty, or a comment.
@@ -223,7 +229,7 @@ fn next(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
 pub(super) fn bytes(
     bytes: &[u8],
     lines: &Lines,
-    take: &mut dyn FnMut(Kind, u64, &Line<'_>),
+    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
 ) -> LogFile {
     let mut log = LogFile {
         path: "test".into(),
@@ -257,7 +263,7 @@ mod tests {
         text.extend_from_slice(b"\n");
         text.extend_from_slice(GOOD.trim_end().as_bytes());
         let mut numbers = Vec::new();
-        let log = bytes(&text, &Lines::default(), &mut |_, number, _| numbers.push(number));
+        let log = bytes(&text, &Lines::default(), &mut |_, number, _, _| numbers.push(number));
         assert_eq!((log.kind, log.lines, log.bad), (Some(Kind::Combined), 5, 2));
         assert_eq!((log.first_bad, numbers), (Some(4), vec![1, 5, 7]));
     }
@@ -276,7 +282,7 @@ mod tests {
         assert_eq!(found.len(), 2);
         let mut taken = 0;
         for (_, path) in &found {
-            let log = file(path, &Lines::default(), None, &mut |_, _, _| taken += 1).unwrap();
+            let log = file(path, &Lines::default(), None, &mut |_, _, _, _| taken += 1).unwrap();
             assert_eq!((log.bad, log.error), (0, None));
         }
         assert_eq!(taken, 51);
@@ -285,8 +291,8 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_not_read() {
-        let log = bytes(b"hello\nworld\n", &Lines::default(), &mut |_, _, _| panic!("a line"));
+        let log = bytes(b"hello\nworld\n", &Lines::default(), &mut |_, _, _, _| panic!("a line"));
         assert_eq!(log.kind, None);
-        assert_eq!(bytes(b"", &Lines::default(), &mut |_, _, _| {}).lines, 0);
+        assert_eq!(bytes(b"", &Lines::default(), &mut |_, _, _, _| {}).lines, 0);
     }
 }

@@ -17,7 +17,7 @@ impl Entry {
 
 pub(super) fn entry(with: impl FnOnce(&mut Entry)) -> Entry {
     let line = Line { resolution: 1_000_000, ..Line::default() };
-    let mut entry = Entry::new(Place { file: 0, line: 1 }, Kind::Format, &line);
+    let mut entry = Entry::new(Place { file: 0, line: 1 }, Kind::Format, line);
     with(&mut entry);
     entry
 }

@@ -102,7 +102,7 @@ impl Taken {
 pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> Ties {
     entries.sort_by_key(|entry| (entry.at(), entry.place));
     let index = Index::new(entries, capture);
-    let mut tying = Tying { entries, capture, index, clock: Clock::unknown() };
+    let mut tying = Tying::new(entries, capture, index);
     tying.compare_clocks();
     let mut ties = Ties { clock: tying.clock, ..Ties::default() };
     let mut taken = Taken::nothing(tying.entries.len(), capture.seen.len());
@@ -117,7 +117,12 @@ pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> T
     ties
 }
 
-impl Tying<'_> {
+impl<'a> Tying<'a> {
+    /// Nothing is known of the clock yet; `index` is that of both.
+    pub(super) fn new(entries: &'a mut [Entry], capture: &'a Capture, index: Index) -> Tying<'a> {
+        Tying { entries, capture, index, clock: Clock::unknown() }
+    }
+
     /// How a line and a flow go together by their addresses; `None`: they do not.
     pub(super) fn addresses(&self, entry: &Entry, flow: &Known) -> Option<Match> {
         let found = addresses(entry, flow)?;

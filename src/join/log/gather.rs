@@ -1,0 +1,408 @@
+//! Reads logs in a thread of its own while the capture is read, and keeps of them what can matter.
+//!
+//! What matters is known when all flows are: then what was kept is sifted. Where there is no more room
+//! before that, reading waits for it.
+
+use super::entry::{Entry, Place};
+use super::index::Index;
+use super::kind::{Kind, Lines};
+use super::line::Line;
+use super::read::{self, LogFile};
+use super::seen::Capture;
+use super::tie::Tying;
+use crate::time::Timestamp;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+/// Lines that are kept until they are tied, about 230 bytes each: those that name a request of the
+/// capture, and those that failed. Further ones are counted.
+pub const ENTRIES_MAX: usize = 1 << 20;
+/// How far from the capture's time a line may be to be kept, while its clock is not known,
+/// nanoseconds: the clock may be off by a time zone.
+const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
+/// The same when it is known.
+const NEAR: i64 = 1_000_000_000;
+/// Lines of the capture's time of which no request was captured: only their times are kept.
+const TIMES_MAX: usize = 1 << 22;
+/// Bytes that are kept of failing lines, to say what they say.
+const TEXT_MAX: usize = 64 << 20;
+
+/// What is known when the capture is over.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) capture: Capture,
+    /// Digests of what requests asked and of their ids.
+    wanted: HashSet<u64, FixedState>,
+}
+
+impl Known {
+    pub(super) fn new(capture: Capture) -> Known {
+        let mut wanted: HashSet<u64, FixedState> = HashSet::default();
+        wanted.reserve(capture.seen.len() * 2);
+        for seen in &capture.seen {
+            wanted.extend(seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|it| **it != 0));
+        }
+        Known { capture, wanted }
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        entry.failed
+            || !entry.kind.has_requests()
+            || self.wanted.contains(&entry.asked)
+            || entry.ids.iter().any(|id| self.wanted.contains(id))
+    }
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// Files, with the index of what the user named.
+    pub(super) files: Vec<(u32, PathBuf)>,
+    /// Their kind, where the user knows it.
+    pub(super) kind: Option<Kind>,
+    pub(super) lines: Arc<Lines>,
+    /// Room for lines.
+    pub(super) most: usize,
+}
+
+/// Logs that are being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    known: Sender<Arc<Known>>,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// By a thread.
+    Started(JoinHandle<Gathered>),
+    /// When the capture is over.
+    Later(Job, Receiver<Arc<Known>>),
+}
+
+impl Reading {
+    /// Begins, in a thread of its own where there is another processor.
+    pub(super) fn start(job: Job) -> Reading {
+        let (known, told) = mpsc::channel();
+        let alone = thread::available_parallelism().map_or(1, NonZero::get) < 2;
+        if alone {
+            return Reading { known, work: Work::Later(job, told) };
+        }
+        // The job goes in through a channel, so that it is still here if there is no thread.
+        let (give, take) = mpsc::channel::<(Job, Receiver<Arc<Known>>)>();
+        let run = move || {
+            take.recv().map_or_else(|_| Gathered::default(), |(job, told)| gather(&job, told))
+        };
+        match thread::Builder::new().name("logs".into()).spawn(run) {
+            Ok(handle) => match give.send((job, told)) {
+                Ok(()) => Reading { known, work: Work::Started(handle) },
+                Err(mpsc::SendError((job, told))) => {
+                    Reading { known, work: Work::Later(job, told) }
+                }
+            },
+            Err(_) => Reading { known, work: Work::Later(job, told) },
+        }
+    }
+
+    /// Reads later, when the capture is over.
+    pub(super) fn later(job: Job) -> Reading {
+        let (known, told) = mpsc::channel();
+        Reading { known, work: Work::Later(job, told) }
+    }
+
+    /// The capture is over: waits for the end of the logs.
+    pub(super) fn finish(self, known: &Arc<Known>) -> Gathered {
+        // A thread that is done does not listen any more.
+        let _ = self.known.send(Arc::clone(known));
+        let mut gathered = match self.work {
+            Work::Started(handle) => handle.join().unwrap_or_else(|_| Gathered::broken()),
+            Work::Later(job, told) => gather(&job, told),
+        };
+        gathered.sift(known);
+        gathered
+    }
+}
+
+/// What was read, by log.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) sources: BTreeMap<(u32, Kind), Found>,
+    pub(super) files: Vec<LogFile>,
+    /// Entries that are kept, and their room.
+    kept: usize,
+    most: usize,
+    /// Bytes that are kept of failing lines.
+    text: usize,
+    /// Times that are kept.
+    times: usize,
+    /// Lines that were not kept.
+    pub(super) dropped: u64,
+    /// Failing lines of which only the time and the status are known.
+    pub(super) textless: u64,
+    /// Times that were not kept.
+    pub(super) timeless: u64,
+    known: Option<Arc<Known>>,
+}
+
+/// What was read of one log.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) entries: Vec<Entry>,
+    /// Times of lines whose requests were not captured.
+    pub(super) times: Vec<Timestamp>,
+    pub(super) files: u64,
+    pub(super) lines: u64,
+    pub(super) bad: u64,
+    pub(super) first_bad: Option<Place>,
+    pub(super) failing: u64,
+    /// Failing lines that are further from the capture than any clock is wrong.
+    pub(super) far_failing: u64,
+    /// The earliest and the latest time that a line may have, by the log's own clock.
+    window: Option<(Timestamp, Timestamp)>,
+    /// The window was narrowed by what is known of the clock, as far as it can be.
+    narrowed: bool,
+}
+
+fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
+    let mut gathered = Gathered { most: job.most, ..Gathered::default() };
+    for (number, (named, path)) in (0..).zip(&job.files) {
+        let mut take = |kind: Kind, line: u64, said: Line<'_>, text: &[u8]| {
+            let entry = Entry::new(Place { file: number, line }, kind, said);
+            gathered.take(*named, entry, text, &told);
+        };
+        let log = match read::file(path, &job.lines, job.kind, &mut take) {
+            Ok(log) => log,
+            Err(error) => LogFile::unread(path, &error),
+        };
+        if let Some(kind) = log.kind {
+            let found = gathered.sources.entry((*named, kind)).or_default();
+            found.files += 1;
+            found.lines += log.lines;
+            found.bad += log.bad;
+            let first = log.first_bad.map(|line| Place { file: number, line });
+            found.first_bad = found.first_bad.or(first);
+        }
+        gathered.files.push(log);
+    }
+    gathered
+}
+
+impl Gathered {
+    /// The thread has died.
+    fn broken() -> Gathered {
+        let error = Some("the thread that reads it has died".to_owned());
+        Gathered { files: vec![LogFile { error, ..LogFile::default() }], ..Gathered::default() }
+    }
+
+    /// Takes in a line. Where there is no room, waits until it is known what can matter.
+    fn take(&mut self, named: u32, mut entry: Entry, text: &[u8], told: &Receiver<Arc<Known>>) {
+        if self.kept >= self.most && self.known.is_none() {
+            // Nobody will tell: the run has ended early.
+            let Ok(known) = told.recv() else { return };
+            self.sift(&known);
+        }
+        let source = (named, entry.kind);
+        let known = self.known.clone();
+        let found = self.sources.entry(source).or_default();
+        found.failing += u64::from(entry.failed);
+        if let Some(known) = &known {
+            if !found.is_near(&entry, known) {
+                found.far_failing += u64::from(entry.failed);
+                return;
+            }
+            if !known.wants(&entry) {
+                match self.times < TIMES_MAX {
+                    true => found.times.push(entry.at()),
+                    false => self.timeless += 1,
+                }
+                self.times += 1;
+                return;
+            }
+            if self.kept >= self.most && !self.narrow(source, known) {
+                self.dropped += 1;
+                return;
+            }
+        }
+        if entry.failed {
+            match self.text + text.len() <= TEXT_MAX {
+                true => entry.text = Some(text.into()),
+                false => self.textless += 1,
+            }
+            self.text += entry.text.as_ref().map_or(0, |text| text.len());
+        }
+        self.kept += 1;
+        self.sources.entry(source).or_default().entries.push(entry);
+    }
+
+    /// It is known what can matter: drops the rest of what was kept.
+    fn sift(&mut self, known: &Arc<Known>) {
+        if self.known.is_some() {
+            return;
+        }
+        self.known = Some(Arc::clone(known));
+        for found in self.sources.values_mut() {
+            let entries = std::mem::take(&mut found.entries);
+            self.kept -= entries.len();
+            for entry in entries {
+                if !found.is_near(&entry, known) {
+                    found.far_failing += u64::from(entry.failed);
+                    self.text -= entry.text.as_ref().map_or(0, |text| text.len());
+                } else if known.wants(&entry) {
+                    found.entries.push(entry);
+                } else if self.times < TIMES_MAX {
+                    found.times.push(entry.at());
+                    self.times += 1;
+                } else {
+                    self.timeless += 1;
+                }
+            }
+            found.entries.shrink_to_fit();
+            self.kept += found.entries.len();
+        }
+    }
+
+    /// There is no more room: drops what is of another time by what is known of the clock of this log.
+    /// Whether there is room then.
+    fn narrow(&mut self, source: (u32, Kind), known: &Known) -> bool {
+        let Some(found) = self.sources.get_mut(&source).filter(|found| !found.narrowed) else {
+            return false;
+        };
+        found.narrowed = true;
+        let before = found.entries.len();
+        found.entries.sort_by_key(|entry| (entry.at(), entry.place));
+        let index = Index::new(&found.entries, &known.capture);
+        let mut tying = Tying::new(&mut found.entries, &known.capture, index);
+        tying.compare_clocks();
+        let clock = tying.clock;
+        // Were the lines of the capture's time still to come, others would agree only by chance.
+        let sure = clock.is_likely() && clock.agreeing * 10 >= clock.pairs * 8;
+        let Some((from, to)) = known.capture.span.filter(|_| sure) else { return false };
+        let slack = clock.tolerance.saturating_add(NEAR);
+        let own = |at: Timestamp, more: i64| at.after(-clock.offset).after(more);
+        found.window = Some((own(from, -slack), own(to, slack)));
+        let far = |found: &Found, entry: &Entry| !found.is_near(entry, known);
+        let entries = std::mem::take(&mut found.entries);
+        for entry in entries {
+            if far(found, &entry) {
+                found.far_failing += u64::from(entry.failed);
+                self.text -= entry.text.as_ref().map_or(0, |text| text.len());
+            } else {
+                found.entries.push(entry);
+            }
+        }
+        let found_now = found.entries.len();
+        self.kept -= before - found_now;
+        self.kept < self.most
+    }
+}
+
+impl Found {
+    /// Whether a line is of the time of the capture, as far as that is known.
+    fn is_near(&self, entry: &Entry, known: &Known) -> bool {
+        let (from, to) = self.window.unwrap_or_else(|| {
+            let (from, to) = known.capture.span.unwrap_or_default();
+            (from.after(-MARGIN), to.after(MARGIN))
+        });
+        entry.until() >= from && entry.at() <= to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Made;
+    use super::super::tie::tie;
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// 2026-11-21 10:00:00.
+    const HOUR: i64 = 1_795_255_200_000;
+    const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    /// A log of a day, a line a minute, of which the capture has ten minutes. Its requests are those of
+    /// all the day, `others` are not.
+    fn day(others: bool) -> (tempfile::TempDir, Job, Made) {
+        let (mut made, mut text) = (Made::default(), String::new());
+        for minute in 0..1_440_i64 {
+            let at = HOUR + minute * 60_000 + minute * minute * 31 % 53 * 1_000;
+            let ten = (700..710).contains(&minute);
+            let which = (minute * minute * 7_919 + minute * 13) % 1_009 % 10;
+            let path = if ten || !others { format!("/{which}") } else { "/other".to_owned() };
+            let seconds = at / 1_000 % 86_400;
+            let clock = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+            let day = 21 + (at / 1_000 - HOUR / 1_000 + 36_000) / 86_400;
+            writeln!(
+                text,
+                "http 2026-11-{day}T{:02}:{:02}:{:02}.040000Z app/a/1 203.0.113.7:{} 10.0.0.9:8080 0.000 0.030 0.010 \
+                 200 200 1 1 \"GET http://a:80{path} HTTP/1.1\" \"-\" - - arn \"-\"",
+                clock.0, clock.1, clock.2, 10_000 + minute,
+            )
+            .unwrap();
+            if ten {
+                made.request(&path, T, (at + 3_201, at + 3_220), Some(200));
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alb.log");
+        std::fs::write(&path, text).unwrap();
+        let lines = Arc::new(Lines::default());
+        (folder, Job { files: vec![(0, path)], kind: None, lines, most: 10_000 }, made)
+    }
+
+    fn read(job: Job, made: Made) -> (Gathered, Arc<Known>) {
+        let known = Arc::new(Known::new(made.0));
+        (Reading::start(job).finish(&known), known)
+    }
+
+    #[test]
+    fn with_and_without_a_thread_the_same_is_kept() {
+        let (_folder, job, made) = day(true);
+        let known = Arc::new(Known::new(made.0));
+        let places = |gathered: Gathered| {
+            let found = &gathered.sources[&(0, Kind::Alb)];
+            let places: Vec<Place> = found.entries.iter().map(|entry| entry.place).collect();
+            (places, found.times.clone(), gathered.dropped)
+        };
+        let one = places(Reading::start(job.clone()).finish(&known));
+        assert_eq!((one.0.len(), one.1.len(), one.2), (10, 1_430, 0));
+        for most in [1, 9, 100, 705, 10_000] {
+            let job = Job { most, ..job.clone() };
+            assert_eq!(
+                places(Reading::start(job.clone()).finish(&known)),
+                places(Reading::later(job).finish(&known))
+            );
+        }
+        // What is not of the capture's requests takes no room.
+        assert_eq!(places(Reading::later(Job { most: 10, ..job }).finish(&known)), one);
+    }
+
+    #[test]
+    fn lines_of_another_time_make_room_once_the_clock_is_known() {
+        let (_folder, job, made) = day(false);
+        // Each request is some 150 times in the log: by the time there is no more room, the lines of the
+        // capture's minutes are among them.
+        let (mut gathered, known) = read(Job { most: 700, ..job }, made);
+        assert_eq!(gathered.dropped, 0);
+        let found = gathered.sources.get_mut(&(0, Kind::Alb)).unwrap();
+        assert!(found.entries.len() < 20, "{}", found.entries.len());
+        let ties = tie(&mut found.entries, &known.capture, &[]);
+        assert!((ties.clock.offset - 3_180_000_000).abs() < 100_000_000, "{:?}", ties.clock);
+        assert_eq!(ties.tied.len(), 10);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let (_folder, job, made) = day(false);
+        // None of the lines that fit is of the capture's time.
+        let (gathered, _) = read(Job { most: 200, ..job }, made);
+        let found = &gathered.sources[&(0, Kind::Alb)];
+        assert_eq!(found.entries.len(), 200);
+        assert_eq!(gathered.dropped as usize, 1_440 - 200 - found.times.len());
+        assert!(gathered.dropped > 700, "{}", gathered.dropped);
+    }
+}
