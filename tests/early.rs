@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use support::lab::shipped;
 use why502::cause::{Confidence, Finding, Kind};
@@ -140,6 +140,20 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
                 println!("{name}: {} became {}", early.unwrap().cause.id, finding.cause.id);
             }
         }
+        let checks = report.findings.iter().filter(|finding| finding.kind == Kind::HealthCheck);
+        let checks: BTreeSet<(u64, u32)> = checks.map(key).collect();
+        for (at, finding) in told.early.iter().chain(&told.finals) {
+            let known = *at < Timestamp(i64::MAX) && checks.contains(&key(finding));
+            *counts.entry("failed checks told").or_default() += u64::from(known);
+            if finding.kind == Kind::HealthCheck && !checks.contains(&key(finding)) {
+                *counts.entry("failures of users told as checks").or_default() += 1;
+                println!("{name}: {at} {} told as a check", finding.cause.id);
+            }
+            if known && finding.kind != Kind::HealthCheck {
+                *counts.entry("as failures of users").or_default() += 1;
+                println!("{name}: {at} a check told as {}", finding.cause.id);
+            }
+        }
         for (key, early) in &last {
             if !report.findings.iter().any(|finding| self::key(finding) == *key) {
                 *counts.entry("withdrawn").or_default() += 1;
@@ -154,6 +168,10 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
     assert!(count("late") * 8 < count("findings"), "{counts:?}");
     assert!(count("revised") * 20 < count("findings"), "{counts:?}");
     assert_eq!(count("withdrawn"), 0, "{counts:?}");
+    // Those at the start: a prober is recognised by what it repeats.
+    assert!(count("failed checks told") > 900, "{counts:?}");
+    assert!(count("as failures of users") * 10 < count("failed checks told"), "{counts:?}");
+    assert_eq!(count("failures of users told as checks"), 0, "{counts:?}");
 }
 
 /// Causes and confidences of those that were told early, then of the report.
@@ -231,4 +249,30 @@ fn when_the_target_says_that_nothing_more_comes_it_is_told_without_waiting_for_t
         assert!(!told.is_empty(), "{capture}");
         assert!(told.iter().all(|(finally, early)| *early == Some(finally)), "{capture}: {told:?}");
     }
+}
+
+#[test]
+fn a_check_on_a_connection_that_stays_open_is_no_failure_of_users() {
+    // Ten times slower, so that nothing follows a check within the second in which it is told.
+    const SLOWER: i64 = 10;
+    let path = shipped().join("probers/envoy-envoy-http-target.pcap");
+    let settings = Settings { early: true, ..Settings::default() };
+    let mut analysis = Analysis::new(settings, None).unwrap();
+    let mut told = Told::default();
+    let mut timeline = why502::capture::Timeline::open(&[path]).unwrap();
+    let mut first = None;
+    while let Some(mut frame) = timeline.next_frame().unwrap() {
+        let first = *first.get_or_insert(frame.mark.at);
+        frame.mark.at = first.after(frame.mark.at.nanos_since(first) * SLOWER);
+        told.now = told.now.max(first);
+        while told.now.after(TICK) < frame.mark.at {
+            told.now = told.now.after(TICK);
+            analysis.tick(told.now, &mut told);
+        }
+        analysis.frame(&frame, &mut told);
+    }
+    let own: Vec<&Finding> = told.early.iter().chain(&told.finals).map(|told| &told.1).collect();
+    let own = own.into_iter().filter(|finding| finding.cause.id == "target-own-5xx");
+    let (checks, users): (Vec<_>, Vec<_>) = own.partition(|it| it.kind == Kind::HealthCheck);
+    assert_eq!((checks.len(), users.len()), (4, 0));
 }

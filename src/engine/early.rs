@@ -162,8 +162,12 @@ impl Engine {
         }
         let cases = shared.cases(&connection, &mut talk);
         let Connection { flow, .. } = &connection;
-        if closed && let Some(tap) = &mut shared.tap {
-            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Sighted(out));
+        match &mut shared.tap {
+            Some(tap) if closed => {
+                tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Sighted(out));
+            }
+            Some(tap) => tap.peek(&talk.watch, flow, &mut Sighted(out)),
+            None => {}
         }
         let wider = &self.wider;
         let bare = is_bare(flow, &cases) && (closed || flow.opening.syn_ack.is_none());
@@ -192,7 +196,7 @@ fn is_over(connection: &Connection, talk: &Talk) -> bool {
 fn may_have_failed(entry: &Entry<Talk>) -> bool {
     let Entry { connection, attached: talk } = entry;
     if connection.flow.opening.syn_ack.is_some() && !is_over(connection, talk) {
-        return !talk.suspects.is_empty();
+        return !talk.suspects.is_empty() || talk.watch.is_held();
     }
     let open = talk.conversation.pending().next().is_some() || talk.tls.is_some();
     !talk.suspects.is_empty() || talk.conversation.requests() == 0 || open || talk.watch.is_held()

@@ -42,6 +42,14 @@ pub enum Form {
     Quiet,
 }
 
+/// What was said of a failure.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    told: Told,
+    /// It counts as a failure of users.
+    is_failure: bool,
+}
+
 /// Tells everything as lines, and keeps count of what was told.
 pub(super) struct Lines {
     form: Form,
@@ -50,7 +58,7 @@ pub(super) struct Lines {
     out: SyncSender<Line>,
     /// By interface.
     names: Vec<String>,
-    known: HashMap<(u64, u32), Told>,
+    known: HashMap<(u64, u32), Known>,
     /// Failed health checks that were told as such, by flow and ordinal: the failure itself comes once
     /// more, maybe before it is recognised as that of a check.
     checks: HashSet<(u64, u32)>,
@@ -124,16 +132,21 @@ impl Lines {
         let said = Told::of(finding);
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         let key = (finding.flow, ordinal);
-        let check = finding.kind == Kind::HealthCheck
-            || if early { self.checks.contains(&key) } else { self.checks.remove(&key) };
-        let before = self.known.get(&key).copied();
+        let told_as_check =
+            if early { self.checks.contains(&key) } else { self.checks.remove(&key) };
+        let check = told_as_check || finding.kind == Kind::HealthCheck;
+        let known = self.known.get(&key).copied();
         if early {
-            if before.is_some() || self.known.len() < KNOWN_MAX {
-                self.known.insert(key, said);
+            if known.is_some() || self.known.len() < KNOWN_MAX {
+                self.known.insert(key, Known { told: said, is_failure: !check });
             }
         } else {
             self.known.remove(&key);
         }
+        if check && known.is_some_and(|known| known.is_failure) {
+            self.failures = self.failures.saturating_sub(1);
+        }
+        let before = known.map(|known| known.told);
         match before {
             None => self.count(finding.cause.id, check),
             Some(before) if before.cause != said.cause => self.recount(before.cause, said.cause),
@@ -148,7 +161,7 @@ impl Lines {
                 self.send(Line::Told(line));
             }
             // The line of the check says it.
-            Form::Text if check => {}
+            Form::Text if check && (told_as_check || !early) => {}
             Form::Text if before == Some(said) => {}
             Form::Text => {
                 let text = self.finding_text(finding, before);
@@ -178,6 +191,9 @@ impl Lines {
         };
         if let Some(Told { cause, responsible, confidence }) = before {
             let _ = write!(text, "revised, was {cause} ({confidence}, {responsible}): ");
+        }
+        if finding.kind == Kind::HealthCheck {
+            text.push_str("check ");
         }
         let _ = write!(
             text,
@@ -223,8 +239,14 @@ impl Listener for Lines {
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         let failed = check.outcome.is_some_and(|outcome| outcome.effect() == Effect::Fail);
         self.failed_checks += u64::from(failed);
+        let key = (check.flow, check.ordinal);
+        if let Some(known) = self.known.get_mut(&key).filter(|known| known.is_failure) {
+            // It was not recognised as a check when its failure was told.
+            known.is_failure = false;
+            self.failures = self.failures.saturating_sub(1);
+        }
         if failed && self.checks.len() < KNOWN_MAX {
-            self.checks.insert((check.flow, check.ordinal));
+            self.checks.insert(key);
         }
         match (self.form, check.outcome) {
             (Form::Ndjson, _) => {

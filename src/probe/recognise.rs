@@ -10,7 +10,7 @@ use super::group::{Around, Group, Judgement, Standing};
 use super::head::hash;
 use super::period::ARRIVALS_MAX;
 use super::rule::host_shape;
-use super::sighting::{Shape, Sighting};
+use super::sighting::{Marks, Shape, Sighting};
 use super::source::{Different, Habits};
 use super::tap::Habit;
 use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
@@ -18,6 +18,7 @@ use crate::cause::Confidence;
 use crate::http::State;
 use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
+use crate::time::Mark;
 use crate::tls::Handshake;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -93,6 +94,8 @@ pub struct Recogniser {
     sources: Different,
     refused: Different,
     unweighed: Unweighed,
+    /// See [`Recogniser::without_waiting`].
+    at_once: bool,
 }
 
 impl Recogniser {
@@ -115,7 +118,15 @@ impl Recogniser {
             sources: Different::default(),
             refused: Different::default(),
             unweighed: Unweighed::default(),
+            at_once: false,
         }
+    }
+
+    /// Takes what a source has not asked for by now for what it never asks for: for those who watch as
+    /// it happens. Attempts that fail where only checks came so far are checks, in rhythm or not.
+    #[must_use]
+    pub fn without_waiting(self) -> Recogniser {
+        Recogniser { at_once: true, ..self }
     }
 
     /// What was not weighed to the end.
@@ -130,6 +141,13 @@ impl Recogniser {
         self.habits.note(source.ip, habit);
     }
 
+    /// Whether an attempt of `source` at `target` that fails at `at` would be taken for a check.
+    pub fn expects(&self, source: Endpoint, target: Endpoint, at: Mark) -> bool {
+        let marks = Marks { first: at, ..Marks::default() };
+        let attempt = Sighting { source, target, marks, ..Sighting::default() };
+        self.host_of(&attempt, self.at_once).is_some()
+    }
+
     /// Takes in a candidate, and gives out what is recognised by now.
     pub fn sight(&mut self, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
         let attempt = is_attempt(&sighting);
@@ -140,7 +158,7 @@ impl Recogniser {
             }
         }
         if (attempt || is_stalled(&sighting))
-            && let Some(key) = self.host_of(&sighting, false)
+            && let Some(key) = self.host_of(&sighting, self.at_once)
             && (sighting.shape != Shape::HalfOpen || key.on < ATTEMPTS)
         {
             return self.adopt(&key, sighting, out);

@@ -224,6 +224,15 @@ impl Tap {
         }
     }
 
+    /// The last candidate of a connection that is still open, as what it is if nothing follows.
+    pub(crate) fn peek(&self, watch: &Watch, flow: &Flow, out: &mut impl Sightings) {
+        if let Some(asked) = watch.held.as_ref().and_then(|held| held.asked.as_ref()) {
+            let mut sighting = asked.clone().sighting(Scope::Exchange);
+            watch.complete(&mut sighting, flow);
+            out.sighting(sighting);
+        }
+    }
+
     /// The connection is over.
     pub(crate) fn conclude(&mut self, mut watch: Watch, flow: &Flow, out: &mut impl Sightings) {
         if self.is_ready() {

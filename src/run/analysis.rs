@@ -6,7 +6,7 @@ use super::checks::{self, Checks};
 use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, direction, keys};
 use crate::blind::BlindSpot;
 use crate::capture::{CaptureInfo, Direction, Filter, Frame};
-use crate::cause::{Confidence, Finding, Responsible};
+use crate::cause::{Confidence, Finding, Kind, Responsible};
 use crate::engine::{Engine, Output};
 use crate::flow::Flow;
 use crate::host::Addresses;
@@ -118,7 +118,7 @@ impl Analysis {
             .watch_probers(Arc::clone(&probers))
             .with_keys(keys);
         let early = settings.early.then(|| Early {
-            checks: Checks::new(&settings, Arc::clone(&probers)),
+            checks: Checks::new(&settings, Arc::clone(&probers)).without_waiting(),
             told: HashMap::new(),
             sighted: HashMap::new(),
             now: Timestamp::default(),
@@ -463,6 +463,9 @@ impl Output for Collector<'_> {
         }
         if !early.checks.settle(&mut finding) || !is_wanted {
             return;
+        }
+        if early.checks.expects(&finding) {
+            finding.kind = Kind::HealthCheck;
         }
         early.told.insert(key, verdict);
         self.listener.early(&finding);

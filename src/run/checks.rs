@@ -108,6 +108,11 @@ impl Checks {
         }
     }
 
+    /// Says of each check at once what is known by then.
+    pub(super) fn without_waiting(self) -> Checks {
+        Checks { recogniser: self.recogniser.without_waiting(), ..self }
+    }
+
     /// A frame was read.
     pub(super) fn advance(&mut self, at: Timestamp) {
         self.watch.advance(at);
@@ -129,6 +134,13 @@ impl Checks {
     ) {
         let Checks { recogniser, watch, known } = self;
         recogniser.sight(sighting, &mut |check| known.take(watch, check, report, listener));
+    }
+
+    /// Whether a connection that fails before any request would be a health check, were it over.
+    pub(super) fn expects(&self, finding: &Finding) -> bool {
+        let began = finding.evidence.iter().map(|evidence| evidence.mark).min_by_key(|it| it.at);
+        finding.kind == Kind::Connection
+            && began.is_some_and(|at| self.recogniser.expects(finding.client, finding.server, at))
     }
 
     /// Names the finding a health check's if it is one. `false`: the check passed, so that nothing
