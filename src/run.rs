@@ -1,5 +1,6 @@
 //! Wires the stages: captures, decoder, engine, report. The only module that knows them all.
 
+mod ahead;
 mod analysis;
 mod checks;
 mod direction;
@@ -181,7 +182,11 @@ pub(crate) fn analyse_timeline(
     settings: &Settings,
     listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
+    let filtered = filter.is_some();
     let mut analysis = Analysis::new(settings.clone(), filter)?;
+    if !filtered && ahead::is_worth_it(timeline) {
+        ahead::read(timeline, &mut analysis, listener)?;
+    }
     while timeline.step()? {
         if let Some(secrets) = timeline.take_secrets() {
             analysis.secrets(&secrets);

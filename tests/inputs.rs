@@ -422,7 +422,8 @@ fn an_empty_capture_has_an_empty_report() {
     }
 }
 
-/// A capture longer than one buffer is read by a thread of its own where there is a processor for it.
+/// A capture longer than one buffer is read and decoded by a thread of its own where there is a processor
+/// for it; of files that overlap, too.
 #[test]
 fn the_number_of_processors_does_not_matter() {
     const WINDOW: u64 = 256 << 10;
@@ -436,14 +437,19 @@ fn the_number_of_processors_does_not_matter() {
     for capture in captures {
         let packed = directory.path().join("packed.pcap.gz");
         fs::write(&packed, compressed(&fs::read(&capture).unwrap(), "gzip")).unwrap();
-        for (file, format) in [(&capture, "text"), (&capture, "json"), (&packed, "json")] {
+        let twice = [capture.clone(), directory.path().join("again.pcap")];
+        fs::copy(&capture, &twice[1]).unwrap();
+        let (once, packed) = (std::slice::from_ref(&capture), std::slice::from_ref(&packed));
+        for (files, format) in
+            [(once, "text"), (once, "json"), (once, "ndjson"), (packed, "json"), (&twice, "json")]
+        {
             let why502 = env!("CARGO_BIN_EXE_why502");
             let run = |command: &mut Command| {
-                command.args(["--all", "--format", format]).arg(file).output().unwrap().stdout
+                command.args(["--all", "--format", format]).args(files).output().unwrap().stdout
             };
             let all = run(&mut Command::new(why502));
             let one = run(Command::new("taskset").args(on_one).arg(why502));
-            assert!(!all.is_empty() && all == one, "{} as {format}", file.display());
+            assert!(!all.is_empty() && all == one, "{files:?} as {format}");
         }
     }
 }

@@ -121,6 +121,16 @@ impl Reader {
         self.window.at(record.place.clone())
     }
 
+    /// See [`Window::keep_buffers`]; asked when nothing but the first buffer has been read.
+    pub(super) fn keep_buffers(&mut self) {
+        self.window.keep_buffers(self.info.compression.is_none());
+    }
+
+    /// Where frames lie.
+    pub(super) fn window(&mut self) -> &mut Window {
+        &mut self.window
+    }
+
     /// Keeps from now on what is not a frame; asked before the first one is read.
     pub(super) fn keep_asides(&mut self) {
         match &mut self.format {

@@ -51,6 +51,8 @@ pub struct Timeline {
     total: Option<u64>,
     /// What is not a frame, of files that are read; `None`: nobody wants it.
     asides: Option<KeptAsides>,
+    /// Buffers that frames were lent from, see [`Timeline::keep_buffers`].
+    used: Option<Vec<Vec<u8>>>,
 }
 
 /// By index of the file, and how many did not fit.
@@ -275,6 +277,53 @@ impl Timeline {
         (std::mem::take(&mut asides.list), std::mem::take(&mut asides.lost))
     }
 
+    /// Bytes of all files, when nothing but files is read.
+    pub(crate) fn stored_bytes(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// From now on a buffer that frames were lent from is not filled anew, but given away by
+    /// [`take_used`](Timeline::take_used). Asked before the first frame.
+    pub(crate) fn keep_buffers(&mut self) {
+        self.used.get_or_insert_default();
+    }
+
+    /// Where in its buffer the frame begins that [`step`](Timeline::step) went to; `None` when other
+    /// files lend frames in between, from buffers of their own.
+    pub(crate) fn place(&self) -> Option<usize> {
+        let open = self.current.as_deref().filter(|_| self.open.is_empty())?;
+        Some(open.record.place.start)
+    }
+
+    /// Buffers that no further frame is lent from. The first of them is the one in which the
+    /// [places](Timeline::place) lie that were told since the last call; the others hold no such place.
+    #[inline]
+    pub(crate) fn take_used(&mut self) -> Vec<Vec<u8>> {
+        let Some(used) = &mut self.used else { return Vec::new() };
+        if let Some(open) = self.current.as_deref_mut() {
+            open.reader.window().take_used(used);
+        }
+        std::mem::take(used)
+    }
+
+    /// Takes a buffer back, to be filled anew.
+    pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if let Some(open) = self.current.as_deref_mut() {
+            open.reader.window().give_buffer(buffer);
+        }
+    }
+
+    /// The current file is done with, or others come before it: gives away what frames lie in.
+    fn leave(used: &mut Vec<Vec<u8>>, open: &mut Open, alone: bool) {
+        let window = open.reader.window();
+        window.take_used(used);
+        if open.lent {
+            used.push(window.take_buffer());
+        } else if alone {
+            used.push(window.buffer().to_vec());
+        }
+    }
+
     /// The frame that was lent last, as its file holds it.
     pub fn original(&self) -> Option<Original<'_>> {
         let open = self.current.as_deref().filter(|open| open.lent)?;
@@ -325,6 +374,7 @@ impl Timeline {
             counts: Counts::default(),
             total: Some(0),
             asides: None,
+            used: None,
         }
     }
 
@@ -377,6 +427,9 @@ impl Timeline {
     fn choose(&mut self) -> Result<(), CaptureError> {
         if let Some(mut open) = self.current.take() {
             keep_secrets(&mut self.secrets, &mut open.reader, &mut self.warnings);
+            if let Some(used) = &mut self.used {
+                Timeline::leave(used, &mut open, self.open.is_empty());
+            }
             if open.lent {
                 if let Some(asides) = &mut self.asides {
                     asides.take_from(&mut open);
@@ -400,6 +453,10 @@ impl Timeline {
             }
         }
         self.current = self.open.pop().map(|Reverse(Next(open))| open);
+        if let Some(open) = self.current.as_deref_mut().filter(|_| self.used.is_some()) {
+            // No frame that was lent lies in those.
+            open.reader.window().take_used(&mut Vec::new());
+        }
         self.update_other();
         Ok(())
     }
@@ -439,6 +496,9 @@ impl Timeline {
         let mut reader = Reader::open(&path, Box::new(counted), stored, window)?;
         if self.asides.is_some() {
             reader.keep_asides();
+        }
+        if self.used.is_some() {
+            reader.keep_buffers();
         }
         let first = reader.next();
         keep_secrets(&mut self.secrets, &mut reader, &mut self.warnings);

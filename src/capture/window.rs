@@ -35,7 +35,21 @@ pub(super) struct Window {
     trouble: Option<String>,
     /// Whether a thread of its own has been asked for.
     asked: bool,
+    /// See [`Window::keep_buffers`].
+    kept: Option<Kept>,
 }
+
+/// Buffers that are given away whole, instead of being filled anew.
+#[derive(Default)]
+struct Kept {
+    /// Used up, oldest first; not asked for yet.
+    used: Vec<Vec<u8>>,
+    /// For the bytes to come.
+    spare: Vec<Vec<u8>>,
+}
+
+/// Buffers that wait to be filled; more than are in flight at once.
+const SPARE_MAX: usize = 8;
 
 /// Where the bytes come from.
 enum Supply {
@@ -56,6 +70,7 @@ impl Window {
             ended: false,
             trouble: None,
             asked: false,
+            kept: None,
         }
     }
 
@@ -117,6 +132,41 @@ impl Window {
         zeros > 0
     }
 
+    /// From now on no byte that was ahead once is overwritten: when more is read, that goes to another
+    /// buffer, and the one before waits for [`take_used`](Window::take_used). `near` says that the
+    /// source costs no more than a copy, so that it needs no further thread.
+    pub(super) fn keep_buffers(&mut self, near: bool) {
+        self.kept.get_or_insert_default();
+        self.asked |= near;
+    }
+
+    /// Buffers in which no byte is ahead any more, oldest first.
+    pub(super) fn take_used(&mut self, into: &mut Vec<Vec<u8>>) {
+        if let Some(kept) = &mut self.kept {
+            into.append(&mut kept.used);
+        }
+    }
+
+    /// The buffer in which places are now.
+    pub(super) fn buffer(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The buffer itself; nothing is ahead afterwards.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        (self.start, self.end) = (0, 0);
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Takes a buffer for the bytes to come.
+    pub(super) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if let Some(kept) = &mut self.kept
+            && kept.spare.len() < SPARE_MAX
+        {
+            kept.spare.push(buffer);
+        }
+    }
+
     #[cold]
     fn fill(&mut self, want: usize) -> bool {
         if want > MAX_ITEM {
@@ -127,10 +177,13 @@ impl Window {
             self.asked = true;
             self.read_ahead();
         }
+        if self.kept.is_some() && !self.ended {
+            self.renew(want);
+        }
         while self.end - self.start < want && !self.ended {
             let end = match &mut self.supply {
                 Supply::Here(_) => self.read(want),
-                Supply::Ahead(_) => self.receive(),
+                Supply::Ahead(_) => self.receive(want),
             };
             if let Err(trouble) = end {
                 self.ended = true;
@@ -152,11 +205,34 @@ impl Window {
         };
     }
 
+    /// Goes on in another buffer, in which the bytes that are ahead have room before them to be joined
+    /// with the next piece, and behind them for `want` bytes and a piece.
+    fn renew(&mut self, want: usize) {
+        let Some(kept) = &mut self.kept else { return };
+        let held = self.end - self.start;
+        let room = ROOM.max(held);
+        let mut fresh = kept.spare.pop().unwrap_or_default();
+        let length = room - held + want + WINDOW;
+        if fresh.len() < length {
+            fresh.resize(length, 0);
+        }
+        let start = room - held;
+        fresh[start..room].copy_from_slice(&self.bytes[self.start..self.end]);
+        kept.used.push(std::mem::replace(&mut self.bytes, fresh));
+        (self.start, self.end) = (start, room);
+    }
+
     /// Reads more behind the bytes that are ahead. An error is the end.
     fn read(&mut self, want: usize) -> Result<(), End> {
-        self.make_room(want);
+        if self.kept.is_none() {
+            self.make_room(want);
+        }
         let Supply::Here(source) = &mut self.supply else { return Ok(()) };
-        match source.read(&mut self.bytes[self.end..]) {
+        let room = match self.kept {
+            Some(_) => self.end..self.bytes.len().min(self.end + WINDOW),
+            None => self.end..self.bytes.len(),
+        };
+        match source.read(&mut self.bytes[room]) {
             Ok(0) => return Err(None),
             Ok(count) => self.end += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -167,17 +243,20 @@ impl Window {
 
     /// Makes the next piece that was read ahead follow the bytes that are ahead: they move in front
     /// of it when they are few, and it moves behind them otherwise.
-    fn receive(&mut self) -> Result<(), End> {
+    fn receive(&mut self, want: usize) -> Result<(), End> {
         let Supply::Ahead(ahead) = &mut self.supply else { return Ok(()) };
         let mut piece = ahead.next()?;
         let (held, new) = (self.end - self.start, piece.end - ROOM);
-        let unused = if held <= ROOM.min(new) {
+        let enough = self.kept.is_none() || held + new >= want;
+        let unused = if held <= ROOM.min(new) && enough {
             let start = ROOM - held;
             piece.bytes[start..ROOM].copy_from_slice(&self.bytes[self.start..self.end]);
             (self.start, self.end) = (start, piece.end);
             std::mem::replace(&mut self.bytes, piece.bytes)
         } else {
-            self.make_room(held + new);
+            if self.kept.is_none() {
+                self.make_room(held + new);
+            }
             self.bytes[self.end..][..new].copy_from_slice(&piece.bytes[ROOM..piece.end]);
             self.end += new;
             piece.bytes
@@ -254,6 +333,38 @@ mod tests {
         assert!(seen == all);
         if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
             assert!(matches!(window.supply, Supply::Ahead(_)));
+        }
+    }
+
+    #[test]
+    fn kept_buffers_still_hold_what_was_taken_from_them() {
+        let all: Vec<u8> = (0..4 * WINDOW).map(|n| (n / 7) as u8).collect();
+        for near in [true, false] {
+            let mut window = Window::new(Box::new(std::io::Cursor::new(all.clone())), WINDOW);
+            window.keep_buffers(near);
+            let (mut used, mut places, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+            for step in [1, 40, 60_000, 100_000, 3, 700_000].into_iter().cycle() {
+                if !window.has(step) {
+                    break;
+                }
+                let before = used.len();
+                window.take_used(&mut used);
+                if used.len() > before {
+                    let buffer = &used[before];
+                    places.drain(..).for_each(|place| seen.extend_from_slice(&buffer[place]));
+                    window.give_buffer(Vec::new());
+                }
+                places.push(window.take(step));
+            }
+            let before = used.len();
+            let count = window.ahead().len();
+            let rest = window.take(count);
+            window.take_used(&mut used);
+            let last = window.take_buffer();
+            let buffer = used.get(before).unwrap_or(&last);
+            places.drain(..).for_each(|place| seen.extend_from_slice(&buffer[place]));
+            seen.extend_from_slice(&last[rest]);
+            assert!(seen == all, "{near}");
         }
     }
 

@@ -277,6 +277,63 @@ pub enum Packet<'a> {
     Skip(Skip),
 }
 
+impl<'a> Packet<'a> {
+    /// Payload of a segment; empty for anything else.
+    pub fn payload(&self) -> &'a [u8] {
+        match self {
+            Packet::Tcp(segment) => segment.payload,
+            Packet::Icmp(_) | Packet::Skip(_) => &[],
+        }
+    }
+
+    /// The same without its payload, which may be kept elsewhere.
+    pub fn without_payload(&self) -> Packet<'static> {
+        self.with_payload(&[])
+    }
+
+    /// The same with its payload at another place.
+    #[inline]
+    pub fn with_payload<'b>(&self, payload: &'b [u8]) -> Packet<'b> {
+        match *self {
+            Packet::Tcp(Segment {
+                mark,
+                src,
+                dst,
+                tunnel,
+                seq,
+                ack,
+                flags,
+                window,
+                options,
+                payload: _,
+                payload_len,
+                ttl,
+                ip_id,
+                direction,
+                corrupt,
+            }) => Packet::Tcp(Segment {
+                mark,
+                src,
+                dst,
+                tunnel,
+                seq,
+                ack,
+                flags,
+                window,
+                options,
+                payload,
+                payload_len,
+                ttl,
+                ip_id,
+                direction,
+                corrupt,
+            }),
+            Packet::Icmp(error) => Packet::Icmp(error),
+            Packet::Skip(skip) => Packet::Skip(skip),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

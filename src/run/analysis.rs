@@ -36,7 +36,8 @@ const RECOGNISED: i64 = 700_000_000;
 
 /// Takes in frames one by one and tells what they show; [`Analysis::finish`] gives the report.
 pub struct Analysis {
-    decoder: Decoder,
+    /// `None`: lent, see [`Analysis::lend_decoder`].
+    decoder: Option<Box<Decoder>>,
     engine: Engine,
     filter: Option<Filter>,
     results: Results,
@@ -128,7 +129,7 @@ impl Analysis {
             engine = engine.give_early(Arc::clone(&probers));
         }
         Ok(Analysis {
-            decoder: settings.decoder(),
+            decoder: Some(Box::new(settings.decoder())),
             engine,
             filter,
             results: Results {
@@ -161,15 +162,31 @@ impl Analysis {
 
     /// Takes in the next frame and says which flow it is part of.
     pub fn frame(&mut self, frame: &Frame<'_>, listener: &mut dyn Listener) -> Option<u64> {
-        let results = &mut self.results;
-        self.packets += 1;
         self.direction = frame.direction;
         if self.filter.as_mut().is_some_and(|filter| !filter.matches(frame)) {
-            *results.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
+            self.packets += 1;
+            *self.results.report.summary.skipped.entry("filtered".to_owned()).or_default() += 1;
             return None;
         }
-        results.advance(frame.mark.at);
-        let mut packet = self.decoder.decode(frame);
+        let mut decoder = self.decoder.take()?;
+        let flow = self.packet(frame.mark.at, decoder.decode(frame), listener);
+        if self.results.report.tunnels.len() != decoder.tunnel_names().len() {
+            self.name_tunnels(decoder.tunnel_names().to_vec());
+        }
+        self.decoder = Some(decoder);
+        flow
+    }
+
+    /// Takes in what the next frame, of the time `at`, was decoded to; see [`Analysis::frame`].
+    pub(super) fn packet(
+        &mut self,
+        at: Timestamp,
+        mut packet: Packet<'_>,
+        listener: &mut dyn Listener,
+    ) -> Option<u64> {
+        let results = &mut self.results;
+        self.packets += 1;
+        results.advance(at);
         if let Packet::Tcp(segment) = &mut packet {
             segment.direction = direction::of(segment, &results.settings.local);
             self.direction = segment.direction;
@@ -193,9 +210,6 @@ impl Analysis {
                 None
             }
         };
-        if self.results.report.tunnels.len() != self.decoder.tunnel_names().len() {
-            self.results.report.tunnels = self.decoder.tunnel_names().to_vec();
-        }
         belongs.map(|belongs| belongs.flow)
     }
 
@@ -207,6 +221,21 @@ impl Analysis {
     /// From now on these are the addresses of the host that captures.
     pub fn set_local(&mut self, local: Addresses) {
         self.results.settings.local = local;
+    }
+
+    /// The tunnels met so far, by number.
+    pub(super) fn name_tunnels(&mut self, names: Vec<String>) {
+        self.results.report.tunnels = names;
+    }
+
+    /// Lends the decoder to who decodes elsewhere; until it is back, [`Analysis::frame`] takes nothing.
+    pub(super) fn lend_decoder(&mut self) -> Option<Box<Decoder>> {
+        self.decoder.take()
+    }
+
+    /// See [`Analysis::lend_decoder`].
+    pub(super) fn take_decoder_back(&mut self, decoder: Box<Decoder>) {
+        self.decoder = Some(decoder);
     }
 
     /// Time has come to `now`, maybe without a frame: no frame from before it is to come. Early
@@ -265,7 +294,7 @@ impl Analysis {
         for (skip, count) in &self.skipped {
             *summary.skipped.entry(skip.name().into_owned()).or_default() += count;
         }
-        let decoded = self.decoder.counters();
+        let decoded = self.decoder.as_ref().map(|decoder| decoder.counters()).unwrap_or_default();
         for (name, count) in [
             ("tunnels counted as one", decoded.tunnels_shared),
             ("fragments dropped", decoded.datagrams_evicted),
