@@ -13,7 +13,7 @@ use toml::Spanned;
 
 /// The file that is built in.
 const BUILT_IN: &str = include_str!("probers.toml");
-/// Memory that the expressions of one kind may take together, bytes.
+/// Memory that the expressions for paths may take together, bytes.
 const SET_MAX: usize = 1 << 25;
 /// Probers, rules and networks of all files together; a hundred times what is built in.
 const ENTRIES_MAX: usize = 10_000;
@@ -24,8 +24,10 @@ pub struct Catalogue {
     probers: Vec<Arc<Prober>>,
     pub(super) rules: Vec<Rule>,
     pub(super) nets: Vec<Net>,
-    /// User-Agent conditions of all rules; [`Rule::agent`] is an index into it.
-    agents: RegexSet,
+    /// User-Agent conditions of all rules; [`Rule::agent`] is an index into it. One by one: most are no
+    /// expressions, each User-Agent is looked at once, and a set of them would take longer to build
+    /// than most captures to analyse.
+    agents: Vec<Text>,
     /// Which of [`Catalogue::agents`] name a product, not a program for any purpose.
     named: Vec<bool>,
     paths: RegexSet,
@@ -93,7 +95,8 @@ impl Catalogue {
 
     /// Which conditions on the User-Agent hold, and whether one of them names a product.
     pub(super) fn agents(&self, agent: &str) -> (Arc<[u16]>, bool) {
-        let hits: Arc<[u16]> = self.agents.matches(agent).iter().map(|at| at as u16).collect();
+        let holds = |at: &u16| self.agents[usize::from(*at)].holds(Some(agent));
+        let hits: Arc<[u16]> = (0..self.agents.len() as u16).filter(holds).collect();
         let named = hits.iter().any(|hit| self.named[usize::from(*hit)]);
         (hits, named)
     }
@@ -248,19 +251,16 @@ impl Merged {
             line: 1,
             what: format!("the expressions together take more than {SET_MAX} bytes"),
         };
-        let compile = |all: &[String]| {
-            RegexSetBuilder::new(all).size_limit(SET_MAX).build().map_err(too_large)
-        };
         let net = |id: &str| self.nets.iter().position(|net| net.id == id);
         let (mut probers, mut rules) = (Vec::new(), Vec::new());
-        let (mut agents, mut named) = (Vec::<String>::new(), Vec::<bool>::new());
+        let (mut agents, mut named) = (Vec::<Text>::new(), Vec::<bool>::new());
         for (mut prober, matches, from) in self.probers {
             prober.from = from.iter().filter_map(|id| net(id)).collect();
             for when in matches {
-                let agent = when.ua.as_ref().and_then(expression).map(|text| {
-                    let known = agents.iter().position(|known| *known == text);
+                let agent = when.ua.as_ref().filter(|text| !text.is_absent()).map(|text| {
+                    let known = agents.iter().position(|known| known == text);
                     let at = known.unwrap_or_else(|| {
-                        agents.push(text);
+                        agents.push(text.clone());
                         named.push(false);
                         agents.len() - 1
                     });
@@ -288,21 +288,11 @@ impl Merged {
             probers,
             rules,
             nets: self.nets,
-            agents: compile(&agents)?,
+            agents,
             named,
-            paths: compile(&paths)?,
+            paths: RegexSetBuilder::new(&paths).size_limit(SET_MAX).build().map_err(too_large)?,
             signs,
         })
-    }
-}
-
-/// A condition on a text as a regular expression; `None` when it is that there is no text.
-fn expression(text: &Text) -> Option<String> {
-    match text {
-        Text::Exact(exact) => Some(format!("^{}$", regex::escape(exact))),
-        Text::Prefix(prefix) => Some(format!("^{}", regex::escape(prefix))),
-        Text::Regex(Expression(regex)) => Some(regex.as_str().to_owned()),
-        Text::Absent => None,
     }
 }
 

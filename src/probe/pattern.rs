@@ -21,8 +21,15 @@ impl TryFrom<String> for Expression {
     }
 }
 
+impl PartialEq for Expression {
+    /// Written the same way.
+    fn eq(&self, other: &Expression) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
 /// A condition on a text that may be missing.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "RawText")]
 pub(super) enum Text {
     Exact(String),
@@ -55,6 +62,11 @@ impl TryFrom<RawText> for Text {
 }
 
 impl Text {
+    /// Whether it is that there is no text.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Text::Absent)
+    }
+
     pub(super) fn holds(&self, text: Option<&str>) -> bool {
         match (self, text) {
             (Text::Absent, text) => text.is_none(),
