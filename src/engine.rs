@@ -20,6 +20,7 @@ use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{Connection, Entry, FLOWS_MAX, Side, Table};
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
+use std::hint::black_box;
 use std::sync::Arc;
 use suspicion::{settled, suspicious, unfinished, waits, worth_a_look};
 use thin_vec::ThinVec;
@@ -330,7 +331,7 @@ impl Engine {
         if turn.opened && segment.flags.syn() && !segment.flags.ack() {
             self.wider.learn_client(segment.src);
         }
-        let over = turn.over;
+        let [aged, replaced] = turn.over;
         let closed = (connection.is_closed() && !was_closed).then_some(turn.slot);
         if let Some(early) = &mut self.early {
             early.after(segment, turn.slot, &connection.flow, closed.is_some());
@@ -340,7 +341,9 @@ impl Engine {
         {
             tap.give(&talk.watch, &connection.flow, &mut Found(out));
         }
-        self.shared.give_legs(&connection.flow, out);
+        if !self.shared.legs.is_empty() {
+            self.shared.give_legs(&connection.flow, out);
+        }
         if !self.shared.fresh.is_empty() {
             for exchange in self.shared.fresh.drain(..) {
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
@@ -375,7 +378,10 @@ impl Engine {
         if let Some(slot) = closed {
             self.table.closed(slot, segment.mark.at);
         }
-        for entry in over.into_iter().flatten() {
+        if let Some(entry) = aged {
+            self.conclude(entry, out);
+        }
+        if let Some(entry) = replaced {
             self.conclude(entry, out);
         }
         belongs
@@ -415,6 +421,14 @@ impl Engine {
 
     /// A flow is over.
     fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
+        // Closed flows have lain still for seconds: those that end next come from memory meanwhile.
+        if let Some(later) = self.table.over_after(1) {
+            later.connection.warm();
+            black_box(later.attached.watch.is_held());
+        }
+        if let Some(next) = self.table.over_after(0) {
+            next.attached.watch.warm();
+        }
         let Entry { connection, attached: talk } = &mut *entry;
         self.buffered -= talk.buffered as usize;
         self.shared.complete(&self.keys, self.options, connection, talk);

@@ -285,9 +285,9 @@ impl Conversation {
 
     /// Memory of what is incomplete: heads, and requests that wait.
     pub(crate) fn buffered(&self) -> usize {
-        let lines =
-            [&self.client, &self.server].into_iter().filter_map(|reader| reader.draft.as_ref());
-        let lines: usize = lines.map(|draft| draft.carry.capacity()).sum();
+        let line =
+            |reader: &Reader| reader.draft.as_ref().map_or(0, |draft| draft.carry.capacity());
+        let lines = line(&self.client) + line(&self.server);
         // Requests of one connection are much alike.
         let waiting = self.queue.front().map_or(0, |front| front.memory() * self.queue.len());
         lines + waiting

@@ -35,9 +35,13 @@ pub(super) fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
 #[inline]
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    if rest.is_empty() {
+        return sum;
+    }
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
-    words.iter().chain([&last]).map(|word| u64::from(u32::from_ne_bytes(*word))).sum()
+    sum + u64::from(u32::from_ne_bytes(last))
 }
 
 /// The sum in 16 bits.

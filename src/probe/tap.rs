@@ -20,6 +20,7 @@ use crate::packet::Address;
 use crate::tcp::Side;
 use crate::time::Mark;
 use memchr::memmem::Finder;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// Payload bytes `[client, server]` past which a connection without HTTP/1 is no check: a TLS
@@ -284,6 +285,17 @@ impl Watch {
     /// Whether something on the connection may be a check.
     pub(crate) fn is_held(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Has the processor fetch what is kept.
+    pub(crate) fn warm(&self) {
+        if let Some(held) = &self.held {
+            let asked = held.asked.as_ref();
+            black_box((
+                held.proxy.is_some(),
+                asked.map(|asked| (asked.ordinal, asked.request_len)),
+            ));
+        }
     }
 
     /// Keeps first bytes that are no HTTP/1.

@@ -66,6 +66,8 @@ pub struct Table<T> {
     /// The slot of each key; the key itself is in the slot.
     index: HashTable<u32>,
     hasher: RandomState,
+    /// Slot of the last segment: segments of one connection come in rows.
+    latest: u32,
     streams: BTreeMap<u32, Streams>,
     hand: usize,
     next_id: u64,
@@ -100,6 +102,7 @@ impl<T> Table<T> {
             spare: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::default(),
+            latest: 0,
             streams: BTreeMap::new(),
             hand: 0,
             next_id: 0,
@@ -124,9 +127,7 @@ impl<T> Table<T> {
     ) -> Turn<'_, T> {
         let now = segment.mark.at;
         let aged = self.age(now);
-        let key = key(segment.src, segment.dst, segment.tunnel);
-        let hash = self.hasher.hash_one(key);
-        let mut found = self.find(hash, key);
+        let mut found = self.again(segment).or_else(|| self.slot_of(segment));
         let mut replaced = None;
         if let Some(slot) = found
             && self.begins_anew(slot, segment)
@@ -141,9 +142,10 @@ impl<T> Table<T> {
                 if replaced.is_none() && self.index.len() >= self.limit {
                     replaced = self.evict(now);
                 }
-                self.open(hash, segment, sender, attach())
+                self.open(segment, sender, attach())
             }
         };
+        self.latest = slot;
         let file = segment.mark.frame.file();
         let known = self.slots[slot as usize].as_ref();
         let settled = known.is_some_and(|entry| entry.connection.settled == Some(file));
@@ -159,8 +161,7 @@ impl<T> Table<T> {
 
     /// Whether the flow of `segment` is among those that are alive.
     pub fn knows(&self, segment: &Segment<'_>) -> bool {
-        let key = key(segment.src, segment.dst, segment.tunnel);
-        self.find(self.hasher.hash_one(key), key).is_some()
+        self.slot_of(segment).is_some()
     }
 
     /// The flow with this id, if it is still in `slot`.
@@ -187,6 +188,12 @@ impl<T> Table<T> {
         Some((slot, self.slots[slot as usize].as_deref_mut()?))
     }
 
+    /// The closed flow that is given out after `others` further ones, as far as is known by now.
+    pub fn over_after(&self, others: usize) -> Option<&Entry<T>> {
+        let (_, slot, _) = *self.closed.get(others)?;
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
     /// The connection in `slot` has just been closed at `now`.
     pub fn closed(&mut self, slot: u32, now: Timestamp) {
         if let Some(entry) = &self.slots[slot as usize] {
@@ -199,6 +206,20 @@ impl<T> Table<T> {
         if self.spare.len() < SPARE_MAX {
             self.spare.push(entry);
         }
+    }
+
+    /// The slot of the last segment, if this one is of the same connection.
+    #[inline]
+    fn again(&self, segment: &Segment<'_>) -> Option<u32> {
+        let flow = &self.slots.get(self.latest as usize)?.as_deref()?.connection.flow;
+        let ends = (flow.client, flow.server);
+        let same = ends == (segment.src, segment.dst) || ends == (segment.dst, segment.src);
+        (same && flow.tunnel == segment.tunnel).then_some(self.latest)
+    }
+
+    fn slot_of(&self, segment: &Segment<'_>) -> Option<u32> {
+        let key = key(segment.src, segment.dst, segment.tunnel);
+        self.find(self.hasher.hash_one(key), key)
     }
 
     fn find(&self, hash: u64, key: Key) -> Option<u32> {
@@ -234,7 +255,6 @@ impl<T> Table<T> {
 
     fn open(
         &mut self,
-        hash: u64,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
         attached: T,
@@ -268,7 +288,8 @@ impl<T> Table<T> {
             }
         };
         let rehash = |slot: &u32| rehash(&self.hasher, &self.slots, *slot);
-        self.index.insert_unique(hash, slot, rehash);
+        let key = key(segment.src, segment.dst, segment.tunnel);
+        self.index.insert_unique(self.hasher.hash_one(key), slot, rehash);
         slot
     }
 
