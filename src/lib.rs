@@ -9,7 +9,8 @@
 //!            `--------------------- engine ----------------------------------'
 //!                                       `-> probe: which are health checks, and whose
 //!                                             `-> health: what they say of each target
-//!  run wires capture, packet, engine, probe, health, pattern and report together
+//!  run wires capture, packet, engine, probe, health, pattern and report together; with a second
+//!  processor capture and packet have a thread of their own (`src/run/ahead.rs`)
 //! ```
 //!
 //! | module | owns | must not know |

@@ -11,6 +11,8 @@
 //! files     on disk                 for it all   buffer    frames           totals    several files
 //! ```
 //!
+//! `read_ahead` is for compressed files, for streams, and where nobody decodes in a thread of its own.
+//!
 //! What is odd but readable is read and told in [`CaptureInfo::warnings`]; what is damaged is
 //! skipped, with its place and size. Only what gives no frame at all is a [`CaptureError`].
 
