@@ -11,6 +11,8 @@ use support::lab::{runs, shipped};
 use support::slices::{Seen, seen, seen_in, tshark};
 use tempfile::TempDir;
 use why502::capture::Timeline;
+use why502::cause::Confidence;
+use why502::join::{Attempt, Ends};
 use why502::report::Report;
 use why502::run::{Patient, Settings};
 use why502::slice::{Destination, Extent, Sliced, slice};
@@ -108,6 +110,28 @@ fn slices_of_every_shipped_capture_hold_the_proof_in_the_same_streams() {
             }
         }
     });
+}
+
+#[test]
+fn a_slice_holds_both_legs_of_a_failed_request() {
+    let capture = shipped().join("both-legs/nginx-two-armed-proxy.pcap.gz");
+    let original = seen(Timeline::open(&[&capture]).unwrap());
+    let (report, sliced, bytes) = sliced(&capture, Extent::Proof);
+    let slice = seen_in(bytes);
+    assert_eq!(slice.len() as u64, sliced.packets);
+    let old = originals(&original, &slice, &capture);
+    let copied: BTreeSet<u64> = old.iter().map(|frame| frame.number).collect();
+    let joined: Vec<_> = report.findings.iter().filter_map(|it| it.joined.as_deref()).collect();
+    let fronts = joined.iter().map(|joined| &joined.front);
+    let sure = |attempt: &&Attempt| attempt.certainty > Confidence::Possible;
+    let attempts = joined.iter().flat_map(|joined| joined.attempts.iter().filter(sure));
+    let legs: Vec<&Ends> = fronts.chain(attempts.map(|attempt| &attempt.ends)).collect();
+    assert!(joined.len() > 10 && legs.len() > joined.len());
+    for leg in legs {
+        for mark in [Some(leg.asked), leg.answered, Some(leg.over)].into_iter().flatten() {
+            assert!(copied.contains(&mark.frame.number()), "{mark:?} of {leg:?}");
+        }
+    }
 }
 
 #[test]

@@ -254,6 +254,7 @@ impl Checker {
             balances: balances(&self.verdict),
             nodes,
             total: self.series.total,
+            asked: self.series.asked,
             by_outcome: self.series.by_outcome.clone(),
             state: progress.whole.state(),
             changes: progress.changes.clone(),

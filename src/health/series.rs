@@ -186,6 +186,8 @@ pub(super) struct Series {
     pub(super) by_outcome: BTreeMap<Outcome, u64>,
     /// All checks.
     pub(super) total: u64,
+    /// Of these, with a request.
+    pub(super) asked: u64,
     /// When the first of all began.
     pub(super) first: Option<Timestamp>,
 }
@@ -199,6 +201,7 @@ impl Series {
         first: impl Fn(Timestamp) -> bool,
     ) {
         self.total += 1;
+        self.asked += u64::from(check.ordinal > 0);
         if let Some(outcome) = check.outcome {
             *self.by_outcome.entry(outcome).or_default() += 1;
         }

@@ -182,6 +182,8 @@ pub struct ProberHealth {
     pub nodes: Vec<Node>,
     /// All its checks.
     pub total: u64,
+    /// Of these, with a request.
+    pub asked: u64,
     /// Its checks by outcome.
     pub by_outcome: BTreeMap<Outcome, u64>,
     /// Its newest checks, in the order of time.
@@ -336,6 +338,8 @@ pub struct Health {
     pub targets: Vec<Target>,
     /// Checks of them all.
     pub checks: u64,
+    /// Of these, with a request.
+    pub asked: u64,
     /// Checks by outcome.
     pub by_outcome: BTreeMap<Outcome, u64>,
     /// Connections that may be checks and are not sure enough to be counted.

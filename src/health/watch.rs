@@ -207,6 +207,7 @@ impl Watch {
         }
         for prober in health.targets.iter().flat_map(|target| &target.probers) {
             health.checks += prober.total;
+            health.asked += prober.asked;
             for (outcome, n) in &prober.by_outcome {
                 *health.by_outcome.entry(*outcome).or_default() += n;
             }

@@ -282,7 +282,7 @@ fn of_finding(finding: &Finding, captures: &[CaptureInfo]) -> Vec<String> {
         spots(finding.blind_spots),
         filter::of_finding(finding),
         text(&finding.summary),
-        finding.cause.fix.first().copied().unwrap_or_default().to_owned(),
+        terms::fix(finding).to_owned(),
     ]
 }
 

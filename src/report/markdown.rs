@@ -122,7 +122,7 @@ fn case(
     let longest = drawn.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     writeln!(out, "\n{fence}text\n{drawn}{fence}\n")?;
-    let fix = group.cause.fix.first().copied().unwrap_or(word!("not known")).trim_end_matches('.');
+    let fix = terms::fix(group.typical()).trim_end_matches('.');
     let fix = inline(&say(fix, style), style);
     let id = group.cause.id;
     writeln!(out, "{}", say(phrase!("**Fix:** {fix}. More: `why502 explain {id}`", fix, id), style))

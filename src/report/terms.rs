@@ -2,7 +2,7 @@
 
 use super::words::{clean, count, plural, seconds, time};
 use super::{Pattern, PatternKind};
-use crate::cause::{Confidence, Kind, Responsible};
+use crate::cause::{Confidence, Finding, Kind, Responsible};
 use crate::flow::{Ended, Vantage};
 use crate::http::Protocol;
 use crate::tcp::Side;
@@ -237,6 +237,18 @@ fn setting(s: f64) -> Phrase {
         phrase!("{n} s", n = whole.to_string())
     } else {
         phrase!("about {time}", time = seconds(s))
+    }
+}
+
+/// What to change first.
+pub(super) fn fix(finding: &Finding) -> &'static str {
+    let own_answer =
+        finding.cause.id == "inconclusive" && finding.responsible == Responsible::LoadBalancer;
+    match own_answer {
+        true => word!(
+            "Look the request up in the proxy's log, which has its reason: HAProxy's termination state, Envoy's response flags, the error log of nginx and Apache"
+        ),
+        false => finding.cause.fix.first().copied().unwrap_or(word!("not known")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is said of which packet.
 
 use super::Place;
-use crate::cause::{Finding, What};
+use crate::cause::{Confidence, Finding, What};
+use crate::join::Ends;
 use crate::packet::Address;
 use crate::report::{Report, terms, words};
 use crate::time::{FrameId, Mark, Timestamp};
@@ -21,6 +22,18 @@ enum Role {
     RequestEnd,
     Response,
     ResponseEnd,
+    /// Of the request of the proxy's client.
+    Front(Part),
+    /// Of an attempt that the finding is not about.
+    Attempt(Part),
+}
+
+/// A packet of the other leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Asked,
+    Answered,
+    Over,
 }
 
 /// One finding's word on one packet.
@@ -48,6 +61,9 @@ impl<'a> Remarks<'a> {
         let mut of_flow = BTreeMap::new();
         for (finding, it) in (0..).zip(&report.findings) {
             of_flow.entry(it.flow).or_insert(finding);
+            for (leg, _) in other_legs(it) {
+                of_flow.entry(leg.flow).or_insert(finding);
+            }
             for (mark, role) in roles(it) {
                 let remarks = by_frame.entry(mark.frame).or_default();
                 // Evidence says more than that it is the request.
@@ -59,7 +75,11 @@ impl<'a> Remarks<'a> {
                 }
             }
         }
-        let hosts = report.findings.iter().map(|it| pair([it.client.ip, it.server.ip])).collect();
+        let ends = report.findings.iter().flat_map(|it| {
+            let legs = other_legs(it).into_iter().map(|(leg, _)| (leg.client, leg.server));
+            legs.chain([(it.client, it.server)])
+        });
+        let hosts = ends.map(|(client, server)| pair([client.ip, server.ip])).collect();
         Remarks { report, by_frame, of_flow, hosts }
     }
 
@@ -125,6 +145,11 @@ impl<'a> Remarks<'a> {
         let guilty = finding.evidence.first().map(|guilty| guilty.mark.frame.file());
         let stream = match place.belongs {
             Some(belongs) if belongs.flow == finding.flow => belongs.stream,
+            Some(belongs)
+                if other_legs(finding).iter().any(|(leg, _)| leg.flow == belongs.flow) =>
+            {
+                belongs.stream
+            }
             _ => finding.stream.filter(|_| guilty == Some(frame.file())),
         };
         let stream = stream.map_or(String::new(), |stream| format!(", tcp.stream {stream}"));
@@ -164,6 +189,16 @@ fn pair([one, other]: [Address; 2]) -> [Address; 2] {
     if one <= other { [one, other] } else { [other, one] }
 }
 
+/// What the capture shows of the same request beside the finding's own connection: the request of the proxy's
+/// client, and attempts that are more than possibly for it.
+fn other_legs(finding: &Finding) -> Vec<(&Ends, fn(Part) -> Role)> {
+    let Some(joined) = &finding.joined else { return Vec::new() };
+    let front: (&Ends, fn(Part) -> Role) = (&joined.front, Role::Front);
+    let attempts = joined.attempts.iter().filter(|it| it.certainty > Confidence::Possible);
+    let attempts = attempts.map(|it| (&it.ends, Role::Attempt as fn(Part) -> Role));
+    [front].into_iter().chain(attempts).filter(|(leg, _)| leg.flow != finding.flow).collect()
+}
+
 /// The packets of a finding: those that prove it, then those that it is about.
 fn roles(finding: &Finding) -> Vec<(Mark, Role)> {
     let evidence = (0..=u8::MAX).zip(&finding.evidence);
@@ -175,6 +210,11 @@ fn roles(finding: &Finding) -> Vec<(Mark, Role)> {
     }
     if let Some(response) = exchange.and_then(|exchange| exchange.response.as_ref()) {
         roles.extend([(response.first, Role::Response), (response.last, Role::ResponseEnd)]);
+    }
+    for (leg, role) in other_legs(finding) {
+        roles.push((leg.asked, role(Part::Asked)));
+        roles.extend(leg.answered.map(|mark| (mark, role(Part::Answered))));
+        roles.push((leg.over, role(Part::Over)));
     }
     // Frames are counted from 1; what was never seen has none.
     roles.retain(|(mark, _)| mark.frame.number() > 0);
@@ -191,6 +231,22 @@ fn role_text(finding: &Finding, role: Role) -> String {
         Role::RequestEnd => return "context: the end of the request".to_owned(),
         Role::Response => return "context: the response".to_owned(),
         Role::ResponseEnd => return "context: the end of the response".to_owned(),
+        Role::Front(part) => {
+            return match part {
+                Part::Asked => "context: the request of the proxy's client",
+                Part::Answered => "context: what the proxy answered its client",
+                Part::Over => "context: the end of the client's leg",
+            }
+            .to_owned();
+        }
+        Role::Attempt(part) => {
+            return match part {
+                Part::Asked => "context: another attempt for the same request",
+                Part::Answered => "context: the answer to another attempt",
+                Part::Over => "context: the end of another attempt",
+            }
+            .to_owned();
+        }
     };
     let what = if number == 0 { "guilty packet" } else { "proof" };
     let note = words::shorten(&evidence.note, NOTE_MAX);

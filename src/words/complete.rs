@@ -43,7 +43,7 @@ fn said() -> BTreeMap<String, String> {
             }
         }
     }
-    for kind in ["request", "connection", "health check"] {
+    for kind in ["request", "connection", "health check", "attempt"] {
         said.insert(format!("{{n}} {kind}"), "report/terms.rs".to_owned());
     }
     for between in [", ", "; "] {

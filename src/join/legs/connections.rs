@@ -52,7 +52,8 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             }
             Some(_) => (Confidence::Possible, TiedBy::Order),
         };
-        ties.of[at] = Some(Tie { front: best.front, certainty, by, alike: false });
+        let alike = certainty >= Confidence::Likely;
+        ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
     }
 }
@@ -122,42 +123,90 @@ fn waited(
 }
 
 /// Gives each error without an attempt one that may as well be its own: one that is tied to nobody, or to a
-/// request that has others.
+/// request that has others, or can get another one in the same way.
 pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) {
-    let mut attempts = ties.attempts();
+    let attempts = ties.attempts();
+    let mut swap = Swap { legs, ties, attempts };
     for front in 0..legs.len() {
         let refused = legs[front].ends.status.is_some_and(|status| status >= 500);
-        if legs[front].ends.ordinal == 0 || !refused || !attempts[front].is_empty() {
+        if legs[front].ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
             continue;
         }
-        let until = legs[front].ends.answered.unwrap_or(legs[front].ends.over).at;
-        let within = |leg: &&Leg| leg.ends.asked.at.nanos_since(until) <= SLACK;
-        let near = legs[front + 1..].iter().take_while(within).take(UNDER_WAY_MAX).enumerate();
-        let spare = near.map(|(after, leg)| (front + 1 + after, leg)).filter(|(at, leg)| {
-            leg.is_suspect() && fits(&legs[front], leg) && {
-                let owner = ties.of[*at].filter(|tie| tie.front != front);
-                (owner.is_none() && ties.strays.contains_key(at))
-                    || owner.is_some_and(|it| is_spare(&it, &attempts[it.front]))
-            }
-        });
-        let best = spare.min_by_key(|(at, leg)| (ends_apart(&legs[front], leg), *at));
-        let Some((back, _)) = best.filter(|(_, leg)| ends_apart(&legs[front], leg) <= AT_ONCE)
-        else {
-            continue;
-        };
-        if let Some(owner) = ties.of[back] {
-            attempts[owner.front].retain(|attempt| *attempt != back);
+        let mut asked = vec![front];
+        if !swap.find(front, CHAIN_MAX, &mut asked) && asked.len() > 1 {
+            swap.ties.contested[front] = true;
         }
-        ties.strays.remove(&back);
-        let (certainty, by) = (Confidence::Possible, TiedBy::Order);
-        ties.of[back] = Some(Tie { front, certainty, by, alike: false });
-        attempts[front].push(back);
     }
 }
 
-/// Whether an attempt can be taken from its request.
-fn is_spare(tie: &Tie, attempts: &[usize]) -> bool {
-    tie.certainty == Confidence::Possible && attempts.len() > 1
+/// Requests that hand on an attempt for one that has none.
+const CHAIN_MAX: usize = 8;
+/// Requests that are asked for theirs.
+const ASKED_MAX: usize = 256;
+
+struct Swap<'a> {
+    legs: &'a [Leg],
+    ties: &'a mut Ties,
+    /// Of each request.
+    attempts: Vec<Vec<usize>>,
+}
+
+impl Swap<'_> {
+    /// Finds an attempt for `front`; whether there is one. `asked` are those that were asked for theirs.
+    fn find(&mut self, front: usize, deep: usize, asked: &mut Vec<usize>) -> bool {
+        let fitting = self.fitting(front);
+        let free = fitting.iter().copied().find(|back| match self.ties.of[*back] {
+            None => self.ties.strays.contains_key(back),
+            Some(tie) => tie.front != front && self.attempts[tie.front].len() > 1,
+        });
+        if let Some(back) = free {
+            self.give(back, front);
+            return true;
+        }
+        for back in fitting {
+            let Some(owner) = self.ties.of[back].map(|tie| tie.front) else { continue };
+            if asked.contains(&owner) || asked.len() >= ASKED_MAX {
+                continue;
+            }
+            asked.push(owner);
+            if deep > 0 && self.find(owner, deep - 1, asked) {
+                self.give(back, front);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Failed attempts that may be for `front` as well as for who has them, the best first.
+    fn fitting(&self, front: usize) -> Vec<usize> {
+        let request = &self.legs[front];
+        let until = request.ends.answered.unwrap_or(request.ends.over).at;
+        let within = |leg: &&Leg| leg.ends.asked.at.nanos_since(until) <= SLACK;
+        let near = self.legs[front + 1..].iter().take_while(within).take(UNDER_WAY_MAX);
+        let mut fitting: Vec<(i64, usize)> = (front + 1..)
+            .zip(near)
+            .filter(|(at, leg)| {
+                let tie = self.ties.of[*at];
+                leg.is_suspect()
+                    && tie.is_none_or(|tie| tie.certainty == Confidence::Possible)
+                    && fits(request, leg)
+            })
+            .map(|(at, leg)| (ends_apart(request, leg), at))
+            .filter(|(apart, _)| *apart <= AT_ONCE)
+            .collect();
+        fitting.sort_unstable();
+        fitting.into_iter().map(|(_, at)| at).collect()
+    }
+
+    fn give(&mut self, back: usize, front: usize) {
+        if let Some(owner) = self.ties.of[back] {
+            self.attempts[owner.front].retain(|attempt| *attempt != back);
+        }
+        self.ties.strays.remove(&back);
+        let (certainty, by) = (Confidence::Possible, TiedBy::Order);
+        self.ties.of[back] = Some(Tie { front, certainty, by, alike: false });
+        self.attempts[front].push(back);
+    }
 }
 
 fn fits(front: &Leg, back: &Leg) -> bool {

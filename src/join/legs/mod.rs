@@ -20,7 +20,7 @@ pub use roles::Roles;
 pub use unserved::Unserved;
 pub use verdict::retell;
 
-use super::{ATTEMPTS_MAX, Attempt, Correlation};
+use super::{ATTEMPTS_MAX, Attempt, Correlation, Ends};
 use crate::cause::Confidence;
 use crate::http::Protocol;
 use crate::packet::{Address, Endpoint};
@@ -66,8 +66,8 @@ pub struct Joins {
     pub settled: Vec<Settled>,
     /// Failed attempts for a request that is not known.
     pub strays: Vec<Stray>,
-    /// Flow and ordinal of failed requests for which no attempt is known, at hosts that ask others.
-    pub doubtful: Vec<(u64, u32)>,
+    /// Failed requests for which no attempt is known, at hosts that ask others.
+    pub doubtful: Vec<Doubtful>,
     /// Exchanges that a proxy made for an exchange of its client.
     pub back_exchanges: u64,
 }
@@ -79,6 +79,15 @@ pub struct Settled {
     pub correlation: Correlation,
     /// The proxy asked no target for it.
     pub unserved: Option<Unserved>,
+}
+
+/// A failed request without an attempt that is known to be for it.
+#[derive(Clone, Debug)]
+pub struct Doubtful {
+    /// The request.
+    pub front: Ends,
+    /// Its host is a proxy for sure.
+    pub is_proxy: bool,
 }
 
 /// A failed attempt for one of several requests.
@@ -175,8 +184,13 @@ impl Legs {
         let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
         let mut ties = tie::ties(&legs, &around);
         self.learn_proxies(&legs, &ties);
-        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
-        connections::tie_connections(&legs, &mut ties, &around);
+        let requests = ties.clone();
+        self.tie_connections(&legs, &mut ties);
+        // Where nothing but refused connections tells of a proxy.
+        if self.learn_proxies(&legs, &ties) {
+            ties = requests;
+            self.tie_connections(&legs, &mut ties);
+        }
         connections::even_out(&legs, &mut ties);
         if most < legs.len() {
             // Legs that are not known yet may fit better.
@@ -193,20 +207,29 @@ impl Legs {
                 self.pending.push(leg);
             }
         }
+        if self.pending.is_empty() {
+            self.suspects.clear();
+        }
         joins
     }
 
-    fn learn_proxies(&mut self, legs: &[Leg], ties: &Ties) {
+    fn tie_connections(&self, legs: &[Leg], ties: &mut Ties) {
+        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
+        connections::tie_connections(legs, ties, &around);
+    }
+
+    /// Whether there are new ones.
+    fn learn_proxies(&mut self, legs: &[Leg], ties: &Ties) -> bool {
+        let known = self.proxies.len();
         for tie in ties.of.iter().flatten() {
             let server = legs[tie.front].ends.server;
             if self.proxies.len() >= PROXIES_MAX || self.proxies.contains(&server) {
                 continue;
             }
+            let room = self.alike.len() < PROXIES_MAX || self.alike.contains_key(&server);
             if tie.certainty == Confidence::Certain {
                 self.proxies.insert(server);
-            } else if tie.alike
-                && (self.alike.len() < PROXIES_MAX || self.alike.contains_key(&server))
-            {
+            } else if tie.alike && room {
                 let times = self.alike.entry(server).or_default();
                 *times += 1;
                 if *times >= ALIKE {
@@ -214,6 +237,7 @@ impl Legs {
                 }
             }
         }
+        self.proxies.len() > known
     }
 
     /// What is known of the first `most` legs and of the attempts for them.
@@ -229,7 +253,7 @@ impl Legs {
             let alone = made.is_empty() && front.is_suspect();
             let is_proxy = self.proxies.contains(&server);
             if alone && (ties.contested[at] || (!is_proxy && self.roles.asks_beside(server))) {
-                joins.doubtful.push((front.ends.flow, front.ends.ordinal));
+                joins.doubtful.push(Doubtful { front: front.ends.clone(), is_proxy });
                 continue;
             }
             let unserved = (alone && is_proxy).then(|| Unserved::of(at, legs, &ties.of));

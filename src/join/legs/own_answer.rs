@@ -25,6 +25,19 @@ pub fn may_be_a_proxys(finding: &mut Finding) -> bool {
     true
 }
 
+/// It is a proxy, and which of several attempts was for this request is not known.
+pub(super) fn asked_somebody(finding: &mut Finding, front: &Ends) {
+    let Some(status) = front.status.filter(|_| finding.cause.id == OWN) else { return };
+    let waited = front.answered.map_or(0, |answered| answered.at.nanos_since(front.asked.at));
+    let summary = phrase!(
+        "the proxy answered {status} after {waited}; several of its attempts may have been for this request",
+        status,
+        waited = span(waited)
+    );
+    becomes(finding, "inconclusive", Confidence::Possible, summary);
+    finding.responsible = Responsible::LoadBalancer;
+}
+
 /// The proxy answered by itself although the target's answer was sound.
 pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
     if finding.cause.id != OWN {

@@ -23,12 +23,13 @@ pub(super) struct Tie {
     pub(super) front: usize,
     pub(super) certainty: Confidence,
     pub(super) by: TiedBy,
-    /// Both carry the same id, or ask for the same, for no other client.
+    /// It speaks for a proxy: both carry the same id, or ask for the same, for no other client; or an error
+    /// followed a failed connection.
     pub(super) alike: bool,
 }
 
 /// Ties of a list of legs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ties {
     /// By position of the leg that was made for another one.
     pub(super) of: Vec<Option<Tie>>,

@@ -60,10 +60,16 @@ pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
             went_astray(finding, stray);
         }
     }
-    for (flow, ordinal) in &joins.doubtful {
-        let at = held.at(*flow, *ordinal);
-        if let Some(finding) = held.get(at) {
-            own_answer::may_be_a_proxys(finding);
+    for doubtful in &joins.doubtful {
+        let at = held.at(doubtful.front.flow, doubtful.front.ordinal);
+        match held.get(at) {
+            Some(finding) if doubtful.is_proxy => {
+                own_answer::asked_somebody(finding, &doubtful.front);
+            }
+            Some(finding) => {
+                own_answer::may_be_a_proxys(finding);
+            }
+            None => {}
         }
     }
     held.findings.into_iter().flatten().collect()

@@ -69,7 +69,7 @@ fn noun(group: &Group<'_>) -> Phrase {
 }
 
 fn fix(group: &Group<'_>) -> &'static str {
-    group.cause.fix.first().copied().unwrap_or_default()
+    terms::fix(group.typical())
 }
 
 pub(super) fn details(

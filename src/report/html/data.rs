@@ -12,6 +12,7 @@ use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Evidence, Finding, Kind, Responsible, What};
 use crate::flow::Vantage;
 use crate::health::{Check, Effect, Outcome, State, Target};
+use crate::report::text::lanes::{self, Lane};
 use crate::report::text::names::Names;
 use crate::report::text::{Group, ladder};
 use crate::report::words;
@@ -32,7 +33,7 @@ const ROWS_MAX: usize = 24;
 const SHORT: usize = 80;
 
 /// Columns of a finding.
-const FINDING: [&str; 22] = [
+const FINDING: [&str; 27] = [
     "t",
     "group",
     "confidence",
@@ -55,6 +56,12 @@ const FINDING: [&str; 22] = [
     "spots",
     "summary",
     "filter",
+    // Of both legs: the zero of their times, who took part, what became of the request.
+    "front",
+    "visitor",
+    "proxy",
+    "target",
+    "outcome",
 ];
 /// Columns of a packet of a finding.
 const PACKET: [&str; 6] = ["dt", "file", "frame", "flags", "label", "note"];
@@ -76,6 +83,8 @@ const CHECK: [&str; 10] = [
 const FROM_SERVER: i64 = 1;
 const SILENT: i64 = 2;
 const GUILTY: i64 = 4;
+/// Between client and proxy, where both legs are drawn.
+const FRONT: i64 = 8;
 
 pub(super) const CONFIDENCES: [Confidence; 3] =
     [Confidence::Certain, Confidence::Likely, Confidence::Possible];
@@ -223,6 +232,10 @@ impl Block<'_> {
         // The page builds this one itself.
         let usual = finding.stream.is_some_and(|id| filter == format!("tcp.stream eq {id}"));
         let status = exchange.and_then(|exchange| exchange.response.as_ref()?.status);
+        let joined = finding.joined.as_deref().filter(|_| fits);
+        let ends = joined.map_or([None; 3], lanes::ends);
+        let [visitor, proxy, target] =
+            ends.map(|end| end.map(|end| self.texts.number(&end.socket().to_string())));
         vec![
             self.since(guilty.at),
             group.map(|group| group as i64),
@@ -246,6 +259,11 @@ impl Block<'_> {
             Some(spots.fold(0, |bits, (n, _)| bits | 1 << n)),
             if fits { self.texts.maybe(&finding.summary.say(self.lang)) } else { None },
             if usual { None } else { self.texts.maybe(&filter) },
+            joined.map(|joined| joined.front.asked.at.nanos_since(guilty.at)),
+            visitor,
+            proxy,
+            target,
+            joined.and_then(|joined| self.texts.maybe(&lanes::outcome(joined).say(self.lang))),
         ]
     }
 
@@ -253,9 +271,14 @@ impl Block<'_> {
     fn packets(&mut self, finding: &Finding) -> Row {
         let Some(guilty) = finding.evidence.first() else { return Vec::new() };
         let mut cells = Vec::new();
-        for row in ladder::rows(finding).iter().take(ROWS_MAX) {
+        let rows: Vec<(Lane, ladder::Row)> = match &finding.joined {
+            Some(joined) => lanes::all_rows(finding, joined),
+            None => ladder::rows(finding).into_iter().map(|row| (Lane::Back, row)).collect(),
+        };
+        for (lane, row) in rows.iter().take(ROWS_MAX) {
+            let own = finding.joined.as_ref().is_none_or(|joined| lanes::own(joined) == *lane);
             let proves = |evidence: &&Evidence| {
-                evidence.mark.frame == row.mark.frame
+                own && evidence.mark.frame == row.mark.frame
                     && evidence.side == row.side
                     && (evidence.what == What::Silence) == row.silent
             };
@@ -270,6 +293,7 @@ impl Block<'_> {
                 (row.side == Side::Server, FROM_SERVER),
                 (row.silent, SILENT),
                 (row.guilty, GUILTY),
+                (*lane == Lane::Front, FRONT),
             ];
             let flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
             cells.extend([

@@ -119,7 +119,7 @@ fn answer(report: &Report, groups: &[Group<'_>], words: &Words) -> Markup {
     };
     let summary = &report.summary;
     let checks: u64 = report.health.checks;
-    let seen = summary.exchanges + summary.encrypted_requests;
+    let seen = headline::of_users(report).max(summary.failed_requests);
     let figures = [
         (words.requests, seen, true, ""),
         (words.encrypted, summary.encrypted_requests, summary.encrypted_requests > 0, ""),

@@ -157,7 +157,7 @@ impl<'a> Finding<'a> {
             blind_spots: blind_spots(finding.blind_spots),
             display_filter: filter::of_finding(finding),
             summary: &finding.summary,
-            fix: finding.cause.fix.first().copied().unwrap_or_default(),
+            fix: terms::fix(finding),
             early: false,
             told_before: None,
             host: finding.host.as_deref(),

@@ -56,7 +56,7 @@ pub(in crate::report) fn cause(
         page.field("This host", host)?;
     }
     confidence(page, group)?;
-    page.field(word!("Fix"), group.cause.fix.first().copied().unwrap_or(word!("not known")))?;
+    page.field(word!("Fix"), terms::fix(typical))?;
     display_filter(page, group, names)?;
     page.field(word!("More"), format!("why502 explain {}", group.cause.id))
 }

@@ -22,10 +22,7 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
         parts.extend(health.clone());
     }
     if requests.0 > 0 {
-        // What a proxy asked for its clients is no request of theirs.
-        let seen =
-            (summary.exchanges + summary.encrypted_requests).saturating_sub(summary.back_exchanges);
-        let all = plural(seen.max(requests.0), "request");
+        let all = plural(of_users(report).max(requests.0), "request");
         let which = match (summary.encrypted_requests, summary.exchanges) {
             (0, _) => Phrase::default(),
             (_, 0) => phrase!(" (encrypted)"),
@@ -58,7 +55,7 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
     let attempts = failed(groups, Kind::Attempt, summary.failed_attempts);
     if attempts.0 > 0 {
         parts.push(phrase!(
-            "{what} of a proxy failed and were tried again: {causes}",
+            "{what} of a proxy failed that decided no request: {causes}",
             what = plural(attempts.0, "attempt"),
             causes = attempts.1
         ));
@@ -128,6 +125,14 @@ fn health(targets: &[Target]) -> Option<Phrase> {
     Some(phrase!("{what}{more}", what, more))
 }
 
+/// Requests that are neither health checks nor what a proxy asked for its clients.
+pub(in crate::report) fn of_users(report: &Report) -> u64 {
+    let summary = &report.summary;
+    (summary.exchanges + summary.encrypted_requests)
+        .saturating_sub(summary.back_exchanges)
+        .saturating_sub(report.health.asked)
+}
+
 fn without_failed_request(report: &Report) -> Phrase {
     let summary = &report.summary;
     match (summary.exchanges, summary.encrypted_requests) {
@@ -152,7 +157,8 @@ fn without_failed_request(report: &Report) -> Phrase {
         0 => Phrase::default(),
         n => phrase!(", nor among {n} that cannot be read without keys", n = words::count(n)),
     };
-    match summary.exchanges {
+    match of_users(report).saturating_sub(summary.encrypted_requests) {
+        0 => phrase!("no request but health checks{unknown}{encrypted}", unknown, encrypted),
         1 => phrase!("the only request did not fail{unknown}{encrypted}", unknown, encrypted),
         n => phrase!(
             "no failed request among {n}{unknown}{encrypted}",

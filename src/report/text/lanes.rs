@@ -7,21 +7,23 @@ use super::page::{Ink, Page};
 use super::table;
 use crate::cause::{Confidence, Finding};
 use crate::http::State;
-use crate::join::{Attempt, Joined, Outcome};
+use crate::join::{Attempt, Ends, Joined, Outcome};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
-use crate::words::{Phrase, columns, right, shorten};
+use crate::time::Mark;
+use crate::words::{Phrase, columns, plural, right, shorten};
 use crate::{phrase, word};
 use std::io;
 
-/// Columns between two lines.
+/// Columns between two lines, and the same where the page is narrow.
 const INNER: usize = 33;
+const INNER_MIN: usize = 14;
 /// Columns of the time.
 const TIME: usize = 12;
 
 /// Between which two a packet travels.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lane {
+pub(in crate::report) enum Lane {
     /// Client and load balancer.
     Front,
     /// Load balancer and target.
@@ -35,33 +37,59 @@ pub(in crate::report) fn lanes(
     names: &Names,
 ) -> io::Result<()> {
     let zero = joined.front.asked.at;
-    title(page, finding, joined)?;
-    for (lane, row) in all_rows(finding, joined) {
+    let rows: Vec<(Lane, Row, String)> = all_rows(finding, joined)
+        .into_iter()
+        .map(|(lane, row)| {
+            let frame = names.frame(row.mark.frame);
+            let mut right = match row.silent {
+                true => page.say(phrase!("after {frame}", frame)),
+                false => frame,
+            };
+            if row.guilty {
+                right = format!("{right} {guilty}", guilty = page.say(word!("<== guilty")));
+            }
+            (lane, row, right)
+        })
+        .collect();
+    let outer = rows.iter().map(|(.., right)| columns(right)).max().unwrap_or(0) + TIME + 5;
+    let inner = (page.width().saturating_sub(outer) / 2).clamp(INNER_MIN, INNER);
+    title(page, finding, joined, inner)?;
+    for (lane, row, frame) in rows {
         let time = right(&relative(row.mark.at, zero, page.lang()), TIME);
         let label = page.say(&row.label);
-        let frame = names.frame(row.mark.frame);
-        let (drawn, frame) = match row.silent {
-            true => (middle(&label), page.say(phrase!("after {frame}", frame))),
-            false => (arrow(row.side, &label), frame),
+        let drawn = match row.silent {
+            true => middle(&label, inner),
+            false => arrow(row.side, &label, inner),
         };
-        let blank = " ".repeat(INNER);
+        let blank = " ".repeat(inner);
         let (front, back) = match lane {
             Lane::Front => (drawn.as_str(), blank.as_str()),
             Lane::Back => (blank.as_str(), drawn.as_str()),
         };
         let mut line = format!("{time} │{front}│{back}│ {frame}");
         if row.guilty {
-            let guilty = page.say(word!("<== guilty"));
-            line = page.paint(Ink::Guilty, &format!("{line} {guilty}"));
+            line = page.paint(Ink::Guilty, &line);
         }
         page.line(&line)?;
     }
     page.paragraph("    ", outcome(joined))
 }
 
+/// Attempts that are drawn: what a finding is about, and others that are more than possible.
+fn drawn(joined: &Joined) -> impl Iterator<Item = (usize, &Attempt)> {
+    joined.attempts.iter().enumerate().filter(|(nth, attempt)| {
+        Some(*nth) == joined.this || attempt.certainty > Confidence::Possible
+    })
+}
+
+/// Where the connection of the finding itself is.
+pub(in crate::report) fn own(joined: &Joined) -> Lane {
+    if joined.this.is_some() { Lane::Back } else { Lane::Front }
+}
+
 /// The packets of both legs, in the order of time.
-fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
-    let own = if joined.this.is_some() { Lane::Back } else { Lane::Front };
+pub(in crate::report) fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
+    let own = own(joined);
     let mut all: Vec<(Lane, Row)> = rows(finding).into_iter().map(|row| (own, row)).collect();
     let mut push = |lane, side, mark, label: Phrase| {
         all.push((lane, Row { mark, side, label, silent: false, guilty: false }));
@@ -71,65 +99,65 @@ fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
         let line = joined.exchange.as_deref().map(table::request_line).unwrap_or_default();
         let asked = if line.is_empty() { phrase!("request") } else { line };
         push(Lane::Front, Side::Client, front.asked, asked);
-        match (front.answered, front.status) {
-            (Some(mark), Some(status)) => {
-                push(Lane::Front, Side::Server, mark, format!("HTTP {status}").into());
-            }
-            (Some(mark), None) => push(Lane::Front, Side::Server, mark, phrase!("response")),
-            (None, _) => {}
-        }
+        answer(front, |side, mark, label| push(Lane::Front, side, mark, label));
         if front.state != State::Answered
             && let Some(side) = front.closed_by
         {
             push(Lane::Front, side, front.over, phrase!("close"));
         }
     }
-    for (nth, attempt) in joined.attempts.iter().enumerate() {
-        if Some(nth) == joined.this {
-            continue;
-        }
-        let what = if attempt.ends.ordinal == 0 { "SYN" } else { "request" };
-        let to = attempt.ends.server.socket();
-        push(Lane::Back, Side::Client, attempt.ends.asked, phrase!("{what} to {to}", what, to));
-        match (attempt.ends.answered, attempt.ends.status) {
-            (Some(mark), Some(status)) => {
-                push(Lane::Back, Side::Server, mark, format!("HTTP {status}").into());
-            }
-            (Some(mark), None) => push(Lane::Back, Side::Server, mark, phrase!("response")),
-            (None, _) => {
-                let cause = attempt.cause.map_or(phrase!("close"), |id| id.to_owned().into());
-                push(
-                    Lane::Back,
-                    attempt.ends.closed_by.unwrap_or(Side::Server),
-                    attempt.ends.over,
-                    cause,
-                );
-            }
+    for (_, attempt) in drawn(joined).filter(|(nth, _)| Some(*nth) != joined.this) {
+        let ends = &attempt.ends;
+        let to = ends.server.socket();
+        let label = match ends.ordinal {
+            0 => phrase!("SYN to {to}", to),
+            _ => phrase!("request to {to}", to),
+        };
+        push(Lane::Back, Side::Client, ends.asked, label);
+        answer(ends, |side, mark, label| push(Lane::Back, side, mark, label));
+        if ends.answered.is_none() {
+            let cause = attempt.cause.map_or(phrase!("close"), |id| id.to_owned().into());
+            push(Lane::Back, ends.closed_by.unwrap_or(Side::Server), ends.over, cause);
         }
     }
     all.sort_by_key(|(_, row)| (row.mark.at, row.mark.frame, row.silent));
     all
 }
 
+/// The beginning of the response, if there is one.
+fn answer(ends: &Ends, push: impl FnOnce(Side, Mark, Phrase)) {
+    match (ends.answered, ends.status) {
+        (Some(mark), Some(status)) => push(Side::Server, mark, format!("HTTP {status}").into()),
+        (Some(mark), None) => push(Side::Server, mark, phrase!("response")),
+        (None, _) => {}
+    }
+}
+
+/// Client, proxy and target, as far as they are known.
+pub(in crate::report) fn ends(joined: &Joined) -> [Option<Endpoint>; 3] {
+    let shown = joined.this.and_then(|this| joined.attempts.get(this));
+    let target = shown.or_else(|| drawn(joined).last().map(|(_, attempt)| attempt));
+    [Some(joined.front.client), Some(joined.front.server), target.map(|it| it.ends.server)]
+}
+
 /// Which connections these are, and the names of the three above their lines.
-fn title(page: &mut Page<'_>, finding: &Finding, joined: &Joined) -> io::Result<()> {
+fn title(page: &mut Page<'_>, finding: &Finding, joined: &Joined, inner: usize) -> io::Result<()> {
     let stream = |flow: u64, stream: Option<u32>| match stream {
         Some(stream) => phrase!("flow {flow}, tcp.stream {stream}", flow, stream),
         None => phrase!("flow {flow}", flow),
     };
     let front = stream(joined.front.flow, joined.front.stream);
-    let shown = joined.this.and_then(|this| joined.attempts.get(this));
-    let back = match shown.or(joined.attempts.last()) {
-        Some(_) if joined.this.is_some() => stream(finding.flow, finding.stream),
-        Some(attempt) => stream(attempt.ends.flow, attempt.ends.stream),
-        None => phrase!("none"),
+    let last = drawn(joined).last();
+    let back = match (joined.this, last) {
+        (Some(_), _) => stream(finding.flow, finding.stream),
+        (None, Some((_, attempt))) => stream(attempt.ends.flow, attempt.ends.stream),
+        (None, None) => phrase!("none"),
     };
     let title = phrase!("client's leg: {front}; target's leg: {back}", front, back);
     page.paragraph("    ", title)?;
-    let target = shown.or(joined.attempts.last()).map(|attempt: &Attempt| attempt.ends.server);
     let head = |left: &str, middle: &str, right: &str| {
-        let width = INNER + 1;
-        let (left, middle) = (shorten(left, width - 2), shorten(middle, width - 2));
+        let width = inner + 1;
+        let (left, middle) = (shorten(left, 2 * width), shorten(middle, 2 * width));
         let gap = (width + 1).saturating_sub(columns(&middle) / 2 + columns(&left));
         let first = format!("{left}{:gap$}{middle}", "");
         let rest = (2 * width + 1).saturating_sub(columns(&first) + columns(right));
@@ -139,15 +167,23 @@ fn title(page: &mut Page<'_>, finding: &Finding, joined: &Joined) -> io::Result<
         [word!("client"), word!("load balancer"), word!("target")].map(|it| page.say(it));
     let sides = page.paint(Ink::Label, &head(&client, &balancer, &server));
     page.line(&sides)?;
-    let named = |endpoint: Option<Endpoint>| {
-        endpoint.map_or(String::new(), |endpoint| endpoint.socket().to_string())
-    };
-    let proxy = named(Some(joined.front.server));
-    page.line(&head(&named(Some(joined.front.client)), &proxy, &named(target)))
+    let [client, proxy, target] =
+        ends(joined).map(|end| end.map_or(String::new(), |end| end.socket().to_string()));
+    let half = inner + 1;
+    let side = columns(&client).max(columns(&target));
+    if side + columns(&proxy) / 2 + 2 <= half {
+        return page.line(&head(&client, &proxy, &target));
+    }
+    for (client, proxy, target) in
+        [(client.as_str(), "", ""), ("", proxy.as_str(), ""), ("", "", target.as_str())]
+    {
+        page.line(head(client, proxy, target).trim_end())?;
+    }
+    Ok(())
 }
 
 /// What became of the request, and how sure it is that the legs belong together.
-fn outcome(joined: &Joined) -> Phrase {
+pub(in crate::report) fn outcome(joined: &Joined) -> Phrase {
     let saw = match joined.front.status {
         Some(status) => phrase!("the client saw {status}", status),
         None => phrase!("the client got no answer"),
@@ -169,28 +205,35 @@ fn outcome(joined: &Joined) -> Phrase {
         Confidence::Likely => word!("; the legs are likely those of one request"),
         Confidence::Possible => word!("; the legs may be those of one request"),
     };
-    phrase!("{what}{attempt}{sure}", what, attempt, sure)
+    let more = match of - drawn(joined).count() {
+        0 => Phrase::default(),
+        n => phrase!(
+            "; not drawn: {what} that may belong to it",
+            what = plural(n as u64, "more attempt")
+        ),
+    };
+    phrase!("{what}{attempt}{sure}{more}", what, attempt, sure, more)
 }
 
-fn arrow(from: Side, label: &str) -> String {
-    let label = shorten(label, INNER - 8);
-    let rest = "─".repeat(INNER - 6 - columns(&label));
+fn arrow(from: Side, label: &str, inner: usize) -> String {
+    let label = shorten(label, inner - 8);
+    let rest = "─".repeat((inner - 6).saturating_sub(columns(&label)));
     match from {
         Side::Client => format!(" ─ {label} {rest}▶ "),
         Side::Server => format!(" ◀{rest} {label} ─ "),
     }
 }
 
-fn middle(label: &str) -> String {
-    let label = format!(" {} ", shorten(label, INNER - 6));
-    let rest = INNER - 2 - columns(&label);
+fn middle(label: &str, inner: usize) -> String {
+    let label = format!(" {} ", shorten(label, inner - 6));
+    let rest = (inner - 2).saturating_sub(columns(&label));
     format!(" {}{label}{} ", "·".repeat(rest / 2), "·".repeat(rest - rest / 2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::{Ends, TiedBy};
+    use crate::join::TiedBy;
     use crate::report::{Style, fixture};
 
     fn joined(finding: &Finding, outcome: Outcome) -> Joined {
@@ -239,13 +282,17 @@ mod tests {
         }
     }
 
+    fn drawn_as(finding: &Finding, joined: &Joined, style: Style) -> String {
+        let mut out = Vec::new();
+        let mut page = Page::new(style, &mut out);
+        lanes(&mut page, finding, joined, &Names::new(&[])).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     fn shown(outcome: Outcome) -> Vec<String> {
         let finding = fixture::race(2);
-        let joined = joined(&finding, outcome);
-        let mut out = Vec::new();
-        let mut page = Page::new(Style::default(), &mut out);
-        lanes(&mut page, &finding, &joined, &Names::new(&[])).unwrap();
-        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+        let text = drawn_as(&finding, &joined(&finding, outcome), Style::default());
+        text.lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -268,5 +315,36 @@ mod tests {
         assert!(lines.iter().any(|line| line.contains("request to 10.0.2.10:8080")), "{lines:#?}");
         let last = lines.last().unwrap();
         assert!(last.contains("masked by a retry: the client saw 200 (attempt 1 of 2)"), "{last}");
+    }
+
+    #[test]
+    fn what_is_only_possible_is_named_and_not_drawn() {
+        let finding = fixture::race(2);
+        let mut joined = joined(&finding, Outcome::Masked);
+        joined.attempts[1].certainty = Confidence::Possible;
+        let text = drawn_as(&finding, &joined, Style::default());
+        assert!(!text.contains("request to 10.0.2.10:8080"), "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("not drawn: 1 more attempt that may belong to it"), "{text}");
+    }
+
+    #[test]
+    fn lanes_fit_the_page_in_every_language() {
+        let mut finding = fixture::race(2);
+        finding.client = Endpoint::v6([0xfd; 16], 65_535);
+        finding.server = finding.client;
+        for evidence in &mut finding.evidence {
+            evidence.mark.frame = crate::time::FrameId::new(0, 1_234_567);
+        }
+        let mut joined = joined(&finding, Outcome::Masked);
+        joined.attempts[1].ends.server = finding.client;
+        joined.front.client = finding.client;
+        for lang in [crate::words::Lang::En, crate::words::Lang::Ja] {
+            let text = drawn_as(&finding, &joined, Style { lang, ..Style::default() });
+            for line in text.lines() {
+                assert!(columns(line) <= crate::report::text::page::WIDTH, "{line}");
+            }
+            assert!(lang == crate::words::Lang::En || !text.contains("request"), "{text}");
+        }
     }
 }

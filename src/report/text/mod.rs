@@ -109,7 +109,7 @@ impl Group<'_> {
     }
 }
 
-/// By cause and kind, the most frequent first.
+/// By cause and kind: first what clients saw, then failed attempts of proxies; the most frequent first.
 pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for finding in &report.findings {
@@ -135,7 +135,9 @@ pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
             group.count = group.count.max(counted);
         }
     }
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.cause.id));
+    groups.sort_by_key(|group| {
+        (group.kind == Kind::Attempt, std::cmp::Reverse(group.count), group.cause.id)
+    });
     groups
 }
 

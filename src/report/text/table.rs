@@ -4,7 +4,7 @@ use super::Group;
 use super::names::Names;
 use super::page::{Ink, Page, WIDTH};
 use crate::blind::BlindSpot;
-use crate::cause::{Confidence, Finding};
+use crate::cause::{Confidence, Finding, Kind};
 use crate::http::Exchange;
 use crate::report::{request, terms, words};
 use crate::words::{Phrase, columns, left, right};
@@ -36,7 +36,12 @@ pub(super) fn table(page: &mut Page<'_>, groups: &[Group<'_>], names: &Names) ->
     };
     let [n, id, confidence, who] = &header;
     page.heading(row(n, &left(id, cause), confidence, who))?;
+    let mut attempts = false;
     for (group, [n, id, confidence, who]) in groups.iter().zip(&rows) {
+        if group.kind == Kind::Attempt && !attempts {
+            attempts = true;
+            page.heading(phrase!("attempts of a proxy that failed and decided no request"))?;
+        }
         let id = page.paint(Ink::Cause, id) + &" ".repeat(cause - columns(id));
         page.line(&row(n, &id, confidence, who))?;
         let indent = " ".repeat(count + 2);

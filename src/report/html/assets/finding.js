@@ -24,6 +24,7 @@ function facts(row) {
   if (row[FINDING.status] !== null) add(WORDS.status, String(row[FINDING.status]));
   add(WORDS.connection, `${text(row[FINDING.client])} → ${text(row[FINDING.server])}; ${fill(WORDS.flow, row[FINDING.flow])}, ${stream}, `
     + fill(WORDS.captured, DATA.vantages[row[FINDING.vantage]][1]));
+  if (row[FINDING.outcome] !== null) add(WORDS.requestBecame, text(row[FINDING.outcome]));
   if (row[FINDING.outstanding] !== null) add(WORDS.outstanding, nanos(row[FINDING.outstanding]));
   if (row[FINDING.idle] !== null) add(WORDS.idle, nanos(row[FINDING.idle]));
   const [sure, meaning] = DATA.confidences[row[FINDING.confidence]];

@@ -1,4 +1,5 @@
-// The packets of a finding: time goes down, client on the left, server on the right.
+// The packets of a finding: time goes down, client on the left, server on the right; with both legs of a proxy
+// the proxy in the middle.
 'use strict';
 
 /** Pixels, and the shortest idle time worth a line, nanoseconds. */
@@ -19,6 +20,7 @@ function packetsOf(index) {
       fromServer: (cell('flags') & 1) !== 0,
       silent: (cell('flags') & 2) !== 0,
       guilty: (cell('flags') & 4) !== 0,
+      front: (cell('flags') & 8) !== 0,
       label: text(cell('label')),
       note: text(cell('note')),
     });
@@ -43,23 +45,32 @@ function ladder(index, width) {
   const silent = packets.some((packet) => packet.silent);
   const [left, right] = [narrow ? 72 : 92, width - (!narrow ? 120 : silent ? 88 : 66)];
   const spots = DATA.spots.filter((_, n) => row[FINDING.spots] & (1 << n)).map(([id]) => id);
-  const zero = row[FINDING.zero] ?? packets[0].dt;
-  const idle = row[FINDING.zero] === null ? null : row[FINDING.idle];
-  const [client, server] = [text(row[FINDING.client]), text(row[FINDING.server])];
-  const stacked = (client.length + server.length) * LADDER.character > right - left - 8;
+  const legs = row[FINDING.proxy] !== null;
+  const zero = (legs ? row[FINDING.front] : row[FINDING.zero]) ?? packets[0].dt;
+  const idle = legs || row[FINDING.zero] === null ? null : row[FINDING.idle];
+  const known = (column) => (row[column] === null ? '' : text(row[column]));
+  const [client, server] = legs ? [known(FINDING.visitor), known(FINDING.target)] : [known(FINDING.client), known(FINDING.server)];
+  const proxy = legs ? known(FINDING.proxy) : '';
+  const stacked = (client.length + proxy.length + server.length + (legs ? 4 : 0)) * LADDER.character > right - left - 8;
   const parts = [];
-  let y = LADDER.head + (stacked ? 16 : 0);
+  let y = LADDER.head + (stacked ? (legs ? 32 : 16) : 0);
   const top = y - 6;
 
   parts.push(
     svg('text', { class: 'side', x: left - 4, y: 14 }, WORDS.client),
-    svg('text', { class: 'side', x: right + 4, y: 14, 'text-anchor': 'end' }, WORDS.server),
+    svg('text', { class: 'side', x: right + 4, y: 14, 'text-anchor': 'end' }, legs ? WORDS.target : WORDS.server),
     svg('text', { class: 'address', x: left - 4, y: 30 }, client),
-    svg('text', { class: 'address', x: right + 4, y: stacked ? 46 : 30, 'text-anchor': 'end' }, server),
+    svg('text', { class: 'address', x: right + 4, y: stacked ? (legs ? 62 : 46) : 30, 'text-anchor': 'end' }, server),
   );
   const middle = (left + right) / 2;
+  if (legs) {
+    parts.push(
+      svg('text', { class: 'side', x: middle, y: 14, 'text-anchor': 'middle' }, WORDS.balancer),
+      svg('text', { class: 'address', x: middle, y: stacked ? 46 : 30, 'text-anchor': 'middle' }, proxy),
+    );
+  }
   const beside = (side) => 6 + breadth(side) * LADDER.character;
-  const taken = { 1: [left + beside(WORDS.client), 'start'], 2: [right - beside(WORDS.server), 'end'], 3: [middle, 'middle'] }[row[FINDING.vantage]];
+  const taken = legs ? null : { 1: [left + beside(WORDS.client), 'start'], 2: [right - beside(WORDS.server), 'end'], 3: [middle, 'middle'] }[row[FINDING.vantage]];
   if (taken) parts.push(svg('text', { class: 'here', x: taken[0], y: 14, 'text-anchor': taken[1] }, narrow ? '◉' : `◉ ${WORDS.takenHere}`));
 
   const startHidden = spots.includes('no-handshake') || spots.includes('capture-start');
@@ -75,7 +86,7 @@ function ladder(index, width) {
       svg('text', { class: 'time', x: left - 10, y: y + 4, 'text-anchor': 'end' }, nanos(-idle)),
     );
   }
-  const room = Math.floor((right - left - 30) / LADDER.character);
+  const room = Math.floor((right - left) / (legs ? 2 : 1) / LADDER.character - 30 / LADDER.character);
   const heights = [];
   let last = packets[0].dt;
   for (const packet of packets) {
@@ -91,12 +102,14 @@ function ladder(index, width) {
     group.append(svg('text', { class: 'time', x: left - 10, y: y + 4, 'text-anchor': 'end' },
       relative > 0 ? `+${nanos(relative)}` : nanos(relative)));
     const label = shorten(packet.label, room);
-    group.append(svg('text', { class: packet.silent ? 'label quiet' : 'label', x: middle, y: y - 7, 'text-anchor': 'middle' },
+    const [near, far] = !legs ? [left, right] : packet.front ? [left, middle] : [middle, right];
+    const between = (near + far) / 2;
+    group.append(svg('text', { class: packet.silent ? 'label quiet' : 'label', x: between, y: y - 7, 'text-anchor': 'middle' },
       label, svg('title', null, packet.label)));
     if (packet.silent) {
-      group.append(svg('line', { class: 'silence', x1: left + 4, x2: right - 4, y1: y, y2: y }));
+      group.append(svg('line', { class: 'silence', x1: near + 4, x2: far - 4, y1: y, y2: y }));
     } else {
-      const [from, to, way] = packet.fromServer ? [right - 3, left + 3, 1] : [left + 3, right - 3, -1];
+      const [from, to, way] = packet.fromServer ? [far - 3, near + 3, 1] : [near + 3, far - 3, -1];
       group.append(
         svg('line', { class: 'arrow', x1: from, x2: to + way * 6, y1: y, y2: y }),
         svg('path', { class: 'tip', d: `M${to} ${y}l${way * 9} -4.5v9z` }),
@@ -120,7 +133,7 @@ function ladder(index, width) {
   }
   const bottom = y;
   // The request is outstanding from its first byte until its answer is complete or the connection is gone.
-  const asked = row[FINDING.zero] === null ? -1 : packets.findIndex((packet) => packet.dt >= zero);
+  const asked = legs || row[FINDING.zero] === null ? -1 : packets.findIndex((packet) => packet.dt >= zero);
   const behind = [];
   if (asked >= 0 && asked < packets.length - 1) {
     const end = packets[packets.length - 1];
@@ -144,6 +157,7 @@ function ladder(index, width) {
     svg('line', { class: hidden('client'), x1: left, x2: left, y1: top, y2: bottom }),
     svg('line', { class: hidden('server'), x1: right, x2: right, y1: top, y2: bottom }),
   );
+  if (legs) behind.push(svg('line', { class: 'life proxy', x1: middle, x2: middle, y1: top, y2: bottom }));
   return svg('svg', {
     class: 'ladder-drawing', viewBox: `0 0 ${width} ${y + 8}`, width, height: y + 8, role: 'img',
     'aria-label': fill(WORDS.ladder, client, server),
