@@ -4,6 +4,7 @@
 use crate::cause::Finding;
 use crate::packet::Endpoint;
 use crate::report::{Pattern, PatternKind};
+use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fewer findings make no pattern.
@@ -14,6 +15,18 @@ const BURST: i64 = 1_000_000_000;
 const TIMER: i64 = 400_000_000;
 /// Fewest requests on a connection that look like a cap.
 const CAP: u32 = 10;
+
+/// What the end of a target's process or host does to connections.
+const GOES_AWAY: [&str; 8] = [
+    "connect-refused",
+    "keepalive-race",
+    "stale-flow-reset",
+    "target-fin-no-response",
+    "target-rst-no-response",
+    "target-closed-during-request",
+    "response-header-truncated",
+    "response-body-truncated",
+];
 
 /// Patterns over `findings`; `servers` are all that the capture shows.
 pub fn patterns(findings: &[Finding], servers: &BTreeSet<Endpoint>) -> Vec<Pattern> {
@@ -82,9 +95,12 @@ fn cluster(mut values: Vec<i64>, of: usize) -> Option<(u64, f64, (f64, f64))> {
 
 /// The most findings within one [`BURST`], when they are at least half and the rest lies far off.
 fn burst(findings: &[&Finding]) -> Found {
-    let mut times: Vec<_> =
-        findings.iter().filter_map(|finding| Some(finding.evidence.first()?.mark.at)).collect();
-    times.sort_unstable();
+    let mut guilty: Vec<_> = findings
+        .iter()
+        .filter_map(|finding| Some((finding.evidence.first()?.mark.at, *finding)))
+        .collect();
+    guilty.sort_by_key(|(at, finding)| (*at, finding.flow));
+    let times: Vec<_> = guilty.iter().map(|(at, _)| *at).collect();
     let (mut from, mut best) = (0, 0..0);
     for to in 0..times.len() {
         while times[to].nanos_since(times[from]) > BURST {
@@ -98,7 +114,19 @@ fn burst(findings: &[&Finding]) -> Found {
         return None;
     }
     let (first, last) = (*times.get(best.start)?, *times.get(best.end - 1)?);
-    Some((best.len() as u64, PatternKind::Burst { from: first, within_s: last.since(first) }))
+    let goes_away = goes_away(guilty.get(best.clone())?);
+    let within_s = last.since(first);
+    Some((best.len() as u64, PatternKind::Burst { from: first, within_s, goes_away }))
+}
+
+/// Whether these are what a target leaves behind that goes away: several of its connections end, or are
+/// refused, and it is one target.
+fn goes_away(burst: &[(Timestamp, &Finding)]) -> bool {
+    let flows: BTreeSet<u64> = burst.iter().map(|(_, finding)| finding.flow).collect();
+    let servers: BTreeSet<Endpoint> = burst.iter().map(|(_, finding)| finding.server).collect();
+    flows.len() >= FEW
+        && servers.len() == 1
+        && burst.iter().all(|(_, finding)| GOES_AWAY.contains(&finding.cause.id))
 }
 
 fn request_cap(findings: &[&Finding]) -> Found {
@@ -135,7 +163,7 @@ mod tests {
     use crate::flow::Vantage;
     use crate::http::{Exchange, Request};
     use crate::tcp::Side;
-    use crate::time::{FrameId, Mark, Timestamp};
+    use crate::time::{FrameId, Mark};
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -215,5 +243,29 @@ mod tests {
     fn two_findings_are_no_pattern() {
         let findings: Vec<_> = (0..2).map(|i| finding(i, 5 * SECOND, 101, 1)).collect();
         assert!(kinds(&findings, &[1, 2]).is_empty());
+    }
+
+    /// Whether a burst of findings with these causes, flows and targets is said to be a restart.
+    fn restarts(burst: &[(&str, u64, u8)]) -> bool {
+        let one = |(n, (cause, flow, server)): (i64, &(&str, u64, u8))| Finding {
+            cause: by_id(cause).expect("a cause"),
+            flow: *flow,
+            ..finding(n * SECOND / 10, 0, 1, *server)
+        };
+        let findings: Vec<_> = (0..).zip(burst).map(one).collect();
+        let found = patterns(&findings, &BTreeSet::new());
+        found.iter().any(|it| matches!(it.kind, PatternKind::Burst { goes_away: true, .. }))
+    }
+
+    #[test]
+    fn only_a_target_that_goes_away_from_several_connections_may_have_been_restarted() {
+        let refused = "connect-refused";
+        assert!(restarts(&[(refused, 1, 1), (refused, 2, 1), (refused, 3, 1)]));
+        assert!(!restarts(&[(refused, 1, 1), (refused, 2, 1), (refused, 3, 2)]));
+        let reset = "target-rst-no-response";
+        assert!(!restarts(&[(reset, 1, 1), (reset, 1, 1), (reset, 2, 1)]));
+        for other in ["target-own-5xx", "response-timeout", "client-abort", "lb-cut"] {
+            assert!(!restarts(&[(other, 1, 1), (other, 2, 1), (other, 3, 1)]), "{other}");
+        }
     }
 }

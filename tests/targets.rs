@@ -464,3 +464,19 @@ fn the_report_shows_a_strip_and_fits() {
     }
     assert!(text.contains("5 s (user guide) and 6 s (API reference"), "{text}");
 }
+
+#[test]
+fn what_is_said_of_checks_that_stop_agrees_with_the_traffic_that_goes_on() {
+    let capture = "captures/absent-checks/direct-checks-stop-lb.pcap";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(capture);
+    let output = Command::new(env!("CARGO_BIN_EXE_why502")).arg(path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for text in [
+        "198.51.100.20:8080: healthy, none of 12 checks failed",
+        "while other traffic goes on",
+        "draining, Target.DeregistrationInProgress",
+    ] {
+        assert!(said.contains(text), "{said}");
+    }
+    assert!(!said.contains("nothing else"), "{said}");
+}

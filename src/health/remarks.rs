@@ -209,9 +209,17 @@ impl Scene<'_> {
         let users = self.users(target);
         let opened =
             users.iter().any(|seen| seen.first.at > from && seen.opened == Opened::Accepted);
-        let running = users.iter().any(|seen| seen.first.at < last.began && seen.last.at > from);
+        let running = users.iter().any(|seen| {
+            seen.first.at <= from && seen.last.at > from && seen.opened == Opened::Accepted
+        });
+        let tried = users.iter().any(|seen| seen.last.at > from);
         let codes = checks.settings.vendor.is_some_and(|vendor| vendor.reason_codes);
         let (state, reason, note) = match (opened, running) {
+            _ if tried && !opened && !running => (
+                State::Unused,
+                "Target.NotRegistered",
+                word!("the checks stop and nothing else is accepted any more"),
+            ),
             (true, _) => (
                 State::Unavailable,
                 "Target.HealthCheckDisabled",

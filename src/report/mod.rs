@@ -246,8 +246,10 @@ pub enum PatternKind {
         /// Smallest and largest, seconds.
         range_s: (f64, f64),
     },
-    /// Many within a short time: a restart, a deployment.
+    /// Many within a short time.
     Burst {
+        /// The target goes away from several connections at once: a restart, a deployment.
+        goes_away: bool,
         /// Time of the first.
         from: crate::time::Timestamp,
         /// Length, seconds.

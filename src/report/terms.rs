@@ -210,12 +210,18 @@ pub(super) fn pattern(pattern: &Pattern) -> Phrase {
             range = range(*range_s),
             setting = setting(*median_s)
         ),
-        PatternKind::Burst { from, within_s } => phrase!(
-            "{some} within {within} from {from}: a restart, a deployment?",
-            some,
-            within = seconds(*within_s),
-            from = time(*from)
-        ),
+        PatternKind::Burst { from, within_s, goes_away } => {
+            let burst = phrase!(
+                "{some} within {within} from {from}",
+                some,
+                within = seconds(*within_s),
+                from = time(*from)
+            );
+            match goes_away {
+                true => phrase!("{burst}: a restart, a deployment?", burst),
+                false => burst,
+            }
+        }
         PatternKind::OneTarget { server, others } => phrase!(
             "{some} at {server}, none at {others} of the same port",
             some,

@@ -543,8 +543,9 @@ impl Collector<'_> {
     }
 
     /// Everything about this finding is known.
-    fn give(&mut self, finding: Finding) {
-        if !self.results.is_wanted(&finding) {
+    fn give(&mut self, mut finding: Finding) {
+        // While it was held it may have been recognised as that of a check.
+        if !self.results.checks.settle(&mut finding) || !self.results.is_wanted(&finding) {
             return;
         }
         match &self.results.early {

@@ -271,7 +271,7 @@ impl Shared {
                 shared.median_s = Some(*median_s);
                 (shared.min_s, shared.max_s) = (Some(range_s.0), Some(range_s.1));
             }
-            PatternKind::Burst { from, within_s } => {
+            PatternKind::Burst { from, within_s, .. } => {
                 shared.kind = "burst";
                 (shared.from, shared.within_s) = (Some(Time(*from)), Some(*within_s));
             }

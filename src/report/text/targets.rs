@@ -80,7 +80,9 @@ pub(in crate::report) fn is_bad(target: &Target) -> bool {
 
 /// `unhealthy (Target.Timeout), 12 of 40 checks failed`
 pub(in crate::report) fn brief(target: &Target) -> Phrase {
-    let reason = target.timeline.last().and_then(|entry| entry.reason);
+    // What the end of the checks says of it comes behind the state that they say.
+    let entry = target.timeline.iter().rfind(|entry| entry.state == target.state);
+    let reason = entry.and_then(|entry| entry.reason);
     let reason = reason.map_or(Phrase::default(), |reason| phrase!(" ({reason})", reason));
     let state = match target.state {
         State::Unknown => phrase!("state not known"),
