@@ -36,6 +36,8 @@ pub struct Shown {
     pub requests: Rates,
     /// Requests and connections that failed, health checks left out.
     pub failures: Rates,
+    /// Health checks with a request of their own.
+    pub asked: u64,
     /// By cause.
     pub causes: Causes,
     /// By target.
@@ -192,6 +194,7 @@ impl Listener for Board {
 
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         self.reach(check.began);
+        self.shown.asked += u64::from(check.ordinal > 0);
         self.shown.targets.check(server, prober, check);
         self.settle(check);
     }
@@ -217,6 +220,7 @@ impl Shown {
     /// The first line of the report as it would be now.
     pub fn answer(&self, lang: Lang) -> (Vec<String>, Tone) {
         let mut report = Report { summary: self.summary.clone(), ..Report::default() };
+        report.health.asked = self.asked;
         report.health.targets = self
             .targets
             .sorted()
