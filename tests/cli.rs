@@ -731,3 +731,19 @@ fn a_name_that_is_no_text_is_read_and_shown_without_control_characters() {
         }
     }
 }
+
+#[test]
+fn what_went_wrong_is_said_once() {
+    let place = Place::new();
+    std::fs::write(place.path("empty.pcap"), "").unwrap();
+    let gone = "No such file or directory (os error 2)";
+    for args in [
+        &["--log", "nonexistent.log", "empty.pcap"][..],
+        &["--keylog", "nonexistent.keys", "empty.pcap"],
+        &["--probers", "nonexistent.toml", "empty.pcap"],
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, 2, "{args:?}");
+        assert_eq!(outcome.err.matches(gone).count(), 1, "{}", outcome.err);
+    }
+}
