@@ -3,6 +3,7 @@
 # make lab    make the failures afresh with real proxies (root) and check every verdict
 # make browser  try the HTML report in headless Chromium (300 MB to install)
 # make bench  time it beside its peers on captures made here (root); BENCH=--help says what can be set
+# make bench-live  why502 live beside tcpdump under load (root); LIVE='--seconds 600', LIVE=--help
 # make instructions          compare the instructions it needs with the recorded ones
 # make instructions-update   record them anew
 # Each installs what it lacks through apt-get, with sudo when not root.
@@ -11,12 +12,13 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test lab browser bench instructions instructions-update install
+.PHONY: demo test lab browser bench bench-live instructions instructions-update install
 .PHONY: build-deps test-deps lab-deps browser-deps bench-deps instructions-deps rust
 
 DEMO := captures/demo/nginx-demo-lb.pcap
 BENCH_DIR ?= target/bench
 BENCH ?=
+LIVE ?=
 LAB_OUT ?= $(or $(TMPDIR),/tmp)/why502-lab
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -42,6 +44,10 @@ browser: browser-deps
 bench: bench-deps
 	if [ "$$(id -u)" != 0 ]; then echo "make bench needs root for its network namespace: sudo make bench" >&2; exit 1; fi
 	python3 benches/peers/bench.py --dir '$(BENCH_DIR)' $(BENCH)
+
+bench-live: bench-deps
+	if [ "$$(id -u)" != 0 ]; then echo "make bench-live needs root for its network namespace: sudo make bench-live" >&2; exit 1; fi
+	python3 benches/peers/live.py --dir '$(BENCH_DIR)' $(LIVE)
 
 instructions: instructions-deps
 	python3 benches/instructions.py

@@ -731,3 +731,19 @@ fn a_name_that_is_no_text_is_read_and_shown_without_control_characters() {
         }
     }
 }
+
+#[test]
+fn what_went_wrong_is_said_once() {
+    let place = Place::new();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/demo/nginx-demo-lb.pcap");
+    let gone = "No such file or directory (os error 2)";
+    for args in [
+        &["--log", "nonexistent.log", demo][..],
+        &["--keylog", "nonexistent.keys", demo],
+        &["--probers", "nonexistent.toml", demo],
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, 2, "{args:?}");
+        assert_eq!(outcome.err.matches(gone).count(), 1, "{}", outcome.err);
+    }
+}

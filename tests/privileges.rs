@@ -62,3 +62,17 @@ fn a_limit_of_memory_that_cannot_be_kept_is_refused() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn an_address_in_use_is_said_once() {
+    if !can_run() {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let args = ["live", "-i", "lo", "-p", "1", "--metrics", &address];
+    let output = Command::new(PROGRAM).args(args).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.matches("Address already in use").count(), 1, "{said}");
+}

@@ -75,10 +75,12 @@ pub struct Live {
 impl Live {
     /// Returns when it captures.
     pub fn start(space: &Space, args: &[&str]) -> Live {
-        let mut child = space
-            .command(PROGRAM)
-            .arg("live")
-            .args(args)
+        Live::of(space.command(PROGRAM).arg("live").args(args))
+    }
+
+    /// The same by a command that runs it in the end.
+    pub fn of(command: &mut Command) -> Live {
+        let mut child = command
             .env("LANG", "C.UTF-8")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -320,6 +320,16 @@ fn the_selection_stays_on_its_finding_while_others_come() {
     board.finding(&Finding { flow: 9_999, ..findings[0].clone() });
     view.update(board.totals(), || board.shown());
     assert_eq!(view.selected(Pane::Findings).0, 0);
+    // Also when it was opened from there and closed again, by whatever key.
+    for closed in [KeyCode::Esc, KeyCode::Tab, KeyCode::Char('4')] {
+        press(&mut view, &[KeyCode::Char('4'), KeyCode::Enter]);
+        assert!(view.opened.is_some() && view.finding.is_some());
+        press(&mut view, &[closed]);
+        assert_eq!((view.opened.is_none(), view.finding), (true, None), "{closed:?}");
+    }
+    // One that was chosen stays.
+    press(&mut view, &[KeyCode::Char('4'), KeyCode::Enter, KeyCode::Char('n'), KeyCode::Esc]);
+    assert!(view.finding.is_some());
 }
 
 #[test]

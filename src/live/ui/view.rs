@@ -195,6 +195,7 @@ impl View {
     pub(super) fn open_next(&mut self, rows: isize) {
         let (row, count) = self.selected(Pane::Findings);
         let next = row.saturating_add_signed(rows).min(count.saturating_sub(1));
+        // Chosen from now on.
         self.finding = self.findings().get(next).map(|listed| listed.number);
         self.open();
     }
