@@ -317,9 +317,12 @@ fn failure(finding: &Value) -> Failure {
     (client, ordinal, finding["cause"].as_str().unwrap().to_owned())
 }
 
-/// What `why502` says of a capture file, record by record.
-fn offline(path: &Path) -> Vec<Value> {
-    let output = Command::new(PROGRAM).args(["--format", "ndjson"]).arg(path).output().unwrap();
+/// What `why502` says of a capture file made on the host with these addresses, record by record.
+fn offline(path: &Path, local: &str) -> Vec<Value> {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--format", "ndjson"]).arg(path);
+    local.lines().for_each(|address| drop(command.args(["--local", address])));
+    let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -350,7 +353,8 @@ fn compare(live: &Path, agreement: &mut Agreement) {
         })
         .collect();
     let of = |kind: &'static str| lines.iter().filter(move |(_, it)| it["record"] == kind);
-    let file = offline(&live.with_extension("pcap"));
+    let local = std::fs::read_to_string(live.with_extension("live.local")).unwrap();
+    let file = offline(&live.with_extension("pcap"), &local);
     let wanted: BTreeSet<Failure> =
         file.iter().filter(|it| it["record"] == "finding").map(failure).collect();
     let last: BTreeSet<Failure> = of("finding")

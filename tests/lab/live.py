@@ -6,6 +6,12 @@ import threading
 import time
 
 
+def addresses(prefix):
+    """Addresses of the namespace in which commands behind `prefix` run."""
+    listed = subprocess.run([*prefix, "ip", "-o", "address"], capture_output=True, text=True, timeout=20, check=True)
+    return [line.split()[3].split("/")[0] for line in listed.stdout.splitlines()]
+
+
 class Live:
     """One `why502 live`, whose lines go to a file, each behind its time in seconds."""
 
@@ -13,6 +19,9 @@ class Live:
         self.process = subprocess.Popen(
             [*prefix, program, "live", "-i", interface, "-f", expression, "--format", "ndjson"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # An analysis of the file written beside it has to know what live reads of its host.
+        with open(f"{path}.local", "w", encoding="utf-8") as file:
+            file.write("\n".join(addresses(prefix)))
         self.said = []
         self.ready = threading.Event()
         self.threads = [threading.Thread(target=self.lines, args=(path,), daemon=True),
