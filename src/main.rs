@@ -240,6 +240,7 @@ fn live(args: &cli::Live) -> Result<ExitCode> {
         causes: args.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
         vxlan_ports: args.vxlan_port.clone(),
         keylogs: args.keylog.clone(),
+        logs: LogSettings { grow: true, ..args.logs.settings(args.all) },
         ..Settings::default()
     };
     let styles = [true, false].map(|terminal| of_output(&args.output, args.all, terminal));

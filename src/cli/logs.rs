@@ -38,6 +38,7 @@ impl LogFlags {
             kind: self.log_kind,
             formats: self.log_format.clone(),
             all,
+            grow: false,
         }
     }
 }
