@@ -15,6 +15,7 @@ use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, HealthFlags, config};
 use why502::host::{self, Addresses};
 use why502::http::Exchange;
+use why502::join::log::LogSettings;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
 use why502::report::host as host_report;

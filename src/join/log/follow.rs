@@ -46,7 +46,9 @@ impl Followed {
     pub(super) fn grown(&self, path: &Path) -> io::Result<Grown> {
         let mut file = self.file.try_clone()?;
         let now = file.metadata()?.len();
-        let packed = path.extension().is_some_and(|it| matches!(it.as_encoded_bytes(), b"gz" | b"zst" | b"xz" | b"lz4"));
+        let packed = path
+            .extension()
+            .is_some_and(|it| matches!(it.as_encoded_bytes(), b"gz" | b"zst" | b"xz" | b"lz4"));
         let whole = self.end <= WHOLE_MAX || packed || now < self.end;
         file.seek(SeekFrom::Start(if whole { 0 } else { self.end }))?;
         // Where it was renamed there may be nothing in its place.

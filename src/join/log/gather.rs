@@ -387,7 +387,11 @@ mod tests {
         let path = folder.path().join("alb.log");
         std::fs::write(&path, text).unwrap();
         let lines = Arc::new(Lines::default());
-        (folder, Job { files: vec![(0, path)], kind: None, lines, most: 10_000, growing: None }, made)
+        (
+            folder,
+            Job { files: vec![(0, path)], kind: None, lines, most: 10_000, growing: None },
+            made,
+        )
     }
 
     fn read(job: Job, made: Made) -> (Gathered, Arc<Known>) {

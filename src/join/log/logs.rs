@@ -243,7 +243,9 @@ impl Watch {
             settings.formats.iter().map(|text| Format::new(text)).collect::<Result<_, _>>()?;
         let files = read::files(&settings.files)?;
         let lines = Arc::new(Lines { formats });
-        let job = Job { files, kind: settings.kind, lines: Arc::clone(&lines), most: ENTRIES_MAX };
+        let growing = settings.grow.then(|| follow::open(&files).map(Arc::new)).transpose()?;
+        let (kind, most) = (settings.kind, ENTRIES_MAX);
+        let job = Job { files, kind, lines: Arc::clone(&lines), most, growing };
         let reading = Reading::start(job);
         Ok(Some(Watch { settings, lines, reading, capture: Capture::default() }))
     }

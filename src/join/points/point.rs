@@ -191,8 +191,8 @@ impl Point {
         self.hosts.contains(&host)
     }
 
-    /// Whether this place is at that host: its packets have the TTL that they were sent with. `None`:
-    /// there are none.
+    /// Whether this place may be at that host: no router is between, as its packets have the TTL that they
+    /// were sent with. `None`: there are none.
     pub(super) fn is_at(&self, host: Address) -> Option<bool> {
         self.ttls.get(&host).map(|ttl| TTLS.contains(ttl))
     }

@@ -170,8 +170,7 @@ fn tell(syns: &[&Landmark], server: Endpoint, here: &Point, place: &Elsewhere<'_
         let lost = watched
             && there.lost == 0
             && there.covers(place.clocks.there(first.mark.at))
-            && place.is_toward(Side::Server) != Some(false)
-            && here.is_at(server.ip) != Some(true);
+            && place.is_toward(Side::Server) != Some(false);
         return lost.then_some(Told::Lost);
     };
     let answer = |point: &Point, syn: &Landmark| {
