@@ -15,6 +15,7 @@ use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, HealthFlags, config};
 use why502::host::{self, Addresses};
 use why502::http::Exchange;
+use why502::join::log::LogSettings;
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
 use why502::report::host as host_report;
@@ -240,6 +241,7 @@ fn live(args: &cli::Live) -> Result<ExitCode> {
         causes: args.cause.iter().filter_map(|id| Some(by_id(id)?.id)).collect(),
         vxlan_ports: args.vxlan_port.clone(),
         keylogs: args.keylog.clone(),
+        logs: LogSettings { grow: true, ..args.logs.settings(args.all) },
         ..Settings::default()
     };
     let styles = [true, false].map(|terminal| of_output(&args.output, args.all, terminal));

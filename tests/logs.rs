@@ -228,3 +228,74 @@ fn failing_lines_without_packets_say_why() {
     assert!(of(first + 3).is_none());
     assert_eq!(logs.sources[0].failing_other_time, 1);
 }
+
+/// Why a proxy served a request with no target, as its own log says it: HAProxy's termination state,
+/// nginx's error log.
+fn own_causes(proxy: &str) -> BTreeMap<String, &'static str> {
+    let name = if proxy == "haproxy" { "haproxy-unserved.log" } else { "nginx-unserved-error.log" };
+    let text = fs::read_to_string(shipped().join("balancer-log").join(name)).unwrap();
+    let mut causes = BTreeMap::new();
+    for line in text.lines() {
+        let path = line.split("\"GET ").nth(1).and_then(|it| it.split(' ').next());
+        let cause = if line.contains("<NOSRV>") && line.contains(" SC-- ")
+            || line.contains("no live upstreams")
+        {
+            "lb-no-target"
+        } else if line.contains(" sQ-- ") {
+            "lb-overload"
+        } else {
+            continue;
+        };
+        causes.insert(path.unwrap().to_owned(), cause);
+    }
+    causes
+}
+
+/// Requests that HAProxy and nginx answered themselves: their logs name the cause, which no packet to a
+/// target could, each line is tied to its request of a client, and nothing is contradicted.
+#[test]
+fn requests_that_went_to_no_target_have_the_cause_that_the_log_names() {
+    for (proxy, causes, fewest) in [
+        ("haproxy", ["lb-no-target", "lb-overload"].as_slice(), 30),
+        ("nginx", &["lb-no-target"], 20),
+    ] {
+        let folder = shipped().join("balancer-log");
+        let logs = ["unserved.log", "unserved-access.log", "unserved-error.log"];
+        let logs = logs.map(|name| folder.join(format!("{proxy}-{name}")));
+        let settings = Settings {
+            exchanges: true,
+            logs: LogSettings {
+                files: logs.into_iter().filter(|path| path.exists()).collect(),
+                all: true,
+                ..LogSettings::default()
+            },
+            ..Settings::default()
+        };
+        let capture = folder.join(format!("{proxy}-unserved-proxy.pcap.gz"));
+        let report = analyse(&[capture], &settings, &mut Patient).unwrap();
+        let logs = report.logs.as_ref().unwrap();
+        assert!(logs.disagreements.is_empty(), "{:?}", logs.disagreements);
+        for source in &logs.sources {
+            assert_eq!(source.bad * 10, 0, "{source:?}");
+            let access = source.kind != Some(Kind::NginxError);
+            assert!(!access || source.joined == source.lines, "{source:?}");
+        }
+        let wanted = own_causes(proxy);
+        assert!(wanted.len() >= fewest, "{}", wanted.len());
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for (path, cause) in &wanted {
+            let of = |it: &&why502::join::log::Failing| {
+                it.own_cause.is_some() && it.words.request.ends_with(path.as_str())
+            };
+            let failing = logs.failing.iter().find(of);
+            let failing = failing.unwrap_or_else(|| panic!("{proxy}: no line of {path}"));
+            assert_eq!(failing.own_cause, Some(*cause), "{path}");
+            *seen.entry(cause).or_default() += 1;
+            let file = logs.path(failing.place).rsplit('/').next().unwrap();
+            let tied = tied(&report, logs, file, failing.place.line);
+            assert_eq!(tied.len(), 1, "{path}: {tied:?}");
+            assert!(tied[0].0 == *path && tied[0].1 >= Confidence::Likely, "{path}: {tied:?}");
+        }
+        assert_eq!(seen.into_keys().collect::<Vec<_>>(), causes);
+    }
+}

@@ -89,3 +89,89 @@ fn a_reset_that_was_sent_stays_what_it_is() {
         assert!(report.correlations.iter().any(|it| !it.other_vantage.is_empty()), "{}", run.name);
     }
 }
+
+/// Which file is which place follows from the packets: named in the other order, nothing becomes
+/// another verdict.
+#[test]
+fn the_order_of_the_files_does_not_matter() {
+    let mut told = 0;
+    for folder in ["return-path-blocked", "connect-timeout-host", "connect-timeout"] {
+        for run in runs(&shipped().join(folder)) {
+            let alone = analyse(&[run.target.clone()], &Settings::default(), &mut Patient).unwrap();
+            let report = both(&run.target, &run.lb);
+            for (before, after) in connections(&alone).iter().zip(connections(&report)) {
+                assert_eq!((before.0, Confidence::Certain), after, "{}", run.name);
+                told += 1;
+            }
+            let said = |part: &str| report.warnings.iter().any(|it| it.contains(part));
+            // Where nothing got through, there is nothing to compare.
+            if !said("nothing was compared") {
+                assert!(said("nearer to the clients"), "{}: {:?}", run.name, report.warnings);
+                assert_eq!(said("never got here"), folder == "connect-timeout", "{}", run.name);
+            }
+        }
+    }
+    assert!(told > 0);
+}
+
+/// A request that was never acknowledged: on which way it was lost, with a frame of each place.
+#[test]
+fn lost_segments_are_told_with_frames_of_both_places() {
+    let mut told = 0;
+    for run in runs(&shipped().join("request-unacked")) {
+        let report = both(&run.lb, &run.target);
+        for finding in report.findings.iter().filter(|it| it.cause.id == "request-unacked") {
+            let files: Vec<u32> = finding.evidence.iter().map(|it| it.mark.frame.file()).collect();
+            assert!(files.contains(&0) && files.contains(&1), "{}: {files:?}", run.name);
+            let notes: Vec<String> =
+                finding.evidence.iter().map(|it| it.note.to_string()).collect();
+            assert!(
+                notes.iter().any(|it| it.contains("lost on the way to the target")),
+                "{notes:?}"
+            );
+            assert_eq!(finding.confidence, Confidence::Certain, "{}", run.name);
+            assert!(finding.summary.to_string().contains("lost between the two capture points"));
+            told += 1;
+        }
+    }
+    assert!(told > 4, "{told}");
+}
+
+/// Large segments that a smaller MTU on the path swallows are missing at the other side, and only
+/// these.
+#[test]
+fn segments_that_the_path_swallowed_are_missing_at_the_other_side() {
+    let mut told = 0;
+    for run in runs(&shipped().join("mtu-blackhole")) {
+        for (here, beside) in [(&run.lb, &run.target), (&run.target, &run.lb)] {
+            let report = both(here, beside);
+            for finding in report.findings.iter().filter(|it| it.cause.id == "mtu-blackhole") {
+                let lost = |it: &why502::cause::Evidence| {
+                    it.note.to_string().contains(": lost on the way")
+                };
+                assert!(finding.evidence.iter().any(lost), "{}: {:?}", run.name, finding.evidence);
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 4, "{told}");
+}
+
+/// What arrived was not lost, whatever network cards make of packets.
+#[test]
+fn of_requests_that_failed_otherwise_nothing_was_lost() {
+    for folder in
+        ["target-fin-no-response", "target-rst-no-response", "response-timeout", "target-own-5xx"]
+    {
+        for run in runs(&shipped().join(folder)) {
+            let report = both(&run.lb, &run.target);
+            for finding in &report.findings {
+                let lost = finding
+                    .evidence
+                    .iter()
+                    .find(|it| it.note.to_string().contains("lost on the way"));
+                assert!(lost.is_none(), "{}: {lost:?}", run.name);
+            }
+        }
+    }
+}

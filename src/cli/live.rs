@@ -1,6 +1,6 @@
 //! The arguments of `why502 live`.
 
-use super::{CauseParser, Output, VantageChoice};
+use super::{CauseParser, LogFlags, Output, VantageChoice};
 use crate::health::HealthFlags;
 use crate::live::evidence::{self, MinFree, Ring};
 use crate::live::{Asset, MEMORY_MIN, metrics};
@@ -140,6 +140,9 @@ pub struct Live {
     /// What is known of health checks.
     #[command(flatten, next_help_heading = "Health checks")]
     pub health: HealthFlags,
+    /// What the logs say of it.
+    #[command(flatten, next_help_heading = "Logs")]
+    pub logs: LogFlags,
     /// Tell only this cause; can be repeated
     #[arg(long, value_name = "ID", hide_possible_values = true, help_heading = "Analysis")]
     pub cause: Vec<String>,

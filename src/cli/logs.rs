@@ -13,13 +13,15 @@ pub struct LogFlags {
     /// Access logs of AWS load balancers (ALB, CLB, NLB), the ALB's connection and health check logs,
     /// HAProxy, nginx (access and error log), Envoy, Apache, and logs with one JSON object per line,
     /// also compressed. What kind a log is, is told by its lines. Each finding then names its log
-    /// lines, and each failing line its flow, or why it has none. Clocks need not agree.
+    /// lines, and each failing line its flow, or why it has none. Clocks need not agree. A live capture
+    /// reads what is written meanwhile, and joins it at the end.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, hide_short_help = true)]
     pub log: Vec<PathBuf>,
     /// What kind of log --log names, where its lines do not tell
     ///
-    /// nginx and apache are their combined or common formats, which look alike; nginx writes the
-    /// time of the end of a request, Apache that of its beginning.
+    /// nginx and apache are their combined or common formats, which look alike: combined takes either.
+    /// nginx writes the time of the end of a request, Apache that of its beginning; requests that
+    /// last longer than a second tell which.
     #[arg(long, value_name = "KIND", value_parser = kind(), requires = "log", hide_short_help = true)]
     pub log_kind: Option<Kind>,
     /// Read logs of this format, too; can be repeated
@@ -38,6 +40,7 @@ impl LogFlags {
             kind: self.log_kind,
             formats: self.log_format.clone(),
             all,
+            grow: false,
         }
     }
 }

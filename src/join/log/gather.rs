@@ -4,16 +4,19 @@
 //! before that, reading waits for it.
 
 use super::entry::{Entry, Place};
+use super::follow::{FOLLOWED_MAX, Followed};
 use super::index::Index;
 use super::kind::{Kind, Lines};
 use super::line::Line;
-use super::read::{self, LogFile};
+use super::read::{self, LogError, LogFile};
 use super::seen::Capture;
 use super::tie::Tying;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +72,8 @@ pub(super) struct Job {
     pub(super) lines: Arc<Lines>,
     /// Room for lines.
     pub(super) most: usize,
+    /// The files, opened, when they grow; then they are read when the capture is over.
+    pub(super) growing: Option<Arc<Vec<Followed>>>,
 }
 
 /// Logs that are being read.
@@ -90,7 +95,8 @@ impl Reading {
     /// Begins, in a thread of its own where there is another processor.
     pub(super) fn start(job: Job) -> Reading {
         let (known, told) = mpsc::channel();
-        let alone = thread::available_parallelism().map_or(1, NonZero::get) < 2;
+        let growing = job.growing.is_some();
+        let alone = growing || thread::available_parallelism().map_or(1, NonZero::get) < 2;
         if alone {
             return Reading { known, work: Work::Later(job, told) };
         }
@@ -110,8 +116,9 @@ impl Reading {
         }
     }
 
-    /// Reads later, when the capture is over.
-    pub(super) fn later(job: Job) -> Reading {
+    /// Reads later, when the capture is over, as with a single processor.
+    #[cfg(test)]
+    fn later(job: Job) -> Reading {
         let (known, told) = mpsc::channel();
         Reading { known, work: Work::Later(job, told) }
     }
@@ -171,17 +178,24 @@ pub(super) struct Found {
 
 fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut gathered = Gathered { most: job.most, ..Gathered::default() };
-    for (number, (named, path)) in (0..).zip(&job.files) {
+    let mut parts = parts(job);
+    for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
+        let path = path.as_path();
         let mut take = |kind: Kind, line: u64, said: Line<'_>, text: &[u8]| {
             let entry = Entry::new(Place { file: number, line }, kind, said);
-            gathered.take(*named, entry, text, &told);
+            gathered.take(named, entry, text, &told);
         };
-        let log = match read::file(path, &job.lines, job.kind, &mut take) {
+        let log = match file {
+            None => read::file(path, &job.lines, job.kind, &mut take),
+            Some(Ok(file)) => read::opened(path, file, &job.lines, job.kind, &mut take),
+            Some(Err(error)) => Err(LogError::new(path, error)),
+        };
+        let log = match log {
             Ok(log) => log,
             Err(error) => LogFile::unread(path, &error),
         };
         if let Some(kind) = log.kind {
-            let found = gathered.sources.entry((*named, kind)).or_default();
+            let found = gathered.sources.entry((named, kind)).or_default();
             found.files += 1;
             found.lines += log.lines;
             found.bad += log.bad;
@@ -191,6 +205,28 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
         gathered.files.push(log);
     }
     gathered
+}
+
+/// Files to read, with what the user named, and opened where they were followed.
+type Part = (u32, PathBuf, Option<io::Result<File>>);
+
+fn parts(job: &Job) -> Vec<Part> {
+    let whole = |(named, path): &(u32, PathBuf)| (*named, path.clone(), None);
+    let Some(growing) = &job.growing else { return job.files.iter().map(whole).collect() };
+    let mut parts = Vec::new();
+    for ((named, path), followed) in job.files.iter().zip(growing.iter()) {
+        match followed.grown(path) {
+            Ok(grown) => {
+                parts.push((*named, path.clone(), Some(Ok(grown.file))));
+                parts.extend(grown.next.map(|next| (*named, path.clone(), Some(next))));
+            }
+            Err(error) => parts.push((*named, path.clone(), Some(Err(error)))),
+        }
+    }
+    let left = job.files.iter().skip(growing.len());
+    let why = || io::Error::other(format!("only {FOLLOWED_MAX} logs are followed"));
+    parts.extend(left.map(|(named, path)| (*named, path.clone(), Some(Err(why())))));
+    parts
 }
 
 impl Gathered {
@@ -351,7 +387,11 @@ mod tests {
         let path = folder.path().join("alb.log");
         std::fs::write(&path, text).unwrap();
         let lines = Arc::new(Lines::default());
-        (folder, Job { files: vec![(0, path)], kind: None, lines, most: 10_000 }, made)
+        (
+            folder,
+            Job { files: vec![(0, path)], kind: None, lines, most: 10_000, growing: None },
+            made,
+        )
     }
 
     fn read(job: Job, made: Made) -> (Gathered, Arc<Known>) {

@@ -30,7 +30,7 @@ pub enum Kind {
     Json,
     /// The form that the user gave.
     Format,
-    /// Common or combined log format of an unknown server.
+    /// Common or combined log format of nginx, Apache or another server.
     Combined,
     /// The same as nginx writes it.
     Nginx,

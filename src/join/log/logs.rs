@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::entry::{Entry, Place, Words};
 use super::explain::{self, Disagreement, Failing};
 use super::fit::Leg;
+use super::follow;
 use super::format::{Format, FormatError};
 use super::gather::{ENTRIES_MAX, Found, Gathered, Job, Known, Reading};
 use super::kind::{Kind, Lines};
@@ -39,6 +40,8 @@ pub struct LogSettings {
     pub formats: Vec<String>,
     /// Keep what belongs together although nothing failed.
     pub all: bool,
+    /// They grow while the capture goes on: they are opened at once and read when it is over.
+    pub grow: bool,
 }
 
 /// Why logs cannot be read.
@@ -240,7 +243,9 @@ impl Watch {
             settings.formats.iter().map(|text| Format::new(text)).collect::<Result<_, _>>()?;
         let files = read::files(&settings.files)?;
         let lines = Arc::new(Lines { formats });
-        let job = Job { files, kind: settings.kind, lines: Arc::clone(&lines), most: ENTRIES_MAX };
+        let growing = settings.grow.then(|| follow::open(&files).map(Arc::new)).transpose()?;
+        let (kind, most) = (settings.kind, ENTRIES_MAX);
+        let job = Job { files, kind, lines: Arc::clone(&lines), most, growing };
         let reading = Reading::start(job);
         Ok(Some(Watch { settings, lines, reading, capture: Capture::default() }))
     }

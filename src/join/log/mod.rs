@@ -21,6 +21,7 @@ mod entry;
 mod envoy;
 mod explain;
 mod fit;
+mod follow;
 mod format;
 mod gather;
 mod haproxy;

@@ -54,6 +54,12 @@ pub struct LogError {
     error: io::Error,
 }
 
+impl LogError {
+    pub(super) fn new(path: &Path, error: io::Error) -> LogError {
+        LogError { path: path.display().to_string(), error }
+    }
+}
+
 /// The files behind what the user named, directories entered, in the order of their names.
 pub(super) fn files(named: &[PathBuf]) -> Result<Vec<(u32, PathBuf)>, LogError> {
     let mut found = Vec::new();
@@ -99,13 +105,23 @@ pub(super) fn file(
     forced: Option<Kind>,
     take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
 ) -> Result<LogFile, LogError> {
-    let name = path.display().to_string();
-    let source = File::open(path).map_err(|error| LogError { path: name.clone(), error })?;
+    let source = File::open(path).map_err(|error| LogError::new(path, error))?;
+    opened(path, source, lines, forced, take)
+}
+
+/// The same of a file that is open, from where it stands.
+pub(super) fn opened(
+    path: &Path,
+    source: File,
+    lines: &Lines,
+    forced: Option<Kind>,
+    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
+) -> Result<LogFile, LogError> {
     let opened = decompress::open(Box::new(source));
-    let stream = opened.map_err(|error| LogError { path: name.clone(), error })?.stream;
+    let stream = opened.map_err(|error| LogError::new(path, error))?.stream;
     let mut input = BufReader::with_capacity(1 << 16, stream);
     let mut log = LogFile {
-        path: name,
+        path: path.display().to_string(),
         kind: forced,
         lines: 0,
         bad: 0,

@@ -1,0 +1,120 @@
+//! Packets of connections at two places, for tests.
+
+use super::point::{Landmark, Point};
+use crate::packet::Endpoint;
+use crate::time::{FrameId, Mark, Timestamp};
+
+/// What lies between two places: the one at the clients, the other nearer to the servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// Nanoseconds that a packet takes.
+    pub(super) delay: i64,
+    /// What the clock at the servers is ahead, nanoseconds.
+    pub(super) ahead: i64,
+    /// By how much that changes, nanoseconds in a second.
+    pub(super) drift: f64,
+    /// Routers.
+    pub(super) hops: u8,
+    /// The server's address at the servers, where it is translated, and the client's.
+    pub(super) nat: Option<(Endpoint, Endpoint)>,
+}
+
+impl Path {
+    pub(super) fn new(delay: i64, ahead: i64) -> Path {
+        Path { delay, ahead, drift: 0.0, hops: 0, nat: None }
+    }
+
+    /// The clock at the servers.
+    pub(super) fn there(&self, at: i64) -> i64 {
+        at + self.ahead + (self.drift * at as f64 / 1e9) as i64
+    }
+}
+
+/// Two places and what was captured at them.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) path: Path,
+    pub(super) clients: Point,
+    pub(super) servers: Point,
+    frames: [u64; 2],
+}
+
+pub(super) const SYN: u8 = 0x02;
+pub(super) const SYN_ACK: u8 = 0x12;
+pub(super) const RST: u8 = 0x14;
+pub(super) const FIN: u8 = 0x11;
+
+impl Places {
+    pub(super) fn new(path: Path) -> Places {
+        Places { path, clients: Point::default(), servers: Point::default(), frames: [0; 2] }
+    }
+
+    /// A packet at the clients' place at `at`; `up`: from the client.
+    pub(super) fn at_clients(&mut self, n: u16, at: i64, up: bool, flags: u8) -> Mark {
+        let ttl = if up { 64 } else { 64 - self.path.hops };
+        self.frames[0] += 1;
+        let mark = mark(self.frames[0], at);
+        let ends = (client(n), SERVER);
+        self.clients.add(landmark(mark, ends, up, flags, ttl, at));
+        mark
+    }
+
+    /// A packet at the servers' place, which at the clients' is at `at`.
+    pub(super) fn at_servers(&mut self, n: u16, at: i64, up: bool, flags: u8) -> Mark {
+        let ttl = if up { 64 - self.path.hops } else { 64 };
+        let moved = if up { at + self.path.delay } else { at - self.path.delay };
+        self.frames[1] += 1;
+        let mark = mark(self.frames[1], self.path.there(moved));
+        let ends = match self.path.nat {
+            Some((source, server)) => (Endpoint { port: 20_000 + n, ..source }, server),
+            None => (client(n), SERVER),
+        };
+        self.servers.add(landmark(mark, ends, up, flags, ttl, at));
+        mark
+    }
+
+    pub(super) fn both(&mut self, n: u16, at: i64, up: bool, flags: u8) {
+        self.at_clients(n, at, up, flags);
+        self.at_servers(n, at, up, flags);
+    }
+
+    /// A connection that opens and ends.
+    pub(super) fn whole(&mut self, n: u16, at: i64) {
+        let answered = at + 3 * self.path.delay;
+        self.both(n, at, true, SYN);
+        self.both(n, answered, false, SYN_ACK);
+        self.both(n, answered + 1_000_000, true, FIN);
+        self.both(n, answered + 2_000_000 + 3 * self.path.delay, false, FIN);
+    }
+}
+
+pub(super) const SERVER: Endpoint =
+    Endpoint { ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2], port: 80 };
+
+pub(super) fn client(n: u16) -> Endpoint {
+    Endpoint::v4([10, 0, 0, 1], 40_000 + n)
+}
+
+pub(super) fn mark(number: u64, at: i64) -> Mark {
+    Mark { frame: FrameId::new(0, number), at: Timestamp(at) }
+}
+
+/// Sequence numbers follow from the connection, so that no two packets are alike.
+fn landmark(
+    mark: Mark,
+    (client, server): (Endpoint, Endpoint),
+    up: bool,
+    flags: u8,
+    ttl: u8,
+    at: i64,
+) -> Landmark {
+    let seed = u32::from(client.port % 20_000).wrapping_mul(0x9e37_79b1);
+    let (mine, its) = (seed, seed.rotate_left(16) ^ 0x5bd1);
+    let syn = u32::from(flags & 0x02 == 0);
+    let (src, dst, seq, ack) = match up {
+        true => (client, server, mine + syn, its.wrapping_add(1)),
+        false => (server, client, its.wrapping_add(syn), mine.wrapping_add(1)),
+    };
+    let ack = if flags & 0x10 == 0 { 0 } else { ack };
+    Landmark { mark, src, dst, seq, ack, flags, clock: Some((at / 1_000_000) as u32), ttl }
+}
