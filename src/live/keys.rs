@@ -111,7 +111,7 @@ mod tests {
         std::fs::write(&fresh, "").unwrap();
         let mut paths = vec![old.clone(), fresh.clone()];
         let mut files = KeyFiles::open(&mut paths).unwrap();
-        assert_eq!(paths, [old.clone()], "the empty one is not read at the start");
+        assert_eq!(paths, std::slice::from_ref(&old), "the empty one is not read at the start");
         assert_eq!(more(&mut files), "");
         let append = |path: &Path, text: &str| {
             OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
