@@ -129,7 +129,7 @@ def capture(proxy, out):
     """One run: start all, ask, stop all, keep the capture and the logs."""
     folder = tempfile.mkdtemp()
     pcap = f"{folder}/{proxy}.pcap"
-    dump = subprocess.Popen(["tcpdump", "-i", "any", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w", pcap,
+    dump = subprocess.Popen(["tcpdump", "-i", "any", "-s", "0", "-B", "65536", "-Z", "root", "-w", pcap,
                              f"tcp and (host {CLIENT} or host {TARGET})"], stderr=subprocess.PIPE, text=True)
     while "listening on" not in (line := dump.stderr.readline()):
         if not line:
@@ -149,8 +149,12 @@ def capture(proxy, out):
     time.sleep(0.6)
     process.send_signal(signal.SIGTERM)
     process.wait(10)
+    # What the kernel has gathered is handed over with a delay.
+    time.sleep(2.0)
     dump.send_signal(signal.SIGINT)
-    dump.wait(10)
+    _, said = dump.communicate(timeout=10)
+    if "\n0 packets dropped by kernel" not in said:
+        raise SystemExit(f"packets are missing: {said}")
     log.close()
     with open(pcap, "rb") as source, gzip.GzipFile(f"{out}/{proxy}-unserved-proxy.pcap.gz", "wb", 9, mtime=0) as packed:
         shutil.copyfileobj(source, packed)
