@@ -68,11 +68,13 @@ fn place(value: &Value, port: &str) -> Place {
     (value[port].as_u64().unwrap() as u16, value["number"].as_u64().unwrap() as u32)
 }
 
-/// The correlations by the place of the client's request.
-fn tied(report: &Report) -> BTreeMap<Place, &Correlation> {
+/// The correlations by client and place of its request. Clients may use the same port.
+fn tied(report: &Report) -> BTreeMap<(String, Place), &Correlation> {
     let fronts = report.correlations.iter().filter_map(|correlation| {
         let front = correlation.front.as_ref()?;
-        (front.server.port == 8000).then_some(((front.client.port, front.ordinal), correlation))
+        let client = front.client.addr().to_string();
+        let place = (client, (front.client.port, front.ordinal));
+        (front.server.port == 8000).then_some((place, correlation))
     });
     fronts.collect()
 }
@@ -133,7 +135,9 @@ fn ties_are_those_of_the_logs() {
     for run in &runs() {
         let tied = tied(&run.report);
         for request in &run.requests {
-            score.judge(run, request, tied.get(&place(request, "port")).copied());
+            let ip = request["ip"].as_str().unwrap().to_owned();
+            let client = (ip, place(request, "port"));
+            score.judge(run, request, tied.get(&client).copied());
         }
     }
     let all = score.right + score.wrong;

@@ -6,6 +6,7 @@
 mod compare;
 mod connections;
 mod leg;
+mod order;
 mod own_answer;
 mod roles;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
 use super::leg::Leg;
+use super::order::not_behind;
 use crate::cause::Confidence;
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
@@ -110,6 +111,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         strays: BTreeMap::new(),
         contested: vec![false; legs.len()],
     };
+    let apart = not_behind(legs);
     let mut progress = vec![Progress::default(); legs.len()];
     let mut under_way: Vec<usize> = Vec::new();
     for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
@@ -117,7 +119,10 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         under_way.retain(|front| asked.nanos_since(legs[*front].ends.over.at) <= SLACK);
         let mut found: Vec<Candidate> = under_way
             .iter()
-            .filter(|front| is_possible(&legs[**front], leg))
+            .filter(|front| {
+                !apart.contains(&(legs[**front].ends.server, leg.ends.server))
+                    && is_possible(&legs[**front], leg)
+            })
             .map(|front| Candidate {
                 front: *front,
                 likeness: compare(&legs[*front], leg),
@@ -126,6 +131,10 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
             })
             .filter(|candidate| candidate.likeness.is_plausible())
             .collect();
+        // An attempt that is over has asked nobody for the request that it was made for.
+        let ended =
+            |it: &Candidate| ties.of[it.front].is_some() && legs[it.front].ends.over.at <= asked;
+        found.retain(|candidate| !ended(candidate));
         // Behind a proxy that asks a proxy, the nearest one has asked.
         let outer: Vec<usize> =
             found.iter().filter_map(|it| Some(ties.of[it.front]?.front)).collect();
