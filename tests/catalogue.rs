@@ -258,6 +258,15 @@ fn every_capture_has_its_truth() {
     }
     let legs = both_legs().into_iter().map(|name| format!("both-legs/{name}-proxy.pcap.gz"));
     known.extend(legs.map(|path| shipped().join(path)));
+    // Their truth is the proxies' own logs.
+    let unserved = [
+        "haproxy-unserved-proxy.pcap.gz",
+        "haproxy-unserved.log",
+        "nginx-unserved-proxy.pcap.gz",
+        "nginx-unserved-access.log",
+        "nginx-unserved-error.log",
+    ];
+    known.extend(unserved.map(|name| shipped().join("balancer-log").join(name)));
     for folder in folders() {
         for entry in fs::read_dir(shipped().join(folder)).unwrap() {
             let path = entry.unwrap().path();
