@@ -321,7 +321,9 @@ fn failure(finding: &Value) -> Failure {
 fn offline(path: &Path, local: &str) -> Vec<Value> {
     let mut command = Command::new(PROGRAM);
     command.args(["--format", "ndjson"]).arg(path);
-    local.lines().for_each(|address| drop(command.args(["--local", address])));
+    for address in local.lines() {
+        command.args(["--local", address]);
+    }
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
