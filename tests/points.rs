@@ -97,7 +97,9 @@ fn the_order_of_the_files_does_not_matter() {
     let mut told = 0;
     for folder in ["return-path-blocked", "connect-timeout-host", "connect-timeout"] {
         for run in runs(&shipped().join(folder)) {
-            let alone = analyse(&[run.target.clone()], &Settings::default(), &mut Patient).unwrap();
+            let alone =
+                analyse(std::slice::from_ref(&run.target), &Settings::default(), &mut Patient)
+                    .unwrap();
             let report = both(&run.target, &run.lb);
             for (before, after) in connections(&alone).iter().zip(connections(&report)) {
                 assert_eq!((before.0, Confidence::Certain), after, "{}", run.name);

@@ -189,11 +189,14 @@ fn pair([one, other]: [Address; 2]) -> [Address; 2] {
     if one <= other { [one, other] } else { [other, one] }
 }
 
+/// An exchange's ends, and what each of its parts is called.
+type OtherLeg<'a> = (&'a Ends, fn(Part) -> Role);
+
 /// What the capture shows of the same request beside the finding's own connection: the request of the proxy's
 /// client, and attempts that are more than possibly for it.
-fn other_legs(finding: &Finding) -> Vec<(&Ends, fn(Part) -> Role)> {
+fn other_legs(finding: &Finding) -> Vec<OtherLeg<'_>> {
     let Some(joined) = &finding.joined else { return Vec::new() };
-    let front: (&Ends, fn(Part) -> Role) = (&joined.front, Role::Front);
+    let front: OtherLeg = (&joined.front, Role::Front);
     let attempts = joined.attempts.iter().filter(|it| it.certainty > Confidence::Possible);
     let attempts = attempts.map(|it| (&it.ends, Role::Attempt as fn(Part) -> Role));
     [front].into_iter().chain(attempts).filter(|(leg, _)| leg.flow != finding.flow).collect()

@@ -127,9 +127,9 @@ fn waited(
 pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) {
     let attempts = ties.attempts();
     let mut swap = Swap { legs, ties, attempts };
-    for front in 0..legs.len() {
-        let refused = legs[front].ends.status.is_some_and(|status| status >= 500);
-        if legs[front].ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
+    for (front, leg) in legs.iter().enumerate() {
+        let refused = leg.ends.status.is_some_and(|status| status >= 500);
+        if leg.ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
             continue;
         }
         let mut asked = vec![front];

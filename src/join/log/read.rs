@@ -98,12 +98,15 @@ fn collect(
     Ok(())
 }
 
+/// Is given the kind of log, the number of a line, what it says, and the line itself.
+pub(super) type Take<'a> = dyn FnMut(Kind, u64, Line<'_>, &[u8]) + 'a;
+
 /// Reads a file and hands over what each line says, with its number.
 pub(super) fn file(
     path: &Path,
     lines: &Lines,
     forced: Option<Kind>,
-    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
+    take: &mut Take<'_>,
 ) -> Result<LogFile, LogError> {
     let source = File::open(path).map_err(|error| LogError::new(path, error))?;
     opened(path, source, lines, forced, take)
@@ -115,7 +118,7 @@ pub(super) fn opened(
     source: File,
     lines: &Lines,
     forced: Option<Kind>,
-    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
+    take: &mut Take<'_>,
 ) -> Result<LogFile, LogError> {
     let opened = decompress::open(Box::new(source));
     let stream = opened.map_err(|error| LogError::new(path, error))?.stream;
@@ -139,7 +142,7 @@ fn through(
     input: &mut dyn BufRead,
     lines: &Lines,
     log: &mut LogFile,
-    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
+    take: &mut Take<'_>,
 ) -> io::Result<()> {
     let mut sample: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut number = 0;
@@ -187,7 +190,7 @@ fn one(
     lines: &Lines,
     log: &mut LogFile,
     fields: &mut Vec<&'static [u8]>,
-    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
+    take: &mut Take<'_>,
 ) {
     log.lines += 1;
     let fits = text.len() <= LINE_MAX;
@@ -242,11 +245,7 @@ fn next(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
 
 /// Whatever a file holds of lines, for tests and measurements without files.
 #[cfg(test)]
-pub(super) fn bytes(
-    bytes: &[u8],
-    lines: &Lines,
-    take: &mut dyn FnMut(Kind, u64, Line<'_>, &[u8]),
-) -> LogFile {
+pub(super) fn bytes(bytes: &[u8], lines: &Lines, take: &mut Take<'_>) -> LogFile {
     let mut log = LogFile {
         path: "test".into(),
         kind: None,

@@ -28,7 +28,7 @@ impl Collector<'_> {
     /// A finding of one leg waits until it is known what the other one shows.
     pub(super) fn hold(&mut self, finding: Finding) {
         self.results.held.push(finding);
-        let most = self.results.settings.findings_max().min(HELD_MAX).max(1);
+        let most = self.results.settings.findings_max().clamp(1, HELD_MAX);
         while self.results.held.len() >= most {
             let joins = self.results.legs.settle_half();
             self.tell_ready(joins);
