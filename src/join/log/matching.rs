@@ -13,6 +13,9 @@ use hashbrown::HashMap;
 const MANY: usize = 1 << 12;
 /// How many then, 20 bytes each.
 const FEW: usize = 8;
+/// How many lines are compared with each of fewer exchanges. They come in the order of their times, so
+/// that what is further away fits less.
+const NEAREST: usize = 16;
 /// Within it one of two lines is not nearer than the other, microseconds.
 const NEAR: u32 = 1_000;
 
@@ -51,7 +54,7 @@ impl Tying<'_> {
             let mut candidates = Vec::new();
             for (id, n) in group {
                 let lines = self.index.with_id(*id).take(LOOKED_MAX);
-                self.candidates(*n, lines, By::Id, FEW, &mut candidates);
+                self.candidates(*n, lines, (By::Id, FEW), taken, &mut candidates);
             }
             self.give(candidates, By::Id, taken, ties);
         }
@@ -60,16 +63,15 @@ impl Tying<'_> {
     /// Ties lines and exchanges that ask the same, of those that are left.
     pub(super) fn requests(&self, taken: &mut Taken, ties: &mut Ties) {
         for (asked, group) in self.by_asked() {
-            let most = if group.len() > MANY { FEW } else { CANDIDATES_MAX };
+            let most = if group.len() > MANY { FEW } else { NEAREST };
             let mut candidates = Vec::new();
             for n in group.into_iter().filter(|n| !taken.has_seen(*n)) {
                 let seen = &self.capture.seen[n];
                 let during = (seen.first.at, seen.last());
                 let lines = self.index.asking_before(asked, during, self.entries, &self.clock);
                 let lines = lines.take(LOOKED_MAX);
-                self.candidates(n, lines, By::Request, most, &mut candidates);
+                self.candidates(n, lines, (By::Request, most), taken, &mut candidates);
             }
-            candidates.retain(|it| !taken.has_line(it.entry as usize, it.leg));
             self.give(candidates, By::Request, taken, ties);
         }
     }
@@ -80,17 +82,21 @@ impl Tying<'_> {
         &self,
         n: usize,
         lines: impl Iterator<Item = usize>,
-        by: By,
-        most: usize,
+        (by, most): (By, usize),
+        taken: &Taken,
         candidates: &mut Vec<Candidate>,
     ) {
         let seen = &self.capture.seen[n];
         let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
         let from = candidates.len();
+        let mut alike = 0;
         for line in lines {
+            if alike >= most {
+                break;
+            }
             let entry = &self.entries[line];
             let Some(found) = self.addresses(entry, flow) else { continue };
-            if by < By::Id && contradicts(entry, seen) {
+            if taken.has_line(line, found.leg) || (by < By::Id && contradicts(entry, seen)) {
                 continue;
             }
             let distance = times(entry, found.leg, seen.first.at, seen.last(), &self.clock);
@@ -103,22 +109,21 @@ impl Tying<'_> {
                 None if by == By::Id && !self.clock.is_known() => i64::MAX,
                 None => continue,
             };
+            let same =
+                asks_the_same(entry, seen) && same_status(entry, found.leg, flow.server, seen);
+            alike += usize::from(same);
             candidates.push(Candidate {
                 seen: n as u32,
                 entry: line as u32,
                 apart: u32::try_from(apart).unwrap_or(u32::MAX),
                 leg: found.leg,
                 by_port: found.by_port,
-                same: asks_the_same(entry, seen)
-                    && same_status(entry, found.leg, flow.server, seen),
+                same,
             });
         }
-        if candidates[from..].iter().any(|it| it.same) {
-            let mut place = 0;
-            candidates.retain(|it| {
-                place += 1;
-                place <= from || it.same
-            });
+        if alike > 0 {
+            let same: Vec<Candidate> = candidates.drain(from..).filter(|it| it.same).collect();
+            candidates.extend(same);
         }
         candidates[from..].sort_unstable_by_key(|it| (it.apart, it.entry));
         candidates.truncate(from + most);

@@ -11,7 +11,7 @@ use crate::cause::Confidence;
 /// Lines that are compared with one exchange; where more fit its time, none is nearer than others.
 pub(super) const CANDIDATES_MAX: usize = 64;
 /// Lines that are looked at to find these.
-pub(super) const LOOKED_MAX: usize = 512;
+pub(super) const LOOKED_MAX: usize = 128;
 /// How much nearer the nearest of several lines has to be to be told from them.
 pub(super) const MARGIN: i64 = 4;
 
