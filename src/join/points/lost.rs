@@ -205,7 +205,7 @@ fn compare(
         .iter()
         .filter(|(it, at)| it.from == from && *at <= span.from)
         .map(|(it, _)| it.mark)
-        .last();
+        .next_back();
     let mut parts: HashMap<Option<u32>, Vec<(Sent, Timestamp)>> = HashMap::new();
     for (it, at) in arrived.iter().filter(|(it, _)| it.from == from) {
         free.entry(it.same()).or_default().push((it.mark, *at));
