@@ -42,7 +42,7 @@ fn gave_up_after(check: &Sighting) -> Option<i64> {
     let asked = check.marks.request_last?;
     let first = check.marks.response_first.is_none_or(|answer| end.mark.at < answer.at);
     let waited = end.mark.at.nanos_since(asked.at);
-    (first && waited >= HALF_CLOSE).then(|| end.mark.at.nanos_since(check.began()))
+    (first && (check.gone || waited >= HALF_CLOSE)).then(|| end.mark.at.nanos_since(check.began()))
 }
 
 /// What is kept of a sighting.

@@ -221,7 +221,7 @@ impl Context<'_> {
         let latency = first.at.nanos_since(asked.at);
         let gone = check.ending(Side::Client).filter(|end| {
             let waited = end.mark.at.nanos_since(asked.at);
-            let half = end.kind == EndingKind::Fin && waited < HALF_CLOSE;
+            let half = end.kind == EndingKind::Fin && waited < HALF_CLOSE && !check.gone;
             end.mark.at < first.at && check.closed_by == Some(Side::Client) && !half
         });
         if let Some(end) = gone {
@@ -381,6 +381,7 @@ impl Context<'_> {
             // then decides.
             if end.kind == EndingKind::Fin
                 && end.mark.at.nanos_since(asked_at.at) < HALF_CLOSE
+                && !check.gone
                 && let Some(server) = check.ending(Side::Server)
             {
                 return sure(
@@ -546,6 +547,8 @@ pub(super) mod tests {
         assert!(judged.note.contains("gave up after 1.00 s; the answer came 1.50 s"), "{judged:?}");
         let half = closed(sighting(1, 200), Client, EndingKind::Fin, 3);
         assert_eq!(alb(&half), ("hc-pass", "certain"), "it only says that it asks no more");
+        let gone = Sighting { gone: true, ..half };
+        assert_eq!(alb(&gone), ("hc-timeout", "certain"), "no socket was left to read the answer");
         let slow = settings("aws-alb", &[("timeout", "5ms")]);
         assert_eq!(judge_as(&sighting(1, 200), &slow).outcome, Some(Outcome::Timeout));
     }

@@ -46,6 +46,9 @@ pub struct Sighting {
     pub endings: [Option<Ending>; 2],
     /// Who closed first, see [`Sighting::endings`].
     pub closed_by: Option<Side>,
+    /// What came after the prober's FIN was answered with RST without ACK flag: no socket was left to read
+    /// it (RFC 9293, 3.10.7.1), where one that is closed for sending only would have taken it.
+    pub gone: bool,
     /// First ICMP error about its connection.
     pub icmp: Option<IcmpError>,
     /// What its connection carries.

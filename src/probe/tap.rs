@@ -14,7 +14,7 @@ use super::opening::proxy_header;
 use super::sighting::{ANSWER_KEPT, OPENING_KEPT, Scope, Shape, Sighting};
 use super::texts::Texts;
 use crate::blind::{BlindSpot, BlindSpots};
-use crate::flow::Flow;
+use crate::flow::{EndingKind, Flow};
 use crate::http::{Exchange, Protocol, State};
 use crate::packet::Address;
 use crate::tcp::Side;
@@ -372,6 +372,11 @@ impl Sighting {
                 flow.endings.iter().find(|ending| ending.side == side).copied();
         }
         self.closed_by = flow.closed_first().map(|first| first.side);
+        self.gone = self.endings[Side::Client as usize]
+            .is_some_and(|end| end.kind == EndingKind::Fin)
+            && flow.endings.iter().any(|ending| {
+                ending.side == Side::Client && ending.kind == EndingKind::Rst && !ending.ack_flag
+            });
         self.marks.last = flow.last;
         if self.scope == Scope::Exchange && self.response_complete() {
             let after = |at: i64| last.is_none_or(|last| at > last.at.0.saturating_add(LINGER));
