@@ -1,13 +1,11 @@
 //! Writes captures for `make bench`: `captures make SCENE AMOUNT FILE`, or
-//! `captures multiply COPIES FROM FILE`; or with `captures log LINES CAPTURE FILE` a log beside one.
+//! `captures multiply COPIES FROM FILE`.
 
 mod traffic;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Error, Write};
-use std::path::Path;
 use traffic::capture::Capture;
-use traffic::log::log;
 use traffic::multiply::multiply;
 use traffic::scenes;
 
@@ -28,17 +26,12 @@ fn main() -> io::Result<()> {
             multiply(&fs::read(from)?, copies, &mut out)?;
             out.flush()
         }
-        ["log", lines, from, path] => {
-            let mut out = create(path)?;
-            log(Path::new(from), number(lines)?, &mut out)?;
-            out.flush()
-        }
         // `cargo bench` runs every target with its own arguments.
         ["--bench", ..] => Ok(()),
         _ => {
             let known = scenes::<Vec<u8>>().map(|scene| format!("{} ({})", scene.name, scene.unit));
             Err(Error::other(format!(
-                "captures make SCENE AMOUNT FILE | multiply COPIES FROM FILE | log LINES CAPTURE FILE; scenes: {}",
+                "captures make SCENE AMOUNT FILE | multiply COPIES FROM FILE; scenes: {}",
                 known.join(", ")
             )))
         }

@@ -1,6 +1,9 @@
 //! The benchmarks measure what they say: their traffic is read as what it is meant to be.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
+#[allow(dead_code, reason = "its main is that of the program")]
+#[path = "../benches/access_log.rs"]
+mod access_log;
 #[path = "../benches/traffic/mod.rs"]
 mod traffic;
 
@@ -71,7 +74,7 @@ fn a_log_beside_traffic_tells_of_its_requests() {
     (scene.make)(&mut made, 128).unwrap();
     std::fs::write(&capture, made.into_inner()).unwrap();
     let mut text = Vec::new();
-    traffic::log::log(&capture, 400, &mut text).unwrap();
+    access_log::log(&capture, 400, &mut text).unwrap();
     std::fs::write(&log, text).unwrap();
     let mut settings = Settings::default();
     settings.logs.files = vec![log];

@@ -4,7 +4,6 @@
 
 pub mod capture;
 pub mod floods;
-pub mod log;
 pub mod multiply;
 pub mod ordinary;
 pub mod talk;

@@ -1,15 +1,30 @@
 //! Writes the access log of an Application Load Balancer beside a capture: its requests, and before and
-//! after them others, so that it is as long as wanted.
+//! after them others, so that it is as long as wanted: `cargo bench --bench access_log -- LINES CAPTURE FILE`.
 
 use jiff::Timestamp;
-use std::io::{Error, Result, Write};
+use std::fs::File;
+use std::io::{BufWriter, Error, Result, Write};
 use std::path::Path;
 use why502::flow::Flow;
 use why502::http::{Exchange, RequestHead};
 use why502::run::{Patient, Settings, analyse};
 
+fn main() -> Result<()> {
+    // `cargo bench` adds `--bench` of its own, and runs every target without more.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(()),
+        [lines, capture, file] => {
+            let mut out = BufWriter::with_capacity(1 << 20, File::create(file)?);
+            log(Path::new(capture), lines.parse().map_err(Error::other)?, &mut out)?;
+            out.flush()
+        }
+        _ => Err(Error::other("access_log LINES CAPTURE FILE")),
+    }
+}
+
 /// Writes `lines` lines about what was sent to targets in `capture`.
-pub fn log(capture: &Path, lines: u64, out: &mut impl Write) -> Result<()> {
+pub(crate) fn log(capture: &Path, lines: u64, out: &mut impl Write) -> Result<()> {
     let settings = Settings { exchanges: true, flows: true, ..Settings::default() };
     let report = analyse(&[capture.to_owned()], &settings, &mut Patient).map_err(Error::other)?;
     let mut known: Vec<(&Exchange, &Flow)> = Vec::new();
