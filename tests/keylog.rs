@@ -15,6 +15,10 @@ cd "$1"
 openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=a 2>/dev/null
 openssl s_server -accept 127.0.0.1:4433 -cert cert.pem -key key.pem -www -quiet >/dev/null 2>&1 &
 server=$!
+for turn in $(seq 50); do
+  ss -Hltn 'sport = :4433' | grep -q . && break
+  sleep 0.1
+done
 for turn in 1 2 3 4 5 6 7 8 9 10; do
   printf 'GET /hidden HTTP/1.0\r\n\r\n' | timeout 3 openssl s_client -connect 127.0.0.1:4433 \
     -keylogfile keys -ign_eof -quiet 2>/dev/null | grep -q 'HTTP/1.0 200' && break

@@ -66,7 +66,7 @@ fn memory_stays_below_its_limit_when_the_analysis_cannot_keep_up() {
          ip link set two up",
     );
     let folder = tempfile::tempdir().unwrap();
-    for (limit, evidence) in [(128, false), (128, true), (256, true)] {
+    for (limit, evidence) in [(160, false), (160, true), (256, true)] {
         let path = folder.path().join("report.json");
         let write = folder.path().join(limit.to_string());
         let max = format!("{limit}MiB");

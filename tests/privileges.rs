@@ -53,7 +53,7 @@ fn every_thread_has_given_up_what_it_does_not_need() {
 #[test]
 fn a_limit_of_memory_that_cannot_be_kept_is_refused() {
     for (args, why) in [
-        (&["--max-memory", "64MiB"][..], "128MiB at least"),
+        (&["--max-memory", "64MiB"][..], "160MiB at least"),
         (&["--max-memory", "1k"], "not a size"),
     ] {
         let output = Command::new(PROGRAM).arg("live").args(args).output().unwrap();

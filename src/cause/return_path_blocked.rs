@@ -1,6 +1,7 @@
 //! what the target sends does not reach the load balancer.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::flow::Vantage;
 use crate::phrase;
 use crate::tcp::Side;
 
@@ -96,8 +97,14 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
     if answered || opening.syn_acks < 2 || waited < 500_000_000 {
         return None;
     }
+    // There the SYN-ACK was captured where the load balancer should have taken it.
+    let arrived = case.flow.vantage == Vantage::Client;
     Some(Verdict {
-        confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Possible },
+        confidence: if opening.syns > 1 && !arrived {
+            Confidence::Certain
+        } else {
+            Confidence::Possible
+        },
         evidence: vec![
             Evidence {
                 mark: syn_ack,
@@ -113,12 +120,19 @@ fn handshake_lost(case: &Case<'_>) -> Option<Verdict> {
                 note: phrase!("SYN, sent {syns} times", syns = opening.syns),
             },
         ],
-        summary: phrase!(
-            "the target answered {syns} SYN with {syn_acks} SYN-ACK, and none was acknowledged",
-            syns = opening.syns,
-            syn_acks = opening.syn_acks
-        ),
-        responsible: None,
+        summary: if arrived {
+            phrase!(
+                "{syn_acks} SYN-ACK reached the capture point beside the load balancer, and it acknowledged none: its own firewall or routing may drop them",
+                syn_acks = opening.syn_acks
+            )
+        } else {
+            phrase!(
+                "the target answered {syns} SYN with {syn_acks} SYN-ACK, and none was acknowledged",
+                syns = opening.syns,
+                syn_acks = opening.syn_acks
+            )
+        },
+        responsible: arrived.then_some(Responsible::Unknown),
     })
 }
 
@@ -153,7 +167,9 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
+    use crate::flow::Vantage;
     use crate::tcp::Side;
 
     fn repeated_syn_acks() -> Scene {
@@ -173,6 +189,14 @@ mod tests {
     #[test]
     fn syn_acks_that_nobody_acknowledges() {
         assert_eq!(repeated_syn_acks().cause(), Some("return-path-blocked"));
+    }
+
+    #[test]
+    fn a_syn_ack_that_arrived_was_not_lost_for_certain() {
+        let far = repeated_syn_acks().with(|scene| scene.flow.vantage = Vantage::Server);
+        let near = repeated_syn_acks().with(|scene| scene.flow.vantage = Vantage::Client);
+        let sure = |scene: &Scene| scene.rule("return-path-blocked").unwrap().confidence;
+        assert_eq!((sure(&far), sure(&near)), (Confidence::Certain, Confidence::Possible));
     }
 
     #[test]

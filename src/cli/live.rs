@@ -60,7 +60,7 @@ pub struct Live {
     pub user: Option<String>,
     /// Get along with so much memory, such as 512MiB: follow fewer connections rather than take more
     ///
-    /// At least 128MiB. The program and its tables take up to 64MiB of it; of the rest, the kernel's buffers get
+    /// At least 160MiB. The program and its tables take up to 96MiB of it; of the rest, the kernel's buffers get
     /// a quarter at most, packets on their way to the analysis and --look-back an eighth each, and
     /// connections and findings what is left.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory, hide_short_help = true, help_heading = "Capture")]
@@ -278,7 +278,7 @@ mod tests {
             ("--duration soon", "not a time"),
             ("--max-memory 1k", "not a size"),
             ("--max-memory 1000", "not from 1MiB"),
-            ("--max-memory 127M", "128MiB at least"),
+            ("--max-memory 159M", "160MiB at least"),
             ("--snaplen 10", "10 is not in"),
             ("--cause nonsense", "explain"),
             ("eth0", "an interface is named by an option: -i eth0"),

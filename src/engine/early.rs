@@ -28,6 +28,8 @@ const SYN_ALONE: i64 = 2_000_000_000;
 /// A close follows the other side's so soon that one look, half a second after the first, sees
 /// both, nanoseconds.
 const FOLLOWED: i64 = 100_000_000;
+/// From a repeated SYN-ACK to the look, nanoseconds: by then its acknowledgment would have come.
+const SYN_ACK_REPEATED: i64 = 600_000_000;
 /// SYNs after which the path has had chances enough: 0, 1 and 3 s after the start.
 const SYNS_ENOUGH: u16 = 3;
 /// Looks that wait, each of 24 bytes; what comes beyond is told at its connection's end only.
@@ -89,6 +91,8 @@ impl Early {
                 SYNS_ENOUGH.. => self.look_soon(slot, flow.id, at),
                 _ => self.look_at(slot, flow.id, at.after(SYN_REPEATED)),
             }
+        } else if flags.syn() && flags.ack() && flow.opening.syn_acks > 1 && unacknowledged(flow) {
+            self.look_at(slot, flow.id, at.after(SYN_ACK_REPEATED));
         }
     }
 
@@ -170,7 +174,8 @@ impl Engine {
             None => {}
         }
         let wider = &self.wider;
-        let bare = is_bare(flow, &cases) && (closed || flow.opening.syn_ack.is_none());
+        let handshake = flow.opening.syn_ack.is_none() || unacknowledged(flow);
+        let bare = is_bare(flow, &cases) && (closed || handshake);
         let alone = bare.then_some(None);
         for exchange in alone.into_iter().chain(cases.iter().map(Some)) {
             if let Some(finding) = judge(&Case { flow, exchange, wider }) {
@@ -192,9 +197,19 @@ fn is_over(connection: &Connection, talk: &Talk) -> bool {
     connection.is_closed() || connection.closed_by(Side::Client) || (outstanding && server_ended())
 }
 
+/// The target has answered the SYN, and nothing of the client has come since.
+fn unacknowledged(flow: &Flow) -> bool {
+    flow.opening.syn_ack.is_some()
+        && flow.opening.ack.is_none()
+        && flow.half(Side::Client).payload_bytes == 0
+}
+
 /// Whether looking may show anything: all that went well does not.
 fn may_have_failed(entry: &Entry<Talk>) -> bool {
     let Entry { connection, attached: talk } = entry;
+    if unacknowledged(&connection.flow) {
+        return true;
+    }
     if connection.flow.opening.syn_ack.is_some() && !is_over(connection, talk) {
         return !talk.suspects.is_empty() || talk.watch.is_held();
     }

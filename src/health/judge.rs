@@ -142,6 +142,9 @@ impl Context<'_> {
             );
             return sure(Outcome::ConnectTimeout, marks.last_syn.unwrap_or(accepted), note);
         }
+        if check.shape == Shape::Abandoned {
+            return self.unacknowledged(check, accepted);
+        }
         let given = self.settings.protocol.as_ref().is_some_and(|protocol| {
             protocol.origin == Origin::Given && protocol.value != Protocol::Tcp
         });
@@ -167,6 +170,27 @@ impl Context<'_> {
         match self.connect_time_over(check) {
             Some(judged) => judged,
             None => Judged { what: What::SynAck, ..sure(Outcome::Pass, accepted, note) },
+        }
+    }
+
+    /// The target accepted, and nothing shows that the prober ever learned of it.
+    fn unacknowledged(&self, check: &Sighting, accepted: Mark) -> Judged {
+        if self.until.nanos_since(check.began()) < self.patience() {
+            return unknown(
+                accepted,
+                word!("the capture ended before an acknowledgment could come"),
+            );
+        }
+        Judged {
+            what: What::SynAck,
+            confidence: Confidence::Likely,
+            ..sure(
+                Outcome::ConnectTimeout,
+                accepted,
+                word!(
+                    "SYN-ACK without an acknowledgment: the way back to the prober may be blocked"
+                ),
+            )
         }
     }
 
@@ -510,6 +534,7 @@ pub(super) mod tests {
         let half = |ms| closed(attempt(1, Shape::HalfOpen), Client, EndingKind::Rst, ms);
         assert_eq!(alb(&half(1_100)).0, "hc-connect-timeout", "the SYN-ACK came too late");
         assert_eq!(alb(&half(2)).0, "hc-pass");
+        assert_eq!(alb(&attempt(1, Shape::Abandoned)), ("hc-connect-timeout", "likely"));
         let settings = settings("aws-alb", &[]);
         let until = Timestamp(SECOND + 300 * MS);
         let context =

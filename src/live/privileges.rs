@@ -35,6 +35,8 @@ pub(super) struct Needs {
     pub(super) reopen: bool,
     /// Other processes are looked at, for what the host knows.
     pub(super) host: bool,
+    /// Directories in which files come that are read.
+    pub(super) reads: Vec<PathBuf>,
     /// Directories in which files are made and removed.
     pub(super) writes: Vec<PathBuf>,
     /// The terminal is drawn on and asked for its size.
@@ -163,7 +165,10 @@ fn landlock(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError> {
         .create()?;
     let terminal = needs.terminal.then(|| PathBuf::from("/dev/tty"));
     let rights: [(Vec<PathBuf>, BitFlags<AccessFs>); 3] = [
-        (READS.iter().map(PathBuf::from).collect(), AccessFs::from_read(abi)),
+        (
+            READS.iter().map(PathBuf::from).chain(needs.reads.clone()).collect(),
+            AccessFs::from_read(abi),
+        ),
         (needs.writes.clone(), AccessFs::from_all(abi)),
         (terminal.into_iter().collect(), AccessFs::ReadFile | AccessFs::WriteFile),
     ];

@@ -255,6 +255,12 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     // Who holds which socket is seen with the rights that there are now; the rest needs none.
     let watch = Watch::open(&options.selection.ports);
     settings.local = watch.history().addresses.clone();
+    // A log that is renamed has a new file beside it.
+    let folder = |path: &std::path::PathBuf| match path.is_dir() {
+        true => Some(path.clone()),
+        false => path.canonicalize().ok()?.parent().map(std::path::Path::to_owned),
+    };
+    let reads = settings.logs.files.iter().filter_map(folder).collect();
     let keys = KeyFiles::open(&mut settings.keylogs)?;
     let filter = settings.filter()?;
     let analysis = Analysis::new(settings, filter)?;
@@ -263,6 +269,7 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     let needs = Needs {
         reopen: chosen.interfaces.iter().any(|name| name != ANY),
         host: false,
+        reads,
         writes: evidence.iter().map(|evidence| evidence.directory.clone()).collect(),
         terminal: options.view.is_some(),
     };

@@ -173,7 +173,11 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
             Outcome::PassedOn if attempt.certainty == Confidence::Possible => {
                 finding.kind = Kind::Attempt;
             }
-            Outcome::Failed | Outcome::PassedOn => finding.kind = Kind::Request,
+            Outcome::Failed | Outcome::PassedOn => {
+                // That this attempt failed may be certain; that it failed this request is no surer than the tie.
+                finding.kind = Kind::Request;
+                finding.confidence = finding.confidence.min(attempt.certainty);
+            }
         }
         finding.joined = Some(Box::new(joined));
     }

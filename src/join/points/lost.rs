@@ -1,7 +1,7 @@
 //! Segments of failed connections that left one place and never got to the other.
 
 use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX};
-use super::retell::{Elsewhere, add};
+use super::retell::{Elsewhere, add, becomes};
 use crate::cause::{Confidence, Finding, Responsible, What};
 use crate::packet::Segment;
 use crate::phrase;
@@ -168,8 +168,10 @@ pub fn tell_losses(
     for (way, side, is_here) in [(&sent_here, away, true), (&sent_there, back, false)] {
         frames.extend(tell(finding, way, side, is_here, place));
     }
-    if finding.cause.id == "request-unacked" {
-        decide(finding, &sent_here, &sent_there, nearer_server);
+    match finding.cause.id {
+        "request-unacked" => decide(finding, &sent_here, &sent_there, nearer_server),
+        "response-timeout" | "inconclusive" if nearer_server => unheard(finding, &sent_there),
+        _ => {}
     }
     frames
 }
@@ -362,9 +364,29 @@ fn decide(finding: &mut Finding, sent_here: &Way, sent_there: &Way, nearer_serve
             ),
         )
     } else {
+        if to.first_data.is_some() && finding.responsible == Responsible::Network {
+            // It arrived: whoever failed, the way to the target did not.
+            finding.responsible = Responsible::Unknown;
+            finding.confidence = Confidence::Possible;
+        }
         return;
     };
     finding.responsible = who;
     finding.confidence = Confidence::Certain;
     finding.summary = summary;
+}
+
+/// An answer that was missed here and that the target did send.
+fn unheard(finding: &mut Finding, sent_there: &Way) {
+    let answered = finding.exchange.as_deref().is_some_and(|it| it.response.is_some());
+    let (n, all) = (sent_there.missing.len(), sent_there.sent);
+    if answered || sent_there.missing.iter().all(|it| it.len == 0) {
+        return;
+    }
+    let summary = phrase!(
+        "the target's answer left the other capture point, and {n} of {all} segments never came here: lost on the way back",
+        n,
+        all
+    );
+    becomes(finding, "return-path-blocked", Responsible::Network, Confidence::Likely, summary);
 }

@@ -227,7 +227,24 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
     }
     // The connection has to be known there, or nothing follows from an absence.
     let of = (finding.client, finding.server);
-    let Some(name) = there.name(of, here, place.clocks) else { return };
+    let Some(name) = there.name(of, here, place.clocks) else {
+        let asked = |it: &&Landmark| {
+            it.is_syn()
+                && it.src == finding.client
+                && (0..=NEAR).contains(&rst.mark.at.nanos_since(it.mark.at))
+        };
+        let syns: Vec<&Landmark> =
+            here.between(finding.client, finding.server).filter(asked).collect();
+        // What never got there was not answered there.
+        if sender == Side::Server && tell(&syns, finding.server, here, place) == Some(Told::Lost) {
+            let summary = phrase!(
+                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there",
+                sender = rst.src.socket()
+            );
+            becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
+        }
+        return;
+    };
     let from = if sender == Side::Server { name.1 } else { name.0 };
     let Some(last) = there.between(name.0, name.1).last() else { return };
     if there.between(name.0, name.1).any(|it| it.is_rst() && it.src == from) {
