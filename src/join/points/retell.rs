@@ -422,6 +422,30 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_for_a_syn_that_never_arrived_was_injected() {
+        for path in paths() {
+            for arrived in [false, true] {
+                let places = places(path, |it| {
+                    it.at_clients(N, 500 * MS, true, SYN);
+                    it.at_clients(N, 501 * MS, false, RST);
+                    if arrived {
+                        it.at_servers(N, 500 * MS, true, SYN);
+                        it.at_servers(N, 501 * MS, false, RST);
+                    }
+                });
+                let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
+                let finding = finding("connect-refused", rst.mark, What::Rst, SERVER);
+                let (id, sure, _) = told(&finding, &places.clients, &places.servers);
+                let wanted = match arrived {
+                    true => ("connect-refused", Confidence::Likely),
+                    false => ("injected-reset", Confidence::Certain),
+                };
+                assert_eq!((id, sure), wanted, "{path:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_reset_that_the_other_place_did_not_send_was_injected() {
         for path in paths() {
             for injected in [true, false] {
