@@ -252,6 +252,14 @@ fn when_the_target_says_that_nothing_more_comes_it_is_told_without_waiting_for_t
 }
 
 #[test]
+fn a_syn_ack_that_nobody_acknowledges_is_told_when_it_is_repeated() {
+    let told = told_at_once("return-path-blocked/haproxy-synack-lost-target.pcap");
+    let blocked = "return-path-blocked";
+    assert!(told.contains(&(blocked, Some(blocked))), "{told:?}");
+    assert!(told.iter().all(|(finally, early)| *early == Some(finally)), "{told:?}");
+}
+
+#[test]
 fn a_check_on_a_connection_that_stays_open_is_no_failure_of_users() {
     // Ten times slower, so that nothing follows a check within the second in which it is told.
     const SLOWER: i64 = 10;
