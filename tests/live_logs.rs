@@ -1,5 +1,5 @@
-//! `why502 live --log`: the lines that are written during a capture are joined at its end. In a network
-//! namespace of its own, so as root; without root it says that it skips.
+//! `why502 live --log`: the lines that are written during a capture are joined at its end, also when the
+//! log is renamed meanwhile. In a network namespace of its own, so as root; without root it says that it skips.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
@@ -39,6 +39,9 @@ live = subprocess.Popen([program, "live", "-i", "lo", "--port", "8080", "--log",
 while b"captures" not in live.stderr.readline():
     pass
 for n in range(30):
+    if n == 15:
+        os.rename(log, log + ".1")
+        time.sleep(1.5)
     with socket.create_connection(("127.0.0.1", 8080), timeout=3) as client:
         client.sendall(f"GET /{'rst' if n % 5 == 0 else 'ok'}/{n} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         try:
@@ -52,7 +55,7 @@ os.write(1, report)
 "#;
 
 #[test]
-fn lines_that_are_written_during_the_capture_are_joined() {
+fn lines_that_are_written_during_the_capture_are_joined_also_of_a_new_file() {
     let ours = Command::new("unshare").args(["--net", "true"]).output();
     if !ours.is_ok_and(|output| output.status.success()) {
         let required = std::env::var_os("WHY502_SKIP").is_some_and(|skip| skip == "never");
@@ -61,6 +64,9 @@ fn lines_that_are_written_during_the_capture_are_joined() {
     }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
+    // Rights are given up before the log is renamed and another one takes its place.
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), all).unwrap();
     let output = Command::new("unshare")
         .args([
             "--net",
