@@ -8,72 +8,20 @@ mod support;
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::Command;
 use std::time::Duration;
 use support::say;
+use support::space::{Live, PROGRAM, Space, can_run, has};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_why502");
 /// Exit code of `lab.py` on a machine that lacks something it needs.
 const LAB_CANNOT_RUN: i32 = 2;
 /// From the proof to the line: one second is promised, and a busy machine takes another.
 const PROMISED_S: f64 = 2.0;
 
-/// Whether namespaces can be made here; says so if not.
-fn can_run() -> bool {
-    let ours = Command::new("unshare").args(["--net", "true"]).output();
-    let can = ours.is_ok_and(|output| output.status.success());
-    let required = std::env::var_os("WHY502_SKIP").is_some_and(|skip| skip == "never");
-    assert!(can || !required, "no network namespace can be made");
-    if !can {
-        say("skipped: no network namespace can be made (root is needed)");
-    }
-    can
-}
-
-/// A network namespace with a shell in it that waits for commands to run.
-struct Space(Child);
-
-impl Space {
-    fn new(setup: &str) -> Space {
-        let script = format!("set -e; ip link set lo up; {setup}; echo ready; exec sleep 120");
-        let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", &script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Space(child)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.0.id().to_string(), "-n", program]);
-        command
-    }
-
-    fn sh(&self, script: &str) -> Output {
-        let output = self.command("sh").args(["-c", script]).output().unwrap();
-        assert!(output.status.success(), "{script}: {output:?}");
-        output
-    }
-
-    /// Requests to a server of this namespace that fails as the paths say.
-    fn traffic(&self, paths: &[&str]) {
-        let output = self.command("python3").arg("-c").arg(TRAFFIC).args(paths).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Requests to a server of `space` that fails as the paths say.
+fn traffic(space: &Space, paths: &[&str]) {
+    space.python(TRAFFIC, paths);
 }
 
 /// A server on port 8080 that answers, resets or closes, and its client.
@@ -105,72 +53,6 @@ for path in sys.argv[1:]:
     time.sleep(0.05)
 "#;
 
-/// `why502 live` in a namespace.
-struct Live {
-    child: Child,
-    /// Lines of standard output and error, the latter behind `! `.
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Live {
-    fn start(space: &Space, args: &[&str]) -> Live {
-        let mut child = space
-            .command(PROGRAM)
-            .arg("live")
-            .args(args)
-            .env("LANG", "C.UTF-8")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (out, lines) = mpsc::channel();
-        let said: [(Box<dyn Read + Send>, &str); 2] = [
-            (Box::new(child.stdout.take().unwrap()), ""),
-            (Box::new(child.stderr.take().unwrap()), "! "),
-        ];
-        for (stream, prefix) in said {
-            let out = out.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let _ = out.send(format!("{prefix}{line}"));
-                }
-            });
-        }
-        let mut live = Live { child, lines, seen: Vec::new() };
-        live.wait_for("! why502: captures ");
-        live
-    }
-
-    /// The first line from now on that has `text` in it.
-    fn wait_for(&mut self, text: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(20));
-            let line = line.unwrap_or_else(|error| panic!("no {text}: {error}: {:?}", self.seen));
-            self.seen.push(line.clone());
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-
-    /// Its exit code and all that it said.
-    fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let code = self.child.wait().unwrap().code();
-        self.seen.extend(self.lines.iter());
-        (code, self.seen)
-    }
-}
-
-fn has(lines: &[String], text: &str) -> bool {
-    lines.iter().any(|line| line.contains(text))
-}
-
 #[test]
 fn failures_are_told_as_they_happen_and_a_signal_ends_it_with_the_report() {
     if !can_run() {
@@ -180,7 +62,7 @@ fn failures_are_told_as_they_happen_and_a_signal_ends_it_with_the_report() {
     let mut live = Live::start(&space, &["-i", "lo", "-p", "8080,1"]);
     let said = &live.seen[0];
     assert!(said.contains("port 1, 8080 on lo; runs as nobody, keeps CAP_NET_RAW only"), "{said}");
-    space.traffic(&["/ok", "/rst", "/refused"]);
+    traffic(&space, &["/ok", "/rst", "/refused"]);
     live.wait_for(" target-rst-no-response (certain, target-app) ");
     live.wait_for(" connect-refused (certain, target-app) ");
     live.signal("USR1");
@@ -200,7 +82,7 @@ fn it_ends_by_itself_after_so_many_failures_or_so_long() {
     }
     let space = Space::new("true");
     let live = Live::start(&space, &["-i", "lo", "-p", "8080", "--stop-after", "2", "--exit-code"]);
-    space.traffic(&["/rst", "/ok", "/fin"]);
+    traffic(&space, &["/rst", "/ok", "/fin"]);
     let (code, lines) = live.end();
     assert_eq!(code, Some(1));
     assert!(has(&lines, "2 of 3 requests failed"), "{lines:#?}");
@@ -210,7 +92,7 @@ fn it_ends_by_itself_after_so_many_failures_or_so_long() {
     let path = path.to_str().unwrap();
     let args = ["-i", "lo", "--all-ports", "--duration", "3s", "--format", "json", "-o", path];
     let live = Live::start(&space, &args);
-    space.traffic(&["/fin"]);
+    traffic(&space, &["/fin"]);
     let (code, lines) = live.end();
     assert_eq!(code, Some(0));
     assert!(has(&lines, "target-fin-no-response"), "{lines:#?}");
@@ -240,7 +122,7 @@ fn an_interface_may_go_down_vanish_and_come_back() {
     live.wait_for("one: is captured on again");
     space.sh(SYN);
     // The other interface went on all the time.
-    space.traffic(&["/rst"]);
+    traffic(&space, &["/rst"]);
     live.wait_for("target-rst-no-response");
     std::thread::sleep(Duration::from_secs(3));
     live.signal("INT");
