@@ -6,30 +6,28 @@
 //! so a thousand files of a rotation are open one at a time; files that overlap are merged.
 //! Frames of one file keep their order, whatever their times.
 
+mod next;
+mod scout;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io::{self, IsTerminal, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::inputs::{Input, Inputs, Kind, natural_order};
 use super::original::{Aside, Original};
-use super::reader::{Reader, Record};
+use super::reader::Reader;
 use super::secrets::Secrets;
-use super::stored::{Counted, Counts, StoredFile};
+use super::stored::{Counted, Counts};
 use super::window::WINDOW;
 use super::{CaptureError, CaptureInfo, Frame};
-use crate::time::{FrameId, Mark, Timestamp};
-
-/// Buffer while only the first frame is looked for, and when many files are open at once.
-const SMALL_WINDOW: usize = 64 << 10;
+use crate::time::{FrameId, Mark};
+use next::{Next, Open, Turn};
+use scout::{SMALL_WINDOW, Scouted, Scouts, Source};
 
 /// Files open at once that each get a large buffer.
 const MANY_OPEN: usize = 32;
-
-/// When a file is due: time of its next frame, then its index, so that equal times have an order.
-type Turn = (Timestamp, u32);
 
 /// The frames of all captures, in time order.
 pub struct Timeline {
@@ -72,59 +70,6 @@ impl KeptAsides {
     }
 }
 
-enum Source {
-    File(std::path::PathBuf),
-    Stream(Box<dyn Read + Send>),
-    Named(std::path::PathBuf),
-    StandardInput,
-}
-
-struct Open {
-    index: u32,
-    reader: Reader,
-    /// The frame that is next, or that was lent last.
-    record: Record,
-    lent: bool,
-}
-
-struct Next(Box<Open>);
-
-impl Next {
-    fn turn(&self) -> Turn {
-        (self.0.record.at, self.0.index)
-    }
-}
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Next) -> bool {
-        self.turn() == other.turn()
-    }
-}
-
-impl Eq for Next {}
-
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Next) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Next {
-    fn cmp(&self, other: &Next) -> std::cmp::Ordering {
-        self.turn().cmp(&other.turn())
-    }
-}
-
-/// A file of which the first frame is known.
-struct Scouted {
-    path: std::path::PathBuf,
-    first: Option<Timestamp>,
-    size: u64,
-    info: CaptureInfo,
-    /// Of a file without frames: any other is read again.
-    secrets: Secrets,
-}
-
 impl Timeline {
     /// Files, directories (with those inside), and `-` for standard input.
     ///
@@ -137,61 +82,10 @@ impl Timeline {
     /// The same with something else in the place of standard input.
     pub fn open_with<P: AsRef<Path>>(
         named: &[P],
-        mut standard_input: Option<Box<dyn Read + Send>>,
+        standard_input: Option<Box<dyn Read + Send>>,
     ) -> Result<Timeline, CaptureError> {
-        let inputs = Inputs::collect(named)?;
-        let mut timeline = Timeline::empty();
-        timeline.warnings = inputs.warnings;
-        let mut in_directory = vec![(0, 0); inputs.directories.len()];
-        let mut files = Vec::new();
-        let mut streams = Vec::new();
-        for Input { path, kind } in inputs.list {
-            let found = match kind {
-                Kind::StandardInput => {
-                    let given = standard_input.take();
-                    let source = given.map_or(Source::StandardInput, Source::Stream);
-                    streams.push(("-".to_owned(), source));
-                    continue;
-                }
-                Kind::Stream => {
-                    streams.push((path.to_string_lossy().into_owned(), Source::Named(path)));
-                    continue;
-                }
-                Kind::Named => None,
-                Kind::Found(number) => in_directory.get_mut(number),
-            };
-            match (scout(&path), found) {
-                (Ok(mut file), found) => {
-                    timeline.secrets.join(&mut file.secrets, &mut timeline.warnings);
-                    files.push(file);
-                    if let Some((captures, _)) = found {
-                        *captures += 1;
-                    }
-                }
-                (Err(error), None) => return Err(error),
-                (Err(CaptureError::NotACapture { .. }), Some((_, others))) => *others += 1,
-                (Err(error), Some(_)) => timeline.warnings.push(format!("left out: {error}")),
-            }
-        }
-        for ((captures, others), directory) in in_directory.iter().zip(&inputs.directories) {
-            let path = directory.to_string_lossy().into_owned();
-            if *captures == 0 && files.is_empty() && streams.is_empty() {
-                return Err(CaptureError::NoCaptures { path, others: *others });
-            }
-            if *captures == 0 {
-                timeline.warnings.push(format!("{path}: no further capture in this directory"));
-            }
-            if *others > 0 {
-                timeline
-                    .warnings
-                    .push(format!("{path}: left out {others} files that are no captures"));
-            }
-        }
-        // A file without frames comes last, whatever it is called.
-        files.sort_by(|a, b| {
-            let first = |file: &Scouted| (file.first.is_none(), file.first);
-            first(a).cmp(&first(b)).then_with(|| natural_order(&a.info.path, &b.info.path))
-        });
+        let Scouts { files, streams, warnings, secrets } = scout::all(named, standard_input)?;
+        let mut timeline = Timeline { warnings, secrets, ..Timeline::empty() };
         for file in files {
             timeline.add_file(file);
         }
@@ -471,21 +365,7 @@ impl Timeline {
     fn start(&mut self, index: u32) -> Result<(), CaptureError> {
         let Some(source) = self.sources[index as usize].take() else { return Ok(()) };
         let path = self.captures[index as usize].path.clone();
-        let io = |error| CaptureError::from_io(&path, error);
-        let source: Box<dyn Read + Send> = match source {
-            Source::File(path) => Box::new(StoredFile::open(path, &self.counts).map_err(io)?),
-            Source::Named(path) => Box::new(std::fs::File::open(path).map_err(io)?),
-            Source::StandardInput if io::stdin().is_terminal() => {
-                return Err(CaptureError::NotACapture {
-                    path,
-                    looks_like: "standard input is a terminal; pipe a capture into it, such as \
-                                 tcpdump -U -w - | why502 -"
-                        .to_owned(),
-                });
-            }
-            Source::StandardInput => Box::new(io::stdin()),
-            Source::Stream(stream) => stream,
-        };
+        let source = source.open(&path, &self.counts)?;
         let stored = Arc::new(AtomicU64::new(0));
         let counted = Counted {
             source,
@@ -513,21 +393,6 @@ impl Timeline {
     }
 }
 
-/// Reads a file up to its first frame.
-fn scout(path: &Path) -> Result<Scouted, CaptureError> {
-    let name = path.to_string_lossy().into_owned();
-    let io = |error| CaptureError::from_io(&name, error);
-    let file = std::fs::File::open(path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
-    let stored = Arc::new(AtomicU64::new(0));
-    let counted = Counted { source: file, of_file: Arc::clone(&stored), of_all: Arc::default() };
-    let mut reader = Reader::open(&name, Box::new(counted), stored, SMALL_WINDOW)?;
-    let first = reader.next().map(|record| record.at);
-    let secrets = reader.secrets().filter(|_| first.is_none()).map(std::mem::take);
-    let secrets = secrets.unwrap_or_default();
-    Ok(Scouted { path: path.to_owned(), first, size, info: reader.finish(), secrets })
-}
-
 /// Takes the keys over that a file has given so far.
 fn keep_secrets(kept: &mut Secrets, reader: &mut Reader, warnings: &mut Vec<String>) {
     if let Some(secrets) = reader.secrets() {
@@ -544,6 +409,8 @@ mod tests {
     use super::super::bytes::Order;
     use super::super::testing::PcapFile;
     use super::*;
+    use crate::time::Timestamp;
+    use std::io;
 
     fn pcap(seconds: &[u32]) -> Vec<u8> {
         let file = PcapFile::new(0xa1b2_c3d4, Order::Little, 1);
