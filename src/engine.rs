@@ -330,6 +330,7 @@ impl Engine {
         }
         if turn.opened && segment.flags.syn() && !segment.flags.ack() {
             self.wider.learn_client(segment.src);
+            self.wider.learn_server(segment.dst);
         }
         let [aged, replaced] = turn.over;
         let closed = (connection.is_closed() && !was_closed).then_some(turn.slot);

@@ -2,6 +2,7 @@
 //!
 //! Knows finished facts only (a [`Flow`](crate::flow::Flow) and an [`Exchange`]); never packets, never formatting.
 
+mod author;
 mod case;
 mod handshake;
 mod handshake_alert;

@@ -1,5 +1,6 @@
 //! the target itself answered with a complete 5xx.
 
+use super::author::Author;
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::http::State;
@@ -81,41 +82,90 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let proxy = case.wider.is_proxy(case.flow.server, case.flow.client);
+    let author = Author::of(case, response, status);
+    let after = span(case.outstanding(response.first));
+    let (confidence, summary) = match author {
+        Author::Proxy(maker) => (
+            Confidence::Possible,
+            phrase!(
+                "a proxy answered {status} after {after} with an error page of its own ({maker}); why shows \
+                 between it and what is behind it",
+                status,
+                after,
+                maker
+            ),
+        ),
+        _ if proxy => (
+            Confidence::Possible,
+            phrase!(
+                "{who} answered {status} after {after}",
+                who = word!("a proxy, which itself asks others in this capture,"),
+                status,
+                after
+            ),
+        ),
+        Author::Unknown => (
+            Confidence::Possible,
+            phrase!(
+                "the server answered {status} after {after}; whether it is the target or a proxy that answered \
+                 for it does not show",
+                status,
+                after
+            ),
+        ),
+        Author::Target | Author::LikelyTarget => (
+            match author {
+                Author::Target => Confidence::Certain,
+                _ => Confidence::Likely,
+            },
+            phrase!(
+                "{who} answered {status} after {after}",
+                who = word!("the target"),
+                status,
+                after
+            ),
+        ),
+    };
+    let known = !proxy && matches!(author, Author::Target | Author::LikelyTarget);
+    let note = if known {
+        phrase!("the target's own {status}, complete", status)
+    } else {
+        phrase!("the {status}, complete", status)
+    };
     Some(Verdict {
-        confidence: if proxy { Confidence::Possible } else { Confidence::Certain },
+        confidence,
         evidence: [
-            Some(Evidence {
-                mark: response.first,
-                side: Side::Server,
-                what: What::Response,
-                note: phrase!("the target's own {status}, complete", status),
-            }),
+            Some(Evidence { mark: response.first, side: Side::Server, what: What::Response, note }),
             case.asked(phrase!("the request that it answers")),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        summary: phrase!(
-            "{who} answered {status} after {after}",
-            who = if proxy {
-                word!("a proxy, which itself asks others in this capture,")
-            } else {
-                word!("the target")
-            },
-            status,
-            after = span(case.outstanding(response.first))
-        ),
-        responsible: proxy.then_some(Responsible::Unknown),
+        summary,
+        responsible: (!known).then_some(Responsible::Unknown),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::cause::fixture::{ASKED, END, MS, Scene};
+    use crate::cause::{Confidence, Responsible};
 
     #[test]
     fn a_complete_5xx_is_the_targets_own() {
         assert_eq!(Scene::answered(503).cause(), Some("target-own-5xx"));
+    }
+
+    #[test]
+    fn a_gateway_error_of_nobody_known_is_not_certain() {
+        let bare = || Scene::answered(502).with(|scene| scene.response().body = 0);
+        let verdict = bare().rule("target-own-5xx").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Possible);
+        assert_eq!(verdict.responsible, Some(Responsible::Unknown));
+        // A proxy of this capture asked: whoever is behind it answered.
+        let scene = bare().with(|scene| scene.wider.learn_server(scene.flow.client));
+        let verdict = scene.rule("target-own-5xx").expect("it fits");
+        assert_eq!((verdict.confidence, verdict.responsible), (Confidence::Certain, None));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Wider {
     ttl: Hosts<u8>,
     /// Addresses that opened connections.
     clients: HashSet<Address, RandomState>,
+    /// Addresses that were asked to open some.
+    servers: HashSet<Address, RandomState>,
     /// Flows, and those of which the capture misses packets that existed.
     flows: u64,
     flows_with_gaps: u64,
@@ -159,6 +161,18 @@ impl Wider {
         if self.clients.len() < HOSTS_MAX {
             self.clients.insert(client.ip);
         }
+    }
+
+    /// A host is asked for a connection.
+    pub fn learn_server(&mut self, server: Endpoint) {
+        if self.servers.len() < HOSTS_MAX {
+            self.servers.insert(server.ip);
+        }
+    }
+
+    /// Whether a client is itself asked by others: a proxy, whose server is a target.
+    pub fn is_behind_proxy(&self, server: Endpoint, client: Endpoint) -> bool {
+        server.ip != client.ip && self.servers.contains(&client.ip)
     }
 
     /// Whether a server is itself a client of others: a proxy, whose answers may not be its own.

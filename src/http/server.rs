@@ -5,7 +5,7 @@ use super::conversation::{Conversation, Done, Line, Phase};
 use super::detect;
 use super::pending::keep;
 use super::scan::{Flaw, Method, sample, status_line};
-use super::{Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
+use super::{BODY_KEPT, Fault, FaultKind, Framing, HEAD_MAX, Protocol, State};
 use crate::tcp::{At, Side};
 use crate::time::Mark;
 
@@ -239,6 +239,10 @@ impl Conversation {
         };
         response.last = at.mark;
         response.end = at.offset + taken as u64;
+        if response.status.is_some_and(|status| status >= 500) {
+            let room = BODY_KEPT.saturating_sub(response.body_start.len());
+            response.body_start.extend_from_slice(&bytes[..taken.min(room)]);
+        }
         if let Step::Broken(place) = step {
             response.fault.get_or_insert_with(|| Fault {
                 mark: at.mark,
@@ -329,6 +333,19 @@ mod tests {
         let mut script = Script::new();
         script.client(GET).server("HTTP/1.1 200 OK\r\n\r\nabc").end();
         assert_eq!(script.outcomes(), [(200, Cut)]);
+    }
+
+    #[test]
+    fn of_the_body_of_an_error_the_beginning_is_kept() {
+        let whole = |status: u16, length: usize| {
+            let body = "x".repeat(length);
+            answer(
+                format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes(),
+            )
+        };
+        assert_eq!(whole(502, 3).0.body_start, b"xxx");
+        assert_eq!(whole(503, 5000).0.body_start.len(), BODY_KEPT);
+        assert_eq!((whole(200, 3).0.body_start.len(), whole(404, 3).0.body_start.len()), (0, 0));
     }
 
     #[test]
