@@ -18,6 +18,7 @@ use crate::over_time::OverTime;
 use crate::packet::{IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap, Watch};
 use crate::tcp::{Connection, Entry, FLOWS_MAX, Side, Table};
+use crate::time::Timestamp;
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
 use std::hint::black_box;
@@ -51,9 +52,11 @@ pub trait Output {
     fn early(&mut self, finding: Finding) {
         let _ = finding;
     }
-    /// The same of what may be a health check.
-    fn early_sighting(&mut self, sighting: Sighting) {
+    /// The same of what may be a health check. Says when to look at its connection again, if it is too
+    /// early to tell.
+    fn early_sighting(&mut self, sighting: Sighting) -> Option<Timestamp> {
         let _ = sighting;
+        None
     }
     /// An exchange of a host that may be a proxy is final.
     fn leg(&mut self, leg: Leg) {

@@ -9,8 +9,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use support::lab::shipped;
+use support::wire::{OK, Wire};
 use why502::cause::{Confidence, Finding, Kind};
+use why502::health::config::Config;
+use why502::health::{Entry, HealthFlags};
 use why502::host::Addresses;
+use why502::packet::{Endpoint, Flags};
 use why502::report::{Report, Style, format};
 use why502::run::{Analysis, Listener, Settings};
 use why502::time::Timestamp;
@@ -24,6 +28,7 @@ struct Told {
     now: Timestamp,
     early: Vec<(Timestamp, Finding)>,
     finals: Vec<(Timestamp, Finding)>,
+    states: Vec<(Timestamp, &'static str)>,
 }
 
 impl Listener for Told {
@@ -32,6 +37,9 @@ impl Listener for Told {
     }
     fn finding(&mut self, finding: &Finding) {
         self.finals.push((self.now, finding.clone()));
+    }
+    fn transition(&mut self, _: Endpoint, _: &str, entry: &Entry) {
+        self.states.push((self.now, entry.state.id()));
     }
 }
 
@@ -285,4 +293,48 @@ fn a_check_on_a_connection_that_stays_open_is_no_failure_of_users() {
     // What is told early comes again at the end.
     let checks: std::collections::BTreeSet<_> = checks.into_iter().map(key).collect();
     assert_eq!((checks.len(), users.len()), (4, 0));
+}
+
+/// Checks of an ALB node every 10 s, three that pass and then three whose SYN nobody answers; when the states were
+/// told, in tenths of a second of the capture.
+fn states_of_silence(timeout: Option<&str>) -> Vec<(i64, &'static str)> {
+    const TARGET: ([u8; 4], u16) = ([10, 0, 2, 9], 8080);
+    const NODE: [u8; 4] = [10, 0, 1, 7];
+    let mut wire = Wire::default();
+    for turn in 0..3 {
+        wire.check(turn * 10_000, NODE, TARGET, OK);
+    }
+    for turn in 3..6 {
+        let attempt = wire.connect(turn * 10_000, NODE, TARGET).flags(0, Flags::SYN);
+        attempt.again(1_000).again(2_000).end();
+    }
+    for second in 0..63 {
+        wire.alive(second * 1_000 + 500);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pcap");
+    std::fs::write(&path, wire.pcap()).unwrap();
+    let flags = HealthFlags {
+        hc_healthy: Some("2".into()),
+        hc_unhealthy: Some("2".into()),
+        hc_timeout: timeout.map(Into::into),
+        ..HealthFlags::default()
+    };
+    let health = flags.setup(&Config::default()).unwrap();
+    let (report, told) = watch_with(&path, 0, Settings { health, ..Settings::default() });
+    let target = &report.health.targets[0];
+    let known: Vec<&str> = target.timeline.iter().map(|entry| entry.state.id()).collect();
+    assert_eq!(known, ["unknown", "healthy", "unhealthy"]);
+    let began = target.timeline[0].mark.at;
+    let told = told.states.iter();
+    told.map(|(at, state)| (at.nanos_since(began) / TICK, *state)).collect()
+}
+
+#[test]
+fn a_check_whose_syn_nobody_answers_is_told_when_the_prober_gives_up() {
+    // SYNs after 0, 1 and 3 s, and none after 7 s.
+    let told = states_of_silence(None);
+    assert!(matches!(told[..], [_, _, (474..=476, "unhealthy")]), "{told:?}");
+    let told = states_of_silence(Some("5"));
+    assert!(matches!(told[..], [_, _, (449..=451, "unhealthy")]), "{told:?}");
 }

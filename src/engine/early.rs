@@ -108,12 +108,13 @@ impl Early {
     }
 }
 
-/// Hands on the checks of connections that are not over. Their habits are told when they are.
-struct Sighted<'a, O>(&'a mut O);
+/// Hands on the checks of connections that are not over, and notes when to look at them again. Their
+/// habits are told when they are.
+struct Sighted<'a, O>(&'a mut O, Option<Timestamp>);
 
 impl<O: Output> Sightings for Sighted<'_, O> {
     fn sighting(&mut self, sighting: Sighting) {
-        self.0.early_sighting(sighting);
+        self.1 = self.0.early_sighting(sighting);
     }
     fn habit(&mut self, _: &Flow, _: Habit) {}
 }
@@ -166,12 +167,16 @@ impl Engine {
         }
         let cases = shared.cases(&connection, &mut talk);
         let Connection { flow, .. } = &connection;
+        let mut sighted = Sighted(out, None);
         match &mut shared.tap {
-            Some(tap) if closed => {
-                tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Sighted(out));
+            Some(tap) if closed || flow.opening.syn_ack.is_none() => {
+                tap.conclude(std::mem::take(&mut talk.watch), flow, &mut sighted);
             }
-            Some(tap) => tap.peek(&talk.watch, flow, &mut Sighted(out)),
+            Some(tap) => tap.peek(&talk.watch, flow, &mut sighted),
             None => {}
+        }
+        if let Sighted(_, Some(again)) = sighted {
+            early.look_at(slot, id, again);
         }
         let wider = &self.wider;
         let handshake = flow.opening.syn_ack.is_none() || unacknowledged(flow);

@@ -55,7 +55,7 @@ pub(super) const HALF_CLOSE: i64 = SECOND / 5;
 const NEAR: f64 = 0.1;
 /// A peer is given this long to answer before its silence at the end of a capture says anything,
 /// when no time-out is known.
-const PATIENCE: i64 = 3 * SECOND;
+pub(super) const PATIENCE: i64 = 3 * SECOND;
 /// A first packet is repeated after 1 s (RFC 6298, 2.1): what comes later than this was lost before.
 const LATE: i64 = SECOND * 9 / 10;
 /// Statuses that probers accept of which nothing is known; most of them do.

@@ -40,4 +40,4 @@ pub use state::{Change, State};
 pub use target::{
     Absence, Answer, Check, Entry, Health, Node, Note, Point, ProberHealth, Target, Users,
 };
-pub use watch::{Events, Setup, Silent, Watch};
+pub use watch::{Events, Patience, Setup, Silent, Watch};

@@ -3,10 +3,10 @@
 
 use super::absence::{self, Expected};
 use super::checker::{Checker, facts};
-use super::judge::Context;
+use super::judge::{self, Context};
 use super::outcome::Outcome;
 use super::remarks::Scene;
-use super::settings::{Protocol, TargetGroup};
+use super::settings::{Origin, Protocol, TargetGroup};
 use super::state::{State, Thresholds};
 use super::target::{Check, Entry, Health, ProberHealth, Target, Users};
 use super::traffic::{Opened, Traffic};
@@ -48,6 +48,15 @@ pub struct Silent;
 impl Events for Silent {
     fn check(&mut self, _: Endpoint, _: &Verdict, _: &Check) {}
     fn transition(&mut self, _: Endpoint, _: &str, _: &Entry) {}
+}
+
+/// How long checks wait for an answer, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// At most, as is usual.
+    pub usual: i64,
+    /// As the user says.
+    pub given: Option<i64>,
 }
 
 /// What the user knows of health checks.
@@ -139,6 +148,19 @@ impl Watch {
         let before = checker.series.checks().len();
         checker.add(server, check, fresh(since, interval), full, events);
         self.listed = self.listed + checker.series.checks().len() - before;
+    }
+
+    /// How long the checks of that target wait for an answer to their SYN, as far as that is known.
+    pub fn patience(&self, server: Endpoint) -> Patience {
+        let mut patience = Patience { usual: judge::PATIENCE, given: None };
+        for checker in self.targets.get(&server).into_iter().flat_map(BTreeMap::values) {
+            let Some(timeout) = &checker.settings.timeout else { continue };
+            patience.usual = patience.usual.max(timeout.value);
+            if timeout.origin == Origin::Given {
+                patience.given = patience.given.max(Some(timeout.value));
+            }
+        }
+        patience
     }
 
     /// Whether regular connections are what the user says that checks of this target are.

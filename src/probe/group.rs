@@ -36,6 +36,8 @@ const LIKELY_ONLY: i32 = CERTAIN - 1;
 const DURATIONS: usize = 16;
 /// Bytes by which signatures of one key differ in length.
 const SIGNATURE: u64 = 8;
+/// Steps between few members are equal up to this share.
+const EQUAL: f64 = 0.05;
 /// Same requests and connections that say something.
 const FIVE: u32 = 5;
 
@@ -83,6 +85,10 @@ pub(super) struct Group {
     pub(super) attempts: bool,
     /// Hashes for [`Around`]: source and User-Agent, source and what is asked.
     pub(super) asks: (u64, u64),
+    /// What is asked, without what differs between targets.
+    pub(super) shape: u64,
+    /// Groups of checks of the same source that its attempts were compared with.
+    pub(super) siblings: usize,
     on: Option<On>,
     rules: Vec<u16>,
     digest: u64,
@@ -126,8 +132,14 @@ const BUSY_INTERVAL: i64 = 20_000_000;
 
 impl Group {
     /// A group without members.
-    pub(super) fn new(id: GroupId, checker: CheckerId, asks: (u64, u64), attempts: bool) -> Group {
-        Group { id, checker, asks, attempts, ..Group::default() }
+    pub(super) fn new(
+        id: GroupId,
+        checker: CheckerId,
+        asks: (u64, u64),
+        shape: u64,
+        attempts: bool,
+    ) -> Group {
+        Group { id, checker, asks, shape, attempts, ..Group::default() }
     }
 
     /// Whether its members come too fast for checks that nothing but their rhythm would tell: a load
@@ -146,7 +158,8 @@ impl Group {
         self.arrive(sighting.began().0);
     }
 
-    fn arrive(&mut self, began: i64) {
+    /// Adds when a member came.
+    pub(super) fn arrive(&mut self, began: i64) {
         let at = self.arrivals.partition_point(|arrival| *arrival <= began);
         if self.arrivals.len() < ARRIVALS_MAX {
             self.arrivals.insert(at, began);
@@ -314,7 +327,7 @@ impl Group {
             found.set(Evidence::ConstantWait, true);
             found.unset(Evidence::IdleBeforeClose);
         }
-        let took = median(self.durations.clone()).unwrap_or_default();
+        let took = self.took();
         let rhythm = rhythm(&self.arrivals, took).or_else(|| {
             let mut all = [&self.arrivals, failed].concat();
             all.sort_unstable();
@@ -328,6 +341,29 @@ impl Group {
             found.set(Evidence::RefusedPeriodic, self.attempts);
         }
         (found, rhythm.map(|rhythm| rhythm.period))
+    }
+
+    /// Seconds between its members, where there are three in equal steps at least.
+    pub(super) fn interval(&self) -> Option<f64> {
+        let gaps = self.arrivals.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9);
+        let gaps: Vec<f64> = gaps.collect();
+        let middle = median(gaps.clone()).filter(|_| gaps.len() + 1 >= GROUP as usize)?;
+        gaps.iter().all(|gap| (gap - middle).abs() <= EQUAL * middle).then_some(middle)
+    }
+
+    /// Members whose time is remembered.
+    pub(super) fn arrived(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// How long its members take, seconds.
+    pub(super) fn took(&self) -> f64 {
+        median(self.durations.clone()).unwrap_or_default()
+    }
+
+    /// The longest time that one of its members took, seconds.
+    pub(super) fn longest(&self) -> f64 {
+        self.durations.iter().copied().fold(0.0, f64::max)
     }
 
     /// Whether `at` lies a period from an arrival, give or take how long a check takes.
@@ -344,8 +380,7 @@ impl Group {
         }
         self.arrivals[near].iter().any(|arrival| {
             let apart = at.abs_diff(*arrival) as f64 / 1e9;
-            let longest = self.durations.iter().copied().fold(0.0, f64::max);
-            apart >= period - within && apart <= period + longest + within
+            apart >= period - within && apart <= period + self.longest() + within
         })
     }
 }

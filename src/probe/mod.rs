@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod cases;
 mod catalogue;
+mod chain;
 mod evidence;
 mod facts;
 mod file;
@@ -19,6 +20,7 @@ mod pattern;
 mod period;
 mod prober;
 mod recognise;
+mod requests;
 mod rule;
 mod sighting;
 mod source;

@@ -3,12 +3,15 @@
 //! Candidates come one by one; each joins its group. What has a strong fingerprint is given out at
 //! once, the rest when its group is decided. What is decided neither way waits in bounded lists.
 
+mod siblings;
+
 use super::catalogue::Catalogue;
 use super::evidence::{LIKELY, POSSIBLE};
 use super::file::On;
 use super::group::{Around, Group, Judgement, Standing};
 use super::head::hash;
 use super::period::ARRIVALS_MAX;
+use super::requests::FailedRequests;
 use super::rule::host_shape;
 use super::sighting::{Marks, Shape, Sighting};
 use super::source::{Different, Habits};
@@ -18,7 +21,7 @@ use crate::cause::Confidence;
 use crate::http::State;
 use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
-use crate::time::Mark;
+use crate::time::{Mark, Timestamp};
 use crate::tls::Handshake;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -86,6 +89,9 @@ pub struct Recogniser {
     checkers: HashMap<u64, CheckerId, RandomState>,
     /// Groups that are given out, by source and target.
     pairs: HashMap<Pair, Vec<Key>, RandomState>,
+    /// The same by source, at most [`siblings::SIBLINGS_MAX`] each.
+    siblings: HashMap<(TunnelId, Address), Vec<Key>, RandomState>,
+    failed_requests: FailedRequests,
     habits: Habits,
     /// Sources of requests that were candidates and are no checks.
     others: Habits,
@@ -111,6 +117,8 @@ impl Recogniser {
             next_group: 0,
             checkers: HashMap::default(),
             pairs: HashMap::default(),
+            siblings: HashMap::default(),
+            failed_requests: FailedRequests::default(),
             habits: Habits::default(),
             others: Habits::default(),
             paths: Different::default(),
@@ -133,12 +141,19 @@ impl Recogniser {
     pub fn unweighed(&self) -> Unweighed {
         let different = [&self.paths, &self.targets, &self.sources, &self.refused];
         let forgotten: u64 = different.iter().map(|different| different.forgotten).sum();
-        Unweighed { forgotten: forgotten + self.habits.forgotten, ..self.unweighed }
+        let forgotten = forgotten + self.habits.forgotten + self.failed_requests.forgotten;
+        Unweighed { forgotten, ..self.unweighed }
     }
 
     /// Takes in what a source uses to send.
     pub fn habit(&mut self, source: Endpoint, habit: Habit) {
         self.habits.note(source.ip, habit);
+    }
+
+    /// A request of `client` failed, from its first byte until it was over: what a proxy tries for it
+    /// is no check.
+    pub fn failed_request(&mut self, client: Endpoint, asked: Timestamp, over: Timestamp) {
+        self.failed_requests.note(client.ip, asked.0, over.0);
     }
 
     /// Whether an attempt of `source` at `target` that fails at `at` would be taken for a check.
@@ -188,6 +203,14 @@ impl Recogniser {
         let full = group.held.len() + 1 >= HELD_GROUP_MAX;
         group.held.push(sighting);
         self.held += 1;
+        if attempt {
+            let siblings = self.siblings_of(key.tunnel, key.source);
+            let Some(group) = self.groups.get_mut(&key) else { return };
+            // Held are not in the order of time only when many come at once.
+            if std::mem::replace(&mut group.siblings, siblings) != siblings || due {
+                self.join_siblings(&key, out);
+            }
+        }
         if due || full {
             self.decide(&key, full, out);
         }
@@ -226,13 +249,9 @@ impl Recogniser {
         let agent = sighting.request.as_ref().map_or(0, |facts| hash(&facts.user_agent));
         let asks = (hash((key.source, agent)), hash((key.source, key.on, shape)));
         let checker = checker(&key, shape);
-        let next = CheckerId(self.checkers.len() as u32);
-        let known = self.checkers.len() < 2 * GIVEN_MAX || self.checkers.contains_key(&checker);
-        let checker_id =
-            if known { *self.checkers.entry(checker).or_insert(next) } else { CheckerId(u32::MAX) };
-        let id = GroupId(self.next_group);
-        self.next_group = self.next_group.wrapping_add(1);
-        let group = Group::new(id, checker_id, asks, attempts);
+        let checker_id = self.checker_id(checker);
+        let id = self.next_id();
+        let group = Group::new(id, checker_id, asks, shape, attempts);
         self.groups.insert(key, Box::new(group));
         self.open.push_back((id, key));
         self.open_count += 1;
@@ -244,6 +263,19 @@ impl Recogniser {
             self.sources.add(checker, hash(key.source));
         }
         true
+    }
+
+    fn next_id(&mut self) -> GroupId {
+        let id = GroupId(self.next_group);
+        self.next_group = self.next_group.wrapping_add(1);
+        id
+    }
+
+    /// The number of a [`checker`].
+    fn checker_id(&mut self, checker: u64) -> CheckerId {
+        let next = CheckerId(self.checkers.len() as u32);
+        let known = self.checkers.len() < 2 * GIVEN_MAX || self.checkers.contains_key(&checker);
+        if known { *self.checkers.entry(checker).or_insert(next) } else { CheckerId(u32::MAX) }
     }
 
     fn around(&self, key: &Key, group: &Group, sighting: &Sighting) -> Around {
@@ -284,6 +316,14 @@ impl Recogniser {
     /// Gives the members of an open group out if it is likely to be checks; at the `end` if it is
     /// possible, and drops them otherwise.
     fn decide(&mut self, key: &Key, end: bool, out: &mut impl FnMut(Recognised)) {
+        if end && key.on == ATTEMPTS {
+            self.join_siblings(key, out);
+            if self.groups.get(key).is_some_and(|group| group.held.is_empty()) {
+                self.groups.remove(key);
+                self.open_count -= 1;
+                return;
+            }
+        }
         let example = match self.groups.get(key) {
             Some(group) if group.standing == Standing::Open => group.held.last().cloned(),
             _ => None,
@@ -343,6 +383,7 @@ impl Recogniser {
     fn settle(&mut self, key: Key, out: &mut impl FnMut(Recognised)) {
         let pair = (key.tunnel, key.source, key.target);
         self.pairs.entry(pair).or_default().push(key);
+        self.add_sibling(key);
         let attempts = Key { on: ATTEMPTS, asked: 0, ..key };
         let Some(group) = self.groups.get_mut(&attempts) else { return };
         let held = std::mem::take(&mut group.held);
@@ -373,8 +414,9 @@ impl Recogniser {
         // Probers change their rhythm when a check fails. What is out of it can be told only of a
         // source that has never asked for anything else, which is known at the end.
         let source = sighting.source.ip;
-        let alone = end && !self.habits.has_users(source) && !self.others.has_users(source);
-        host.or(keys.first().filter(|_| alone)).copied()
+        let alone = end && !self.has_users(source);
+        let alone = alone && !self.failed_requests.explain(source, at);
+        host.or(keys.first().filter(|key| alone && self.takes_strays(key))).copied()
     }
 
     /// Whether other attempts came about the same time, so that it is chance which fits.

@@ -195,6 +195,10 @@ impl Scene {
         self
     }
 
+    pub(super) fn failed_request(&mut self, client: Endpoint, asked: Timestamp, over: Timestamp) {
+        self.recogniser.failed_request(client, asked, over);
+    }
+
     pub(super) fn unweighed(&self) -> super::Unweighed {
         self.recogniser.unweighed()
     }

@@ -38,7 +38,7 @@ use crate::join::log::Logs;
 use crate::over_time::OverTime;
 use crate::packet::Endpoint;
 use crate::words::Lang;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -128,6 +128,8 @@ pub struct Report {
     pub host: Option<crate::host::History>,
     /// Names of tunnels by [`crate::packet::TunnelId`].
     pub tunnels: Vec<String>,
+    /// Who accepts connections or was asked to, in a run's bound.
+    pub servers: BTreeSet<Endpoint>,
     /// Requests by the time of their first byte.
     pub requests: OverTime,
     /// What logs say of the same requests.

@@ -1,6 +1,7 @@
 //! An analysis that frames are pushed into: from captures or from an interface.
 
 mod legs;
+mod unsure;
 
 use super::checks::{self, Checks};
 use super::{Listener, Patient, RunError, SAME_PACKET, SERVERS_MAX, Settings, direction, keys};
@@ -80,6 +81,8 @@ struct Results {
     legs: Legs,
     /// Findings of legs, until it is known what their proxy's clients saw; see [`legs`].
     held: Vec<Finding>,
+    /// Findings of connections that may have been checks, and until when they wait; see [`unsure`].
+    unsure: VecDeque<(Timestamp, Finding)>,
     /// When old legs were tied last.
     joined: Timestamp,
     early: Option<Early>,
@@ -136,6 +139,7 @@ impl Analysis {
                 checks: Checks::new(&settings, probers),
                 legs: Legs::new(settings.exchanges),
                 held: Vec::new(),
+                unsure: VecDeque::new(),
                 joined: Timestamp::default(),
                 settings,
                 report: Report::default(),
@@ -187,6 +191,9 @@ impl Analysis {
         let results = &mut self.results;
         self.packets += 1;
         results.advance(at);
+        if results.unsure.front().is_some_and(|unsure| unsure.0 <= at) {
+            Collector { results, listener }.settle_unsure(at);
+        }
         if let Packet::Tcp(segment) = &mut packet {
             segment.direction = direction::of(segment, &results.settings.local);
             self.direction = segment.direction;
@@ -246,6 +253,7 @@ impl Analysis {
         let mut collector = Collector { results, listener };
         self.engine.tick(now, &mut collector);
         collector.settle_fresh(now);
+        collector.settle_unsure(now);
         collector.join_old_legs(now);
     }
 
@@ -325,6 +333,8 @@ impl Analysis {
         let mut collector = Collector { results: &mut self.results, listener };
         self.engine.finish(&mut collector);
         collector.settle_fresh(Timestamp(i64::MAX));
+        collector.recognise_rest();
+        collector.settle_unsure(Timestamp(i64::MAX));
         collector.join_legs();
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
@@ -365,6 +375,7 @@ impl Analysis {
             (guilty.map(|mark| (mark.at, mark.frame)), finding.flow)
         });
         report.patterns = patterns(&report.findings, &servers);
+        report.servers = servers;
         if let Some(logs) = logs {
             let logs = logs.finish(&report.findings);
             let dropped = log::correlate(&logs, &report.findings, &mut report.correlations);
@@ -461,16 +472,25 @@ impl Output for Collector<'_> {
         }
     }
 
-    fn early_sighting(&mut self, sighting: Sighting) {
-        if let Some(early) = &mut self.results.early
-            && early.sighted.len() < EARLY_MAX
+    fn early_sighting(&mut self, sighting: Sighting) -> Option<Timestamp> {
+        let early = self.results.early.as_mut()?;
+        let silent = early.checks.may_be_answered_until(&sighting);
+        if silent.is_some_and(|until| until > early.now) {
+            return silent;
+        }
+        if early.sighted.len() < EARLY_MAX
             && early.sighted.insert((sighting.flow, sighting.ordinal), ()).is_none()
         {
             early.checks.sighting(sighting, &mut Report::default(), self.listener);
         }
+        None
     }
 
     fn leg(&mut self, leg: Leg) {
+        self.results.checks.leg(&leg);
+        if let Some(early) = &mut self.results.early {
+            early.checks.leg(&leg);
+        }
         self.add_leg(leg);
     }
 
@@ -508,7 +528,9 @@ impl Output for Collector<'_> {
             early.fresh.push_back((early.now.after(RECOGNISED), finding));
             return;
         }
-        self.settle(finding);
+        if let Some(finding) = self.is_unsure(finding) {
+            self.settle(finding);
+        }
     }
 }
 
@@ -521,11 +543,28 @@ impl Collector<'_> {
         {
             let mut told = finding.clone();
             let failed = early.checks.settle(&mut told) && self.results.is_wanted(&told);
-            // Its other leg may be long in coming.
-            if failed && self.results.legs.concerns(finding.flow, ordinal(&finding)) {
+            // Its other leg, or what makes it a check, may be long in coming.
+            let waits = self.results.legs.concerns(finding.flow, ordinal(&finding))
+                || self.may_wait(&finding);
+            if failed && waits {
                 self.listener.early(&told);
             }
-            self.settle(finding);
+            if let Some(finding) = self.is_unsure(finding) {
+                self.settle(finding);
+            }
+        }
+    }
+
+    /// All connections are known.
+    fn recognise_rest(&mut self) {
+        let Results { report, checks, early, .. } = &mut *self.results;
+        match early {
+            // Those that were not told yet, then those of the report.
+            Some(early) => {
+                early.checks.recognise_rest(&mut Report::default(), self.listener);
+                checks.recognise_rest(report, &mut Patient);
+            }
+            None => checks.recognise_rest(report, self.listener),
         }
     }
 

@@ -6,9 +6,10 @@ use crate::cause::{self, Confidence, Evidence, Finding, Kind, Responsible, What}
 use crate::flow::Flow;
 use crate::health::{Check, Effect, Entry, Events, Outcome, Watch};
 use crate::http::{Exchange, Request, Response};
+use crate::join::legs::Leg;
 use crate::packet::Endpoint;
 use crate::phrase;
-use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Sighting, Verdict};
+use crate::probe::{Catalogue, Habit, Recognised, Recogniser, Shape, Sighting, Verdict};
 use crate::report::Report;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
@@ -22,6 +23,12 @@ use std::sync::Arc;
 const CHECKS_MAX: usize = 1 << 17;
 /// The whole connection, in place of a request's position on it.
 const ALONE: u32 = u32::MAX;
+/// Time to the first repetition of a SYN, which doubles with each (RFC 6298, 2.1 and 5.5), nanoseconds.
+const SYN_REPEATED: i64 = 1_000_000_000;
+/// SYNs after which the next is not waited for: Linux gives up after seven.
+const SYNS_MAX: u16 = 7;
+/// How late a repetition may be, nanoseconds.
+const LATE: i64 = 400_000_000;
 
 /// Causes that leave open whether the load balancer's own timer or its client ended the wait. A
 /// check has no client: it was the timer.
@@ -126,6 +133,14 @@ impl Checks {
         self.recogniser.habit(flow.client, habit);
     }
 
+    /// A request came, of a user or of a proxy; what a proxy tries for those that fail is no check.
+    pub(super) fn leg(&mut self, leg: &Leg) {
+        let ends = &leg.ends;
+        if ends.ordinal > 0 && ends.failed() {
+            self.recogniser.failed_request(ends.client, ends.asked.at, ends.over.at);
+        }
+    }
+
     pub(super) fn sighting(
         &mut self,
         sighting: Sighting,
@@ -141,6 +156,26 @@ impl Checks {
         let began = finding.evidence.iter().map(|evidence| evidence.mark).min_by_key(|it| it.at);
         finding.kind == Kind::Connection
             && began.is_some_and(|at| self.recogniser.expects(finding.client, finding.server, at))
+    }
+
+    /// Until when an answer may come to an attempt that has none: until the prober's time-out, or until
+    /// the time of its next SYN has passed without one.
+    pub(super) fn may_be_answered_until(&self, sighting: &Sighting) -> Option<Timestamp> {
+        if sighting.shape != Shape::Unanswered || sighting.icmp.is_some() {
+            return None;
+        }
+        let marks = &sighting.marks;
+        let last = marks.last_syn.or(marks.syn).unwrap_or(marks.first).at;
+        let next = SYN_REPEATED << marks.syns.clamp(1, SYNS_MAX).saturating_sub(1);
+        let patience = self.watch.patience(sighting.target);
+        let silent = last.after(next + LATE).max(sighting.began().after(patience.usual));
+        let timeout = patience.given.map(|timeout| sighting.began().after(timeout));
+        Some(timeout.map_or(silent, |timeout| timeout.min(silent)))
+    }
+
+    /// How long to wait until it is known whether a connection that failed was a check, nanoseconds.
+    pub(super) fn patience(&self, finding: &Finding) -> i64 {
+        self.recogniser.patience(finding.client)
     }
 
     /// Names the finding a health check's if it is one. `false`: the check passed, so that nothing
@@ -166,10 +201,16 @@ impl Checks {
         outcome.effect() == Effect::Fail
     }
 
-    /// The captures are read: settles what is left and gives out the health of targets.
-    pub(super) fn finish(mut self, report: &mut Report, listener: &mut dyn Listener) {
-        let Checks { recogniser, watch, known } = &mut self;
+    /// The captures are read: recognises what is left, so that what a proxy tried for its users is told
+    /// from its checks.
+    pub(super) fn recognise_rest(&mut self, report: &mut Report, listener: &mut dyn Listener) {
+        let Checks { recogniser, watch, known } = self;
         recogniser.finish(&mut |check| known.take(watch, check, report, listener));
+    }
+
+    /// Settles what is left and gives out the health of targets.
+    pub(super) fn finish(mut self, report: &mut Report, listener: &mut dyn Listener) {
+        self.recognise_rest(report, listener);
         let mut findings = std::mem::take(&mut report.findings);
         findings.retain_mut(|finding| {
             report.summary.uncount(finding);

@@ -218,8 +218,12 @@ def check_side(truth, side, path):
         cause = as_list(connection["cause"][side])[0]
         if cause and "tls" not in connection:
             found = [flow for flow in attempts(segments) if CONNECT_CHECKS[cause](flow, icmp)]
-            if len(found) != connection["count"]:
-                wrong.append(f"{path}: {len(found)} connections look like {cause}, the log has {connection['count']}")
+            # Health checks fail in the same way.
+            own = sum(check["outcome"][side] == "hc-refused" for group in truth.get("probers", [])
+                      for check in group["checks"]) if cause == "connect-refused" else 0
+            if len(found) != connection["count"] + own:
+                wrong.append(f"{path}: {len(found)} connections look like {cause}, the log has {connection['count']} "
+                             f"and {own} checks")
     wrong += check_tls.check_connections(truth, path, segments)
     return wrong + check_probers.check(truth, side, path, segments)
 

@@ -1,9 +1,16 @@
 """Scenarios with the health checks of real programs, whose own word on each check is the truth."""
 
+import contextlib
+import random
+import socket
+import time
+
+from bystanders import refused
 from probing import play
 from prober import Settings
 from scenario import scenario
 from watching import EnvoyWatch, HAProxyWatch, watch
+from world import TARGET
 
 RISE_FALL = "disabled check inter 500ms rise 3 fall 2"
 
@@ -32,6 +39,35 @@ haproxy("haproxy-send-state", "option httpchk GET /health\n    http-check send-s
 
 haproxy("haproxy-check-ssl", "", ["refused", "hung"], "tls", more=" check-ssl verify none", ids=("tls",),
         tls={"target": {}}, description="HAProxy's TLS checks: a handshake, then a reset.")
+
+DEAD = 8081
+
+
+@scenario("haproxy-down", proxies=("haproxy",), proxy={"check": RISE_FALL, "connect": 0.3, "location": f"""option httpchk
+    timeout check 300ms
+    option log-health-checks
+    server t2 {TARGET}:{DEAD} {RISE_FALL} backup"""})
+def haproxy_down(lab):
+    """HAProxy checks two servers, one of which refuses every check from the start; the other serves users. From the
+    same host somebody tries the dead one now and then."""
+    watch(lab, ["haproxy"], Settings("haproxy", path="/", timeout=0.3, matcher="200-399"), HAProxyWatch)
+    watch(lab, ["haproxy"], Settings("haproxy", path="/", port=DEAD, timeout=0.3, matcher="200-399"), HAProxyWatch,
+          DEAD, name="t2")
+    for group in lab.probers:
+        group.start()
+    time.sleep(2.3)
+    dice, tries = random.Random(7), 0
+    for _ in range(14):
+        time.sleep(dice.uniform(0.1, 0.9))
+        lab.ask("ok")
+        if dice.random() < 0.4:
+            tries += 1
+            with contextlib.suppress(OSError):
+                socket.create_connection((TARGET, DEAD), 2.0).close()
+    refused(lab, tries)
+    for group in lab.probers:
+        group.stop()
+
 
 ENVOY_CHECK = """health_checks:
     - timeout: 0.3s

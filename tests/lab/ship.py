@@ -61,7 +61,7 @@ SHIPPED = {
                 "nlb-https", "nlb-https-tls13-only", "nlb-https-stall",
                 "haproxy-https-alert", "haproxy-https-expired", "haproxy-https-stall", "haproxy-https-version",
                 "haproxy-https-plain", "kubelet", "haproxy-tcp", "haproxy-options",
-                "haproxy-get", "haproxy-send-state", "haproxy-check-ssl", "envoy-http", "container"],
+                "haproxy-get", "haproxy-send-state", "haproxy-down", "haproxy-check-ssl", "envoy-http", "container"],
     "absent-checks": ["no-egress", "no-egress-others", "no-ingress", "other-port", "checks-stop"],
     "checks-and-users": ["fail-open", "passive-lead"],
     "bystanders": ["browsers", "port-scan", "pollers"],

@@ -53,20 +53,21 @@ class Watched:
 
 
 class HAProxyWatch(Watched):
-    """The results of HAProxy's checks of server back/t1, from its statistics."""
+    """The results of HAProxy's checks of a server of backend `back`, from its statistics."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, name="t1"):
         super().__init__()
-        self.lab = lab
+        self.lab, self.name = lab, name
 
     def row(self):
         """The server's statistics."""
-        names, values = self.lab.proxy.admin("show stat back 4 -1").lstrip("# ").splitlines()[:2]
-        return dict(zip(names.split(","), values.split(","), strict=False))
+        names, *rows = self.lab.proxy.admin("show stat back 4 -1").lstrip("# ").splitlines()
+        rows = [dict(zip(names.split(","), values.split(","), strict=False)) for values in rows if values]
+        return next(row for row in rows if row["svname"] == self.name)
 
     def run(self):
         """Ask again and again; a check that is no longer in progress has a result."""
-        self.lab.proxy.admin("enable server back/t1")
+        self.lab.proxy.admin(f"enable server back/{self.name}")
         busy = False
         while busy or not self.over.wait(POLL):
             time.sleep(POLL if busy else 0)
@@ -74,7 +75,7 @@ class HAProxyWatch(Watched):
             was_busy, busy = busy, row["check_status"].startswith("*")
             if was_busy and not busy:
                 self.result(row)
-        self.lab.proxy.admin("disable health back/t1")
+        self.lab.proxy.admin(f"disable health back/{self.name}")
 
     def result(self, row):
         """One finished check."""
@@ -124,8 +125,8 @@ class EnvoyWatch(Watched):
             self.ejected = False
 
 
-def watch(lab, ids, settings, kind):
-    """The group of the one real prober that this scenario's proxy is."""
-    group = Group(ids, (TARGET, PORT), settings.truth(), [kind(lab)])
+def watch(lab, ids, settings, kind, port=PORT, **options):
+    """The group of the one real prober that this scenario's proxy is, at one port of the target."""
+    group = Group(ids, (TARGET, port), settings.truth(), [kind(lab, **options)])
     lab.probers.append(group)
     return group

@@ -86,6 +86,12 @@ impl Connection<'_> {
         self.flags(0, Flags::SYN).flags(1, Flags::SYN | Flags::ACK).wait(1).flags(0, Flags::ACK)
     }
 
+    /// The client repeats its SYN after so long.
+    pub fn again(mut self, ms: i64) -> Self {
+        self.next[0] -= 1;
+        self.wait(ms).flags(0, Flags::SYN)
+    }
+
     /// The target closes, as it does after `Connection: close`.
     pub fn close(self) -> Self {
         self.flags(1, Flags::FIN | Flags::ACK)

@@ -54,7 +54,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
         all::exchanges(&mut page, &report.exchanges, &names)?;
     }
     if let Some(history) = &report.host {
-        host::section(&mut page, history)?;
+        host::section(&mut page, history, &report.servers)?;
     }
     logs::logs(&mut page, report, &names, style.all)?;
     unseen::unseen(&mut page, report, &names)?;

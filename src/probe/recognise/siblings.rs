@@ -1,0 +1,340 @@
+//! Targets that were down all the time: what else their prober checks tells that these are checks.
+//!
+//! A check that is refused carries nothing by which it could be known. But probers check all their
+//! targets in the same way: attempts that come from where checks of another target come, in the
+//! rhythm of those, are checks of the same kind.
+
+use super::{ATTEMPTS, GIVEN_MAX, Key, Recogniser, checker, sorted};
+use crate::cause::Confidence;
+use crate::packet::{Address, Endpoint, TunnelId};
+use crate::phrase;
+use crate::probe::chain::chain;
+use crate::probe::evidence::{CERTAIN, LIKELY};
+use crate::probe::group::{Group, Standing};
+use crate::probe::period::{Strength, rhythm};
+use crate::probe::prober::Timer;
+use crate::probe::requests::RETRY;
+use crate::probe::sighting::{Shape, Sighting};
+use crate::probe::verdict::{Reason, Recognised, Verdict};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// [`Key::on`] of attempts that are known by the checks of other targets.
+pub(super) const BY_SIBLING: u8 = 7;
+/// Groups of checks of one source that are compared with its failed attempts; those of one prober are
+/// alike.
+pub(super) const SIBLINGS_MAX: usize = 64;
+/// Attempts in the rhythm of checks from which they are checks.
+const ATTEMPTS_MIN: usize = 4;
+/// The same in a rhythm in which a proxy tries again for its users: more than two requests that HAProxy
+/// tries four times each.
+const ATTEMPTS_RETRY_MIN: usize = 9;
+/// A target of which one attempt in so many is out of rhythm gets nothing but checks from a source that
+/// does nothing else.
+const OUT_OF_RHYTHM: usize = 4;
+/// Time in which a check of a common interval, such as 2 s, is known as one, nanoseconds.
+const PATIENCE: i64 = 20_000_000_000;
+/// By how much a rhythm is finer than another, at least.
+const FINER: f64 = 0.2;
+/// What the rhythm may be off, as a share of the period.
+const WITHIN: f64 = 0.02;
+/// The same in nanoseconds, where that is more: timers of a busy host.
+const WITHIN_MIN: f64 = 10e6;
+
+impl Recogniser {
+    /// A group of checks is known, so that attempts at other targets can be compared with it.
+    pub(super) fn add_sibling(&mut self, key: Key) {
+        let known = self.siblings.entry((key.tunnel, key.source)).or_default();
+        if known.len() < SIBLINGS_MAX {
+            known.push(key);
+        }
+    }
+
+    /// How many groups of checks of that source are known.
+    pub(super) fn siblings_of(&self, tunnel: TunnelId, source: Address) -> usize {
+        self.siblings.get(&(tunnel, source)).map_or(0, Vec::len)
+    }
+
+    /// Gives out those among the failed attempts of `key` that come in the rhythm in which their source
+    /// checks another target.
+    pub(super) fn join_siblings(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) {
+        while self.join_chain(key, out) {}
+    }
+
+    /// Gives out the longest chain of them; `false` when there is none.
+    fn join_chain(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) -> bool {
+        let Some(siblings) = self.siblings.get(&(key.tunnel, key.source)) else { return false };
+        let Some(group) = self.groups.get(key).filter(|_| key.on == ATTEMPTS) else { return false };
+        let free = |held: &&Sighting| !self.failed_requests.explain(key.source, held.began().0);
+        let free: Vec<&Sighting> = group.held.iter().filter(free).collect();
+        let silent = free.iter().all(|held| held.shape == Shape::Unanswered);
+        let mut arrivals: Vec<i64> = free.iter().map(|held| held.began().0).collect();
+        arrivals.sort_unstable();
+        let found = siblings
+            .iter()
+            .filter(|sibling| sibling.target != key.target)
+            .find_map(|sibling| Some((*sibling, self.chain_of(key, sibling, &arrivals, silent)?)));
+        let Some((sibling, chain)) = found else { return false };
+        let Some(host) = self.open_by_sibling(key, &sibling, &chain) else { return false };
+        let Some(group) = self.groups.get_mut(key) else { return false };
+        let held = std::mem::take(&mut group.held);
+        let (checks, others): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|held| chain.binary_search(&held.began().0).is_ok());
+        group.held = others;
+        self.held -= checks.len();
+        for sighting in sorted(checks) {
+            self.adopt(&host, sighting, out);
+        }
+        true
+    }
+
+    /// Those of `arrivals` that come in the rhythm of `sibling`; `silent` says that none was answered.
+    fn chain_of(
+        &self,
+        key: &Key,
+        sibling: &Key,
+        arrivals: &[i64],
+        silent: bool,
+    ) -> Option<Vec<i64>> {
+        let group = self.groups.get(sibling)?;
+        let verdict = group.verdict.as_ref()?;
+        let is_checks = verdict.confidence >= Confidence::Likely && !verdict.relayed;
+        let period = verdict.period.or_else(|| group.interval()).filter(|_| is_checks)?;
+        let from_end =
+            verdict.prober.as_ref().is_some_and(|prober| prober.defaults.timer == Some(Timer::End));
+        let own = rhythm(arrivals, 0.0);
+        // A step of theirs may be two of others who are as regular.
+        let finer = |period: f64| own.is_some_and(|own| own.period < period * (1.0 - FINER));
+        let found = chain(arrivals, &steps(period, if from_end { group.took() } else { 0.0 }));
+        let found = if finer(period) { Vec::new() } else { found };
+        let least = if is_retry(period) { ATTEMPTS_RETRY_MIN } else { ATTEMPTS_MIN };
+        if found.len() >= least {
+            return Some(found);
+        }
+        // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
+        let waits = silent && from_end && !finer(2.0 * period) && !self.has_users(key.source);
+        let found = if waits { chain(arrivals, &steps(2.0 * period, 0.0)) } else { Vec::new() };
+        if found.len() >= ATTEMPTS_MIN {
+            return Some(found);
+        }
+        // Probers may check more often, or less, while a target is down.
+        let alike = sibling.target.port == key.target.port;
+        own.filter(|own| own.strength == Strength::Strong)
+            .filter(|own| alike && !is_retry(own.period))
+            .map(|_| arrivals.to_vec())
+    }
+
+    /// Nanoseconds after which an attempt of `source` that failed hardly turns out to be a check.
+    pub fn patience(&self, source: Endpoint) -> i64 {
+        let siblings = self.siblings.get(&(TunnelId::default(), source.ip)).into_iter().flatten();
+        let groups = siblings.filter_map(|sibling| self.groups.get(sibling));
+        let longest = groups.filter_map(|group| group.verdict.as_ref()?.period).fold(0.0, f64::max);
+        let enough = longest * 1e9 * (ATTEMPTS_MIN as f64 + 1.0);
+        PATIENCE.max(enough as i64)
+    }
+
+    pub(super) fn has_users(&self, source: Address) -> bool {
+        self.habits.has_users(source) || self.others.has_users(source)
+    }
+
+    /// Whether what comes to the target of these checks out of their rhythm is of the same prober, as
+    /// far as the group `key` tells: of others only the rhythm does.
+    pub(super) fn takes_strays(&self, key: &Key) -> bool {
+        if key.on != BY_SIBLING {
+            return true;
+        }
+        let held =
+            self.groups.get(&Key { on: ATTEMPTS, ..*key }).map_or(0, |group| group.held.len());
+        self.groups.get(key).is_some_and(|group| OUT_OF_RHYTHM * held <= group.arrived())
+    }
+
+    /// The group of the attempts at the target of `key` that are checks like those of `sibling`.
+    fn open_by_sibling(&mut self, key: &Key, sibling: &Key, chain: &[i64]) -> Option<Key> {
+        let host = Key { on: BY_SIBLING, asked: 0, ..*key };
+        if let Some(group) = self.groups.get_mut(&host) {
+            chain.iter().for_each(|began| group.arrive(*began));
+            return Some(host);
+        }
+        let group = self.groups.get(sibling).filter(|_| self.given_count < GIVEN_MAX)?;
+        let (shape, verdict) = (group.shape, Verdict::clone(group.verdict.as_ref()?));
+        let gaps = chain.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9);
+        let period = gaps.clone().sum::<f64>() / gaps.len().max(1) as f64;
+        let target = sibling.target.socket().to_string();
+        let what = phrase!("attempts in the rhythm of this source's checks of {target}", target);
+        let reasons = [Reason { what, decibans: LIKELY }];
+        let verdict = Verdict {
+            confidence: verdict.confidence.min(Confidence::Likely),
+            decibans: verdict.decibans.min(CERTAIN - 1),
+            reasons: reasons.into_iter().chain(verdict.reasons).collect(),
+            period: Some(period),
+            ..verdict
+        };
+        // When the target answers one day, its checks are the same kind.
+        let checker = self.checker_id(checker(&Key { on: sibling.on, ..*key }, shape));
+        let mut group = Group::new(self.next_id(), checker, (0, 0), shape, false);
+        (group.standing, group.verdict) = (Standing::Given, Some(Arc::new(verdict)));
+        chain.iter().for_each(|began| group.arrive(*began));
+        self.groups.insert(host, Box::new(group));
+        self.given_count += 1;
+        self.pairs.entry((key.tunnel, key.source, key.target)).or_default().push(host);
+        Some(host)
+    }
+}
+
+/// Whether a proxy may try again in that rhythm, seconds, what it tries for its users.
+fn is_retry(period: f64) -> bool {
+    let retry = RETRY as f64 / 1e9;
+    (period - retry).abs() <= retry / 10.0
+}
+
+/// Nanoseconds between two checks of the same prober every `period` seconds, the same less what a check
+/// `took` where its timer counts from the end of a check.
+fn steps(period: f64, took: f64) -> RangeInclusive<i64> {
+    let within = (period * 1e9 * WITHIN).max(WITHIN_MIN);
+    let shortest = (period - took).max(period / 2.0) * 1e9 - within;
+    shortest as i64..=(period * 1e9 + within) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::tap::Habit;
+    use crate::probe::testing::{SECOND, Scene, every, irregular};
+    use crate::time::Timestamp;
+
+    const OPTIONS: &str = "OPTIONS / HTTP/1.0\n";
+    const UP: &str = "10.0.0.9:8080";
+    const DOWN: &str = "10.0.0.10:8080";
+    const NONE: [i64; 0] = [];
+
+    /// Attempts at [`DOWN`] that are recognised as checks likely: when they came.
+    fn recognised(scene: &mut Scene) -> Vec<i64> {
+        scene.finish();
+        let down = scene.out.iter().filter(|one| one.sighting.target.port == scene.target.port);
+        let down = down.filter(|one| one.sighting.target == scene.target);
+        let sure = down.filter(|one| one.verdict.confidence >= Confidence::Likely);
+        let mut times: Vec<i64> = sure.map(|one| one.sighting.began().0).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// HAProxy checks one target every `period` seconds with success, and tries the other at `times`.
+    fn haproxy(period: f64, shape: Shape, times: &[i64]) -> Scene {
+        let mut scene = Scene::new();
+        scene.to(UP).asks(OPTIONS, every(period, 20));
+        scene.to(DOWN).connects(shape, times.iter().copied());
+        scene
+    }
+
+    fn shifted(period: f64, count: i64) -> Vec<i64> {
+        every(period, count).map(|at| at + SECOND / 3).collect()
+    }
+
+    #[test]
+    fn attempts_in_the_rhythm_of_checks_of_another_target_are_checks() {
+        for (period, shape, count) in [
+            (2.0, Shape::Refused, 4),
+            (5.0, Shape::Unanswered, 4),
+            (0.5, Shape::Refused, 8),
+            (1.0, Shape::Refused, 9),
+        ] {
+            let times = shifted(period, count);
+            let mut scene = haproxy(period, shape, &times);
+            assert_eq!(recognised(&mut scene), times, "{period}");
+            let last = scene.out.last().unwrap();
+            assert_eq!(last.verdict.prober_id(), Some("haproxy"));
+            assert_eq!(last.verdict.confidence, Confidence::Likely);
+        }
+    }
+
+    #[test]
+    fn they_are_given_out_while_packets_are_read() {
+        let mut scene = Scene::new();
+        for at in every(2.0, 20) {
+            scene.to(UP).asks(OPTIONS, [at]);
+            scene.to(DOWN).connects(Shape::Refused, [at + SECOND]);
+        }
+        let down = scene.out.iter().filter(|one| one.sighting.target == scene.target).count();
+        assert_eq!(down, 20);
+    }
+
+    #[test]
+    fn a_target_that_comes_up_is_checked_by_the_same() {
+        let mut scene = haproxy(2.0, Shape::Refused, &shifted(2.0, 8));
+        scene.asks(OPTIONS, shifted(2.0, 16).into_iter().skip(8));
+        scene.connects(Shape::Refused, shifted(2.0, 20).into_iter().skip(16));
+        assert_eq!(recognised(&mut scene).len(), 20);
+        let down = scene.out.iter().filter(|one| one.sighting.target == scene.target);
+        let checkers: std::collections::BTreeSet<_> = down.map(|one| one.checker).collect();
+        assert_eq!(checkers.len(), 1);
+    }
+
+    #[test]
+    fn haproxy_waits_and_then_pauses_where_nobody_answers() {
+        let times = shifted(2.0, 6);
+        assert_eq!(recognised(&mut haproxy(1.0, Shape::Unanswered, &times)), times);
+        assert_eq!(recognised(&mut haproxy(1.0, Shape::Refused, &times)), NONE);
+    }
+
+    #[test]
+    fn another_rhythm_counts_at_the_same_port() {
+        let times = shifted(1.5, 10);
+        assert_eq!(recognised(&mut haproxy(2.0, Shape::Refused, &times)), times, "downinter");
+        let mut scene = Scene::new();
+        scene.to(UP).asks(OPTIONS, every(2.0, 20));
+        scene.to("10.0.0.10:5044").connects(Shape::Refused, times.clone());
+        assert_eq!(recognised(&mut scene), NONE, "a log shipper beside HAProxy");
+        let mut retries = haproxy(2.0, Shape::Refused, &shifted(1.0, 20));
+        assert_eq!(recognised(&mut retries), NONE, "a client whose proxy tries again");
+    }
+
+    #[test]
+    fn users_between_the_checks_stay_users() {
+        let (mut wrong, mut right) = (0, 0);
+        for seed in 0..10 {
+            let checks = shifted(2.0, 20);
+            let users = irregular(1.7, 20, seed);
+            let mut all = [checks.clone(), users].concat();
+            all.sort_unstable();
+            let mut scene = haproxy(2.0, Shape::Refused, &all);
+            scene.habit(Habit::Users);
+            let found = recognised(&mut scene);
+            wrong += found.iter().filter(|at| !checks.contains(at)).count();
+            right += found.iter().filter(|at| checks.contains(at)).count();
+        }
+        assert!(wrong <= 8 && right >= 150, "{wrong} users taken and {right} checks found of 200");
+        let mut alone = haproxy(2.0, Shape::Refused, &irregular(1.7, 30, 3));
+        assert_eq!(recognised(&mut alone), NONE);
+    }
+
+    #[test]
+    fn what_a_proxy_tries_for_a_failed_request_is_no_check() {
+        // A client asks, is refused after four attempts and three seconds, and asks again a second later.
+        let times = shifted(1.0, 20);
+        let mut scene = Scene::new();
+        scene.to(UP).asks(OPTIONS, every(1.0, 20));
+        for asked in times.iter().step_by(4) {
+            let client = crate::probe::testing::endpoint("192.0.2.9:40000");
+            scene.failed_request(
+                client,
+                Timestamp(*asked - 300_000),
+                Timestamp(*asked + 3 * SECOND),
+            );
+        }
+        scene.to(DOWN).connects(Shape::Refused, times.clone());
+        assert_eq!(recognised(&mut scene), NONE);
+        assert_eq!(recognised(&mut haproxy(1.0, Shape::Refused, &times)), times);
+    }
+
+    #[test]
+    fn without_a_target_that_answers_it_may_be_anybody() {
+        let mut scene = Scene::new();
+        for target in ["10.0.0.11:8080", "10.0.0.12:8080", DOWN] {
+            scene.to(target).connects(Shape::Refused, shifted(2.0, 30));
+        }
+        assert_eq!(recognised(&mut scene), NONE);
+        let possible =
+            scene.out.iter().filter(|one| one.verdict.confidence == Confidence::Possible);
+        assert_eq!(possible.count(), 90);
+    }
+}
