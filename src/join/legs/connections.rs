@@ -1,11 +1,13 @@
 //! Connections that failed before a request, and requests that are left without an attempt.
 
+use super::alike::contradicts;
 use super::compare::{SLACK, compare, ends_apart, is_possible};
 use super::leg::Leg;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
 use crate::http::State;
 use crate::join::TiedBy;
+use crate::time::Timestamp;
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;
@@ -28,7 +30,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             .filter(|front| is_possible(&legs[**front], leg))
             .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around))
             .collect();
-        waits.sort_by_key(|wait| (wait.need, wait.apart));
+        // Of several that wait for nothing else the one that ends first: so each finds its attempt.
+        waits.sort_by_key(|wait| {
+            let until = (wait.need == Need::Unserved).then_some(wait.until);
+            (wait.late, wait.need, until, wait.apart)
+        });
         let Some(best) = waits.first().copied() else {
             // Others have the attempts that would show who waited.
             let known = |front: &usize| around.proxies.contains(&legs[*front].ends.server);
@@ -62,8 +68,12 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     front: usize,
+    /// It went on before the connection had failed: only where packets are out of order.
+    late: bool,
     /// How much it lacks an explanation.
     need: Need,
+    /// When it went on.
+    until: Timestamp,
     /// From what came before the connection to its opening, and from its end to what came next,
     /// nanoseconds.
     apart: i64,
@@ -113,6 +123,8 @@ fn waited(
     let after = if leg.closed_by.is_some() { next.nanos_since(leg.over.at).max(0) } else { 0 };
     (later || gateway || silent).then_some(Wait {
         front,
+        late: leg.over.at > next,
+        until: next,
         need: match attempts.is_empty() {
             true => Need::Unserved,
             false if explained && !later => Need::Explained,
@@ -123,13 +135,19 @@ fn waited(
 }
 
 /// Gives each error without an attempt one that may as well be its own: one that is tied to nobody, or to a
-/// request that has others, or can get another one in the same way.
-pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) {
+/// request that has others, or can get another one in the same way. How many errors there was no time for.
+pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) -> u64 {
     let attempts = ties.attempts();
-    let mut swap = Swap { legs, ties, attempts };
+    let mut swap = Swap { legs, ties, attempts, looks: LOOKS_MAX };
+    let mut unsearched = 0;
     for (front, leg) in legs.iter().enumerate() {
         let refused = leg.ends.status.is_some_and(|status| status >= 500);
         if leg.ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
+            continue;
+        }
+        if swap.looks == 0 {
+            unsearched += 1;
+            swap.ties.contested[front] = true;
             continue;
         }
         let mut asked = vec![front];
@@ -137,6 +155,7 @@ pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) {
             swap.ties.contested[front] = true;
         }
     }
+    unsearched
 }
 
 /// Requests that hand on an attempt for one that has none.
@@ -144,11 +163,16 @@ const CHAIN_MAX: usize = 8;
 /// Requests that are asked for theirs.
 const ASKED_MAX: usize = 256;
 
+/// Legs looked at for all errors of a list together, about half a second.
+const LOOKS_MAX: usize = 1 << 21;
+
 struct Swap<'a> {
     legs: &'a [Leg],
     ties: &'a mut Ties,
     /// Of each request.
     attempts: Vec<Vec<usize>>,
+    /// Legs that may still be looked at.
+    looks: usize,
 }
 
 impl Swap<'_> {
@@ -178,11 +202,13 @@ impl Swap<'_> {
     }
 
     /// Failed attempts that may be for `front` as well as for who has them, the best first.
-    fn fitting(&self, front: usize) -> Vec<usize> {
+    fn fitting(&mut self, front: usize) -> Vec<usize> {
         let request = &self.legs[front];
         let until = request.ends.answered.unwrap_or(request.ends.over).at;
         let within = |leg: &&Leg| leg.ends.asked.at.nanos_since(until) <= SLACK;
         let near = self.legs[front + 1..].iter().take_while(within).take(UNDER_WAY_MAX);
+        let near = near.take(self.looks);
+        self.looks -= near.clone().count();
         let mut fitting: Vec<(i64, usize)> = (front + 1..)
             .zip(near)
             .filter(|(at, leg)| {
@@ -211,5 +237,5 @@ impl Swap<'_> {
 
 fn fits(front: &Leg, back: &Leg) -> bool {
     let alike = || back.ends.ordinal == 0 || compare(front, back).is_plausible();
-    is_possible(front, back) && alike()
+    is_possible(front, back) && !contradicts(front, back) && alike()
 }

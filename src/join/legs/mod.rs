@@ -3,6 +3,7 @@
 //! [`Roles`] says, while packets are read, which connections may be legs; of their exchanges a
 //! [`Leg`] is kept. [`Legs`] ties them when all are known, or in parts where there are too many.
 
+mod alike;
 mod compare;
 mod connections;
 mod leg;
@@ -58,6 +59,8 @@ pub struct Legs {
     roles: Roles,
     /// Legs tied before all were known, to make room.
     early: u64,
+    /// See [`Legs::unsearched`].
+    unsearched: u64,
 }
 
 /// What belongs together, and what is left over.
@@ -172,6 +175,11 @@ impl Legs {
         self.early
     }
 
+    /// Errors of proxies for which no attempt was looked for among those of others any more.
+    pub fn unsearched(&self) -> u64 {
+        self.unsearched
+    }
+
     /// Ties the `most` oldest legs. Younger ones may be attempts for them.
     fn settle(&mut self, most: usize) -> Joins {
         if most == 0 {
@@ -192,7 +200,7 @@ impl Legs {
             ties = requests;
             self.tie_connections(&legs, &mut ties);
         }
-        connections::even_out(&legs, &mut ties);
+        self.unsearched += connections::even_out(&legs, &mut ties);
         if most < legs.len() {
             // Legs that are not known yet may fit better.
             for tie in ties.of.iter_mut().flatten().filter(|tie| tie.by != super::TiedBy::Id) {

@@ -3,6 +3,7 @@
 //! A wrong tie is worse than none: what several requests could own, and nothing tells apart, is tied
 //! as `possible` only.
 
+use super::alike::Unsettled;
 use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
 use super::leg::Leg;
 use super::order::not_behind;
@@ -98,6 +99,8 @@ struct Progress {
     served: bool,
     /// The end of the latest attempt.
     free: Option<Timestamp>,
+    /// The latest attempt is not only possible.
+    firm: bool,
     /// The latest attempt: its likeness.
     latest: Option<(usize, Likeness)>,
 }
@@ -114,6 +117,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
     let apart = not_behind(legs);
     let mut progress = vec![Progress::default(); legs.len()];
     let mut under_way: Vec<usize> = Vec::new();
+    let mut unsettled = Unsettled::default();
     for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
         let asked = leg.ends.asked.at;
         under_way.retain(|front| asked.nanos_since(legs[*front].ends.over.at) <= SLACK);
@@ -145,11 +149,24 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
             free && !progress.served
         });
         let tie = choose(&open, &taken, legs, around);
+        if tie.is_none_or(|(_, tie)| tie.certainty == Confidence::Possible) {
+            let ready = |front: usize| match progress[front] {
+                // Whoever has an attempt for sure tries again when that has failed.
+                Progress { free: Some(free), firm: true, .. } => free,
+                _ => legs[front].whole.at,
+            };
+            let found =
+                found.iter().filter(|it| !(progress[it.front].firm && progress[it.front].served));
+            let found: Vec<(usize, Likeness, Timestamp)> =
+                found.map(|it| (it.front, it.likeness, ready(it.front))).collect();
+            unsettled.add(at, &found, legs);
+        }
         if let Some((choice, tie)) = tie {
             ties.of[at] = Some(tie);
             progress[tie.front] = Progress {
                 served: passes_on(leg),
                 free: Some(leg.ends.over.at),
+                firm: tie.certainty > Confidence::Possible,
                 latest: Some((at, choice.likeness)),
             };
         } else {
@@ -162,6 +179,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         }
         under_way.push(at);
     }
+    unsettled.settle(legs, &mut ties);
     ties
 }
 

@@ -60,6 +60,8 @@ impl Collector<'_> {
         self.tell_legs(joins, held);
         let early = self.results.legs.settled_early();
         self.reached("legs of proxies tied before all were known", early);
+        let unsearched = self.results.legs.unsearched();
+        self.reached("errors of proxies without a search for their attempt", unsearched);
     }
 
     /// Tells the findings whose legs wait no longer.
