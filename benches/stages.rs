@@ -19,7 +19,7 @@ use why502::http::{Conversation, Exchange, Pool};
 use why502::packet::{Decoder, DecoderOptions, Packet, Segment};
 use why502::report::{Style, format};
 use why502::run::{Patient, Settings, analyse};
-use why502::tcp::{At, FLOWS_MAX, Side, StreamSink, Table};
+use why502::tcp::{At, Limits, Side, StreamSink, Table};
 
 /// Kinds of traffic, each about 10 MB or 100 000 packets.
 const SCENES: [&str; 4] = ["keep-alive", "checks", "syn-flood", "reordered"];
@@ -103,7 +103,7 @@ fn segment(frame: &Frame<'static>) -> Option<Segment<'static>> {
 
 /// Gives segments to TCP; returns how many flows there were.
 fn through_tcp(segments: &[Segment<'_>], record: &mut impl Listen) -> usize {
-    let mut table: Table<()> = Table::new(FLOWS_MAX);
+    let mut table: Table<()> = Table::new(Limits::default());
     for segment in segments {
         let first = |segment: &Segment<'_>| match segment.src.port < segment.dst.port {
             true => Side::Server,

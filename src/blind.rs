@@ -1,5 +1,6 @@
 //! Blind spots: the named reasons why we may not know.
 
+use crate::shorthand::Shorthand;
 use std::fmt;
 
 /// Why the packets at hand could hide another truth.
@@ -103,6 +104,13 @@ impl BlindSpots {
     /// Those present, in the order of [`BlindSpot::ALL`].
     pub fn iter(self) -> impl Iterator<Item = BlindSpot> {
         BlindSpot::ALL.into_iter().filter(move |spot| self.has(*spot))
+    }
+}
+
+impl BlindSpots {
+    /// Its fields, in shorthand.
+    pub(crate) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        shorthand.u16(&mut self.0);
     }
 }
 

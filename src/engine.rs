@@ -17,8 +17,9 @@ use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
 use crate::packet::{IcmpError, Segment};
 use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap, Watch};
-use crate::tcp::{Connection, Entry, FLOWS_MAX, Side, Table};
-use crate::time::Timestamp;
+use crate::shorthand::{Reader, Shorthand, Writer};
+use crate::tcp::{Attached, Connection, Entry, Limits, Side, Table};
+use crate::time::{Mark, Timestamp};
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
 use std::hint::black_box;
@@ -87,7 +88,7 @@ pub struct Options {
     pub vantage: Option<Vantage>,
     /// Give out every exchange, not only those that failed.
     pub exchanges: bool,
-    /// Bytes of memory for connections, when it is less than [`FLOWS_MAX`] and [`BUFFERED_MAX`]
+    /// Bytes of memory for connections, when it is less than the usual [`Limits`] and [`BUFFERED_MAX`]
     /// come to.
     pub memory: Option<u64>,
 }
@@ -124,7 +125,7 @@ pub struct Counts {
     pub encrypted: u64,
     /// Requests whose outcome a blind spot hides.
     pub unknown: u64,
-    /// Flows dropped to stay within [`FLOWS_MAX`].
+    /// Flows dropped to stay within [`Limits`].
     pub evicted_flows: u64,
     /// Address pairs that stream numbering forgot.
     pub forgotten_pairs: u64,
@@ -206,9 +207,10 @@ impl Talk {
         flow.http1_answer = self.conversation.http1_answer();
     }
 
-    fn new(first: &Segment<'_>) -> Talk {
+    /// `opened` as for [`Conversation::new`].
+    fn new(opened: Option<Mark>) -> Talk {
         Talk {
-            conversation: Conversation::new(first.flags.syn().then_some(first.mark)),
+            conversation: Conversation::new(opened),
             suspects: ThinVec::new(),
             longest_wait: 0,
             client_gap: false,
@@ -219,19 +221,53 @@ impl Talk {
     }
 }
 
+/// What is left of a [`Talk`] while its flow rests, beside its fields in shorthand.
+#[derive(Debug)]
+struct RestingTalk {
+    watch: Watch,
+    tls: Option<Box<Session>>,
+}
+
+impl Talk {
+    /// Its fields, in shorthand; not those of [`RestingTalk`].
+    fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let Talk { conversation, suspects: _, longest_wait, client_gap, buffered, .. } = self;
+        conversation.fields(shorthand);
+        shorthand.i64(longest_wait);
+        shorthand.flag(client_gap);
+        shorthand.u32(buffered);
+    }
+}
+
+impl Attached for Talk {
+    type Resting = RestingTalk;
+
+    fn can_rest(&self) -> bool {
+        self.conversation.can_rest() && self.suspects.is_empty()
+    }
+
+    fn rest(&mut self, writer: &mut Writer<'_>) -> RestingTalk {
+        self.fields(writer);
+        RestingTalk { watch: std::mem::take(&mut self.watch), tls: self.tls.take() }
+    }
+
+    fn wake(resting: RestingTalk, reader: &mut Reader<'_>) -> Talk {
+        let RestingTalk { watch, tls } = resting;
+        let mut talk = Talk { watch, tls, ..Talk::new(None) };
+        talk.fields(reader);
+        talk
+    }
+}
+
 impl Engine {
     /// An engine that has seen nothing.
     pub fn new(options: Options) -> Engine {
-        /// Bytes that a flow takes with its request and what is kept to recognise a health check,
-        /// measured: 3.7 kB.
-        const FLOW: u64 = 4096;
         // Half for flows, half for what waits.
         let half = options.memory.map_or(u64::MAX, |memory| memory / 2);
-        let flows_max = FLOWS_MAX.min(usize::try_from(half / FLOW).unwrap_or(usize::MAX));
         let buffered_max = BUFFERED_MAX.min(usize::try_from(half).unwrap_or(usize::MAX));
         Engine {
             options,
-            table: Table::new(flows_max),
+            table: Table::new(Limits::within(half)),
             wider: Wider::default(),
             deferred: Vec::new(),
             buffered: 0,
@@ -259,6 +295,14 @@ impl Engine {
     /// Takes in further keys of TLS sessions, whole lines of a key log.
     pub fn add_keys(&mut self, text: &[u8]) -> Lines {
         self.keys.add(text)
+    }
+
+    /// Lets flows rest once more than so many are awake, instead of
+    /// [`REST_BEYOND`](crate::tcp::REST_BEYOND).
+    #[must_use]
+    pub fn rest_beyond(mut self, awake: usize) -> Engine {
+        self.table.rest_beyond(awake);
+        self
     }
 
     /// Flows met so far.
@@ -291,7 +335,9 @@ impl Engine {
             self.wider.learn_direction(segment.src, segment.dst, sent);
             self.shared.roles.learn_local(if sent { segment.src.ip } else { segment.dst.ip });
         }
-        let turn = self.table.turn(segment, first_sender, || Talk::new(segment));
+        let turn = self
+            .table
+            .turn(segment, first_sender, || Talk::new(segment.flags.syn().then_some(segment.mark)));
         let Entry { connection, attached: talk } = turn.entry;
         let belongs = Belongs::from(&connection.flow);
         if !turn.opened
@@ -598,6 +644,46 @@ mod tests {
     fn a_flow_is_small() {
         let size = size_of::<Entry<Talk>>();
         assert!(size <= 904, "{size}");
+    }
+
+    #[test]
+    fn a_flow_that_rests_is_smaller() {
+        let mut engine = Engine::new(Options::default()).rest_beyond(0);
+        let mut number = 0;
+        let mut say = |engine: &mut Engine, port, ours: bool, flags, seq, ack, payload: &[u8]| {
+            // A million packets between those of one connection.
+            number += 1_000_000;
+            let mut segment = says(port, number, seq, flags, payload);
+            segment.ack = ack;
+            if !ours {
+                std::mem::swap(&mut segment.src, &mut segment.dst);
+            }
+            engine.segment(&segment, &mut Flows::default());
+        };
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for port in 1..=100 {
+            say(&mut engine, port, true, Flags::SYN, 0, 0, b"");
+            say(&mut engine, port, false, Flags::SYN | Flags::ACK, 0, 1, b"");
+            let (mut asked, mut told) = (1, 1);
+            for _ in 0..10 {
+                say(&mut engine, port, true, Flags::ACK, asked, told, request);
+                asked += request.len() as u32;
+                say(&mut engine, port, false, Flags::ACK, told, asked, answer);
+                told += answer.len() as u32;
+            }
+            say(&mut engine, port, true, Flags::ACK, asked, told, b"");
+        }
+        for port in 101..=300 {
+            say(&mut engine, port, true, Flags::SYN, 0, 0, b"");
+        }
+        let (memory, count) = engine.table.at_rest();
+        assert_eq!(count, 100);
+        // What the allocator adds to two pieces, and what the table has per flow: slots, times, keys
+        // and stream numbers.
+        const BESIDE: usize = 2 * 16 + 96;
+        let each = memory / count + BESIDE;
+        assert!(each <= 512, "{each}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A TCP flow as verdicts and reports see it: facts only, no behaviour of TCP.
 
+mod rest;
+
 use crate::blind::BlindSpots;
 use crate::capture::Direction;
 use crate::http::Protocol;
@@ -290,7 +292,7 @@ impl Trouble {
 }
 
 /// A segment that repeats bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Retransmission {
     /// The latest repetition.
     pub mark: Mark,
@@ -304,7 +306,7 @@ pub struct Retransmission {
 
 /// Round-trip time between the capture point and the server from data and its acknowledgments,
 /// nanoseconds (RFC 6298, 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rtt {
     /// Smoothed.
     pub smoothed: i64,

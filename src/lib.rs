@@ -16,6 +16,7 @@
 //! | module | owns | must not know |
 //! |---|---|---|
 //! | [`time`] | capture time, frame numbers | everything else |
+//! | `shorthand` | records in few bytes, for flows that rest | what they mean |
 //! | [`capture`] | file formats, compression, sets of files as one timeline, libpcap filters | what a frame carries |
 //! | [`packet`] | link types, tunnels, fragments, IP and TCP headers, ICMP errors | flows |
 //! | [`tcp`] | order, gaps, retransmissions, endings, Wireshark's stream numbers | HTTP, causes |
@@ -87,6 +88,7 @@ pub mod pattern;
 pub mod probe;
 pub mod report;
 pub mod run;
+mod shorthand;
 pub mod slice;
 pub mod tcp;
 pub mod time;

@@ -309,6 +309,10 @@ impl Listener for Watcher<'_> {
         }
     }
 
+    fn unlisted(&mut self, finding: &Finding) -> bool {
+        self.stream.as_mut().is_some_and(|stream| stream.unlisted(finding))
+    }
+
     fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
         if let Some(stream) = &mut self.stream {
             stream.check(server, prober, check);

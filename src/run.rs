@@ -139,6 +139,11 @@ pub trait Listener {
     fn finding(&mut self, finding: &Finding) {
         let _ = finding;
     }
+    /// Something failed that the report does not list as there is too much; whether the listener does.
+    fn unlisted(&mut self, finding: &Finding) -> bool {
+        let _ = finding;
+        false
+    }
     /// Something failed, told before its connection is over; only with [`Settings::early`]. It comes
     /// again as a finding, then final; a second time before that only with another verdict.
     fn early(&mut self, finding: &Finding) {

@@ -34,7 +34,7 @@ pub struct Conversation {
     pub(super) early: Option<Box<Pending>>,
     /// The exchange that was answered last, until its response is known to have arrived or the next
     /// request comes.
-    last: Option<Box<Pending>>,
+    pub(super) last: Option<Box<Pending>>,
     /// The target said with its latest answer that it closes the connection (RFC 9112, 9.6).
     pub(super) closing: bool,
     /// Time of the last byte of either side.
@@ -42,7 +42,7 @@ pub struct Conversation {
     pub(super) requests: u32,
     pub(super) responses: u32,
     /// HTTP/1 answered the preface of HTTP/2.
-    http1_answer: bool,
+    pub(super) http1_answer: bool,
 }
 
 /// One direction.

@@ -13,6 +13,7 @@ mod pool;
 #[cfg(test)]
 mod properties;
 mod queue;
+mod rest;
 mod scan;
 #[cfg(test)]
 mod script;
@@ -250,6 +251,18 @@ pub enum Protocol {
     Http2,
     /// Something else.
     Other,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Protocol; 6] = [
+        Protocol::Unknown,
+        Protocol::Http1,
+        Protocol::Upgraded,
+        Protocol::Tls,
+        Protocol::Http2,
+        Protocol::Other,
+    ];
 }
 
 /// Bytes of a message head that are kept for the report.

@@ -1,5 +1,8 @@
 //! The `json` format: one object, one record per line, written as it is converted.
 
+pub(super) mod spill;
+pub(super) mod stream;
+
 use super::model::Document;
 use super::{Format, Report, Style};
 use serde::Serialize;
@@ -17,7 +20,7 @@ pub(super) const FORMAT: Format = Format {
     name: "json",
     about: "one JSON object; `why502 schema` prints its JSON Schema",
     lists_flows: true,
-    stream: None,
+    stream: Some(stream::start),
     write,
 };
 

@@ -142,6 +142,13 @@ pub struct Report {
     pub unlisted: BTreeMap<(&'static str, &'static str), OverTime>,
 }
 
+impl Report {
+    /// Whether the capturing host dropped packets.
+    pub fn had_kernel_drops(&self) -> bool {
+        self.captures.iter().any(|capture| capture.kernel_drops > 0)
+    }
+}
+
 /// When something failed: the time of its request, else of the guilty packet.
 pub fn failed_at(finding: &Finding) -> Option<crate::time::Timestamp> {
     let exchange = finding.exchange.as_deref();

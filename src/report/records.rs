@@ -24,6 +24,11 @@ pub trait Records {
     fn finding(&mut self, finding: &Finding) {
         let _ = finding;
     }
+    /// Something failed that the report does not list as there is too much; whether this does.
+    fn unlisted(&mut self, finding: &Finding) -> bool {
+        let _ = finding;
+        false
+    }
     /// The outcome of a health check of `server` is known.
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         let _ = (server, prober, check);

@@ -363,7 +363,7 @@ impl Analysis {
         report.warnings.append(&mut odd_keys);
         report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
         report.requests = engine.requests().clone();
-        if report.captures.iter().any(|capture| capture.kernel_drops > 0) {
+        if report.had_kernel_drops() {
             for finding in &mut report.findings {
                 finding.blind_spots.add(BlindSpot::KernelDrops);
                 finding.confidence = finding.confidence.min(Confidence::Likely);
@@ -601,7 +601,7 @@ impl Collector<'_> {
         report.summary.count(&finding);
         if report.findings.len() < settings.findings_max() {
             report.findings.push(finding);
-        } else {
+        } else if !self.listener.unlisted(&finding) {
             *report.summary.bounds.entry("findings not listed").or_default() += 1;
             if let Some(at) = failed_at(&finding) {
                 let key = (finding.cause.id, finding.kind.id());

@@ -11,7 +11,8 @@ use super::track::Track;
 use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
 use crate::flow::{EndingKind, Flow, Retransmission, Vantage};
-use crate::packet::Segment;
+use crate::packet::{Endpoint, Segment, TunnelId};
+use crate::shorthand::Shorthand;
 use crate::time::{Mark, Timestamp};
 use std::hint::black_box;
 use std::num::NonZeroU64;
@@ -49,20 +50,49 @@ impl Connection {
             Side::Client => (segment.src, segment.dst),
             Side::Server => (segment.dst, segment.src),
         };
-        let mut flow = Flow {
-            id,
-            client,
-            server,
-            tunnel: segment.tunnel,
-            first: segment.mark,
-            last: segment.mark,
-            ..Flow::default()
-        };
+        let ends = (client, server);
+        let mut connection = Connection::blank(id, ends, segment.tunnel, segment.mark);
         if !segment.flags.syn() {
-            flow.blind_spots.add(BlindSpot::NoHandshake);
+            connection.flow.blind_spots.add(BlindSpot::NoHandshake);
         }
+        connection
+    }
+
+    /// Whether its fields in shorthand say everything: it is open, and nothing is under way.
+    pub(super) fn can_rest(&self) -> bool {
+        self.flow.can_rest()
+            && self.closed_at.is_none()
+            && self.tracks.iter().all(|track| track.can_rest())
+    }
+
+    /// Its fields, in shorthand; not those of [`Connection::blank`].
+    pub(super) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let Connection { flow, tracks, seen, settled, timing, closed_at: _ } = self;
+        flow.fields(shorthand);
+        tracks.iter_mut().for_each(|track| track.fields(shorthand));
+        seen.fields(shorthand);
+        shorthand.option(settled, Shorthand::u32);
+        let (mut end, mut at) = timing.map_or((0, flow.first.at), |(end, at)| (end.get(), at));
+        shorthand.u64(&mut end);
+        shorthand.time(&mut at);
+        *timing = NonZeroU64::new(end).map(|end| (end, at));
+    }
+
+    /// It is left alone for a while at `now`: forgets what only the next packets could need.
+    pub(super) fn lie_down(&mut self, now: Timestamp) {
+        self.tracks.iter_mut().for_each(|track| track.forget_copies(now));
+    }
+
+    /// A connection of which nothing is known but this.
+    pub(super) fn blank(
+        id: u64,
+        ends: (Endpoint, Endpoint),
+        tunnel: TunnelId,
+        first: Mark,
+    ) -> Connection {
+        let (client, server) = ends;
         Connection {
-            flow,
+            flow: Flow { id, client, server, tunnel, first, last: first, ..Flow::default() },
             tracks: Default::default(),
             seen: Seen::default(),
             settled: None,

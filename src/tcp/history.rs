@@ -8,6 +8,7 @@
 //! that turned out to be the server.
 
 use super::Side;
+use crate::shorthand::Shorthand;
 use std::fmt;
 
 /// Letters that are written once a side.
@@ -52,6 +53,13 @@ impl History {
     pub fn as_str(&self) -> &str {
         // All that is pushed is ASCII.
         std::str::from_utf8(&self.letters[..usize::from(self.count)]).unwrap_or_default()
+    }
+
+    /// Its fields, in shorthand.
+    pub(crate) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let History { letters, count } = self;
+        shorthand.u8(count);
+        letters.iter_mut().take(usize::from(*count)).for_each(|letter| shorthand.u8(letter));
     }
 
     fn push(&mut self, letter: u8) {
@@ -104,6 +112,12 @@ impl Seen {
             Side::Client => letter.to_ascii_uppercase(),
             Side::Server => letter,
         });
+    }
+
+    /// Its fields, in shorthand.
+    pub(super) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let Seen { once, noisy } = self;
+        once.iter_mut().chain(noisy.as_flattened_mut()).for_each(|count| shorthand.u8(count));
     }
 
     pub(super) fn flip(&mut self) {

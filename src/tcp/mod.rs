@@ -6,6 +6,7 @@ mod assembler;
 mod connection;
 mod ending;
 mod history;
+mod rest;
 mod seq;
 mod stream;
 mod table;
@@ -14,8 +15,11 @@ mod track;
 
 pub use connection::Connection;
 pub use history::History;
+pub use rest::Attached;
 pub use stream::PAIRS_MAX;
-pub use table::{Entry, FLOWS_MAX, Table, Turn};
+pub use table::{
+    AWAKE_BYTES, AWAKE_MAX, Entry, FLOWS_MAX, Limits, REST_BEYOND, RESTING_BYTES, Table, Turn,
+};
 
 use crate::blind::BlindSpot;
 use crate::time::Mark;

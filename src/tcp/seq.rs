@@ -3,14 +3,21 @@
 //! A sequence number is 32 bits and wraps; a stream of this tool counts bytes in 64 bits from the
 //! first byte after SYN. [`Base`] translates between the two around a known position.
 
+use crate::shorthand::Shorthand;
+
 /// Sequence number of a stream's byte 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Base(u32);
 
 impl Base {
     /// `seq` is the sequence number of the first byte of the stream.
     pub(crate) fn new(seq: u32) -> Base {
         Base(seq)
+    }
+
+    /// Its field, in shorthand.
+    pub(crate) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        shorthand.u32(&mut self.0);
     }
 
     /// The stream's byte 0 follows a SYN with this sequence number.

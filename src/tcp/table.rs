@@ -3,18 +3,31 @@
 
 use super::Side;
 use super::connection::Connection;
+use super::rest::{Attached, Resting};
 use super::stream::Streams;
 use crate::flow::Ended;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 
-/// Flows alive at once; past it the one idle longest among a few is judged and dropped. A flow takes
-/// up to 2 KiB, so that a flood of SYNs costs half a gigabyte.
-pub const FLOWS_MAX: usize = 1 << 18;
+/// Flows alive at once, most of which rest; past it the one idle longest among a few is judged and
+/// dropped. A million that rest take [`RESTING_BYTES`] each.
+pub const FLOWS_MAX: usize = 1 << 20;
+/// Flows alive at once that do not rest, as something is under way on them or they have only been
+/// opened; past it the one idle longest among a few is judged and dropped. A flood of SYNs costs a
+/// quarter of a gigabyte.
+pub const AWAKE_MAX: usize = 1 << 18;
+/// Flows awake at once past which those that are idle rest. More than that are in use at once on few
+/// captures, and each packet of one that rests costs half a microsecond.
+pub const REST_BEYOND: usize = 1 << 15;
+/// Memory for a flow that does not rest, with its request and what is kept to recognise a health
+/// check, bytes. Measured: 3.7 kB; one on which nothing is under way takes 1 kB.
+pub const AWAKE_BYTES: u64 = 4096;
+/// Memory for a flow that rests, with what is kept to recognise a health check, bytes.
+pub const RESTING_BYTES: u64 = 700;
 
 /// How long a closed flow is kept for the packets that follow its end, nanoseconds.
 const LINGER: i64 = 10_000_000_000;
@@ -30,13 +43,24 @@ const OPEN: i64 = 7_200_000_000_000;
 const FILES_MAX: usize = 16;
 /// Rooms of flows kept for the next ones: one flow ends where one begins.
 const SPARE_MAX: usize = 16;
-/// Slots looked at when one has to be freed.
+/// Flows looked at when one has to be dropped.
 const EVICT_SAMPLE: usize = 16;
+/// Slots looked at for them: most may hold flows that rest.
+const EVICT_SLOTS: usize = 1 << 10;
+/// Packets since its last one after which a flow may rest. As many flows are in use meanwhile at most,
+/// so that of those awake half are not.
+const REST_AFTER: u64 = REST_BEYOND as u64 / 2;
+/// Slots passed over when a flow that can rest is looked for, and flows looked at.
+const REST_SLOTS: usize = 64;
+const REST_SAMPLE: usize = 2;
+/// Flows opened, at most, without looking for one that can rest when none of the last could: looking
+/// must not cost more than a flood does.
+const REST_PAUSE: u32 = 64;
 
 /// A pair of endpoints in fixed order, and the tunnel.
-type Key = (Endpoint, Endpoint, TunnelId);
+pub(super) type Key = (Endpoint, Endpoint, TunnelId);
 
-fn key(a: Endpoint, b: Endpoint, tunnel: TunnelId) -> Key {
+pub(super) fn key(a: Endpoint, b: Endpoint, tunnel: TunnelId) -> Key {
     if a <= b { (a, b, tunnel) } else { (b, a, tunnel) }
 }
 
@@ -51,8 +75,11 @@ pub struct Entry<T> {
 
 /// All flows that are alive.
 #[derive(Debug)]
-pub struct Table<T> {
+pub struct Table<T: Attached> {
     slots: Vec<Option<Box<Entry<T>>>>,
+    /// Flows that rest, by slot; shorter than `slots` until many do.
+    resting: Vec<Option<Box<Resting<T>>>>,
+    rest: Rest,
     /// When to look at each slot next: side by side in memory, so that passing a slot by costs
     /// nothing.
     due: Vec<Timestamp>,
@@ -71,11 +98,52 @@ pub struct Table<T> {
     streams: BTreeMap<u32, Streams>,
     hand: usize,
     next_id: u64,
-    limit: usize,
+    limits: Limits,
     /// Flows dropped to stay within [`FLOWS_MAX`].
     pub evicted: u64,
     /// Pairs that stream numbering forgot, see [`super::PAIRS_MAX`].
     pub forgotten_pairs: u64,
+}
+
+/// How many flows there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In all, see [`FLOWS_MAX`].
+    pub flows: usize,
+    /// Awake, see [`AWAKE_MAX`].
+    pub awake: usize,
+    /// Awake before those that are idle rest, see [`REST_BEYOND`].
+    pub rest_beyond: usize,
+}
+
+impl Limits {
+    /// What fits into so many bytes: most of it for flows that are awake.
+    pub fn within(bytes: u64) -> Limits {
+        let count = |bytes: u64, each| usize::try_from(bytes / each).unwrap_or(usize::MAX);
+        let awake = AWAKE_MAX.min(count(bytes / 4 * 3, AWAKE_BYTES));
+        let flows = FLOWS_MAX.min(count(bytes / 4, RESTING_BYTES).saturating_add(awake));
+        Limits { flows, awake, rest_beyond: REST_BEYOND.min(awake / 2) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { flows: FLOWS_MAX, awake: AWAKE_MAX, rest_beyond: REST_BEYOND }
+    }
+}
+
+/// How flows that can rest are found.
+#[derive(Debug, Default)]
+struct Rest {
+    /// Flows that rest.
+    count: usize,
+    /// Slot to look at next.
+    hand: usize,
+    /// Flows to be opened before the next look, and how long the last such pause was.
+    pause: u32,
+    pauses: u32,
+    /// Where flows are written down.
+    paper: Vec<u8>,
 }
 
 /// What became of the table when a segment came.
@@ -91,11 +159,13 @@ pub struct Turn<'a, T> {
     pub over: [Option<Box<Entry<T>>>; 2],
 }
 
-impl<T> Table<T> {
-    /// An empty table for at most `limit` flows.
-    pub fn new(limit: usize) -> Table<T> {
+impl<T: Attached> Table<T> {
+    /// An empty table.
+    pub fn new(limits: Limits) -> Table<T> {
         Table {
             slots: Vec::new(),
+            resting: Vec::new(),
+            rest: Rest::default(),
             due: Vec::new(),
             free: Vec::new(),
             closed: VecDeque::new(),
@@ -106,10 +176,15 @@ impl<T> Table<T> {
             streams: BTreeMap::new(),
             hand: 0,
             next_id: 0,
-            limit: limit.max(1),
+            limits,
             evicted: 0,
             forgotten_pairs: 0,
         }
+    }
+
+    /// Lets flows rest once more than so many are awake.
+    pub fn rest_beyond(&mut self, awake: usize) {
+        self.limits.rest_beyond = awake;
     }
 
     /// Flows met so far.
@@ -129,6 +204,10 @@ impl<T> Table<T> {
         let aged = self.age(now);
         let mut found = self.again(segment).or_else(|| self.slot_of(segment));
         let mut replaced = None;
+        let mut fewer_at_rest = false;
+        if let Some(slot) = found {
+            fewer_at_rest = self.wake(slot);
+        }
         if let Some(slot) = found
             && self.begins_anew(slot, segment)
         {
@@ -139,13 +218,16 @@ impl<T> Table<T> {
         let slot = match found {
             Some(slot) => slot,
             None => {
-                if replaced.is_none() && self.index.len() >= self.limit {
+                if replaced.is_none() && self.is_full() {
                     replaced = self.evict(now);
                 }
                 self.open(segment, sender, attach())
             }
         };
         self.latest = slot;
+        if (opened || fewer_at_rest) && self.awake() > self.limits.rest_beyond {
+            self.let_rest(segment.mark);
+        }
         let file = segment.mark.frame.file();
         let known = self.slots[slot as usize].as_ref();
         let settled = known.is_some_and(|entry| entry.connection.settled == Some(file));
@@ -165,7 +247,10 @@ impl<T> Table<T> {
     }
 
     /// The flow with this id, if it is still in `slot`.
-    pub fn at(&self, slot: u32, id: u64) -> Option<&Entry<T>> {
+    pub fn at(&mut self, slot: u32, id: u64) -> Option<&Entry<T>> {
+        if self.resting(slot as usize).is_some_and(|resting| resting.id == id) {
+            self.wake(slot);
+        }
         let entry = self.slots.get(slot as usize)?.as_deref()?;
         (entry.connection.flow.id == id).then_some(entry)
     }
@@ -185,6 +270,7 @@ impl<T> Table<T> {
         }
         let key = key(error.src, error.dst, error.tunnel);
         let slot = self.find(self.hasher.hash_one(key), key)?;
+        self.wake(slot);
         Some((slot, self.slots[slot as usize].as_deref_mut()?))
     }
 
@@ -223,9 +309,7 @@ impl<T> Table<T> {
     }
 
     fn find(&self, hash: u64, key: Key) -> Option<u32> {
-        let same = |slot: &u32| {
-            self.slots[*slot as usize].as_deref().is_some_and(|entry| key_of(entry) == key)
-        };
+        let same = |slot: &u32| key_at(&self.slots, &self.resting, *slot) == Some(key);
         self.index.find(hash, same).copied()
     }
 
@@ -266,14 +350,7 @@ impl<T> Table<T> {
         };
         let connection = Connection::new(self.next_id, segment, side);
         self.next_id += 1;
-        let entry = Entry { connection, attached };
-        let entry = Some(match self.spare.pop() {
-            Some(mut room) => {
-                *room = entry;
-                room
-            }
-            None => Box::new(entry),
-        });
+        let entry = Some(into_room(&mut self.spare, Entry { connection, attached }));
         let due = segment.mark.at.after(LINGER);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -287,7 +364,10 @@ impl<T> Table<T> {
                 (self.slots.len() - 1) as u32
             }
         };
-        let rehash = |slot: &u32| rehash(&self.hasher, &self.slots, *slot);
+        // The hash of the key in a slot that is in use.
+        let (slots, resting) = (&self.slots, &self.resting);
+        let rehash =
+            |slot: &u32| key_at(slots, resting, *slot).map_or(0, |key| self.hasher.hash_one(key));
         let key = key(segment.src, segment.dst, segment.tunnel);
         self.index.insert_unique(self.hasher.hash_one(key), slot, rehash);
         slot
@@ -334,6 +414,8 @@ impl<T> Table<T> {
             return None;
         }
         self.due[self.hand] = now.after(LINGER);
+        // One that rests is due when it is over.
+        self.wake(self.hand as u32);
         let connection = &self.slots[self.hand].as_ref()?.connection;
         let over = connection.flow.last.at.after(patience(connection));
         if now <= over || connection.is_closed() {
@@ -347,17 +429,107 @@ impl<T> Table<T> {
         Some(entry)
     }
 
+    /// Flows that do not rest.
+    fn awake(&self) -> usize {
+        self.index.len() - self.rest.count
+    }
+
+    fn is_full(&self) -> bool {
+        self.awake() >= self.limits.awake.max(1) || self.index.len() >= self.limits.flows.max(1)
+    }
+
+    /// Memory of the flows that rest, bytes, and how many they are.
+    #[cfg(test)]
+    pub(crate) fn at_rest(&self) -> (usize, usize) {
+        let memory = self.resting.iter().flatten().map(|resting| resting.memory()).sum();
+        (memory, self.rest.count)
+    }
+
+    /// The flow that rests in this slot.
+    fn resting(&self, slot: usize) -> Option<&Resting<T>> {
+        self.resting.get(slot)?.as_deref()
+    }
+
+    /// Wakes the flow in `slot`; whether it rested.
+    #[inline]
+    fn wake(&mut self, slot: u32) -> bool {
+        if self.rest.count == 0 {
+            return false;
+        }
+        let place = self.resting.get_mut(slot as usize);
+        let Some(resting) = place.and_then(Option::take) else { return false };
+        self.rest.count -= 1;
+        let entry = into_room(&mut self.spare, resting.wake());
+        self.due[slot as usize] = entry.connection.flow.last.at.after(LINGER);
+        self.slots[slot as usize] = Some(entry);
+        true
+    }
+
+    /// Lets a flow rest that had no packet lately, if one is found soon.
+    fn let_rest(&mut self, now: Mark) {
+        let rest = &mut self.rest;
+        if rest.pause > 0 {
+            rest.pause -= 1;
+            return;
+        }
+        let mut looks = 0;
+        for _ in 0..REST_SLOTS.min(self.slots.len()) {
+            rest.hand = if rest.hand + 1 < self.slots.len() { rest.hand + 1 } else { 0 };
+            let Some(entry) = &mut self.slots[rest.hand] else { continue };
+            if rest.hand == self.latest as usize {
+                continue;
+            }
+            let Entry { connection, attached } = &**entry;
+            if is_idle(connection, now, self.limits.rest_beyond)
+                && connection.can_rest()
+                && attached.can_rest()
+            {
+                let over = connection.flow.last.at.after(patience(connection));
+                let resting = Resting::new(entry, now.at, &mut rest.paper);
+                if self.resting.len() < self.slots.len() {
+                    self.resting.resize_with(self.slots.len(), || None);
+                }
+                self.resting[rest.hand] = Some(Box::new(resting));
+                self.due[rest.hand] = over.after(1);
+                rest.count += 1;
+                rest.pauses = 0;
+                if let Some(entry) = self.slots[rest.hand].take() {
+                    self.recycle(entry);
+                }
+                return;
+            }
+            looks += 1;
+            if looks == REST_SAMPLE {
+                break;
+            }
+        }
+        rest.pauses = (2 * rest.pauses).clamp(1, REST_PAUSE);
+        rest.pause = rest.pauses;
+    }
+
+    /// Drops the flow idle longest among a few; where there are too many that do not rest, one of
+    /// those.
     fn evict(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
         let count = self.slots.len();
-        let oldest = (0..EVICT_SAMPLE.min(count))
-            .map(|step| (self.hand + step) % count)
-            .filter_map(|slot| {
-                let flow = &self.slots[slot].as_ref()?.connection.flow;
-                Some((now.nanos_since(flow.last.at), slot))
-            })
-            .max()?;
+        let any = self.awake() < self.limits.awake.max(1);
+        let last = |slot: usize| match &self.slots[slot] {
+            Some(entry) => Some(entry.connection.flow.last.at),
+            None => self.resting(slot).filter(|_| any).map(|resting| resting.last),
+        };
+        let oldest = (0..EVICT_SLOTS.min(count))
+            .map(|step| (self.rest.hand + step) % count)
+            .filter_map(|slot| Some((now.nanos_since(last(slot)?), slot)))
+            .take(EVICT_SAMPLE)
+            .max();
+        let Some((_, slot)) = oldest else {
+            // All of these rest: the next time others are looked at.
+            self.rest.hand = (self.rest.hand + EVICT_SLOTS) % count.max(1);
+            return None;
+        };
+        self.rest.hand = (self.rest.hand + 1) % count;
         self.evicted += 1;
-        let mut entry = self.remove(oldest.1 as u32)?;
+        self.wake(slot as u32);
+        let mut entry = self.remove(slot as u32)?;
         entry.connection.flow.blind_spots.add(crate::blind::BlindSpot::Evicted);
         Some(entry)
     }
@@ -368,11 +540,34 @@ impl<T> Table<T> {
         self.free.clear();
         self.closed.clear();
         self.due.clear();
+        self.rest.count = 0;
         self.forgotten_pairs += self.streams.values().map(|streams| streams.forgotten).sum::<u64>();
         self.streams.clear();
-        let mut entries: Vec<_> = self.slots.drain(..).flatten().collect();
-        entries.sort_unstable_by_key(|entry| entry.connection.flow.id);
-        entries.into_iter()
+        let mut slots = std::mem::take(&mut self.slots);
+        let mut resting = std::mem::take(&mut self.resting);
+        let awake = slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, entry)| Some((entry.as_ref()?.connection.flow.id, slot)));
+        let asleep =
+            resting.iter().enumerate().filter_map(|(slot, it)| Some((it.as_ref()?.id, slot)));
+        let mut order: Vec<(u64, usize)> = awake.chain(asleep).collect();
+        order.sort_unstable();
+        order.into_iter().filter_map(move |(_, slot)| {
+            let awake = slots[slot].take();
+            awake.or_else(|| Some(Box::new(resting.get_mut(slot)?.take()?.wake())))
+        })
+    }
+}
+
+/// Puts a flow into a room that is spare, if there is one.
+fn into_room<T>(spare: &mut Vec<Box<Entry<T>>>, entry: Entry<T>) -> Box<Entry<T>> {
+    match spare.pop() {
+        Some(mut room) => {
+            *room = entry;
+            room
+        }
+        None => Box::new(entry),
     }
 }
 
@@ -381,9 +576,24 @@ fn key_of<T>(entry: &Entry<T>) -> Key {
     key(flow.client, flow.server, flow.tunnel)
 }
 
-/// The hash of the key in a slot that is in use.
-fn rehash<T>(hasher: &RandomState, slots: &[Option<Box<Entry<T>>>], slot: u32) -> u64 {
-    slots[slot as usize].as_deref().map_or(0, |entry| hasher.hash_one(key_of(entry)))
+/// The key of the flow in a slot.
+#[inline]
+fn key_at<T: Attached>(
+    slots: &[Option<Box<Entry<T>>>],
+    resting: &[Option<Box<Resting<T>>>],
+    slot: u32,
+) -> Option<Key> {
+    match &slots[slot as usize] {
+        Some(entry) => Some(key_of(entry)),
+        None => resting.get(slot as usize)?.as_deref().map(Resting::key),
+    }
+}
+
+/// Whether a connection had no packet lately. Where every flow shall rest, each is idle at once.
+fn is_idle(connection: &Connection, now: Mark, rest_beyond: usize) -> bool {
+    let (last, now) = (connection.flow.last.frame, now.frame);
+    let since = now.number().saturating_sub(last.number());
+    last.file() != now.file() || since >= REST_AFTER.min(rest_beyond as u64)
 }
 
 /// How long a connection in its present state may be silent, nanoseconds.

@@ -3,6 +3,7 @@
 use super::assembler::Assembler;
 use super::seq::Base;
 use crate::packet::{Flags, Segment};
+use crate::shorthand::Shorthand;
 use crate::time::Timestamp;
 
 /// A second copy of a packet without IP identification comes within this time, nanoseconds; the
@@ -45,6 +46,56 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// Whether its fields in shorthand say everything: nothing waits.
+    pub(super) fn can_rest(&self) -> bool {
+        self.held.is_empty() && self.hole.is_none()
+    }
+
+    /// Its fields, in shorthand.
+    pub(super) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let Track {
+            base,
+            solid,
+            next,
+            fin,
+            fin_delivered,
+            held: _,
+            hole: _,
+            scale,
+            window,
+            largest_end,
+            recent,
+            turn,
+            sound,
+            corrupt,
+        } = self;
+        shorthand.option(base, |shorthand, base| base.fields(shorthand));
+        shorthand.flag(solid);
+        shorthand.u64(next);
+        shorthand.option(fin, Shorthand::u64);
+        shorthand.flag(fin_delivered);
+        shorthand.u8(scale);
+        shorthand.u32(window);
+        shorthand.u64(largest_end);
+        for (hash, at) in recent {
+            shorthand.u32(hash);
+            shorthand.u32(at);
+        }
+        shorthand.u8(turn);
+        shorthand.u32(sound);
+        shorthand.u32(corrupt);
+    }
+
+    /// Forgets packets of which no second copy can come any more at `now`.
+    pub(super) fn forget_copies(&mut self, now: Timestamp) {
+        let now = (now.0 / TICK) as u32;
+        for known in &mut self.recent {
+            if (now.wrapping_sub(known.1) as i32) > (COPY_WITHIN_ID / TICK) as i32 {
+                *known = (0, 0);
+            }
+        }
+    }
+
     /// Whether a segment is damaged: its checksum is wrong while those of its sender are right
     /// otherwise. Where they are mostly wrong, addresses were rewritten or a card sums them.
     pub(super) fn is_damaged(&mut self, segment: &Segment<'_>) -> bool {

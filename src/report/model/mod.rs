@@ -8,6 +8,7 @@ mod exchange;
 mod finding;
 mod flow;
 mod host;
+mod list;
 mod log;
 mod target;
 mod tls;
@@ -18,9 +19,12 @@ pub(super) use finding::Finding;
 pub use finding::Told;
 pub(super) use flow::Flow;
 pub(super) use host::{Happened, Host};
+use list::List;
 pub(super) use log::{FailingLine, LogSource, Logs};
 pub(super) use target::{CheckRecord, Target, Transition};
 
+use super::json::spill::Key;
+use super::json::stream::{Spilled, doubt, key_of};
 use super::{Pattern, PatternKind, Report, terms};
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::capture::CaptureInfo;
@@ -288,27 +292,6 @@ impl Shared {
     }
 }
 
-/// Items that are converted one by one while they are written.
-pub(super) struct List<'a, S, T>(&'a [S], fn(&'a Report, &'a S) -> T, &'a Report);
-
-impl<S, T: Serialize> Serialize for List<'_, S, T> {
-    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        serializer.collect_seq(self.0.iter().map(|item| (self.1)(self.2, item)))
-    }
-}
-
-impl<S, T: JsonSchema> JsonSchema for List<'_, S, T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        Vec::<T>::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Vec::<T>::json_schema(generator)
-    }
-}
-
 /// What why502 found in packet captures: which HTTP requests failed, which packet killed each one,
 /// who sent it, and why. Durations are in seconds; what is not known is null; `file` is an index
 /// in `captures`. Fields may be added within this version.
@@ -347,33 +330,60 @@ impl<'a> Document<'a> {
         Document {
             schema: super::SCHEMA,
             tool: TOOL,
-            captures: List(&report.captures, |_, capture| Capture::new(capture), report),
+            captures: List::new(&report.captures, |_, capture| Capture::new(capture), report),
             summary: Counts::new(report),
             warnings: &report.warnings,
-            patterns: List(&report.patterns, |_, pattern| Shared::new(pattern), report),
-            findings: List(
+            patterns: List::new(&report.patterns, |_, pattern| Shared::new(pattern), report),
+            findings: List::new(
                 &report.findings,
                 |report, finding| Finding::new(finding, report.logs.as_ref()),
                 report,
             ),
-            flows: List(
+            flows: List::new(
                 &report.flows,
                 |report, flow| {
                     Flow::new(flow, &report.tunnels, report.probes.get(&flow.id).map(|id| &**id))
                 },
                 report,
             ),
-            exchanges: all
-                .then(|| List(&report.exchanges, |_, exchange| Exchange::new(exchange), report)),
-            targets: List(&report.health.targets, |_, target| Target::new(target, true), report),
+            exchanges: all.then(|| {
+                List::new(&report.exchanges, |_, exchange| Exchange::new(exchange), report)
+            }),
+            targets: List::new(
+                &report.health.targets,
+                |_, target| Target::new(target, true),
+                report,
+            ),
             host: report.host.as_ref().map(Host::new),
             logs: report.logs.as_ref().map(Logs::new),
-            correlations: List(
+            correlations: List::new(
                 &report.correlations,
                 |_, correlation| Correlation::new(correlation),
                 report,
             ),
         }
+    }
+}
+
+impl<'a> Document<'a> {
+    /// Adds what waits on disk.
+    pub(super) fn with(mut self, spilled: &'a Spilled, report: &'a Report) -> Document<'a> {
+        let dropped = report.had_kernel_drops();
+        self.findings.and(&spilled.findings, key_of, move |_, json| {
+            if dropped {
+                doubt(json);
+            }
+            Ok(())
+        });
+        self.flows.and(
+            &spilled.flows,
+            |_| Key::default(),
+            |key, json| spilled.complete_flow(key, json),
+        );
+        if let Some(exchanges) = &mut self.exchanges {
+            exchanges.and(&spilled.exchanges, |_| Key::default(), |_, _| Ok(()));
+        }
+        self
     }
 }
 

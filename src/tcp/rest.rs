@@ -1,0 +1,90 @@
+//! Flows that rest: written down in a quarter of the bytes that they take otherwise, until a packet,
+//! their age or the end of the capture asks for them. Resting loses nothing.
+
+use super::connection::Connection;
+use super::table::{Entry, Key, key};
+use crate::packet::{Endpoint, TunnelId};
+use crate::shorthand::{Reader, Writer};
+use crate::time::{Mark, Timestamp};
+use std::fmt::Debug;
+
+/// What the owner of a table attaches to a connection.
+pub trait Attached: Sized {
+    /// What is left of it while its flow rests, beside its fields in shorthand.
+    type Resting: Debug;
+
+    /// Whether both together say everything.
+    fn can_rest(&self) -> bool;
+    /// Writes its fields down, and gives the rest.
+    fn rest(&mut self, writer: &mut Writer<'_>) -> Self::Resting;
+    /// What it was.
+    fn wake(resting: Self::Resting, reader: &mut Reader<'_>) -> Self;
+}
+
+impl Attached for () {
+    type Resting = ();
+
+    fn can_rest(&self) -> bool {
+        true
+    }
+
+    fn rest(&mut self, _: &mut Writer<'_>) {}
+
+    fn wake((): (), _: &mut Reader<'_>) {}
+}
+
+/// A flow that rests.
+#[derive(Debug)]
+pub(super) struct Resting<T: Attached> {
+    pub(super) id: u64,
+    client: Endpoint,
+    server: Endpoint,
+    tunnel: TunnelId,
+    first: Mark,
+    /// Time of its last packet.
+    pub(super) last: Timestamp,
+    notes: Box<[u8]>,
+    attached: T::Resting,
+}
+
+impl<T: Attached> Resting<T> {
+    /// Writes `entry` down, with the help of `paper`. What is left in it is of no use.
+    pub(super) fn new(entry: &mut Entry<T>, now: Timestamp, paper: &mut Vec<u8>) -> Resting<T> {
+        entry.connection.lie_down(now);
+        paper.clear();
+        let mut writer = Writer { notes: paper, origin: entry.connection.flow.first };
+        entry.connection.fields(&mut writer);
+        let attached = entry.attached.rest(&mut writer);
+        let flow = &entry.connection.flow;
+        Resting {
+            id: flow.id,
+            client: flow.client,
+            server: flow.server,
+            tunnel: flow.tunnel,
+            first: flow.first,
+            last: flow.last.at,
+            notes: paper.as_slice().into(),
+            attached,
+        }
+    }
+
+    /// The flow as it was.
+    pub(super) fn wake(self) -> Entry<T> {
+        let ends = (self.client, self.server);
+        let mut connection = Connection::blank(self.id, ends, self.tunnel, self.first);
+        let mut reader = Reader { notes: &self.notes, origin: self.first };
+        connection.fields(&mut reader);
+        let attached = T::wake(self.attached, &mut reader);
+        Entry { connection, attached }
+    }
+
+    /// Its memory, bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Resting<T>>() + self.notes.len()
+    }
+
+    pub(super) fn key(&self) -> Key {
+        key(self.client, self.server, self.tunnel)
+    }
+}
