@@ -15,13 +15,13 @@ use why502::health::texts::{EXPLAINED, by_id};
 use why502::health::{self, HealthFlags, config};
 use why502::host::{self, Addresses};
 use why502::http::Exchange;
-use why502::join::log::LogSettings;
+use why502::join::log::{LogSettings, Logs};
 use why502::packet::Endpoint;
 use why502::probe::Catalogue;
 use why502::report::host as host_report;
 use why502::report::output::Output;
 use why502::report::probers as list;
-use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, explain};
+use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, Told, explain};
 use why502::run::{Listener, Settings, analyse};
 use why502::slice::{self, Destination};
 use why502::words::Lang;
@@ -311,6 +311,12 @@ impl Listener for Watcher<'_> {
 
     fn unlisted(&mut self, finding: &Finding) -> bool {
         self.stream.as_mut().is_some_and(|stream| stream.unlisted(finding))
+    }
+
+    fn explained(&mut self, finding: &Finding, _: Option<Told>, logs: &Logs) {
+        if let Some(stream) = &mut self.stream {
+            stream.explained(finding, logs);
+        }
     }
 
     fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {

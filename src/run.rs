@@ -16,10 +16,10 @@ use crate::flow::{Flow, Vantage};
 use crate::health::{Check, Entry, Setup};
 use crate::host::Addresses;
 use crate::http::Exchange;
-use crate::join::log::{LogSettings, LogsError};
+use crate::join::log::{LogSettings, Logs, LogsError};
 use crate::packet::{Decoder, DecoderOptions, Endpoint};
 use crate::probe::{Catalogue, FileError};
-use crate::report::Report;
+use crate::report::{Report, Told};
 use keys::KeysError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,6 +148,14 @@ pub trait Listener {
     /// again as a finding, then final; a second time before that only with another verdict.
     fn early(&mut self, finding: &Finding) {
         let _ = finding;
+    }
+    /// Something failed, and its log lines are known. Without [`Settings::early`] this comes in place of
+    /// [`Listener::finding`]; with it, after it, and `before` is what that told.
+    fn explained(&mut self, finding: &Finding, before: Option<Told>, logs: &Logs) {
+        let _ = logs;
+        if before.is_none() {
+            self.finding(finding);
+        }
     }
     /// The outcome of a health check of `server` is known.
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use support::lab::{Run, runs, shipped};
-use why502::cause::Confidence;
+use why502::cause::{Confidence, What};
 use why502::http::RequestHead;
 use why502::join::log::{Kind, LogSettings, Logs, Place, WhyNot};
 use why502::report::Report;
@@ -295,6 +295,13 @@ fn requests_that_went_to_no_target_have_the_cause_that_the_log_names() {
             let tied = tied(&report, logs, file, failing.place.line);
             assert_eq!(tied.len(), 1, "{path}: {tied:?}");
             assert!(tied[0].0 == *path && tied[0].1 >= Confidence::Likely, "{path}: {tied:?}");
+            // The finding takes over what the log says, and names the line.
+            let found = findings_by_path(&report);
+            let finding = &report.findings[found[path]];
+            assert_eq!((finding.cause.id, finding.confidence), (*cause, tied[0].1), "{path}");
+            let named = finding.evidence.iter().find(|it| it.what == What::LogLine);
+            let named = named.unwrap_or_else(|| panic!("no line of {path}"));
+            assert!(named.note.contains(".log: "), "{}", named.note);
         }
         assert_eq!(seen.into_keys().collect::<Vec<_>>(), causes);
     }

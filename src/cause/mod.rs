@@ -200,6 +200,8 @@ pub enum What {
     TlsAlert,
     TlsHello,
     Silence,
+    /// A line of a log about this packet.
+    LogLine,
 }
 
 impl What {
@@ -219,6 +221,7 @@ impl What {
             What::TlsAlert => "tls-alert",
             What::TlsHello => "tls-hello",
             What::Silence => "silence",
+            What::LogLine => "log-line",
         }
     }
 }

@@ -18,8 +18,9 @@ use crate::flow::Flow;
 use crate::health::{Check, Entry};
 use crate::host::{self, Watching};
 use crate::http::{Exchange, State};
+use crate::join::log::Logs;
 use crate::packet::Endpoint;
-use crate::report::{Report, words};
+use crate::report::{Report, Told, words};
 use crate::run::{Analysis, Listener};
 use crate::time::{FrameId, Mark, Timestamp};
 use std::sync::Arc;
@@ -201,6 +202,10 @@ impl Listener for Fan {
     fn early(&mut self, finding: &Finding) {
         let dressed = self.dressed(finding);
         self.each(|it| it.early(dressed.as_ref().unwrap_or(finding)));
+    }
+    fn explained(&mut self, finding: &Finding, before: Option<Told>, logs: &Logs) {
+        let dressed = self.dressed(finding);
+        self.each(|it| it.explained(dressed.as_ref().unwrap_or(finding), before, logs));
     }
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         self.each(|it| it.check(server, prober, check));

@@ -5,6 +5,7 @@ use crate::capture::CaptureInfo;
 use crate::cause::{Finding, Kind};
 use crate::health::{Check, Effect, Entry, State};
 use crate::host::Event;
+use crate::join::log::Logs;
 use crate::packet::Endpoint;
 use crate::report::{Style, Told, ndjson, words};
 use crate::run::Listener;
@@ -234,6 +235,28 @@ impl Listener for Lines {
 
     fn finding(&mut self, finding: &Finding) {
         self.found(finding, false);
+    }
+
+    fn explained(&mut self, finding: &Finding, before: Option<Told>, logs: &Logs) {
+        let said = Told::of(finding);
+        if let Some(before) = before.filter(|before| before.cause != said.cause) {
+            self.recount(before.cause, said.cause);
+        }
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                // Writing into memory does not fail.
+                let _ = ndjson::write_explained(finding, before, logs, &mut line);
+                self.send(Line::Told(line));
+            }
+            Form::Text if before == Some(said) || finding.kind == Kind::HealthCheck => {}
+            Form::Text => {
+                let text = self.finding_text(finding, before);
+                let at = finding.evidence.first().map_or(Timestamp::default(), |it| it.mark.at);
+                self.say(at, &text);
+            }
+        }
     }
 
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {

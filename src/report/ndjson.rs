@@ -11,6 +11,7 @@ use crate::flow;
 use crate::health;
 use crate::http;
 use crate::join;
+use crate::join::log::Logs;
 use crate::packet::Endpoint;
 use std::io::{self, Write};
 
@@ -94,6 +95,10 @@ impl Records for Stream<'_> {
         self.write(|out| write_finding(finding, out));
     }
 
+    fn explained(&mut self, finding: &cause::Finding, logs: &Logs) {
+        self.write(|out| write_explained(finding, None, logs, out));
+    }
+
     fn check(&mut self, server: Endpoint, prober: &str, check: &health::Check) {
         self.write(|out| write_check(server, prober, check, out));
     }
@@ -152,6 +157,16 @@ pub fn write_live(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     line(&Record::Finding(model::Finding::new(finding, None).live(early, before)), out)
+}
+
+/// Writes a finding with its log lines; `before` is what was told of it live without them.
+pub fn write_explained(
+    finding: &cause::Finding,
+    before: Option<Told>,
+    logs: &Logs,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    line(&Record::Finding(model::Finding::new(finding, Some(logs)).live(false, before)), out)
 }
 
 /// Writes what belongs to one request of a proxy's client.

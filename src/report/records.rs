@@ -5,6 +5,7 @@ use crate::cause::Finding;
 use crate::flow::Flow;
 use crate::health::{Check, Entry};
 use crate::http::Exchange;
+use crate::join::log::Logs;
 use crate::packet::Endpoint;
 use std::io::{self, Write};
 
@@ -28,6 +29,11 @@ pub trait Records {
     fn unlisted(&mut self, finding: &Finding) -> bool {
         let _ = finding;
         false
+    }
+    /// Something failed, and its log lines are known.
+    fn explained(&mut self, finding: &Finding, logs: &Logs) {
+        let _ = logs;
+        self.finding(finding);
     }
     /// The outcome of a health check of `server` is known.
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {

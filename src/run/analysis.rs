@@ -17,7 +17,7 @@ use crate::join::log;
 use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip};
 use crate::pattern::patterns;
 use crate::probe::{Catalogue, Habit, Sighting};
-use crate::report::{Report, Summary, failed_at};
+use crate::report::{Report, Summary, Told, failed_at};
 use crate::time::Timestamp;
 use crate::tls::Lines;
 use foldhash::fast::FixedState;
@@ -350,7 +350,9 @@ impl Analysis {
             None => checks.finish(&mut report, listener),
         }
         for finding in checks::missing(&report, &settings.causes) {
-            listener.finding(&finding);
+            if settings.early || logs.is_none() {
+                listener.finding(&finding);
+            }
             report.summary.count(&finding);
             report.findings.push(finding);
         }
@@ -369,6 +371,7 @@ impl Analysis {
                 finding.confidence = finding.confidence.min(Confidence::Likely);
             }
         }
+        let logs = logs.map(|logs| revise(logs, &mut report, &settings, listener));
         report.flows.sort_unstable_by_key(|flow| flow.id);
         report.findings.sort_by_key(|finding| {
             let guilty = finding.evidence.first().map(|evidence| evidence.mark);
@@ -377,7 +380,6 @@ impl Analysis {
         report.patterns = patterns(&report.findings, &servers);
         report.servers = servers;
         if let Some(logs) = logs {
-            let logs = logs.finish(&report.findings);
             let dropped = log::correlate(&logs, &report.findings, &mut report.correlations);
             if dropped > 0 {
                 *report.summary.bounds.entry("correlations not listed").or_default() += dropped;
@@ -584,7 +586,13 @@ impl Collector<'_> {
     /// Everything about this finding is known.
     fn give(&mut self, mut finding: Finding) {
         // While it was held it may have been recognised as that of a check.
-        if !self.results.checks.settle(&mut finding) || !self.results.is_wanted(&finding) {
+        if !self.results.checks.settle(&mut finding) {
+            return;
+        }
+        let listed = self.results.report.findings.len() < self.results.settings.findings_max();
+        // Its log line may give it another cause.
+        let waits = listed && self.results.logs.is_some() && !self.results.settings.early;
+        if !waits && !self.results.is_wanted(&finding) {
             return;
         }
         match &self.results.early {
@@ -595,11 +603,12 @@ impl Collector<'_> {
                     self.listener.finding(&told);
                 }
             }
+            None if waits => {}
             None => self.listener.finding(&finding),
         }
-        let Results { report, settings, .. } = &mut *self.results;
+        let Results { report, .. } = &mut *self.results;
         report.summary.count(&finding);
-        if report.findings.len() < settings.findings_max() {
+        if listed {
             report.findings.push(finding);
         } else if !self.listener.unlisted(&finding) {
             *report.summary.bounds.entry("findings not listed").or_default() += 1;
@@ -609,6 +618,34 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// All flows are known: reads the logs, revises the findings of the report by them, and tells them.
+fn revise(
+    logs: log::Watch,
+    report: &mut Report,
+    settings: &Settings,
+    listener: &mut dyn Listener,
+) -> log::Logs {
+    let before: Vec<Told> = report.findings.iter().map(Told::of).collect();
+    let mut findings = std::mem::take(&mut report.findings);
+    findings.iter().for_each(|finding| report.summary.uncount(finding));
+    let logs = logs.finish(&mut findings);
+    let causes = &settings.causes;
+    for (finding, before) in findings.into_iter().zip(before) {
+        // What was told live stays.
+        if !(settings.early || causes.is_empty() || causes.contains(&finding.cause.id)) {
+            continue;
+        }
+        if !settings.early {
+            listener.explained(&finding, None, &logs);
+        } else if !logs.of_finding(&finding).is_empty() {
+            listener.explained(&finding, Some(before), &logs);
+        }
+        report.summary.count(&finding);
+        report.findings.push(finding);
+    }
+    logs
 }
 
 /// Whether the connection of `segment` is one of those that are not followed. Both directions have

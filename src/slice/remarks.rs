@@ -259,6 +259,7 @@ fn role_text(finding: &Finding, role: Role) -> String {
             let who = terms::side(evidence.side);
             format!("{what}: silence of the {who} after this packet: {note}")
         }
+        What::LogLine => format!("context: {note}"),
         _ => format!("{what}: {note}"),
     }
 }

@@ -121,11 +121,13 @@ impl Entry {
     }
 }
 
+/// A field for people: bounded, and without control characters.
+pub(super) fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(WORDS_MAX)]);
+    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+}
+
 fn words(line: &Line<'_>) -> Words {
-    let clean = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(WORDS_MAX)]);
-        text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect::<String>()
-    };
     let request = match line.path.is_empty() {
         true => String::new(),
         false => format!("{} {}", clean(&line.method), clean(&line.path)),

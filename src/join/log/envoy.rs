@@ -10,9 +10,9 @@
 
 use super::format::proxy_words;
 use super::line::{Field, Line};
-use super::text::split;
+use super::text::{is_none, split};
 
-use Field::{Client, DurationMs, Local, Other, RequestId, Status, Targets, Words};
+use Field::{Client, DurationMs, ForwardedFor, Local, Other, RequestId, Status, Targets, Words};
 
 const FLAGS: Field = Words("response_flags");
 const DEFAULT: [Field; 12] = [
@@ -23,7 +23,7 @@ const DEFAULT: [Field; 12] = [
     Other,
     DurationMs,
     Other,
-    Other,
+    ForwardedFor,
     Other,
     RequestId,
     Other,
@@ -40,7 +40,7 @@ const ISTIO: [Field; 19] = [
     Other,
     DurationMs,
     Other,
-    Other,
+    ForwardedFor,
     Other,
     RequestId,
     Other,
@@ -73,13 +73,24 @@ pub(super) fn envoy<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Li
     Some(line)
 }
 
-/// The cause that flags tell, where no packet to a target could: its id.
-pub(super) fn own_cause(flags: &[u8]) -> Option<&'static str> {
+/// Whether flags tell of a failure of serving. With a 4xx they tell of the request: no route for it, a
+/// rule or a limit that refused it; what tells of time-outs does not.
+pub(super) fn tells_of_failure(flags: &[u8], status: Option<u16>) -> bool {
+    let refused = status.is_some_and(|status| (400..500).contains(&status));
+    let late = |flag: &[u8]| matches!(flag, b"SI" | b"DT" | b"UMSDR" | b"DC" | b"UT");
+    !is_none(flags) && (!refused || flags.split(|byte| *byte == b',').any(late))
+}
+
+/// The cause that flags tell, where no packet to a target could: its id. `asked`: the line names a target.
+pub(super) fn own_cause(flags: &[u8], asked: bool) -> Option<&'static str> {
     let has = |wanted: &[&str]| {
         flags.split(|byte| *byte == b',').any(|flag| wanted.iter().any(|it| it.as_bytes() == flag))
     };
     if has(&["UH", "NC", "LH"]) {
         Some("lb-no-target")
+    } else if asked || has(&["UC", "UF", "UT", "UR", "UPE"]) {
+        // An attempt was made; that none followed, as a limit was reached, came after.
+        None
     } else if has(&["UO", "OM", "DO"]) {
         Some("lb-overload")
     } else if has(&["NR", "NFCF", "RL", "RLSE", "UAEX", "DPE", "FI", "IH", "RFCF"]) {
@@ -118,7 +129,9 @@ mod tests {
         let line = read(text).unwrap();
         assert!(line.undispatched);
         assert_eq!(line.own_cause, Some("lb-no-target"));
-        assert_eq!(own_cause(b"UF,URX"), None);
+        assert_eq!(own_cause(b"UF,URX", true), None);
+        assert_eq!(own_cause(b"UO", false), Some("lb-overload"));
+        assert_eq!((own_cause(b"UO,UC", false), own_cause(b"UO", true)), (None, None));
     }
 
     #[test]

@@ -121,13 +121,8 @@ pub(super) fn explain(
     let tied = best(ties);
     let ambiguous: HashSet<usize, FixedState> = ties.ambiguous.iter().copied().collect();
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
-        for disagreement in disagreements(&entries[group[0].entry], group, capture, &causes) {
-            if logs.disagreements.len() < DISAGREEMENTS_MAX {
-                logs.disagreements.push(disagreement);
-            } else {
-                *logs.bounds.entry("disagreements not listed").or_default() += 1;
-            }
-        }
+        let differ = disagreements(&entries[group[0].entry], group, capture, &causes);
+        disagree(differ, logs);
     }
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
         let why_not = (!tied.contains_key(&n))
@@ -157,9 +152,21 @@ pub(super) fn explain(
     other_time
 }
 
-/// Disagreements are in the order of flows; ties know theirs.
+/// Lists disagreements.
+pub(super) fn disagree(differ: Vec<Disagreement>, logs: &mut Logs) {
+    for one in differ {
+        if logs.disagreements.len() < DISAGREEMENTS_MAX {
+            logs.disagreements.push(one);
+        } else {
+            *logs.bounds.entry("disagreements not listed").or_default() += 1;
+        }
+    }
+}
+
+/// Disagreements are in the order of flows, one of each line and exchange; ties know theirs.
 pub(super) fn number(logs: &mut Logs) {
     logs.disagreements.sort_by_key(|it| (it.flow, it.ordinal, it.place));
+    logs.disagreements.dedup_by_key(|it| (it.flow, it.ordinal, it.place));
     for tie in &mut logs.ties {
         let key = (tie.flow, tie.ordinal, tie.place);
         tie.disagreement = logs

@@ -50,7 +50,12 @@ pub(super) fn addresses(entry: &Entry, flow: &Known) -> Option<Match> {
     if client_without_port(entry, flow) {
         return found(Leg::Front, false);
     }
-    (!entry.undispatched).then_some(Match { leg: Leg::Back, by_port: false })
+    // A line that names neither client nor target is of an answer of the proxy, or of a target.
+    match (entry.undispatched, entry.client) {
+        (false, _) => found(Leg::Back, false),
+        (true, None) => found(Leg::Front, false),
+        (true, Some(_)) => None,
+    }
 }
 
 fn client_without_port(entry: &Entry, flow: &Known) -> bool {

@@ -70,7 +70,7 @@ impl Format {
         let mut line = Line::default();
         let mut rest = text;
         let mut parts = self.parts.iter().peekable();
-        let mut unsent = false;
+        let (mut unsent, mut named) = (false, false);
         while let Some(part) = parts.next() {
             match part {
                 Part::Literal(literal) => rest = rest.strip_prefix(literal.as_slice())?,
@@ -81,6 +81,7 @@ impl Format {
                     };
                     let (value, after) = rest.split_at(end);
                     unsent |= *field == Field::Targets && is_undispatched(value);
+                    named |= *field == Field::Targets && is_only_a_name(value);
                     if !line.take(*field, Cow::Borrowed(value)) {
                         return None;
                     }
@@ -90,6 +91,7 @@ impl Format {
         }
         line.undispatched = unsent && line.attempts.iter().all(|it| it.target.is_none());
         line.complete();
+        no_live_upstream(&mut line, named);
         proxy_words(&mut line);
         line.is_useful().then_some(line)
     }
@@ -97,7 +99,19 @@ impl Format {
 
 /// What the name of an upstream, in place of an address, says: nginx had no server to try.
 fn is_undispatched(targets: &[u8]) -> bool {
-    is_none(targets) || (endpoint(targets).is_none() && !targets.contains(&b':'))
+    is_none(targets) || is_only_a_name(targets)
+}
+
+/// Whether this is the name of an upstream in place of an address.
+pub(super) fn is_only_a_name(targets: &[u8]) -> bool {
+    !is_none(targets) && endpoint(targets).is_none() && !targets.contains(&b':')
+}
+
+/// nginx names the upstream itself when it had no server to try, and answers 502.
+pub(super) fn no_live_upstream(line: &mut Line<'_>, named: bool) {
+    if named && line.undispatched && line.status == Some(502) {
+        line.own_cause = Some("lb-no-target");
+    }
 }
 
 /// A variable at the start of `text`, and what follows it.
@@ -137,8 +151,8 @@ fn end_of(text: &[u8], literal: &[u8], field: Field) -> Option<usize> {
 pub(super) fn proxy_words(line: &mut Line<'_>) {
     let flags = line.said.iter().find(|(name, _)| *name == "response_flags");
     if let Some((_, flags)) = flags {
-        line.own_cause = super::envoy::own_cause(flags);
-        line.failed |= !is_none(flags);
+        line.own_cause = super::envoy::own_cause(flags, !line.attempts.is_empty());
+        line.failed |= super::envoy::tells_of_failure(flags, line.status);
     }
     if line.failed && line.undispatched && line.own_cause.is_none() {
         line.own_cause = match line.status {

@@ -170,6 +170,8 @@ pub(super) struct Found {
     pub(super) failing: u64,
     /// Failing lines that are further from the capture than any clock is wrong.
     pub(super) far_failing: u64,
+    /// Time of the earliest and of the latest line, by the log's own clock.
+    pub(super) range: Option<(Timestamp, Timestamp)>,
     /// The earliest and the latest time that a line may have, by the log's own clock.
     window: Option<(Timestamp, Timestamp)>,
     /// The window was narrowed by what is known of the clock, as far as it can be.
@@ -246,6 +248,8 @@ impl Gathered {
         let source = (named, entry.kind);
         let known = self.known.clone();
         let found = self.sources.entry(source).or_default();
+        let range = found.range.get_or_insert((entry.at(), entry.until()));
+        *range = (range.0.min(entry.at()), range.1.max(entry.until()));
         found.failing += u64::from(entry.failed);
         if let Some(known) = &known {
             if !found.is_near(&entry, known) {

@@ -143,7 +143,10 @@ fn addresses<'a>(
 
 /// What the termination state says: who ended the session, and in which phase.
 fn finish(line: &mut Line<'_>, state: &[u8], named: bool) {
-    let normal = matches!(state, [b'-', b'-', ..] | [b'L', b'R' | b'C', ..]);
+    let refused = line.status.is_some_and(|status| (400..500).contains(&status));
+    let normal = matches!(state, [b'-', b'-', ..] | [b'L', b'R' | b'C', ..])
+        // A rule refused the request, as it was meant to.
+        || (refused && matches!(state, [b'P', b'R' | b'T', ..]));
     line.failed = !normal || line.status.is_some_and(is_failure);
     line.own_cause = match (state[0], state[1]) {
         (b'R', _) => Some("local-port-exhaustion"),

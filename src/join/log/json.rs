@@ -1,6 +1,6 @@
 //! Logs with one JSON object per line: nginx with `escape=json`, Envoy, HAProxy, AWS by way of a stream.
 
-use super::format::proxy_words;
+use super::format::{is_only_a_name, no_live_upstream, proxy_words};
 use super::line::{Field, Line};
 use super::names::field;
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
     };
     let mut line = Line::default();
     let mut query = None;
-    let mut sent_nowhere = false;
+    let (mut sent_nowhere, mut named) = (false, false);
     for (key, value) in object.as_object()? {
         let value = match value {
             Value::String(text) => Cow::Owned(text.clone().into_bytes()),
@@ -29,7 +29,8 @@ pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
             query = Some(value);
             continue;
         }
-        sent_nowhere |= field == Field::Targets && super::text::is_none(&value);
+        named |= key == "upstream_addr" && is_only_a_name(&value);
+        sent_nowhere |= field == Field::Targets && (named || super::text::is_none(&value));
         if !line.take(field, value) {
             return None;
         }
@@ -39,6 +40,7 @@ pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
     }
     line.undispatched = sent_nowhere;
     line.complete();
+    no_live_upstream(&mut line, named);
     proxy_words(&mut line);
     (line.is_useful() && line.status.is_some()).then_some(line)
 }

@@ -73,6 +73,8 @@ pub(super) enum Field {
     Duration,
     DurationMs,
     Client,
+    /// `X-Forwarded-For` as the proxy sends it on: its own client comes last.
+    ForwardedFor,
     ClientPort,
     Node,
     Local,
@@ -125,6 +127,10 @@ impl<'a> Line<'a> {
                 let client = endpoint(&value).or_else(|| host(&value));
                 self.client = client
                     .map(|it| Endpoint { port: if it.port == 0 { port } else { it.port }, ..it });
+            }
+            Field::ForwardedFor => {
+                let last = members(&value).last().and_then(host);
+                self.client = self.client.or(last);
             }
             Field::ClientPort => {
                 let port = text::number(&value).and_then(|port| u16::try_from(port).ok());

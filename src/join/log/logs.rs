@@ -9,6 +9,7 @@ use super::format::{Format, FormatError};
 use super::gather::{ENTRIES_MAX, Found, Gathered, Job, Known, Reading};
 use super::kind::{Kind, Lines};
 use super::read::{self, LogError, LogFile};
+use super::revise::{Findings, revise};
 use super::seen::Capture;
 use super::tie::{By, Ties, tie};
 use crate::cause::{Confidence, Finding};
@@ -28,6 +29,11 @@ pub const TIES_MAX: usize = 200_000;
 /// Why a file was not read whose lines are of no kind.
 const UNKNOWN_KIND: &str =
     "its lines are of no known kind of log; --log-kind or --log-format tells it";
+
+/// Why nothing comes of a file without lines.
+const EMPTY: &str = "it is empty";
+/// The same of a file that is read live.
+const NOT_WRITTEN: &str = "no line was written to it during the capture";
 
 /// Which logs a run shall read.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +86,8 @@ pub struct Logs {
     pub failing: Vec<Failing>,
     /// Where log and packets say different things.
     pub disagreements: Vec<Disagreement>,
+    /// Time of the first and of the last packet of any flow of the capture.
+    pub span: Option<(Timestamp, Timestamp)>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
 }
@@ -103,6 +111,8 @@ pub struct Source {
     pub first_bad: Option<Place>,
     /// Lines of the time of the capture.
     pub in_time: u64,
+    /// Time of the earliest and of the latest line, by the log's own clock.
+    pub range: Option<(Timestamp, Timestamp)>,
     /// Lines tied to a flow, at least likely.
     pub joined: u64,
     /// Lines tied to a flow, no more than possible.
@@ -260,8 +270,9 @@ impl Watch {
         self.capture.exchange(flow, exchange);
     }
 
-    /// All flows are known: ties the logs to them. `findings` are those of the report.
-    pub fn finish(self, findings: &[Finding]) -> Logs {
+    /// All flows are known: ties the logs to them. `findings` are those of the report; what lines say of them
+    /// revises them.
+    pub fn finish(self, findings: &mut [Finding]) -> Logs {
         let Watch { settings, lines, reading, capture } = self;
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
@@ -278,13 +289,21 @@ struct Tied<'a> {
 }
 
 impl Tied<'_> {
-    fn logs(&self, gathered: Gathered, findings: &[Finding]) -> Logs {
-        let mut logs = Logs { files: gathered.files, ..Logs::default() };
+    fn logs(&self, gathered: Gathered, findings: &mut [Finding]) -> Logs {
+        let span = self.capture.span;
+        let mut logs = Logs { files: gathered.files, span, ..Logs::default() };
+        let empty = if self.settings.grow { NOT_WRITTEN } else { EMPTY };
+        for file in &mut logs.files {
+            if file.kind.is_none() && !file.lines_seen && file.error.is_none() {
+                file.error = Some(empty.to_owned());
+            }
+        }
         let without_request = findings.iter().filter(|finding| finding.exchange.is_none());
         let mut broken: Vec<u64> = without_request.map(|finding| finding.flow).collect();
         broken.sort_unstable();
         broken.dedup();
-        let mut bounded = 0;
+        let (mut bounded, mut said) = (0, Vec::new());
+        let told = Findings::new(findings);
         for ((named, kind), mut found) in gathered.sources {
             let ties = tie(&mut found.entries, self.capture, &broken);
             let other_time = explain::explain(
@@ -295,10 +314,13 @@ impl Tied<'_> {
                 self.lines,
                 &mut logs,
             );
+            said.append(&mut told.said(findings, &found.entries, &ties, self.capture, self.lines));
             let source = self.source(named, kind, &found, &ties, other_time);
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
+        let differ = revise(findings, said, |place| logs.path(place).to_owned());
+        explain::disagree(differ, &mut logs);
         logs.order();
         for (name, count) in [
             ("log lines not kept", gathered.dropped),
@@ -327,12 +349,12 @@ impl Tied<'_> {
         let failing = |n: &&usize| found.entries[**n].failed;
         let (from, to) = self.capture.span.unwrap_or_default();
         let clock = &ties.clock;
-        let inside = |at: Timestamp| {
-            let at = at.after(clock.offset);
-            at >= from.after(-clock.tolerance) && at <= to.after(clock.tolerance)
+        let inside = |at: Timestamp, until: Timestamp| {
+            until.after(clock.offset) >= from.after(-clock.tolerance)
+                && at.after(clock.offset) <= to.after(clock.tolerance)
         };
-        let in_time = found.times.iter().filter(|at| inside(**at)).count()
-            + found.entries.iter().filter(|entry| inside(entry.at())).count();
+        let in_time = found.times.iter().filter(|at| inside(**at, **at)).count()
+            + found.entries.iter().filter(|it| inside(it.at(), it.until())).count();
         Source {
             named,
             path: self
@@ -346,6 +368,7 @@ impl Tied<'_> {
             bad: found.bad,
             first_bad: found.first_bad,
             in_time: in_time as u64,
+            range: found.range,
             joined: joined.values().filter(likely).count() as u64,
             possible: joined.values().filter(|it| !likely(it)).count() as u64,
             ambiguous: ties.ambiguous.iter().filter(|n| !joined.contains_key(n)).count() as u64,
@@ -452,6 +475,7 @@ impl Logs {
                 bad: 1,
                 first_bad: Some(place(3)),
                 in_time: 19,
+                range: Some((Timestamp(0), Timestamp(60_000_000_000))),
                 joined: 17,
                 possible: 1,
                 ambiguous: 1,

@@ -12,6 +12,7 @@
 //! Line -> entry -> index  -'
 //! ```
 
+mod account;
 mod aws;
 mod clock;
 mod combined;
@@ -36,6 +37,7 @@ mod names;
 mod nginx_error;
 mod pairs;
 mod read;
+mod revise;
 mod seen;
 mod sequence;
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub(super) fn field(name: &str) -> Field {
         | "downstream_remote_address"
         | "realip_remote_addr"
         | "client:port" => Field::Client,
+        "req(x_forwarded_for)" => Field::ForwardedFor,
         "remote_port" | "client_port" | "source_port" | "realip_remote_port" => Field::ClientPort,
         "ip_address" => Field::Node,
         "upstream_local_address" => Field::Local,

@@ -74,7 +74,7 @@ fn authority(upstream: &[u8]) -> Option<&[u8]> {
 }
 
 /// The cause that only nginx knows: its id.
-fn own_cause(event: &[u8]) -> Option<&'static str> {
+pub(super) fn own_cause(event: &[u8]) -> Option<&'static str> {
     let says = |words: &str| find(event, words.as_bytes()).is_some();
     if says("no live upstreams") {
         Some("lb-no-target")

@@ -21,9 +21,9 @@ struct Evidence<'a> {
     /// Who sent it, or who kept silent.
     #[schemars(extend("enum" = ["client", "server"]))]
     side: &'static str,
-    /// `silence` names the last packet before it.
+    /// `silence` names the last packet before it, `log-line` the packet that a line of a log is about.
     #[schemars(extend("enum" = ["syn", "syn-ack", "rst", "fin", "ack", "request", "response",
-        "retransmission", "zero-window", "icmp", "tls-alert", "tls-hello", "silence"]))]
+        "retransmission", "zero-window", "icmp", "tls-alert", "tls-hello", "silence", "log-line"]))]
     what: &'static str,
     /// What it proves.
     note: &'a str,

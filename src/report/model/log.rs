@@ -96,6 +96,10 @@ pub(in crate::report) struct LogSource<'a> {
     first_bad: Option<LogPlace<'a>>,
     /// Lines of the time of the capture.
     in_time: u64,
+    /// Time of the earliest line, by the log's own clock.
+    first: Option<Time>,
+    /// Time of the latest line, by the log's own clock.
+    last: Option<Time>,
     /// Lines tied to a flow, certain or likely.
     joined: u64,
     /// Lines tied to a flow, no more than possible.
@@ -134,6 +138,8 @@ impl<'a> LogSource<'a> {
             bad: source.bad,
             first_bad: source.first_bad.map(|first| place(logs, first)),
             in_time: source.in_time,
+            first: source.range.map(|(first, _)| Time(first)),
+            last: source.range.map(|(_, last)| Time(last)),
             joined: source.joined,
             possible: source.possible,
             ambiguous: source.ambiguous,

@@ -129,7 +129,10 @@ fn notes(page: &mut Page<'_>, finding: &Finding, names: &Names) -> io::Result<()
     let shown =
         finding.evidence.iter().take(NOTES_MAX).filter(|evidence| !evidence.note.is_empty());
     for evidence in shown {
-        let frame = page.say(phrase!("frame {n}", n = names.frame(evidence.mark.frame)));
+        let frame = match evidence.what {
+            What::LogLine => page.say(phrase!("log line")),
+            _ => page.say(phrase!("frame {n}", n = names.frame(evidence.mark.frame))),
+        };
         page.hanging(&format!("    {frame}: "), &evidence.note)?;
     }
     match finding.evidence.len().saturating_sub(NOTES_MAX) {
@@ -146,7 +149,8 @@ pub(in crate::report) fn rows(finding: &Finding) -> Vec<Row> {
         exchange_rows(exchange, &mut rows);
     }
     let shape = |n: usize| finding.packets.get(n).copied().unwrap_or_default();
-    for (n, evidence) in finding.evidence.iter().enumerate() {
+    let packets = finding.evidence.iter().enumerate().filter(|(_, it)| it.what != What::LogLine);
+    for (n, evidence) in packets {
         let guilty = n == 0;
         let silent = evidence.what == What::Silence;
         let same = rows.iter_mut().find(|row| {
@@ -255,6 +259,7 @@ fn packet(what: What, shape: PacketFacts) -> Phrase {
         What::TlsAlert => word!("TLS alert"),
         What::TlsHello => word!("TLS hello"),
         What::Silence => word!("silence"),
+        What::LogLine => word!("log line"),
     };
     let ack = if shape.ack == Some(true) { ", ACK" } else { "" };
     match shape.payload {

@@ -57,27 +57,53 @@ pub(super) fn logs(
     Ok(())
 }
 
-/// Lines, damaged ones, joined ones, the clock.
+/// Lines, joined ones, damaged ones, the clock.
 fn source(logs: &Logs, source: &Source) -> Phrase {
     let name = source.kind.map_or("", |kind| kind.name());
-    let mut parts = vec![phrase!(
-        "{path} ({name}): {lines}, {near} of the time of the capture, {joined} tied to packets",
-        path = source.path.clone(),
-        name,
-        lines = plural(source.lines, "line"),
-        near = count(source.in_time),
-        joined = count(source.joined),
-    )];
+    let (path, lines) = (source.path.clone(), plural(source.lines, "line"));
+    let damaged = |first| {
+        let first = place(logs, first);
+        phrase!("{n} damaged (the first: {first})", n = count(source.bad), first)
+    };
+    // Only the first counts: of what is of another time, nothing else is known.
+    if source.in_time == 0
+        && let (Some((first, last)), Some((from, to))) = (source.range, logs.span)
+    {
+        let [first, last, from, to] = [first, last, from, to].map(words::time);
+        let mut parts = vec![phrase!(
+            "{path} ({name}): {lines}, none from the time of the capture: the log is from {first} to {last}, the capture from {from} to {to}",
+            path,
+            name,
+            lines,
+            first,
+            last,
+            from,
+            to,
+        )];
+        parts.extend(source.first_bad.map(damaged));
+        return Phrase::list(parts, ", ");
+    }
+    let joined = count(source.joined);
+    let tied = if source.in_time + source.bad >= source.lines {
+        phrase!("{path} ({name}): {lines}, {joined} tied to packets", path, name, lines, joined)
+    } else {
+        phrase!(
+            "{path} ({name}): {lines}, {near} of them from the time of the capture, {joined} of these tied to packets",
+            path,
+            name,
+            lines,
+            near = count(source.in_time),
+            joined
+        )
+    };
+    let mut parts = vec![tied];
     if source.possible > 0 {
         parts.push(phrase!("{n} perhaps", n = count(source.possible)));
     }
     if source.ambiguous > 0 {
         parts.push(phrase!("{n} fit several requests", n = count(source.ambiguous)));
     }
-    if let Some(first) = source.first_bad {
-        let first = place(logs, first);
-        parts.push(phrase!("{n} damaged (the first: {first})", n = count(source.bad), first));
-    }
+    parts.extend(source.first_bad.map(damaged));
     let clock = &source.clock;
     let away = seconds(clock.offset.unsigned_abs() as f64 / 1e9);
     let agreeing = count(clock.agreeing);
@@ -201,6 +227,7 @@ pub(super) fn of_tie(logs: &Logs, tie: &Tie) -> Phrase {
 mod tests {
     use super::*;
     use crate::report::{Style, fixture};
+    use crate::time::Timestamp;
 
     #[test]
     fn lines_their_packets_and_what_they_lack_are_told() {
@@ -214,8 +241,7 @@ mod tests {
             .collect::<Vec<_>>()
             .join(" ");
         for part in [
-            "logs (ALB access log): 20 lines, 19 of the time of the capture, 17 tied to packets, 1 perhaps, \
-             1 fit several requests, 1 damaged (the first: logs/alb.gz:3), its clock is 3.20 s ahead of the \
+            "logs (ALB access log): 20 lines, 17 tied to packets, 1 perhaps, 1 fit several requests, 1 damaged (the first: logs/alb.gz:3), its clock is 3.20 s ahead of the \
              capture's, by 11 pairs",
             "logs/alb.gz: cut short",
             "3 failing lines: 1 tied to packets; 1 of another time; 1 not: sent to no target",
@@ -227,6 +253,23 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+        let logs = report.logs.as_mut().unwrap();
+        logs.span = Some((Timestamp(3_600_000_000_000), Timestamp(3_601_000_000_000)));
+        logs.sources[0].in_time = 0;
+        let other = source(logs, &logs.sources[0]).to_string();
+        assert!(
+            other.starts_with(
+                "logs (ALB access log): 20 lines, none from the time of the capture: the log is from \
+                 1970-01-01T00:00:00.000000Z to 1970-01-01T00:01:00.000000Z, the capture from 1970-01-01T01:00:00.0"
+            ),
+            "{other}"
+        );
+        logs.sources[0].in_time = 9;
+        let some = source(logs, &logs.sources[0]).to_string();
+        assert!(
+            some.contains("20 lines, 9 of them from the time of the capture, 17 of these tied"),
+            "{some}"
+        );
         let short = fixture::written("text", &report, &Style::default());
         assert!(!short.contains("logs/alb.gz:7: GET"), "{short}");
         report.logs = None;
