@@ -480,3 +480,68 @@ fn what_is_said_of_checks_that_stop_agrees_with_the_traffic_that_goes_on() {
     }
     assert!(!said.contains("nothing else"), "{said}");
 }
+
+/// A port of another host that refuses every check from the first on.
+const DOWN: Address = ([10, 0, 2, 10], 8080);
+
+fn refuse(wire: &mut Wire, ms: i64) {
+    wire.connect(ms, NODE, DOWN).flags(0, Flags::SYN).flags(1, Flags::RST | Flags::ACK).end();
+}
+
+#[test]
+fn a_target_that_is_down_from_the_start_is_known_by_the_checks_of_another() {
+    let mut wire = Wire::default();
+    series(&mut wire, NODE, "++++++++", 0);
+    for turn in 0..8 {
+        refuse(&mut wire, turn * 10_000 + 3_000);
+    }
+    // A user's.
+    refuse(&mut wire, 38_400);
+    let report = json(wire, &THRESHOLDS);
+    let target = &report["targets"][1];
+    assert_eq!(
+        (&target["server"]["ip"], states(target)),
+        (&"10.0.2.10".into(), vec!["unknown", "unhealthy"])
+    );
+    let prober = &target["probers"][0];
+    assert_eq!((&prober["id"], &prober["confidence"]), (&"aws-alb".into(), &"likely".into()));
+    assert_eq!(prober["checks"].as_array().unwrap().len(), 8);
+    assert_eq!(target["timeline"][1]["frame"], prober["checks"][1]["frame"].as_u64().unwrap() + 1);
+    let findings = report["findings"].as_array().unwrap();
+    let kind = |kind: &str| findings.iter().filter(|one| one["kind"] == kind).count();
+    assert_eq!((kind("health-check"), kind("connection")), (8, 1));
+}
+
+#[test]
+fn streamed_records_name_the_checks_of_a_target_that_was_never_up() {
+    let mut wire = Wire::default();
+    series(&mut wire, NODE, "++++++++", 0);
+    for turn in 0..8 {
+        refuse(&mut wire, turn * 10_000 + 3_000);
+    }
+    let (_, out, _) = run(wire, &["--format", "ndjson"], "");
+    let records = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let kinds: Vec<Value> = records
+        .filter(|record| record["record"] == "finding")
+        .map(|record| record["kind"].clone())
+        .collect();
+    assert_eq!(kinds, vec![Value::from("health-check"); 8]);
+}
+
+#[test]
+fn where_every_target_is_down_the_reader_is_asked() {
+    let twelve = || {
+        let mut wire = Wire::default();
+        (0..12).for_each(|turn| refuse(&mut wire, turn * 10_000));
+        wire
+    };
+    let plain = text(twelve(), &[]).replace("\n", " ");
+    assert!(
+        plain.contains("12 connections to 10.0.2.10:8080 at a steady pace all failed"),
+        "{plain}"
+    );
+    let said = ["--expect-target", "10.0.2.10:8080", "--hc-protocol", "http"];
+    let report = json(twelve(), &said);
+    assert_eq!(states(&report["targets"][0]), ["unknown", "unhealthy"]);
+    assert_eq!(report["summary"]["by_outcome"]["hc-refused"], 12);
+}

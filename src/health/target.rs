@@ -347,6 +347,8 @@ pub struct Health {
     /// Of these, connections to a server that came at a steady pace and all failed in the TLS
     /// handshake.
     pub failed_handshakes: BTreeMap<Endpoint, u64>,
+    /// The same of those that all failed before any data.
+    pub failed_attempts: BTreeMap<Endpoint, u64>,
     /// Bounds that were reached, by name, and how often.
     pub bounds: BTreeMap<&'static str, u64>,
 }

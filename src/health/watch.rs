@@ -267,10 +267,13 @@ impl Watch {
                 sure.push(checker);
             } else {
                 health.possible += checker.series.total;
-                if checker.seen.protocol == Some(Protocol::Https)
-                    && !checker.series.by_outcome.contains_key(&Outcome::Pass)
-                {
-                    *health.failed_handshakes.entry(server).or_default() += checker.series.total;
+                if !checker.series.by_outcome.contains_key(&Outcome::Pass) {
+                    let failed = match checker.seen.protocol {
+                        Some(Protocol::Https) => &mut health.failed_handshakes,
+                        None => &mut health.failed_attempts,
+                        _ => continue,
+                    };
+                    *failed.entry(server).or_default() += checker.series.total;
                 }
             }
         }

@@ -130,6 +130,9 @@ const BUSY_MEMBERS: u32 = 256;
 /// fastest known, does so every 25 ms while a container starts.
 const BUSY_INTERVAL: i64 = 20_000_000;
 
+/// Members from which a group may be a [flood](Group::is_flood).
+const FLOOD: usize = 32;
+
 impl Group {
     /// A group without members.
     pub(super) fn new(
@@ -351,9 +354,18 @@ impl Group {
         gaps.iter().all(|gap| (gap - middle).abs() <= EQUAL * middle).then_some(middle)
     }
 
-    /// Members whose time is remembered.
-    pub(super) fn arrived(&self) -> usize {
-        self.arrivals.len()
+    /// Whether no member came within this share of its period around `at`.
+    pub(super) fn is_apart(&self, at: i64, share: f64) -> bool {
+        let period = self.verdict.as_ref().and_then(|verdict| verdict.period).unwrap_or(0.0);
+        let near = |arrival: &i64| (at.abs_diff(*arrival) as f64) < share * period * 1e9;
+        !self.arrivals.iter().any(near)
+    }
+
+    /// Whether its members come too fast for any check to be told among them.
+    pub(super) fn is_flood(&self) -> bool {
+        let span =
+            self.arrivals.last().zip(self.arrivals.first()).map_or(0, |(last, first)| last - first);
+        self.arrivals.len() >= FLOOD && span < BUSY_INTERVAL * FLOOD as i64
     }
 
     /// How long its members take, seconds.

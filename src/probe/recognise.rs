@@ -64,6 +64,17 @@ const ATTEMPTS: u8 = 4;
 /// One source and one target.
 type Pair = (TunnelId, Address, Endpoint);
 
+/// Whose attempts out of rhythm are, of a source that sends nothing but checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strays {
+    /// It may yet send something else.
+    Wait,
+    /// It has not by now.
+    SoFar,
+    /// It never did.
+    AtEnd,
+}
+
 /// What was not weighed to the end because a bound was reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unweighed {
@@ -160,7 +171,7 @@ impl Recogniser {
     pub fn expects(&self, source: Endpoint, target: Endpoint, at: Mark) -> bool {
         let marks = Marks { first: at, ..Marks::default() };
         let attempt = Sighting { source, target, marks, ..Sighting::default() };
-        self.host_of(&attempt, self.at_once).is_some()
+        self.host_of(&attempt, self.so_far()).is_some()
     }
 
     /// Takes in a candidate, and gives out what is recognised by now.
@@ -173,7 +184,7 @@ impl Recogniser {
             }
         }
         if (attempt || is_stalled(&sighting))
-            && let Some(key) = self.host_of(&sighting, self.at_once)
+            && let Some(key) = self.host_of(&sighting, self.so_far())
             && (sighting.shape != Shape::HalfOpen || key.on < ATTEMPTS)
         {
             return self.adopt(&key, sighting, out);
@@ -390,7 +401,7 @@ impl Recogniser {
         self.held -= held.len();
         // The nearest to a known check first: each makes a place for the next.
         for sighting in sorted(held).into_iter().rev() {
-            match self.host_of(&sighting, false) {
+            match self.host_of(&sighting, Strays::Wait) {
                 Some(host) => self.adopt(&host, sighting, out),
                 None => {
                     if let Some(group) = self.groups.get_mut(&attempts) {
@@ -403,7 +414,7 @@ impl Recogniser {
     }
 
     /// The group of checks that a failed attempt belongs to.
-    fn host_of(&self, sighting: &Sighting, end: bool) -> Option<Key> {
+    fn host_of(&self, sighting: &Sighting, strays: Strays) -> Option<Key> {
         let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
         let keys = self.pairs.get(&pair)?;
         let at = sighting.began().0;
@@ -414,9 +425,14 @@ impl Recogniser {
         // Probers change their rhythm when a check fails. What is out of it can be told only of a
         // source that has never asked for anything else, which is known at the end.
         let source = sighting.source.ip;
-        let alone = end && !self.has_users(source);
-        let alone = alone && !self.failed_requests.explain(source, at);
-        host.or(keys.first().filter(|key| alone && self.takes_strays(key))).copied()
+        let alone = strays != Strays::Wait
+            && !self.has_users(source)
+            && !self.failed_requests.explain(source, at);
+        host.or(keys.first().filter(|key| alone && self.takes_stray(key, at, strays))).copied()
+    }
+
+    fn so_far(&self) -> Strays {
+        if self.at_once { Strays::SoFar } else { Strays::Wait }
     }
 
     /// Whether other attempts came about the same time, so that it is chance which fits.
@@ -456,7 +472,7 @@ impl Recogniser {
     ) {
         let verdict = verdict.map(Arc::new);
         for sighting in sorted(held) {
-            if let Some(host) = self.host_of(&sighting, true) {
+            if let Some(host) = self.host_of(&sighting, Strays::AtEnd) {
                 self.adopt(&host, sighting, out);
             } else if let Some(verdict) = &verdict {
                 let key = key(&sighting, true);

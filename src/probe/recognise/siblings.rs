@@ -4,7 +4,7 @@
 //! targets in the same way: attempts that come from where checks of another target come, in the
 //! rhythm of those, are checks of the same kind.
 
-use super::{ATTEMPTS, GIVEN_MAX, Key, Recogniser, checker, sorted};
+use super::{ATTEMPTS, GIVEN_MAX, Key, Recogniser, Strays, checker, sorted};
 use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
@@ -26,12 +26,11 @@ pub(super) const BY_SIBLING: u8 = 7;
 pub(super) const SIBLINGS_MAX: usize = 64;
 /// Attempts in the rhythm of checks from which they are checks.
 const ATTEMPTS_MIN: usize = 4;
-/// The same in a rhythm in which a proxy tries again for its users: more than two requests that HAProxy
-/// tries four times each.
-const ATTEMPTS_RETRY_MIN: usize = 9;
-/// A target of which one attempt in so many is out of rhythm gets nothing but checks from a source that
-/// does nothing else.
-const OUT_OF_RHYTHM: usize = 4;
+/// The same in a rhythm in which a proxy tries again for its users: more than one request that HAProxy tries
+/// four times, or than two where its users' requests are seen.
+const ATTEMPTS_RETRY_MIN: [usize; 2] = [6, 9];
+/// What comes between two checks is nearer to one of them than this share of their period.
+const APART: f64 = 0.75;
 /// Time in which a check of a common interval, such as 2 s, is known as one, nanoseconds.
 const PATIENCE: i64 = 20_000_000_000;
 /// By how much a rhythm is finer than another, at least.
@@ -65,6 +64,9 @@ impl Recogniser {
     fn join_chain(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) -> bool {
         let Some(siblings) = self.siblings.get(&(key.tunnel, key.source)) else { return false };
         let Some(group) = self.groups.get(key).filter(|_| key.on == ATTEMPTS) else { return false };
+        if group.is_flood() {
+            return false;
+        }
         let free = |held: &&Sighting| !self.failed_requests.explain(key.source, held.began().0);
         let free: Vec<&Sighting> = group.held.iter().filter(free).collect();
         let silent = free.iter().all(|held| held.shape == Shape::Unanswered);
@@ -107,7 +109,8 @@ impl Recogniser {
         let finer = |period: f64| own.is_some_and(|own| own.period < period * (1.0 - FINER));
         let found = chain(arrivals, &steps(period, if from_end { group.took() } else { 0.0 }));
         let found = if finer(period) { Vec::new() } else { found };
-        let least = if is_retry(period) { ATTEMPTS_RETRY_MIN } else { ATTEMPTS_MIN };
+        let users = usize::from(self.has_users(key.source));
+        let least = if is_retry(period) { ATTEMPTS_RETRY_MIN[users] } else { ATTEMPTS_MIN };
         if found.len() >= least {
             return Some(found);
         }
@@ -128,7 +131,11 @@ impl Recogniser {
     pub fn patience(&self, source: Endpoint) -> i64 {
         let siblings = self.siblings.get(&(TunnelId::default(), source.ip)).into_iter().flatten();
         let groups = siblings.filter_map(|sibling| self.groups.get(sibling));
-        let longest = groups.filter_map(|group| group.verdict.as_ref()?.period).fold(0.0, f64::max);
+        let periods = groups.filter_map(|group| {
+            let verdict = group.verdict.as_ref()?;
+            verdict.period.or_else(|| verdict.prober.as_ref()?.defaults.interval)
+        });
+        let longest = periods.fold(0.0, f64::max);
         let enough = longest * 1e9 * (ATTEMPTS_MIN as f64 + 1.0);
         PATIENCE.max(enough as i64)
     }
@@ -137,15 +144,11 @@ impl Recogniser {
         self.habits.has_users(source) || self.others.has_users(source)
     }
 
-    /// Whether what comes to the target of these checks out of their rhythm is of the same prober, as
-    /// far as the group `key` tells: of others only the rhythm does.
-    pub(super) fn takes_strays(&self, key: &Key) -> bool {
-        if key.on != BY_SIBLING {
-            return true;
-        }
-        let held =
-            self.groups.get(&Key { on: ATTEMPTS, ..*key }).map_or(0, |group| group.held.len());
-        self.groups.get(key).is_some_and(|group| OUT_OF_RHYTHM * held <= group.arrived())
+    /// Whether an attempt at `at`, out of the rhythm of the checks `key`, is one of them. Where nothing but
+    /// their rhythm made them checks, only one that came late is.
+    pub(super) fn takes_stray(&self, key: &Key, at: i64, strays: Strays) -> bool {
+        let is_late = || self.groups.get(key).is_some_and(|group| group.is_apart(at, APART));
+        key.on != BY_SIBLING || (strays == Strays::AtEnd && is_late())
     }
 
     /// The group of the attempts at the target of `key` that are checks like those of `sibling`.
@@ -236,7 +239,7 @@ mod tests {
             (2.0, Shape::Refused, 4),
             (5.0, Shape::Unanswered, 4),
             (0.5, Shape::Refused, 8),
-            (1.0, Shape::Refused, 9),
+            (1.0, Shape::Refused, 6),
         ] {
             let times = shifted(period, count);
             let mut scene = haproxy(period, shape, &times);

@@ -55,7 +55,7 @@ pub(super) fn targets(
     Ok(())
 }
 
-/// What only the reader can say: whether handshakes that never succeed are health checks.
+/// What only the reader can say: whether connections that never succeed are health checks.
 pub(super) fn hints(page: &mut Page<'_>, health: &Health) -> io::Result<()> {
     for hint in hint_texts(health) {
         page.blank()?;
@@ -64,13 +64,19 @@ pub(super) fn hints(page: &mut Page<'_>, health: &Health) -> io::Result<()> {
     Ok(())
 }
 
-/// One sentence or two for each server whose handshakes are pointed out.
+/// One sentence or two for each server whose connections are pointed out.
 pub(in crate::report) fn hint_texts(health: &Health) -> impl Iterator<Item = Phrase> {
-    health.failed_handshakes.iter().take(HINTS_MAX).map(|(server, count)| {
+    let handshakes = health.failed_handshakes.iter().map(|(server, count)| {
         let server = server.socket();
         phrase!("{connections} to {server} at a steady pace all failed in the TLS handshake. If these are health \
              checks, say so, and they are judged: --expect-target {server} --hc-protocol https", connections = plural(*count, "connection"), server)
-    })
+    });
+    let attempts = health.failed_attempts.iter().map(|(server, count)| {
+        let server = server.socket();
+        phrase!("{connections} to {server} at a steady pace all failed before any data. If these are health \
+             checks, say so, and they are judged: --expect-target {server} --hc-protocol http", connections = plural(*count, "connection"), server)
+    });
+    handshakes.take(HINTS_MAX).chain(attempts.take(HINTS_MAX))
 }
 
 /// Whether it is what the reader looks for.
