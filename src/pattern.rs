@@ -1,9 +1,11 @@
 //! What findings of one cause have in common: the same idle time, the same outstanding time, a
 //! burst, one target among many, a request cap.
 
-use crate::cause::Finding;
+use crate::blind::BlindSpot;
+use crate::cause::{Finding, What};
 use crate::packet::Endpoint;
 use crate::report::{Pattern, PatternKind};
+use crate::tcp::Side;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,8 @@ const BURST: i64 = 1_000_000_000;
 const TIMER: i64 = 400_000_000;
 /// Fewest requests on a connection that look like a cap.
 const CAP: u32 = 10;
+/// What people set as a cap is a multiple of it (the default of nginx is 1000, of Apache 100).
+const ROUND: u32 = 50;
 
 /// What the end of a target's process or host does to connections.
 const GOES_AWAY: [&str; 8] = [
@@ -66,10 +70,10 @@ fn idle_time(findings: &[&Finding]) -> Found {
 /// How long the request had been outstanding when it ended.
 fn outstanding_time(findings: &[&Finding]) -> Found {
     let values = findings.iter().filter_map(|finding| {
-        let end = finding.evidence.iter().find(|evidence| {
-            use crate::cause::What;
-            matches!(evidence.what, What::Fin | What::Rst)
-        })?;
+        let end = finding
+            .evidence
+            .iter()
+            .find(|evidence| matches!(evidence.what, What::Fin | What::Rst))?;
         let request = finding.exchange.as_ref()?.request.as_ref()?;
         Some(end.mark.at.nanos_since(request.last.at))
     });
@@ -129,16 +133,29 @@ fn goes_away(burst: &[(Timestamp, &Finding)]) -> bool {
         && burst.iter().all(|(_, finding)| GOES_AWAY.contains(&finding.cause.id))
 }
 
+/// Whether the server ended the connection, and no packet of it may be missing.
+fn closed_by_server(finding: &Finding) -> bool {
+    let guilty = finding.evidence.iter().find(|it| matches!(it.what, What::Fin | What::Rst));
+    guilty.is_some_and(|it| it.side == Side::Server) && !finding.blind_spots.has(BlindSpot::Gap)
+}
+
 fn request_cap(findings: &[&Finding]) -> Found {
-    let mut by_ordinal: BTreeMap<u32, usize> = BTreeMap::new();
-    for finding in findings {
-        if let Some(exchange) = &finding.exchange {
-            *by_ordinal.entry(exchange.ordinal).or_default() += 1;
+    let mut by_ordinal: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| closed_by_server(finding)) {
+        let ended = finding.evidence.first().map(|guilty| guilty.mark.at);
+        if let Some((exchange, ended)) = finding.exchange.as_ref().zip(ended) {
+            by_ordinal.entry(exchange.ordinal).or_default().push(ended);
         }
     }
-    let (ordinal, count) = by_ordinal.into_iter().max_by_key(|(_, count)| *count)?;
+    let (ordinal, ends) = by_ordinal.into_iter().max_by_key(|(_, ends)| ends.len())?;
+    let count = ends.len();
     // The request that failed is the one after the last that was allowed.
     let allowed = ordinal.checked_sub(1).filter(|allowed| *allowed >= CAP)?;
+    // Connections that keep step come to the same number when something ends them all at once.
+    let at_once = ends.iter().max()?.nanos_since(*ends.iter().min()?) <= BURST;
+    if at_once && allowed % ROUND != 0 {
+        return None;
+    }
     (count >= FEW && count * 10 >= findings.len() * 6)
         .then_some((count as u64, PatternKind::RequestCap { ordinal: allowed }))
 }
@@ -159,10 +176,9 @@ fn one_target(findings: &[&Finding], servers: &BTreeSet<Endpoint>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{Confidence, Evidence, Kind, Responsible, What, by_id};
+    use crate::cause::{Confidence, Evidence, Kind, Responsible, by_id};
     use crate::flow::Vantage;
     use crate::http::{Exchange, Request};
-    use crate::tcp::Side;
     use crate::time::{FrameId, Mark};
 
     const SECOND: i64 = 1_000_000_000;
@@ -237,6 +253,24 @@ mod tests {
         let findings: Vec<_> =
             (0..4).map(|i| finding(i * SECOND / 10, i * 7 * SECOND, 101, 3)).collect();
         assert_eq!(kinds(&findings, &[1, 2, 3]), ["Burst 4/4", "RequestCap 4/4", "OneTarget 4/4"]);
+    }
+
+    #[test]
+    fn what_ends_connections_that_keep_step_is_no_request_cap() {
+        let of = |ordinal: u32, change: fn(&mut Finding)| {
+            let mut findings: Vec<_> =
+                (0..4).map(|i| finding(i * SECOND / 10, i * 7 * SECOND, ordinal, 1)).collect();
+            findings.iter_mut().for_each(change);
+            kinds(&findings, &[1]).contains(&"RequestCap 4/4".to_owned())
+        };
+        assert!(of(101, |_| ()));
+        assert!(!of(38, |_| ()), "an outage ended them");
+        assert!(!of(101, |it| it.evidence[0].side = Side::Client), "who closed is no server");
+        assert!(!of(101, |it| it.evidence[0].what = What::Silence));
+        assert!(!of(101, |it| it.blind_spots.add(BlindSpot::Gap)), "packets may be missing");
+        let spread: Vec<_> =
+            (0..4).map(|i| finding(i * 5 * SECOND, i * 7 * SECOND, 38, 1)).collect();
+        assert!(kinds(&spread, &[1]).contains(&"RequestCap 4/4".to_owned()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod analysis;
 mod checks;
 mod direction;
 mod keys;
+mod one_host;
 mod points;
 
 pub use analysis::{Analysis, Totals};
@@ -114,6 +115,9 @@ pub enum RunError {
     /// A key log file is none.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Captures of several places are read more than once.
+    #[error("{0}: not a file; captures are read more than once with --beside")]
+    Pipe(String),
     /// The logs cannot be read.
     #[error(transparent)]
     Logs(#[from] LogsError),
@@ -179,13 +183,25 @@ pub fn analyse(
     settings: &Settings,
     listener: &mut dyn Listener,
 ) -> Result<Report, RunError> {
-    let filter = settings.filter()?;
-    let timeline = &mut Timeline::open(captures)?;
-    let mut report = analyse_timeline(timeline, filter, settings, listener)?;
-    if !settings.beside.is_empty() {
-        points::compare(&mut report, captures, &settings.beside, settings)?;
-    }
+    let Some((local, said)) = one_host::find(captures, settings)? else {
+        return analyse_places(captures, settings, listener);
+    };
+    let settings = &Settings { local, ..settings.clone() };
+    let mut report = analyse_places(captures, settings, listener)?;
+    report.warnings.push(said);
     Ok(report)
+}
+
+fn analyse_places(
+    captures: &[PathBuf],
+    settings: &Settings,
+    listener: &mut dyn Listener,
+) -> Result<Report, RunError> {
+    if !settings.beside.is_empty() {
+        return points::analyse(captures, settings, listener);
+    }
+    let timeline = &mut Timeline::open(captures)?;
+    analyse_timeline(timeline, settings.filter()?, settings, listener)
 }
 
 /// Analyses a timeline of which no frame has been read; `filter` is that of the settings.

@@ -405,7 +405,10 @@ fn on_a_small_disk(folder: &Path) {
         std::fs::remove_file(file).unwrap();
     }
     wait_for("writing again", || evidence.counters().is_writing);
-    assert_eq!(evidence.notices(), [Notice::Resumed]);
+    let not_written = evidence.counters().not_written;
+    assert_eq!(evidence.notices(), [Notice::Resumed { not_written }]);
+    assert!(not_written >= 1_000, "{not_written}");
+    assert!(evidence.counters().missing()[0].contains("for want of space"));
     give(&evidence, 21_000..21_010);
     let (counters, notices) = evidence.finish();
     assert_eq!((notices, counters.files), (vec![], 7), "{counters:?}");

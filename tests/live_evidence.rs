@@ -86,6 +86,7 @@ fn a_full_disk_ends_the_writing_and_not_the_analysis() {
     // A file system of 8 MiB in a mount namespace of its own, a quarter of which stays free.
     let script = "mount -t tmpfs -o size=8m none \"$1\" && exec \"$2\" live -i lo -p 8080 --user root \
                   -w \"$1\" --ring 100x1MB --min-free 25%";
+    let missing = "were not written for want of space";
     let mut command = space.command("unshare");
     command.args(["--mount", "sh", "-c", script, "sh", write, PROGRAM]);
     let mut live = Live::of(&mut command);
@@ -97,4 +98,26 @@ fn a_full_disk_ends_the_writing_and_not_the_analysis() {
     let (code, lines) = live.end();
     assert_eq!(code, Some(0), "{lines:#?}");
     assert!(has(&lines, "1 of 2 requests failed: 1 target-rst-no-response"), "{lines:#?}");
+    // How much is missing stands in the report, too.
+    let report = lines.iter().position(|line| line.contains("What could not be seen")).unwrap();
+    let said = lines[report..].join(" ");
+    assert!(said.contains("evidence: ") && said.contains(missing), "{lines:#?}");
+}
+
+/// What is written after rights were given up is written as another user, and that is said.
+#[test]
+fn a_directory_that_its_user_may_not_write_is_said_with_what_to_do() {
+    if !can_run() {
+        return;
+    }
+    let space = Space::new("true");
+    let folder = tempfile::tempdir().unwrap();
+    let write = folder.path().to_str().unwrap();
+    let args = ["live", "-i", "lo", "-w", write, "--min-free", "1MiB", "--user", "nobody"];
+    let output = space.command(PROGRAM).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for part in ["writes as nobody", &format!("chown nobody {write}"), "--user"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }

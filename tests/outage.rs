@@ -38,6 +38,42 @@ fn finding(report: &Value, port: u64) -> (String, Vec<Value>) {
     (finding["confidence"].as_str().unwrap().to_owned(), spots)
 }
 
+/// Of a capture of all interfaces every link counts, not only that of the default route.
+#[test]
+fn every_link_of_any_is_watched() {
+    if !can_run() {
+        return;
+    }
+    let more =
+        "ip link add three type veth peer name four && ip link set three up && ip link set four up";
+    let route = "ip addr add 198.51.100.1/24 dev three && ip route add default via 198.51.100.2";
+    let space = Space::new(&format!("{PAIR} && {more} && {route} && {SETTLE}"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let args = ["-i", "any", "-p", "8080", "--format", "json", "-o", path.to_str().unwrap()];
+    let mut live = Live::start(&space, &args);
+    space.python(SEND, &["syn", "1111"]);
+    space.sh("ip link set one down");
+    live.wait_for("one: is down: no packets");
+    space.sh(&format!("ip link set one up && {SETTLE}"));
+    live.wait_for("one: gives packets again, after ");
+    space.python(SEND, &["refused", "1111"]);
+    // A link of a container that goes away hides nothing that comes later.
+    space.sh("ip link set four down && ip link delete three && sleep 0.5");
+    space.python(SEND, &["syn", "2222"]);
+    space.python(SEND, &["refused", "2222"]);
+    live.wait_for("2222 >");
+    live.signal("TERM");
+    let (code, lines) = live.end();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    let report: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let warnings = report["captures"][0]["warnings"].to_string();
+    assert!(warnings.contains("one: down from 2"), "{warnings}");
+    let (first, second) = (finding(&report, 1111), finding(&report, 2222));
+    assert_eq!((first.0.as_str(), first.1.contains(&"gap".into())), ("likely", true));
+    assert_eq!((second.0.as_str(), second.1.contains(&"gap".into())), ("certain", false));
+}
+
 #[test]
 fn an_interface_that_was_down_is_a_blind_spot_of_what_spans_that_time() {
     if !can_run() {

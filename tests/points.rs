@@ -4,25 +4,35 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use support::lab::{expected, runs, shipped};
-use why502::cause::Confidence;
+use why502::capture::Timeline;
+use why502::cause::{Confidence, Finding};
+use why502::packet::{Decoder, DecoderOptions, Endpoint, Packet, Segment};
 use why502::report::Report;
 use why502::run::{Patient, Settings, analyse};
+use why502::words::Lang;
 
 fn both(capture: &Path, beside: &Path) -> Report {
     let settings = Settings { beside: vec![beside.to_owned()], ..Settings::default() };
     analyse(&[capture.to_owned()], &settings, &mut Patient).unwrap()
 }
 
-/// A copy of a capture (pcap, microseconds, of this byte order) with a clock that is `seconds` ahead.
+/// A copy of a capture (pcap, microseconds, of this byte order) with a clock that is `seconds` behind.
 fn shifted(capture: &Path, seconds: u32) -> PathBuf {
+    shifted_from(capture, seconds, 0.0)
+}
+
+/// The same from a part of its bytes on.
+fn shifted_from(capture: &Path, seconds: u32, part: f64) -> PathBuf {
     let mut bytes = std::fs::read(capture).unwrap();
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     assert_eq!(word(&bytes, 0), 0xa1b2_c3d4, "{}", capture.display());
     let mut at = 24;
     while at < bytes.len() {
-        let time = word(&bytes, at) + seconds;
+        let behind = if at as f64 >= bytes.len() as f64 * part { seconds } else { 0 };
+        let time = word(&bytes, at) - behind;
         bytes[at..at + 4].copy_from_slice(&time.to_le_bytes());
         at += 16 + word(&bytes, at + 8) as usize;
     }
@@ -90,30 +100,218 @@ fn a_reset_that_was_sent_stays_what_it_is() {
     }
 }
 
-/// Which file is which place follows from the packets: named in the other order, nothing becomes
-/// another verdict.
+/// What is told of each failure, wherever its frames are.
+fn told(report: &Report) -> BTreeSet<String> {
+    let guilty = |finding: &Finding| {
+        let mark = finding.evidence.first().unwrap().mark.frame;
+        format!("{}:{}", report.captures[mark.file() as usize].path, mark.number())
+    };
+    let one = |it: &Finding| {
+        let kind = it.kind.id();
+        format!("{} {kind} {:?} {} {}", it.cause.id, it.confidence, it.client.addr(), guilty(it))
+    };
+    report.findings.iter().map(one).collect()
+}
+
+/// Which file is which place follows from the packets: named in the other order, the same is told, by
+/// the frames of the same file.
 #[test]
 fn the_order_of_the_files_does_not_matter() {
-    let mut told = 0;
-    for folder in ["return-path-blocked", "connect-timeout-host", "connect-timeout"] {
+    let mut unseen = 0;
+    for folder in [
+        "return-path-blocked",
+        "connect-timeout-host",
+        "connect-timeout",
+        "request-unacked",
+        "injected-reset",
+        "response-timeout",
+        "keepalive-race",
+        "healthy",
+    ] {
         for run in runs(&shipped().join(folder)) {
+            let (one, other) = (both(&run.lb, &run.target), both(&run.target, &run.lb));
+            assert_eq!(told(&one), told(&other), "{}", run.name);
+            let counts = |report: &Report| {
+                let it = &report.summary;
+                (it.flows, it.exchanges, it.failed_requests, it.failed_connections)
+            };
+            assert_eq!(counts(&one), counts(&other), "{}", run.name);
             let alone =
-                analyse(std::slice::from_ref(&run.target), &Settings::default(), &mut Patient)
-                    .unwrap();
-            let report = both(&run.target, &run.lb);
-            for (before, after) in connections(&alone).iter().zip(connections(&report)) {
-                assert_eq!((before.0, Confidence::Certain), after, "{}", run.name);
-                told += 1;
+                analyse(std::slice::from_ref(&run.target), &Settings::default(), &mut Patient);
+            unseen += one.findings.len().saturating_sub(alone.unwrap().findings.len());
+        }
+    }
+    assert!(unseen > 0, "there are failures that never got to the target");
+}
+
+/// Frames of a capture as they are, as far as `keep` wants them.
+fn only(capture: &Path, keep: impl Fn(&Segment<'_>) -> bool) -> PathBuf {
+    let bytes = std::fs::read(capture).unwrap();
+    let mut timeline = Timeline::open(&[capture]).unwrap();
+    let mut decoder = Decoder::new(DecoderOptions::default());
+    let (mut out, mut at) = (bytes[..24].to_vec(), 24);
+    while let Some(frame) = timeline.next_frame().unwrap() {
+        let length = 16 + frame.bytes.len();
+        if matches!(decoder.decode(&frame), Packet::Tcp(segment) if keep(&segment)) {
+            out.extend(&bytes[at..at + length]);
+        }
+        at += length;
+    }
+    let name = capture.file_name().unwrap().to_string_lossy().into_owned();
+    let path = std::env::temp_dir().join(format!("why502-{}-only-{name}", std::process::id()));
+    std::fs::write(&path, out).unwrap();
+    path
+}
+
+fn is_odd(client: Endpoint, server: Endpoint) -> bool {
+    // Linux prefers even ports for connections.
+    client.port.max(server.port) / 2 % 2 == 1
+}
+
+/// Of two nodes of a load balancer only one was captured: what the other one met is told by the target's
+/// capture, once, and counted.
+#[test]
+fn what_only_one_place_shows_is_told_with_its_name() {
+    let mut added = 0;
+    for folder in [
+        "target-rst-no-response",
+        "target-own-5xx",
+        "request-unacked",
+        "keepalive-race",
+        "target-fin-no-response",
+    ] {
+        for run in runs(&shipped().join(folder)) {
+            let half = only(&run.lb, |it| !is_odd(it.src, it.dst));
+            let alone = |path: &PathBuf| {
+                analyse(std::slice::from_ref(path), &Settings::default(), &mut Patient).unwrap()
+            };
+            let (part, target) = (alone(&half), alone(&run.target));
+            for report in [both(&half, &run.target), both(&run.target, &half)] {
+                if said(&report, "nothing was compared") {
+                    // All was the other node's.
+                    assert_eq!(report.findings.len(), target.findings.len(), "{}", run.name);
+                    continue;
+                }
+                let seen_only = |it: &&Finding| it.summary.contains("(seen only in");
+                let merged: Vec<&Finding> = report.findings.iter().filter(seen_only).collect();
+                let odd = |it: &&Finding| is_odd(it.client, it.server);
+                let wanted = target.findings.iter().filter(odd).count();
+                assert_eq!(merged.len(), wanted, "{}: {:?}", run.name, report.warnings);
+                assert!(merged.iter().all(odd), "{}", run.name);
+                assert_eq!(report.findings.len(), part.findings.len() + wanted, "{}", run.name);
+                assert!(report.summary.exchanges >= target.summary.exchanges, "{}", run.name);
+                let flows: BTreeSet<u64> = report.findings.iter().map(|it| it.flow).collect();
+                let those: BTreeSet<u64> = merged.iter().map(|it| it.flow).collect();
+                assert_eq!(flows.len() - those.len(), flows.difference(&those).count());
+                for finding in merged {
+                    let file = finding.evidence[0].mark.frame.file() as usize;
+                    let path = &report.captures[file].path;
+                    assert_eq!(Path::new(path), run.target, "{}", run.name);
+                    assert!(finding.summary.ends_with(&format!("(seen only in {path})")));
+                    added += 1;
+                }
             }
-            let said = |part: &str| report.warnings.iter().any(|it| it.contains(part));
-            // Where nothing got through, there is nothing to compare.
-            if !said("nothing was compared") {
-                assert!(said("nearer to the clients"), "{}: {:?}", run.name, report.warnings);
-                assert_eq!(said("never got here"), folder == "connect-timeout", "{}", run.name);
+            std::fs::remove_file(&half).unwrap();
+        }
+    }
+    assert!(added > 10, "{added}");
+}
+
+fn said(report: &Report, part: &str) -> bool {
+    report.warnings.iter().any(|it| it.contains(part))
+}
+
+/// A clock that is wrong is compared all the same and said; one that jumps is not compared.
+#[test]
+fn a_damaged_clock_is_said() {
+    for run in runs(&shipped().join("connect-timeout-host")) {
+        let (plain, months) = (both(&run.lb, &run.target), shifted(&run.target, 83 * 86_400));
+        let report = both(&run.lb, &months);
+        std::fs::remove_file(&months).unwrap();
+        assert_eq!(connections(&report), connections(&plain), "{}", run.name);
+        if said(&report, "nothing was compared") {
+            continue;
+        }
+        assert!(said(&report, "one of the two is wrong"), "{:?}", report.warnings);
+        assert!(!said(&plain, "one of the two is wrong"));
+        for warning in &report.warnings {
+            assert!(warning.in_lang(Lang::Ja).contains("キャプチャ"), "{warning}");
+        }
+    }
+    let run = runs(&shipped().join("target-rst-no-response")).into_iter().next().unwrap();
+    let half = shifted_from(&run.target, 83 * 86_400, 0.5);
+    let report = both(&run.lb, &half);
+    std::fs::remove_file(&half).unwrap();
+    assert!(said(&report, "jump"), "{:?}", report.warnings);
+    assert!(report.findings.iter().all(|it| it.cause.id != "injected-reset"));
+}
+
+/// The packets of one interface of a capture of all (`LINUX_SLL2`), as if only that one had been
+/// captured, without which way they went.
+fn interface(capture: &Path, wanted: u32) -> PathBuf {
+    let mut timeline = Timeline::open(&[capture]).unwrap();
+    // Nanoseconds, raw IP.
+    let mut out: Vec<u8> = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 101_u32]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    while let Some(frame) = timeline.next_frame().unwrap() {
+        assert_eq!(frame.link.0, 276);
+        if u32::from_be_bytes(frame.bytes[4..8].try_into().unwrap()) != wanted {
+            continue;
+        }
+        let packet = &frame.bytes[20..];
+        let (at, length) = (frame.mark.at.0 as u64, packet.len() as u32);
+        let time = [at / 1_000_000_000, at % 1_000_000_000].map(|part| part as u32);
+        for word in [time[0], time[1], length, frame.wire_len - 20] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(packet);
+    }
+    let name = capture.file_name().unwrap().to_string_lossy().into_owned();
+    let name = format!("why502-{}-{wanted}-{}", std::process::id(), name.replace(".gz", ""));
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, out).unwrap();
+    path
+}
+
+/// A proxy's interfaces, captured to a file each: both legs are tied as in a capture of all.
+#[test]
+fn a_file_for_each_interface_of_a_proxy_is_one_host() {
+    let mut told = 0;
+    for proxy in ["nginx", "haproxy", "apache", "envoy"] {
+        let all = shipped().join(format!("both-legs/{proxy}-two-armed-proxy.pcap.gz"));
+        let mut timeline = Timeline::open(&[&all]).unwrap();
+        let mut interfaces = BTreeSet::new();
+        while let Some(frame) = timeline.next_frame().unwrap() {
+            interfaces.insert(u32::from_be_bytes(frame.bytes[4..8].try_into().unwrap()));
+        }
+        let files: Vec<PathBuf> = interfaces.iter().map(|it| interface(&all, *it)).collect();
+        let report = |files: &[PathBuf]| analyse(files, &Settings::default(), &mut Patient);
+        let (apart, whole) = (report(&files).unwrap(), report(std::slice::from_ref(&all)).unwrap());
+        files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        assert!(said(&apart, "addresses of one proxy"), "{proxy}: {:?}", apart.warnings);
+        assert_eq!(apart.summary.by_cause, whole.summary.by_cause, "{proxy}");
+        assert_eq!(apart.summary.back_exchanges, whole.summary.back_exchanges, "{proxy}");
+        told += apart.correlations.len();
+    }
+    assert!(told > 100, "{told}");
+}
+
+/// Two places of the same connections, named as one set, and two that have nothing to do with each
+/// other, are not taken for one host.
+#[test]
+fn two_files_of_other_hosts_are_no_proxy() {
+    for folder in ["healthy", "target-own-5xx", "keepalive-race"] {
+        let runs = runs(&shipped().join(folder));
+        for pair in runs.windows(2) {
+            for files in [[&pair[0].lb, &pair[0].target], [&pair[0].lb, &pair[1].lb]] {
+                let files = files.map(PathBuf::clone);
+                let report = analyse(&files, &Settings::default(), &mut Patient).unwrap();
+                assert!(!said(&report, "one proxy"), "{files:?}: {:?}", report.warnings);
             }
         }
     }
-    assert!(told > 0);
 }
 
 /// A request that was never acknowledged: on which way it was lost, with a frame of each place.

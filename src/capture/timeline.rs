@@ -51,6 +51,8 @@ pub struct Timeline {
     asides: Option<KeptAsides>,
     /// Buffers that frames were lent from, see [`Timeline::keep_buffers`].
     used: Option<Vec<Vec<u8>>>,
+    /// Number of the first file in its frames' ids, see [`Timeline::number_from`].
+    first: u32,
 }
 
 /// By index of the file, and how many did not fit.
@@ -146,7 +148,7 @@ impl Timeline {
             open.lent = true;
             open.reader.count(record);
         }
-        let frame = FrameId::new(open.index, open.reader.number());
+        let frame = FrameId::new(self.first.saturating_add(open.index), open.reader.number());
         Some(Frame {
             mark: Mark { frame, at: record.at },
             link: record.link,
@@ -154,6 +156,12 @@ impl Timeline {
             wire_len: record.wire_len,
             direction: record.direction,
         })
+    }
+
+    /// Numbers the files in [`FrameId::file`] from `first`, for captures beside others. Asked before the
+    /// first frame.
+    pub(crate) fn number_from(&mut self, first: u32) {
+        self.first = first;
     }
 
     /// Has [`asides`](Timeline::asides) collected. Asked before the first frame.
@@ -269,6 +277,7 @@ impl Timeline {
             total: Some(0),
             asides: None,
             used: None,
+            first: 0,
         }
     }
 

@@ -11,6 +11,7 @@ use super::texts::about;
 use crate::cause::{Evidence, Finding, What};
 use crate::tcp::Side;
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How far an event may lie from the packets to belong to them, nanoseconds: looks are a second apart,
@@ -158,13 +159,30 @@ impl History {
             _ => None,
         });
         if let Some((grown, when)) = counted {
-            return Some(about::overflow(&grown, when, self.queue_full(port, span).is_some()));
+            return Some(about::overflow(&grown, when, &self.full(port, span)));
         }
         let sure = self.counts && self.covers(span.from, span.to);
         sure.then(|| match cause {
             "connect-timeout-host" => about::no_overflow_but(port),
             _ => about::NO_OVERFLOW.to_owned(),
         })
+    }
+
+    /// Whose accept queue was full at some time of the span.
+    fn full(&self, port: u16, span: Span) -> about::Full {
+        if self.queue_full(port, span).is_some() {
+            return about::Full::Own;
+        }
+        let of_queues =
+            self.events.iter().filter(|event| matches!(event.what, Happening::QueueFull { .. }));
+        let ports: BTreeSet<u16> = of_queues.filter_map(|event| event.port).collect();
+        let mut others = ports.into_iter().filter(|other| self.queue_full(*other, span).is_some());
+        let others: Vec<u16> = others.by_ref().take(4).collect();
+        match others.is_empty() {
+            false => about::Full::Others(others),
+            true if self.watches(port) => about::Full::None,
+            true => about::Full::Unseen,
+        }
     }
 
     /// The event since which the accept queue was full at some time of the span.

@@ -5,6 +5,7 @@ use super::event::{Event, Happening};
 use super::facts::{Conntrack, GroupMemory, Limits, Listener, Process};
 use crate::report::words::{count, plural, seconds};
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Ports named where nothing listens on the one asked for.
@@ -275,6 +276,40 @@ pub(super) fn overflows_before(totals: &[(&str, u64)]) -> String {
     format!("none in the last second; since the start {}, of all ports together", parts.join(", "))
 }
 
+/// `port 80`, `ports 80 and 443`.
+fn ports(list: &[u16]) -> String {
+    let names: Vec<String> = list.iter().map(u16::to_string).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("ports {} and {last}", rest.join(", ")),
+        _ => format!("port {}", names.concat()),
+    }
+}
+
+/// That queues which overflow are those of these ports: as they are full, or as no other listens.
+pub(super) fn overflow_of(of: &[u16], full: bool) -> String {
+    match full {
+        true => format!("; a queue of {} is full", ports(of)),
+        false => format!("; it is {}: no other port listens", ports(of)),
+    }
+}
+
+/// That they may be those of others.
+pub(super) fn overflow_elsewhere(of: &[u16], full: &BTreeSet<u16>) -> String {
+    let shown: Vec<u16> = full.iter().copied().take(4).collect();
+    match shown.is_empty() {
+        true => format!(
+            ", of all ports together: no queue is full now, also not that of {}; which port's it was is \
+             not counted",
+            ports(of)
+        ),
+        false => format!(
+            ", of all ports together: the queue of {} is full, that of {} is not",
+            ports(&shown),
+            ports(of)
+        ),
+    }
+}
+
 pub(super) const NO_OVERFLOW: &str = "none since the start";
 
 pub(super) fn resets(sent: u64, total: u64, others: &[(&str, u64)]) -> String {
@@ -368,13 +403,18 @@ pub(super) fn firewall(tables: &[String]) -> String {
 }
 
 /// The first line when nothing is wrong.
-pub(super) fn all_well(port: Option<u16>, unseen: usize) -> String {
+/// `overflows`: queues of some port do.
+pub(super) fn all_well(port: Option<u16>, unseen: usize, overflows: bool) -> String {
     let place = port.map_or_else(String::new, |port| format!(" of port {port}"));
     let unseen = match unseen {
         0 => String::new(),
         n => format!("; {} cannot be seen", plural(n as u64, "answer")),
     };
-    format!("This host shows nothing that explains failures{place}{unseen}")
+    let overflows = match overflows {
+        true => " for sure: queues overflow, of all ports together",
+        false => "",
+    };
+    format!("This host shows nothing that explains failures{place}{overflows}{unseen}")
 }
 
 /// The first line when something is.
@@ -388,7 +428,7 @@ pub(super) fn worst(place: &str, grade: &str, says: &str, more: usize) -> String
 
 /// What the history of a host says of a finding.
 pub(super) mod about {
-    use super::{clock, counts, ended, process, someone};
+    use super::{clock, counts, ended, ports, process, someone};
     use crate::host::census::Outgoing;
     use crate::host::facts::Process;
     use crate::time::Timestamp;
@@ -425,14 +465,35 @@ pub(super) mod about {
         )
     }
 
+    /// Whose accept queue was full when some overflowed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(in crate::host) enum Full {
+        /// That of the port in question.
+        Own,
+        /// Those of other ports.
+        Others(Vec<u16>),
+        /// None, of those that are watched, the port in question among them.
+        None,
+        /// The port in question is not watched.
+        Unseen,
+    }
+
     pub(in crate::host) fn overflow(
         grown: &[(&'static str, u64)],
         [from, to]: [Timestamp; 2],
-        full: bool,
+        full: &Full,
     ) -> String {
         let full = match full {
-            true => ": the accept queue of this port was full",
-            false => " (of all ports together)",
+            Full::Own => ": the accept queue of this port was full".to_owned(),
+            Full::Others(others) => format!(
+                " (of all ports together: the accept queue of {} was full, that of this port not)",
+                ports(others)
+            ),
+            Full::None => {
+                " (of all ports together; no accept queue was seen full, that of this port neither)"
+                    .to_owned()
+            }
+            Full::Unseen => " (of all ports together)".to_owned(),
         };
         let when = match to.since(from) {
             ..1.5 => format!("at {}", clock(to)),

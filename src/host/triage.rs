@@ -196,13 +196,15 @@ pub(crate) fn judge(facts: Facts, ports: &[u16]) -> Triage {
     if !asked {
         ports.sort_by_key(|one| (Reverse(one.grade), one.port));
     }
-    let host = of_host::answers(&facts);
+    let of_asked: Vec<u16> = ports.iter().filter(|_| asked).map(|one| one.port).collect();
+    let host = of_host::answers(&facts, &of_asked);
     let answer = headline(&ports, &host, asked);
     Triage { answer, asked, ports, host, facts }
 }
 
 /// The worst answer; that of a port before that of the host. Where no port was asked for, one that only
-/// this host can reach comes last: most hosts have some that are meant so.
+/// this host can reach comes last: most hosts have some that are meant so. Where one was, queues that
+/// overflow are told of here only as its own: [`of_host::answers`] says whether they are.
 fn headline(ports: &[PortTriage], host: &[Answer], asked: bool) -> String {
     let all = || {
         let of_ports = ports
@@ -215,7 +217,10 @@ fn headline(ports: &[PortTriage], host: &[Answer], asked: bool) -> String {
         let expected = !asked && answer.question == Question::Address;
         (Reverse(answer.grade), expected, port.is_none(), answer.question.weight())
     };
-    let worst = all().filter(|(_, answer)| odd(answer.grade)).min_by_key(rank);
+    let others = |answer: &Answer| {
+        asked && answer.question == Question::Overflow && answer.grade == Grade::Look
+    };
+    let worst = all().filter(|(_, answer)| odd(answer.grade) && !others(answer)).min_by_key(rank);
     let place = |port: Option<u16>| match port {
         Some(port) => format!("Port {port}"),
         None => "This host".to_owned(),
@@ -231,7 +236,7 @@ fn headline(ports: &[PortTriage], host: &[Answer], asked: bool) -> String {
                 [one] if asked => Some(one.port),
                 _ => None,
             };
-            texts::all_well(port, unseen)
+            texts::all_well(port, unseen, host.iter().any(others))
         }
     }
 }
@@ -379,11 +384,44 @@ mod tests {
         assert_says(&facts, Question::Overflow, Grade::Look, "ListenOverflows 5");
         facts.counters = Ok(counters(&[("ListenOverflows", 42)]));
         assert_says(&facts, Question::Overflow, Grade::Bad, "ListenOverflows +37");
+        // Only one port listens, so that it is the one.
+        assert_says(&facts, Question::Overflow, Grade::Bad, "no other port listens");
         facts.counters = Err("no netstat".to_owned());
         assert_says(&facts, Question::Overflow, Grade::Unseen, "no netstat");
         facts.counters = Ok(counters(&[("OutRsts", 9)]));
         facts.before = Ok(Counters::default());
         assert_says(&facts, Question::Resets, Grade::Ok, "9 since the start");
+    }
+
+    #[test]
+    fn queues_of_other_ports_do_not_head_the_answer() {
+        let mut facts = facts();
+        facts.before = Ok(counters(&[("ListenOverflows", 5)]));
+        facts.counters = Ok(counters(&[("ListenOverflows", 42)]));
+        let other = |waiting| {
+            let socket = Listener { port: 9000, waiting, ..listener("0.0.0.0") };
+            Listener { inode: 2, ..socket }
+        };
+        facts.listeners = Ok(vec![listener("0.0.0.0"), other(129)]);
+        let question = Question::Overflow;
+        assert_says(
+            &facts,
+            question,
+            Grade::Look,
+            "the queue of port 9000 is full, that of port 8080 is not",
+        );
+        let triage = judge(facts.clone(), &[8080]);
+        let answer = "This host shows nothing that explains failures of port 8080 for sure: queues \
+                      overflow, of all ports together";
+        assert!(triage.answer.starts_with(answer), "{}", triage.answer);
+        // Of the port whose queue is full, and of all of them, it is the answer.
+        let triage = judge(facts.clone(), &[9000]);
+        assert!(triage.answer.starts_with("Port 9000: bad: the accept queue is full"));
+        assert!(triage.host.iter().any(|it| it.question == question && it.grade == Grade::Bad));
+        facts.listeners = Ok(vec![listener("0.0.0.0"), other(0)]);
+        assert_says(&facts, question, Grade::Look, "which port's it was is not counted");
+        let triage = judge(facts, &[]);
+        assert!(triage.answer.contains("ListenOverflows +37"), "{}", triage.answer);
     }
 
     #[test]

@@ -340,6 +340,7 @@ impl Job {
         }
         if let Some(keeper) = fan.keeper.take() {
             let (counters, notices) = keeper.finish();
+            report.warnings.extend(counters.missing());
             notices.iter().for_each(|notice| fan.lines.aside(notice));
             fan.lines.aside(&format!(
                 "{} of evidence in {}",

@@ -88,7 +88,7 @@ const MORE: &str = "(icmp and (icmp[0] = 3 or icmp[0] = 4 or icmp[0] = 5 or icmp
      (ip proto 6 and ip[6:2] & 0x1fff != 0)";
 
 /// The interface of the IPv4 default route with the lowest metric, else of the IPv6 one.
-pub(super) fn default_interface() -> Option<String> {
+fn default_interface() -> Option<String> {
     let routes = procfs::net::route().unwrap_or_default();
     let default = routes.iter().filter(|route| {
         route.destination.is_unspecified() && route.mask.is_unspecified() && route.iface != "lo"

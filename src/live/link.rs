@@ -31,6 +31,8 @@ pub(super) struct Watched {
     pub(super) interface: usize,
     /// It had a carrier once: some never have, and give packets all the same.
     pub(super) had_carrier: bool,
+    /// The capture is of `any`, to which this link belongs.
+    pub(super) of_any: bool,
 }
 
 /// Watches interfaces.
@@ -86,10 +88,16 @@ impl Links {
         let mut told = Vec::new();
         for watched in self.watched.iter_mut().filter(|watched| watched.name == name) {
             let interface = watched.interface;
+            let link = if watched.of_any { name } else { "" };
             let reason = match said {
+                // Links of containers come and go: one that is no more gives nothing to anybody.
+                Said::Gone if watched.of_any => {
+                    self.outages.up(interface, link, now);
+                    continue;
+                }
                 Said::Up => {
                     watched.had_carrier = true;
-                    let lasted = self.outages.up(interface, now);
+                    let lasted = self.outages.up(interface, link, now);
                     told.extend(lasted.map(|lasted| outage::ends(name, lasted)));
                     continue;
                 }
@@ -98,7 +106,7 @@ impl Links {
                 Said::Down => Reason::Down,
                 Said::Gone => Reason::Gone,
             };
-            if self.outages.begin(interface, reason, now) {
+            if self.outages.begin_of(interface, link, reason, now) {
                 told.push(outage::begins(name, reason));
             }
         }
@@ -190,8 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_any_that_is_deleted_hides_nothing_any_more() {
+        let name = "veth".to_owned();
+        let watched = Watched { name, interface: 0, had_carrier: true, of_any: true };
+        let outages = Outages::default();
+        let Ok(mut links) = Links::open(vec![watched], outages.clone()) else { return };
+        let at = |second: i64| Timestamp(second * 1_000_000_000);
+        assert_eq!(links.hear("veth", Said::Down, at(1)).len(), 1);
+        assert!(links.hear("veth", Said::Gone, at(2)).is_empty());
+        assert!(outages.hides(0, at(1), at(2)) && !outages.hides(0, at(3), at(4)));
+    }
+
+    #[test]
     fn a_link_that_never_had_a_carrier_is_not_missed() {
-        let watched = Watched { name: "one".to_owned(), interface: 0, had_carrier: false };
+        let name = "one".to_owned();
+        let watched = Watched { name, interface: 0, had_carrier: false, of_any: false };
         let outages = Outages::default();
         let Ok(mut links) = Links::open(vec![watched], outages.clone()) else { return };
         let mut hear =

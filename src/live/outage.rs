@@ -29,9 +29,11 @@ impl Reason {
 }
 
 /// A while in which an interface gave nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Outage {
     interface: usize,
+    /// Which of its links, of `any`; empty: the interface itself.
+    link: String,
     reason: Reason,
     from: Timestamp,
     /// `None`: it goes on.
@@ -57,8 +59,19 @@ impl Outages {
 
     /// An interface gives nothing any more. Whether that is news.
     pub(super) fn begin(&self, interface: usize, reason: Reason, from: Timestamp) -> bool {
+        self.begin_of(interface, "", reason, from)
+    }
+
+    /// The same of one of its links.
+    pub(super) fn begin_of(
+        &self,
+        interface: usize,
+        link: &str,
+        reason: Reason,
+        from: Timestamp,
+    ) -> bool {
         let mut state = self.lock();
-        if let Some(open) = state.open(interface) {
+        if let Some(open) = state.open(interface, link) {
             // An interface that is down can be deleted, too.
             let worse = reason > open.reason;
             open.reason = open.reason.max(reason);
@@ -68,24 +81,31 @@ impl Outages {
             state.further += 1;
             state.outages.pop();
         }
-        state.outages.push(Outage { interface, reason, from, to: None });
+        let link = link.to_owned();
+        state.outages.push(Outage { interface, link, reason, from, to: None });
         true
     }
 
     /// It is up and has a carrier: what only was down gives packets again. `Some`: so long it did not,
     /// nanoseconds.
-    pub(super) fn up(&self, interface: usize, to: Timestamp) -> Option<i64> {
-        self.end(interface, to, |reason| reason < Reason::Gone)
+    pub(super) fn up(&self, interface: usize, link: &str, to: Timestamp) -> Option<i64> {
+        self.end(interface, link, to, |reason| reason < Reason::Gone)
     }
 
     /// It was opened again.
     pub(super) fn opened(&self, interface: usize, to: Timestamp) -> Option<i64> {
-        self.end(interface, to, |_| true)
+        self.end(interface, "", to, |_| true)
     }
 
-    fn end(&self, interface: usize, to: Timestamp, ends: fn(Reason) -> bool) -> Option<i64> {
+    fn end(
+        &self,
+        interface: usize,
+        link: &str,
+        to: Timestamp,
+        ends: fn(Reason) -> bool,
+    ) -> Option<i64> {
         let mut state = self.lock();
-        let open = state.open(interface).filter(|open| ends(open.reason))?;
+        let open = state.open(interface, link).filter(|open| ends(open.reason))?;
         open.to = Some(to);
         Some(to.nanos_since(open.from))
     }
@@ -115,21 +135,23 @@ impl Outages {
 }
 
 impl State {
-    fn open(&mut self, interface: usize) -> Option<&mut Outage> {
-        let mut last = self.outages.iter_mut().rev();
-        last.find(|outage| outage.interface == interface && outage.to.is_none())
+    fn open(&mut self, interface: usize, link: &str) -> Option<&mut Outage> {
+        let is_it = |outage: &&mut Outage| outage.interface == interface && outage.link == link;
+        let mut last = self.outages.iter_mut().rev().filter(is_it);
+        last.find(|outage| outage.to.is_none())
     }
 }
 
 impl Outage {
     fn words(&self) -> String {
-        let Outage { reason, from, to, .. } = self;
+        let Outage { link, reason, from, to, .. } = self;
         let until = match to {
             Some(to) => format!("to {to} ({})", seconds(to.nanos_since(*from))),
             None => "on, until the capture ended".to_owned(),
         };
         let reason = reason.words();
-        format!("{reason} from {from} {until}: what passed meanwhile is not in the capture")
+        let link = if link.is_empty() { String::new() } else { format!("{link}: ") };
+        format!("{link}{reason} from {from} {until}: what passed meanwhile is not in the capture")
     }
 }
 
@@ -166,8 +188,8 @@ mod tests {
         assert!(!outages.begin(0, Reason::Down, at(11)), "it is known");
         assert!(outages.hides(0, at(5), at(12)) && !outages.hides(0, at(5), at(9)));
         assert!(!outages.hides(1, at(5), at(12)), "another interface");
-        assert_eq!(outages.up(0, at(13)), Some(3 * S));
-        assert_eq!(outages.up(0, at(14)), None);
+        assert_eq!(outages.up(0, "", at(13)), Some(3 * S));
+        assert_eq!(outages.up(0, "", at(14)), None);
         assert!(outages.hides(0, at(9), at(20)) && outages.hides(0, at(11), at(12)));
         assert!(!outages.hides(0, at(14), at(20)));
         assert_eq!(
@@ -185,7 +207,7 @@ mod tests {
         let outages = Outages::default();
         assert!(outages.begin(0, Reason::Down, at(10)));
         assert!(outages.begin(0, Reason::Gone, at(11)), "it became worse");
-        assert_eq!(outages.up(0, at(12)), None);
+        assert_eq!(outages.up(0, "", at(12)), None);
         assert_eq!(outages.opened(0, at(13)), Some(3 * S));
         outages.begin(0, Reason::NoCarrier, at(20));
         assert!(outages.words(0)[1].starts_with("without carrier from "), "{:?}", outages.words(0));
@@ -193,11 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn links_of_any_go_down_one_by_one() {
+        let outages = Outages::default();
+        assert!(outages.begin_of(0, "eth0", Reason::Down, at(10)));
+        assert!(outages.begin_of(0, "eth1", Reason::NoCarrier, at(11)));
+        assert_eq!(outages.up(0, "eth0", at(13)), Some(3 * S));
+        assert!(outages.hides(0, at(20), at(30)), "the other is still down");
+        assert_eq!(outages.up(0, "eth1", at(40)), Some(29 * S));
+        assert!(!outages.hides(0, at(41), at(42)));
+        let said = outages.words(0);
+        assert!(said[0].starts_with("eth0: down from "), "{said:?}");
+        assert!(said[1].starts_with("eth1: without carrier from "), "{said:?}");
+    }
+
+    #[test]
     fn they_are_bounded_and_the_last_is_always_there() {
         let outages = Outages::default();
         for second in 0..OUTAGES_MAX as i64 + 5 {
             outages.begin(0, Reason::Down, at(2 * second));
-            outages.up(0, at(2 * second + 1));
+            outages.up(0, "", at(2 * second + 1));
         }
         let said = outages.words(0);
         assert_eq!(said.len(), OUTAGES_MAX + 1);

@@ -4,7 +4,7 @@ use super::analyse::{Follower, Job, Parts, Shared};
 use super::batch::Room;
 use super::budget::{Shares, Wishes};
 use super::capture::{self, How, Outlet, Source};
-use super::choose::{ANY, Selection, default_interface};
+use super::choose::{ANY, Selection};
 use super::evidence::{self, EvidenceError};
 use super::keeper::Keeper;
 use super::keys::KeyFiles;
@@ -286,7 +286,8 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
             link: source.link,
             snaplen: source.how.snaplen,
         };
-        Keeper::start(evidence, sources.iter().map(interface).collect())
+        let started = Keeper::start(evidence, sources.iter().map(interface).collect());
+        started.map_err(|error| error.for_user(id.as_ref().map(|id| id.name.as_str())))
     });
     let keeper = keeper.transpose()?;
     if !options.quiet {
@@ -405,17 +406,33 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
     Ok(Outcome { report, closed })
 }
 
-/// The interfaces that packets come from; of `any` that of the default route, as others come and go
+/// Links watched at once: a host with a thousand containers has as many.
+const LINKS_MAX: usize = 4096;
+
+/// The interfaces that packets come from; of `any` all links that are up now, as later ones come and go
 /// with containers.
 fn watched(interfaces: &[String]) -> Vec<Watched> {
     let running = pcap::Device::list().unwrap_or_default();
-    let watched = interfaces.iter().enumerate().filter_map(|(interface, name)| {
-        let name = if name == ANY { default_interface()? } else { name.clone() };
-        let device = running.iter().find(|device| device.name == name);
-        let had_carrier = device.is_some_and(|device| device.flags.is_running());
-        Some(Watched { name, interface, had_carrier })
-    });
-    watched.collect()
+    let mut watched = Vec::new();
+    for (interface, given) in interfaces.iter().enumerate() {
+        let of_any = given == ANY;
+        let is_one = |device: &&pcap::Device| match of_any {
+            true => device.flags.is_up() && device.name != ANY,
+            false => device.name == *given,
+        };
+        let links: Vec<&pcap::Device> = running.iter().filter(is_one).collect();
+        watched.extend(links.iter().map(|device| Watched {
+            name: device.name.clone(),
+            interface,
+            had_carrier: device.flags.is_running(),
+            of_any,
+        }));
+        if links.is_empty() && !of_any {
+            watched.push(Watched { name: given.clone(), interface, had_carrier: false, of_any });
+        }
+    }
+    watched.truncate(LINKS_MAX);
+    watched
 }
 
 fn start<T: Send + 'static>(

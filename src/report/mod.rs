@@ -118,7 +118,7 @@ pub struct Report {
     /// What the findings have in common.
     pub patterns: Vec<Pattern>,
     /// What was odd about the input as a whole, for people.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<crate::words::Phrase>,
     /// Targets and their health checks.
     pub health: Health,
     /// Whose health checks flows carry, by the flow's id; collected only for formats that print

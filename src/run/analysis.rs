@@ -357,13 +357,13 @@ impl Analysis {
             report.findings.push(finding);
         }
         report.captures = captures;
-        report.warnings = warnings;
+        report.warnings = warnings.into_iter().map(Into::into).collect();
         if !settings.keylogs.is_empty() {
             let counts = engine.counts();
             odd_keys.extend(keys::unused(counts.tls_flows, counts.opened_flows));
         }
-        report.warnings.append(&mut odd_keys);
-        report.warnings.extend(filter.iter().flat_map(|filter| filter.warnings().to_vec()));
+        let odd_filters = filter.iter().flat_map(|filter| filter.warnings().to_vec());
+        report.warnings.extend(odd_keys.into_iter().chain(odd_filters).map(Into::into));
         report.requests = engine.requests().clone();
         if report.had_kernel_drops() {
             for finding in &mut report.findings {

@@ -5,15 +5,17 @@ use crate::host::census::{Outgoing, State};
 use crate::host::counters::{COUNTERS, Counters, Kind};
 use crate::host::facts::{Facts, Limits, Seen};
 use crate::host::texts;
+use std::collections::BTreeSet;
 
 /// Per cent of a limit from which one should look.
 const NEAR: u64 = 80;
 /// Per cent from which it counts as reached: the last free ports are found late or not at all.
 const REACHED: u64 = 98;
 
-pub(super) fn answers(facts: &Facts) -> Vec<Answer> {
+/// `asked` are the ports that were asked for.
+pub(super) fn answers(facts: &Facts, asked: &[u16]) -> Vec<Answer> {
     vec![
-        overflow(facts),
+        overflow(facts, asked),
         ports(facts),
         time_wait(facts),
         conntrack(facts),
@@ -74,8 +76,24 @@ fn counted(facts: &Facts, question: Question, kind: Kind, none: &str) -> Answer 
     }
 }
 
-fn overflow(facts: &Facts) -> Answer {
-    counted(facts, Question::Overflow, Kind::Overflow, texts::NO_OVERFLOW)
+/// The kernel counts the queues of all ports together: whose it was shows only where it is full now, or is
+/// the only one.
+fn overflow(facts: &Facts, ports: &[u16]) -> Answer {
+    let mut answer = counted(facts, Question::Overflow, Kind::Overflow, texts::NO_OVERFLOW);
+    if answer.grade != Grade::Bad || ports.is_empty() {
+        return answer;
+    }
+    let listeners = || facts.listeners.iter().flatten();
+    let full: BTreeSet<u16> = listeners().filter(|it| it.is_full()).map(|it| it.port).collect();
+    let others = facts.listeners_left_out > 0 || listeners().any(|it| !ports.contains(&it.port));
+    let own = ports.iter().any(|port| full.contains(port));
+    if own || !others {
+        answer.says += &texts::overflow_of(ports, own);
+        return answer;
+    }
+    answer.grade = Grade::Look;
+    answer.says += &texts::overflow_elsewhere(ports, &full);
+    answer
 }
 
 fn tcp_memory(facts: &Facts) -> Answer {

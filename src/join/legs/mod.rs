@@ -7,6 +7,7 @@ mod alike;
 mod compare;
 mod connections;
 mod leg;
+mod one_host;
 mod order;
 mod own_answer;
 mod roles;
@@ -17,6 +18,7 @@ mod unserved;
 mod verdict;
 
 pub use leg::{Leg, is_gateway_error};
+pub use one_host::{OneHost, Pair};
 pub use own_answer::may_be_a_proxys;
 pub use roles::Roles;
 pub use unserved::Unserved;

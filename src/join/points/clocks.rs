@@ -1,6 +1,6 @@
 //! How the clocks of two places differ, and which of the two is nearer to the servers.
 
-use super::point::{Landmark, Point};
+use super::point::{DELAY_MAX, Landmark, Point};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use hashbrown::HashMap;
@@ -9,6 +9,8 @@ use hashbrown::HashMap;
 const PAIRS_FOR_DRIFT: usize = 40;
 /// Time that these have to span, nanoseconds.
 const SPAN_FOR_DRIFT: i64 = 1_000_000_000;
+/// One packet in so many may have another difference of times than the others: repeated and forged ones.
+const FEW: usize = 50;
 /// Differences of a packet's time that captures of microseconds do not show, nanoseconds.
 const UNCERTAIN: i64 = 2_000;
 
@@ -25,11 +27,13 @@ pub struct Clocks {
     pub pairs: usize,
     /// Whether the other place is nearer to the servers; `None`: the packets do not show it.
     pub nearer_server: Option<bool>,
+    /// The clocks do not run alike, so that nothing follows from times.
+    pub jumps: bool,
 }
 
 impl Clocks {
     /// A time of this place by the other's clock.
-    pub(super) fn there(&self, at: Timestamp) -> Timestamp {
+    pub fn there(&self, at: Timestamp) -> Timestamp {
         at.after(self.ahead(at))
     }
 
@@ -70,7 +74,10 @@ pub fn clocks(here: &Point, there: &Point) -> Option<Clocks> {
         pair.ahead.saturating_sub(drifted as i64)
     };
     let offset = offset(pairs.iter().map(|pair| (level(pair), pair.up)))?;
-    Some(Clocks { offset, since, drift, pairs: pairs.len(), nearer_server })
+    let even = Clocks { offset, since, drift, pairs: pairs.len(), nearer_server, jumps: false };
+    let off = |pair: &&Pair| pair.ahead.saturating_sub(even.ahead(pair.at)).abs() > DELAY_MAX;
+    let jumps = pairs.iter().filter(off).count() * FEW > pairs.len();
+    Some(Clocks { jumps, ..even })
 }
 
 fn pairs(here: &Point, there: &Point) -> Vec<Pair> {
@@ -237,6 +244,19 @@ mod tests {
         // A router between them is one, however near.
         let (clocks, _) = compared(Path { hops: 1, ..Path::new(0, 0) }, 1, 0);
         assert_eq!(clocks.nearer_server, Some(true));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_is_noticed() {
+        let path = Path::new(2 * MS, 0);
+        for jump in [0, 4_000 * MS, 83 * 86_400_000 * MS, -60_000 * MS] {
+            let mut places = Places::new(path);
+            (0..30).for_each(|n| places.whole(n, i64::from(n) * 100 * MS));
+            places.path.ahead = jump;
+            (30..60).for_each(|n| places.whole(n, i64::from(n) * 100 * MS));
+            let clocks = clocks(&places.clients, &places.servers).unwrap();
+            assert_eq!(clocks.jumps, jump.abs() > 5_000 * MS, "{jump} {clocks:?}");
+        }
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX};
 use super::retell::{Elsewhere, add, becomes};
+use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding, Responsible, What};
 use crate::packet::Segment;
 use crate::phrase;
@@ -113,7 +114,7 @@ impl Traffic {
 /// What became of the segments that one side sent.
 #[derive(Debug, Default)]
 struct Way {
-    /// Those that carry data, SYN or FIN and were sent at the one place.
+    /// Those that carry data or FIN and were sent at the one place.
     sent: usize,
     /// Those of them that are not at the other.
     missing: Vec<Sent>,
@@ -123,8 +124,10 @@ struct Way {
     last: Option<Mark>,
     /// The last one that got there before.
     before: Option<Mark>,
-    /// The first that carries data and got there.
-    first_data: Option<Mark>,
+    /// Sequence number of the first that carries data and got there.
+    first_data: Option<u32>,
+    /// What the last that got there acknowledges.
+    acknowledged: Option<u32>,
 }
 
 /// Tells of a finding whether segments were lost between this place and another, and on which way.
@@ -166,10 +169,18 @@ pub fn tell_losses(
     let sent_there = compare(&its, &mine, back, during(there_at(here.until)));
     let mut frames = Vec::new();
     for (way, side, is_here) in [(&sent_here, away, true), (&sent_there, back, false)] {
-        frames.extend(tell(finding, way, side, is_here, place));
+        frames.extend(tell(finding, way, side, is_here));
     }
     match finding.cause.id {
-        "request-unacked" => decide(finding, &sent_here, &sent_there, nearer_server),
+        "request-unacked" => {
+            let (to, back) = match nearer_server {
+                true => (&sent_here, &sent_there),
+                false => (&sent_there, &sent_here),
+            };
+            // Beyond a router the place does not tell of the host.
+            let at_host = !nearer_server || place.point.is_at(name.1.ip) != Some(false);
+            decide(finding, to, back, at_host);
+        }
         "response-timeout" | "inconclusive" if nearer_server => unheard(finding, &sent_there),
         _ => {}
     }
@@ -219,7 +230,9 @@ fn compare(
         it.from == from && span.from <= *left && *left <= span.to && judged(it, *left)
     };
     for (it, left) in sent.iter().filter(leaves) {
-        way.sent += usize::from(it.len > 0);
+        // A SYN is none of the request's, however near.
+        let is_data = it.len > 0 && it.flags & 0x02 == 0;
+        way.sent += usize::from(is_data);
         let in_time = |at: Timestamp| (-EARLY..=DELAY_MAX).contains(&at.nanos_since(*left));
         // Each packet there is that of one here.
         let copies = free.get_mut(&it.same());
@@ -234,12 +247,15 @@ fn compare(
         match exact.or_else(split) {
             Some(mark) => {
                 way.last = later(way.last, mark);
-                if it.len > 0 {
-                    way.first_data = way.first_data.or(Some(mark));
+                if it.flags & 0x10 != 0 {
+                    way.acknowledged = Some(it.ack);
+                }
+                if is_data {
+                    way.first_data = way.first_data.or(Some(it.seq));
                 }
             }
-            None if it.len > 0 => way.missing.push(*it),
-            None if it.flags & 0x04 == 0 => way.unheard.push(*it),
+            None if is_data => way.missing.push(*it),
+            None if it.len == 0 && it.flags & 0x04 == 0 => way.unheard.push(*it),
             None => {}
         }
     }
@@ -286,16 +302,10 @@ fn covering(
 
 /// Adds the first segment that was lost, at the place that it left, and the last packet that got to the
 /// other.
-fn tell(
-    finding: &mut Finding,
-    way: &Way,
-    side: Side,
-    is_here: bool,
-    place: &Elsewhere<'_>,
-) -> Vec<FrameId> {
+fn tell(finding: &mut Finding, way: &Way, side: Side, is_here: bool) -> Vec<FrameId> {
     let Some(first) = way.missing.first() else { return Vec::new() };
     let (n, all) = (way.missing.len(), way.sent);
-    let left = if is_here { first.mark } else { place.mark(first.mark) };
+    let left = first.mark;
     let note = match (side, is_here) {
         (Side::Client, true) => phrase!(
             "the first of {n} of {all} segments that left here and never reached the other capture point: lost on the way to the target",
@@ -326,8 +336,7 @@ fn tell(
     if !is_here {
         frames.push(left.frame);
     }
-    if let Some(last) = way.last.or(way.before) {
-        let mark = if is_here { place.mark(last) } else { last };
+    if let Some(mark) = way.last.or(way.before) {
         if is_here {
             frames.push(mark.frame);
         }
@@ -338,9 +347,12 @@ fn tell(
 }
 
 /// A request that was never acknowledged: lost, ignored, or its acknowledgments were.
-fn decide(finding: &mut Finding, sent_here: &Way, sent_there: &Way, nearer_server: bool) {
-    let (to, back) = if nearer_server { (sent_here, sent_there) } else { (sent_there, sent_here) };
+fn decide(finding: &mut Finding, to: &Way, back: &Way, at_host: bool) {
     let (n, all) = (to.missing.len(), to.sent);
+    let mut ends = false;
+    // What comes back may be an answer to something else, such as a challenge (RFC 5961, 3.2).
+    let unheard_of =
+        |seq: u32| back.acknowledged.is_none_or(|ack| ack.wrapping_sub(seq).cast_signed() <= 0);
     let (who, summary) = if all > 0 && n == all {
         (
             Responsible::Network,
@@ -356,7 +368,9 @@ fn decide(finding: &mut Finding, sent_here: &Way, sent_there: &Way, nearer_serve
                 "the request reached the capture point at the target's side, and its acknowledgments were lost on the way back"
             ),
         )
-    } else if to.first_data.is_some() && back.last.is_none() {
+    } else if at_host && to.first_data.is_some_and(unheard_of) {
+        // It may have been about to.
+        ends = finding.blind_spots.has(BlindSpot::CaptureEnd);
         (
             Responsible::TargetHost,
             phrase!(
@@ -372,7 +386,7 @@ fn decide(finding: &mut Finding, sent_here: &Way, sent_there: &Way, nearer_serve
         return;
     };
     finding.responsible = who;
-    finding.confidence = Confidence::Certain;
+    finding.confidence = if ends { Confidence::Likely } else { Confidence::Certain };
     finding.summary = summary;
 }
 

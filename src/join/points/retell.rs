@@ -20,17 +20,9 @@ pub struct Elsewhere<'a> {
     pub point: &'a Point,
     /// How its clock differs.
     pub clocks: &'a Clocks,
-    /// Index of its first file in the list of captures.
-    pub file: u32,
 }
 
 impl Elsewhere<'_> {
-    /// One of its packets in the list of all captures.
-    pub(super) fn mark(&self, mark: Mark) -> Mark {
-        let frame = FrameId::new(self.file + mark.frame.file(), mark.frame.number());
-        Mark { frame, at: mark.at }
-    }
-
     /// Whether it is nearer to the client or the server than this place, as far as that shows.
     fn is_toward(&self, side: Side) -> Option<bool> {
         self.clocks.nearer_server.map(|server| server == (side == Side::Server))
@@ -44,7 +36,7 @@ pub fn retell(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
     let mut frames: Vec<FrameId> = Vec::new();
     for place in places {
         let found = landmarks.iter().flatten().filter_map(|it| place.point.find(it, place.clocks));
-        frames.extend(found.map(|found| place.mark(found.mark).frame));
+        frames.extend(found.map(|found| found.mark.frame));
     }
     let id = finding.cause.id;
     if id.starts_with("connect-timeout") || id == "return-path-blocked" {
@@ -182,15 +174,15 @@ fn tell(syns: &[&Landmark], server: Endpoint, here: &Point, place: &Elsewhere<'_
     match (answer(here, syn), answer(there, seen)) {
         (Some(_), None) => {
             let fits = place.is_toward(Side::Client) != Some(false);
-            fits.then(|| Told::AnswerLost(place.mark(seen.mark)))
+            fits.then_some(Told::AnswerLost(seen.mark))
         }
         (None, Some(mark)) => {
             let fits = place.is_toward(Side::Server) != Some(false);
-            fits.then(|| Told::AnswerLostHere(place.mark(mark)))
+            fits.then_some(Told::AnswerLostHere(mark))
         }
         (Some(_), Some(_)) => None,
         (None, None) => {
-            let mark = place.mark(seen.mark);
+            let mark = seen.mark;
             // Where the host itself was captured, it is that capture which tells.
             let here_is_nearer = place.is_toward(Side::Client) == Some(true);
             let at_host = match here_is_nearer {
@@ -255,7 +247,7 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
         sender = rst.src.socket()
     );
     let side = if last.src == name.1 { Side::Server } else { Side::Client };
-    let mark = place.mark(last.mark);
+    let mark = last.mark;
     becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
     let note = phrase!(
         "the last packet of this connection at the other capture point that opens or ends it"
@@ -339,9 +331,10 @@ mod tests {
     fn told(finding: &Finding, here: &Point, there: &Point) -> (&'static str, Confidence, usize) {
         let mut finding = finding.clone();
         let clocks = clocks(here, there).unwrap();
-        let place = Elsewhere { point: there, clocks: &clocks, file: 1 };
+        let place = Elsewhere { point: there, clocks: &clocks };
         let frames = retell(&mut finding, here, &[place]);
-        assert!(frames.iter().all(|frame| frame.file() == 1));
+        let own = finding.evidence[0].mark.frame.file();
+        assert!(frames.iter().all(|frame| frame.file() != own));
         (finding.cause.id, finding.confidence, frames.len())
     }
 
@@ -483,11 +476,7 @@ mod tests {
         for order in [[&middle, &far.servers], [&far.servers, &middle]] {
             let mut finding = finding("connect-timeout", syn, What::Syn, SERVER);
             let compared = order.map(|point| clocks(&all.clients, point).unwrap());
-            let places = [0, 1].map(|n| Elsewhere {
-                point: order[n],
-                clocks: &compared[n],
-                file: n as u32 + 1,
-            });
+            let places = [0, 1].map(|n| Elsewhere { point: order[n], clocks: &compared[n] });
             retell(&mut finding, &all.clients, &places);
             assert_eq!(
                 (finding.cause.id, finding.confidence),

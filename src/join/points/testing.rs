@@ -53,7 +53,7 @@ impl Places {
     pub(super) fn at_clients(&mut self, n: u16, at: i64, up: bool, flags: u8) -> Mark {
         let ttl = if up { 64 } else { 64 - self.path.hops };
         self.frames[0] += 1;
-        let mark = mark(self.frames[0], at);
+        let mark = mark(0, self.frames[0], at);
         let ends = (client(n), SERVER);
         self.clients.add(landmark(mark, ends, up, flags, ttl, at));
         mark
@@ -64,7 +64,7 @@ impl Places {
         let ttl = if up { 64 - self.path.hops } else { 64 };
         let moved = if up { at + self.path.delay } else { at - self.path.delay };
         self.frames[1] += 1;
-        let mark = mark(self.frames[1], self.path.there(moved));
+        let mark = mark(1, self.frames[1], self.path.there(moved));
         let ends = match self.path.nat {
             Some((source, server)) => (Endpoint { port: 20_000 + n, ..source }, server),
             None => (client(n), SERVER),
@@ -95,8 +95,8 @@ pub(super) fn client(n: u16) -> Endpoint {
     Endpoint::v4([10, 0, 0, 1], 40_000 + n)
 }
 
-pub(super) fn mark(number: u64, at: i64) -> Mark {
-    Mark { frame: FrameId::new(0, number), at: Timestamp(at) }
+pub(super) fn mark(file: u32, number: u64, at: i64) -> Mark {
+    Mark { frame: FrameId::new(file, number), at: Timestamp(at) }
 }
 
 /// Sequence numbers follow from the connection, so that no two packets are alike.

@@ -31,6 +31,8 @@ pub use room::{MinFree, MinFreeError};
 
 use crate::capture::{Frame, LinkType};
 use crate::cause::Finding;
+use crate::phrase;
+use crate::words::{Phrase, plural};
 use queue::{Packet, Queue, Record};
 use std::fmt;
 use std::io;
@@ -99,6 +101,18 @@ pub enum EvidenceError {
         /// What the system says.
         source: io::Error,
     },
+    /// The user that this process changed to may not write there.
+    #[error(
+        "{}: no evidence can be written here: why502 writes as {user} once it captures, and {user} may not; \
+         chown {user} {}, name a directory that is not there yet, or say --user with a name that may",
+        directory.display(), directory.display()
+    )]
+    Denied {
+        /// As it was named on the command line.
+        directory: PathBuf,
+        /// Its name.
+        user: String,
+    },
     /// There is too little space.
     #[error(
         "{}: too little space for evidence: {room}; free some, name another directory, or say \
@@ -113,13 +127,30 @@ pub enum EvidenceError {
     },
 }
 
+impl EvidenceError {
+    /// The same, where this process has changed to the user of that name.
+    pub(super) fn for_user(self, name: Option<&str>) -> EvidenceError {
+        match (self, name) {
+            (EvidenceError::Directory { directory, source }, Some(name))
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                EvidenceError::Denied { directory, user: name.to_owned() }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
 /// What the user should know, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Nothing is written until there is more space.
     Paused(String),
     /// It is written again.
-    Resumed,
+    Resumed {
+        /// Packets that were wanted in between.
+        not_written: u64,
+    },
     /// Nothing is written any more.
     Stopped(String),
     /// Earlier packets of a failed flow were no longer there.
@@ -135,7 +166,10 @@ impl fmt::Display for Notice {
             Notice::Paused(why) => {
                 write!(f, "evidence is not written until there is more space: {why}")
             }
-            Notice::Resumed => write!(f, "evidence is written again"),
+            Notice::Resumed { not_written } => {
+                let packets = plural(*not_written, "packet");
+                write!(f, "evidence is written again; {packets} that came meanwhile are not in it")
+            }
             Notice::Stopped(why) => {
                 write!(f, "evidence is not written any more: {why}; the analysis goes on")
             }
@@ -184,6 +218,26 @@ pub struct Counters {
     pub free_bytes: u64,
     /// Whether packets that are wanted are written now.
     pub is_writing: bool,
+}
+
+impl Counters {
+    /// What of the evidence is missing, for the report.
+    pub fn missing(&self) -> Vec<Phrase> {
+        let mut said = Vec::new();
+        if self.not_written > 0 {
+            said.push(phrase!(
+                "evidence: {packets} were not written for want of space or an error",
+                packets = plural(self.not_written, "packet")
+            ));
+        }
+        if self.dropped > 0 {
+            said.push(phrase!(
+                "evidence: {packets} were not written as the disk was too slow",
+                packets = plural(self.dropped, "packet")
+            ));
+        }
+        said
+    }
 }
 
 /// What the writer tells.

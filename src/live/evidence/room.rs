@@ -12,8 +12,9 @@ const SHARE_DEFAULT: f64 = 10.0;
 /// ... and at least so many bytes.
 const BYTES_DEFAULT: u64 = 1 << 30;
 
-/// Free space that there has to be more, at least, before writing goes on after it stopped.
-const MORE: u64 = 1 << 20;
+/// Free space that there has to be more before writing goes on after it stopped, so that it does not stop
+/// again at once: a quarter of what has to stay free, within these bounds, bytes.
+const MORE: [u64; 2] = [1 << 20, 64 << 20];
 
 /// Free space that is left to others, as `--min-free` says it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,11 +74,12 @@ impl Room {
         self.free.saturating_sub(bytes) >= self.min_free
     }
 
-    /// Whether writing may go on after it stopped for want of space: a quarter more than has to
-    /// stay free, and `file` bytes beside, so that it does not stop again at once.
+    /// Whether writing may go on after it stopped for want of space: [`MORE`] than has to stay free, and
+    /// `file` bytes beside.
     pub(super) fn holds_again(self, file: u64) -> bool {
-        self.free
-            >= self.min_free.saturating_add((self.min_free / 4).max(MORE)).saturating_add(file)
+        let [least, most] = MORE;
+        let more = (self.min_free / 4).clamp(least, most);
+        self.free >= self.min_free.saturating_add(more).saturating_add(file)
     }
 }
 
@@ -118,8 +120,8 @@ mod tests {
     fn it_goes_on_only_when_there_is_clearly_more() {
         let room = |mib: u64| Room { free: mib << 20, min_free: 1_000 << 20 };
         assert!(room(1_100).holds(100 << 20) && !room(1_099).holds(100 << 20));
-        assert!(!room(1_249).holds_again(0) && room(1_250).holds_again(0));
-        assert!(!room(1_299).holds_again(50 << 20) && room(1_300).holds_again(50 << 20));
+        assert!(!room(1_063).holds_again(0) && room(1_064).holds_again(0));
+        assert!(!room(1_113).holds_again(50 << 20) && room(1_114).holds_again(50 << 20));
         let full = Room { free: 0, min_free: 0 };
         assert!(full.holds(0) && !full.holds_again(0));
     }

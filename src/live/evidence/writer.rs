@@ -18,7 +18,7 @@ const TURN: Duration = Duration::from_millis(200);
 /// Blocks are stored at least so often, with a turn in between: within a second.
 const STORE_EVERY: Duration = Duration::from_millis(700);
 /// Free space is looked at so often while nothing is written for want of it.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Space for what ends a file and begins the next, bytes.
 const MARGIN: u64 = 16 << 10;
@@ -32,8 +32,13 @@ const KEPT: &str = "why502-kept-";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Writing,
-    /// There is too little space; when that was last looked at.
-    Paused(Instant),
+    /// There is too little space.
+    Paused {
+        /// When that was last looked at.
+        looked: Instant,
+        /// Packets that were not written before.
+        before: u64,
+    },
     /// Nothing can be written.
     Stopped,
 }
@@ -189,14 +194,14 @@ impl Writer {
     fn packet(&mut self, packet: &Packet, bytes: &[u8], comments: &[String]) {
         let result = match self.state {
             State::Writing => self.try_packet(packet, bytes, comments),
-            State::Paused(_) | State::Stopped => {
+            State::Paused { .. } | State::Stopped => {
                 self.left_out(packet.interface, 1);
                 return;
             }
         };
         if let Err(trouble) = result {
-            self.left_out(packet.interface, 1);
             self.stop(trouble);
+            self.left_out(packet.interface, 1);
         }
     }
 
@@ -268,23 +273,25 @@ impl Writer {
                     self.stop(trouble);
                 }
             }
-            State::Paused(looked) if looked.elapsed() >= LOOK_EVERY => {
+            State::Paused { looked, before } if looked.elapsed() >= LOOK_EVERY => {
                 let file = self.options.ring.size.unwrap_or_default();
                 match self.room() {
                     Ok(room) if room.holds_again(file) => {
                         self.state = State::Writing;
-                        self.notices.push(Notice::Resumed);
+                        let not_written = self.counters.not_written - before;
+                        self.notices.push(Notice::Resumed { not_written });
                     }
-                    Ok(_) => self.state = State::Paused(instant()),
+                    Ok(_) => self.state = State::Paused { looked: instant(), before },
                     Err(error) => self.stop(error.into()),
                 }
             }
-            State::Writing | State::Paused(_) | State::Stopped => {}
+            State::Writing | State::Paused { .. } | State::Stopped => {}
         }
     }
 
     /// Ends the file, as it cannot be written on.
     fn stop(&mut self, trouble: Trouble) {
+        let before = self.counters.not_written;
         self.give_up();
         let file = self.options.ring.size.unwrap_or_default();
         let has_room = self.room().is_ok_and(|room| room.holds_again(file));
@@ -292,7 +299,7 @@ impl Writer {
             // Of a quota, or a file system without room for another name, nobody tells when it has
             // space again.
             Trouble::Space(why) if !has_room => {
-                self.state = State::Paused(instant());
+                self.state = State::Paused { looked: instant(), before };
                 self.notices.push(Notice::Paused(why));
             }
             Trouble::Space(why) | Trouble::Other(why) => {

@@ -107,7 +107,7 @@ fn texts_of_a_capture_stay_texts() {
         }
         put(&mut report.captures[0].path);
         report.captures[0].warnings = vec![hostile.to_owned()];
-        report.warnings = vec![hostile.to_owned()];
+        report.warnings = vec![hostile.to_owned().into()];
         report.summary.skipped.insert(hostile.to_owned(), 3);
         for target in &mut report.health.targets {
             target.group = Some(hostile.to_owned());

@@ -304,7 +304,7 @@ pub(super) struct Document<'a> {
     captures: List<'a, CaptureInfo, Capture<'a>>,
     summary: Counts<'a>,
     /// What was odd about the input as a whole, in words.
-    warnings: &'a [String],
+    warnings: Vec<&'a str>,
     /// What findings of one cause have in common.
     patterns: List<'a, Pattern, Shared>,
     /// The failures, by the time of their guilty packets.
@@ -332,7 +332,7 @@ impl<'a> Document<'a> {
             tool: TOOL,
             captures: List::new(&report.captures, |_, capture| Capture::new(capture), report),
             summary: Counts::new(report),
-            warnings: &report.warnings,
+            warnings: report.warnings.iter().map(|it| it.as_str()).collect(),
             patterns: List::new(&report.patterns, |_, pattern| Shared::new(pattern), report),
             findings: List::new(
                 &report.findings,
@@ -420,7 +420,7 @@ pub(super) struct Total<'a> {
     #[serde(flatten)]
     counts: Counts<'a>,
     /// What was odd about the input as a whole, in words.
-    warnings: &'a [String],
+    warnings: Vec<&'a str>,
     /// What findings of one cause have in common.
     patterns: Vec<Shared>,
 }
@@ -431,7 +431,7 @@ impl<'a> Total<'a> {
             schema: super::SCHEMA,
             tool: TOOL,
             counts: Counts::new(report),
-            warnings: &report.warnings,
+            warnings: report.warnings.iter().map(|it| it.as_str()).collect(),
             patterns: report.patterns.iter().map(Shared::new).collect(),
         }
     }

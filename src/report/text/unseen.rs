@@ -67,7 +67,7 @@ pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<Phrase> {
                 .map(|warning| phrase!("{name}{warning}", name = &name, warning)),
         );
     }
-    lines.extend(report.warnings.iter().map(|warning| phrase!("{warning}", warning)));
+    lines.extend(report.warnings.iter().cloned());
     for (bound, n) in summary.bounds.iter().filter(|(_, n)| **n > 0) {
         lines.push(phrase!(
             "{bound}: {n} (a memory bound was reached)",
