@@ -24,7 +24,9 @@ fn every_scene_is_read_as_meant() {
         ("checks", 100, [1_000, 100, 100]),
         ("reordered", 10, [10 * (3 + 1 + 45 + 1 + 3), 10, 10]),
         ("live-flows", 100, [1_100, 100, 200]),
+        ("live-checks", 100, [1_100, 100, 200]),
         ("failures", 100, [600, 100, 100]),
+        ("refused", 100, [200, 100, 0]),
         ("nothing", 0, [0; 3]),
         ("syn-flood", 1_000, [1_000, 1_000, 0]),
         ("holes", 1_000, [64 * 5 + 1_000, 64, 64]),
@@ -37,7 +39,7 @@ fn every_scene_is_read_as_meant() {
         assert_eq!([summary.packets, summary.flows, summary.exchanges], counts, "{name}");
         let failures: u64 = summary.by_cause.values().sum();
         match name {
-            "failures" => assert_eq!(failures, amount),
+            "failures" | "refused" => assert_eq!(failures, amount),
             // What fails under a flood is not for this test to say.
             "syn-flood" | "holes" | "endless-heads" | "pipelined" => {}
             _ => assert_eq!(failures, 0, "{name}"),

@@ -1,12 +1,17 @@
-//! `why502 live --max-memory` when the analysis cannot keep up: what it takes stays below the limit.
-//! In a network namespace, so as root; without root it says that it skips.
+//! What it takes stays within bounds: `why502 live --max-memory` when the analysis cannot keep up (in a
+//! network namespace, so as root; without root it says that it skips), and a report with more failures
+//! than are kept in memory.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod support;
+#[path = "../benches/traffic/mod.rs"]
+mod traffic;
 
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::say;
@@ -93,4 +98,44 @@ fn memory_stays_below_its_limit_when_the_analysis_cannot_keep_up() {
         assert!(packets > 10_000, "{packets}");
         assert!(peak < limit * 1024, "{peak} KiB of {limit} MiB");
     }
+}
+
+/// Records of the report's list of this name: one per line.
+fn listed(report: &str, list: &str) -> Vec<Value> {
+    let report = BufReader::new(std::fs::File::open(report).unwrap());
+    let mut lines = report.lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with(&format!("\"{list}\":["))).unwrap();
+    let lines = lines.take_while(|line| !line.starts_with(']'));
+    lines.map(|line| serde_json::from_str(line.trim_end_matches(',')).unwrap()).collect()
+}
+
+#[test]
+fn a_json_report_lists_more_failures_than_are_kept_in_memory() {
+    const CONNECTIONS: u64 = 110_000;
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (capture, path) = (place("refused.pcap"), place("report.json"));
+    std::fs::write(&capture, traffic::in_memory("refused", CONNECTIONS).unwrap()).unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_why502"))
+        .args(["--quiet", "--format", "json", "-o", &path, &capture])
+        .spawn()
+        .unwrap();
+    let peak = peak(run.id());
+    assert!(run.wait().unwrap().success());
+    let peak = peak.join().unwrap();
+    say(&format!("{CONNECTIONS} failures: {} MiB at its peak", peak / 1024));
+    assert!(peak < 400 * 1024, "{peak} KiB");
+    // Each connection has two packets, the second of which is its RST.
+    let findings = listed(&path, "findings");
+    assert_eq!(findings.len() as u64, CONNECTIONS);
+    for (number, finding) in (0..).zip(&findings) {
+        assert_eq!(finding["cause"], "connect-refused");
+        assert_eq!(finding["flow"].as_u64(), Some(number));
+        assert_eq!(finding["evidence"][0]["frame"].as_u64(), Some(2 * number + 2));
+    }
+    let flows = listed(&path, "flows");
+    assert_eq!(flows.len() as u64, CONNECTIONS);
+    assert!((0..).zip(&flows).all(|(id, flow)| flow["id"].as_u64() == Some(id)));
+    let bounds = std::fs::read_to_string(&path).unwrap();
+    assert!(!bounds.contains("not listed"));
 }

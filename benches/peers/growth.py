@@ -1,5 +1,7 @@
 """How time and memory grow: with the file, with connections alive at once, under floods."""
 
+import subprocess
+
 import measure
 import programs
 from table import duration, megabytes, millions, table, thousands
@@ -28,20 +30,27 @@ def with_the_file(built, recording, directory):
     return table(HEAD, rows)
 
 
+# Scene of connections that are all alive at once, and how many of them.
+ALIVE = [
+    ("users' connections", "live-flows", (10_000, 100_000, 1_000_000)),
+    ("probers' connections", "live-checks", (1_000_000,)),
+]
+
+
 def with_live_flows(built, directory, scale):
     """Connections that are all alive at once, and what each of them costs."""
-    rows, before = [], None
-    for flows in (0, 10_000, 100_000, 1_000_000):
-        flows //= scale
-        path = directory / "live.pcap"
-        built.make("live-flows", flows, path)
-        if flows == 0:
-            before = measure.memory(built.analysis(path)).private
-            continue
-        cells = row(built, f"{thousands(flows)} flows", path)
-        private = measure.memory(built.analysis(path)).private
-        rows.append(cells + [f"{(private - before) / flows:.0f} B"])
-        path.unlink()
+    path = directory / "live.pcap"
+    built.make("live-flows", 0, path)
+    before = measure.memory(built.analysis(path)).private
+    rows = []
+    for name, scene, amounts in ALIVE:
+        for flows in amounts:
+            flows //= scale
+            built.make(scene, flows, path)
+            cells = row(built, f"{thousands(flows)} {name}", path)
+            private = measure.memory(built.analysis(path)).private
+            rows.append(cells + [f"{(private - before) / flows:.0f} B"])
+            path.unlink()
     return table(HEAD + ["per flow"], rows)
 
 
@@ -54,16 +63,30 @@ FLOODS = [
     ("failures, text", "failures", 1_000_000, ()),
     ("failures, JSON", "failures", 1_000_000, ("--format", "json")),
     ("failures, ndjson", "failures", 1_000_000, ("--format", "ndjson")),
+    ("connections refused, JSON", "refused", 1_000_000, ("--format", "json")),
 ]
 
 
 def floods(built, directory, scale):
-    """Each flood, and a tenth of it: packets per second and memory should be the same."""
+    """Each flood, and a tenth of it: packets per second and memory should be the same. What was dropped
+    or given up to keep memory within its bounds is what the text report says of it."""
     rows = []
     for name, scene, amount, arguments in FLOODS:
         for part in (amount // scale // 10, amount // scale):
             path = directory / "flood.pcap"
             built.make(scene, part, path)
-            rows.append(row(built, f"{thousands(part)} {name}", path, arguments))
+            cells = row(built, f"{thousands(part)} {name}", path, arguments)
+            rows.append(cells + [bounds(built, path) if not arguments else ""])
             path.unlink()
-    return table(HEAD, rows)
+    return table(HEAD + ["bounds reached"], rows)
+
+
+# How the text report ends the line of a bound.
+BOUND = " (a memory bound was reached)"
+
+
+def bounds(built, capture):
+    """What the report says of bounds that were reached."""
+    text = subprocess.run(built.analysis(capture), check=True, stdout=subprocess.PIPE, text=True).stdout
+    lines = (line.strip() for line in text.splitlines())
+    return "; ".join(line.removesuffix(BOUND) for line in lines if line.endswith(BOUND))

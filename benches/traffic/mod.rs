@@ -25,14 +25,16 @@ pub struct Scene<W> {
 }
 
 /// Every kind of traffic.
-pub fn scenes<W: Write>() -> [Scene<W>; 10] {
+pub fn scenes<W: Write>() -> [Scene<W>; 12] {
     let scene = |name, unit, make| Scene { name, unit, make };
     [
         scene("keep-alive", "requests", ordinary::keep_alive as Make<W>),
         scene("checks", "connections", ordinary::checks),
         scene("reordered", "responses", ordinary::reordered),
         scene("live-flows", "connections", ordinary::live_flows),
+        scene("live-checks", "connections", ordinary::live_checks),
         scene("failures", "connections", ordinary::failures),
+        scene("refused", "connections", ordinary::refused),
         scene("nothing", "packets", |_, _| Ok(())),
         scene("syn-flood", "packets", floods::syns),
         scene("holes", "packets", floods::holes),

@@ -1,6 +1,6 @@
 //! Traffic as load balancers and targets have it every day.
 
-use super::capture::{ACK, Capture, PSH, RST};
+use super::capture::{ACK, Capture, PSH, RST, SYN};
 use super::talk::{CLIENT, MSS, SERVER, Talk, response};
 use std::io::{self, Write};
 
@@ -65,15 +65,39 @@ pub fn reordered<W: Write>(capture: &mut Capture<W>, responses: u64) -> io::Resu
     Ok(())
 }
 
-/// Connections that are all alive at once: each is opened and used, then each is used again.
+/// Keep-alive connections of users that are all alive at once: each is opened and used, then each is
+/// used again.
 pub fn live_flows<W: Write>(capture: &mut Capture<W>, connections: u64) -> io::Result<()> {
+    used_twice(capture, connections, REQUEST)
+}
+
+/// The same of a prober that keeps its connections: of each it is kept what was asked and answered.
+pub fn live_checks<W: Write>(capture: &mut Capture<W>, connections: u64) -> io::Result<()> {
+    used_twice(capture, connections, CHECK)
+}
+
+fn used_twice<W: Write>(
+    capture: &mut Capture<W>,
+    connections: u64,
+    request: &[u8],
+) -> io::Result<()> {
     let answer = response(1, 64, "");
     let mut talks: Vec<Talk> = (0..connections).map(Talk::new).collect();
     for talk in &mut talks {
         talk.open(capture)?;
-        talk.exchange(capture, CHECK, &answer)?;
+        talk.exchange(capture, request, &answer)?;
     }
-    talks.iter_mut().try_for_each(|talk| talk.exchange(capture, CHECK, &answer))
+    talks.iter_mut().try_for_each(|talk| talk.exchange(capture, request, &answer))
+}
+
+/// Connections whose SYN is answered with RST.
+pub fn refused<W: Write>(capture: &mut Capture<W>, connections: u64) -> io::Result<()> {
+    for number in 0..connections {
+        let mut talk = Talk::new(number);
+        talk.send(capture, CLIENT, SYN, b"")?;
+        talk.send(capture, SERVER, RST | ACK, b"")?;
+    }
+    Ok(())
 }
 
 /// Connections whose target answers the request with RST.

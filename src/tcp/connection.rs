@@ -12,7 +12,6 @@ use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
 use crate::flow::{EndingKind, Flow, Retransmission, Vantage};
 use crate::packet::{Endpoint, Segment, TunnelId};
-use crate::shorthand::Shorthand;
 use crate::time::{Mark, Timestamp};
 use std::hint::black_box;
 use std::num::NonZeroU64;
@@ -34,7 +33,7 @@ pub struct Connection {
     /// The facts so far.
     pub flow: Flow,
     pub(super) tracks: [Track; 2],
-    seen: Seen,
+    pub(super) seen: Seen,
     /// Capture file for which the stream number is settled.
     pub(super) settled: Option<u32>,
     /// Client bytes whose acknowledgment is being timed: their end, and when they were sent.
@@ -56,31 +55,6 @@ impl Connection {
             connection.flow.blind_spots.add(BlindSpot::NoHandshake);
         }
         connection
-    }
-
-    /// Whether its fields in shorthand say everything: it is open, and nothing is under way.
-    pub(super) fn can_rest(&self) -> bool {
-        self.flow.can_rest()
-            && self.closed_at.is_none()
-            && self.tracks.iter().all(|track| track.can_rest())
-    }
-
-    /// Its fields, in shorthand; not those of [`Connection::blank`].
-    pub(super) fn fields(&mut self, shorthand: &mut impl Shorthand) {
-        let Connection { flow, tracks, seen, settled, timing, closed_at: _ } = self;
-        flow.fields(shorthand);
-        tracks.iter_mut().for_each(|track| track.fields(shorthand));
-        seen.fields(shorthand);
-        shorthand.option(settled, Shorthand::u32);
-        let (mut end, mut at) = timing.map_or((0, flow.first.at), |(end, at)| (end.get(), at));
-        shorthand.u64(&mut end);
-        shorthand.time(&mut at);
-        *timing = NonZeroU64::new(end).map(|end| (end, at));
-    }
-
-    /// It is left alone for a while at `now`: forgets what only the next packets could need.
-    pub(super) fn lie_down(&mut self, now: Timestamp) {
-        self.tracks.iter_mut().for_each(|track| track.forget_copies(now));
     }
 
     /// A connection of which nothing is known but this.

@@ -4,9 +4,10 @@
 use super::connection::Connection;
 use super::table::{Entry, Key, key};
 use crate::packet::{Endpoint, TunnelId};
-use crate::shorthand::{Reader, Writer};
+use crate::shorthand::{Reader, Shorthand, Writer};
 use crate::time::{Mark, Timestamp};
 use std::fmt::Debug;
+use std::num::NonZeroU64;
 
 /// What the owner of a table attaches to a connection.
 pub trait Attached: Sized {
@@ -86,5 +87,32 @@ impl<T: Attached> Resting<T> {
 
     pub(super) fn key(&self) -> Key {
         key(self.client, self.server, self.tunnel)
+    }
+}
+
+impl Connection {
+    /// Whether its fields in shorthand say everything: it is open, and nothing is under way.
+    pub(super) fn can_rest(&self) -> bool {
+        self.flow.can_rest()
+            && self.closed_at.is_none()
+            && self.tracks.iter().all(|track| track.can_rest())
+    }
+
+    /// Its fields, in shorthand; not those of [`Connection::blank`].
+    pub(super) fn fields(&mut self, shorthand: &mut impl Shorthand) {
+        let Connection { flow, tracks, seen, settled, timing, closed_at: _ } = self;
+        flow.fields(shorthand);
+        tracks.iter_mut().for_each(|track| track.fields(shorthand));
+        seen.fields(shorthand);
+        shorthand.option(settled, Shorthand::u32);
+        let (mut end, mut at) = timing.map_or((0, flow.first.at), |(end, at)| (end.get(), at));
+        shorthand.u64(&mut end);
+        shorthand.time(&mut at);
+        *timing = NonZeroU64::new(end).map(|end| (end, at));
+    }
+
+    /// It is left alone for a while at `now`: forgets what only the next packets could need.
+    pub(super) fn lie_down(&mut self, now: Timestamp) {
+        self.tracks.iter_mut().for_each(|track| track.forget_copies(now));
     }
 }

@@ -1,33 +1,22 @@
 //! The flows that are alive: which connection a segment belongs to, when one begins anew, and
 //! when one is over.
 
+mod limits;
+
+pub use limits::{AWAKE_BYTES, AWAKE_MAX, FLOWS_MAX, Limits, REST_BEYOND, RESTING_BYTES};
+
 use super::Side;
 use super::connection::Connection;
 use super::rest::{Attached, Resting};
 use super::stream::Streams;
 use crate::flow::Ended;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
-use crate::time::{Mark, Timestamp};
+use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use limits::Rest;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
-
-/// Flows alive at once, most of which rest; past it the one idle longest among a few is judged and
-/// dropped. A million that rest take [`RESTING_BYTES`] each.
-pub const FLOWS_MAX: usize = 1 << 20;
-/// Flows alive at once that do not rest, as something is under way on them or they have only been
-/// opened; past it the one idle longest among a few is judged and dropped. A flood of SYNs costs a
-/// quarter of a gigabyte.
-pub const AWAKE_MAX: usize = 1 << 18;
-/// Flows awake at once past which those that are idle rest. More than that are in use at once on few
-/// captures, and each packet of one that rests costs half a microsecond.
-pub const REST_BEYOND: usize = 1 << 15;
-/// Memory for a flow that does not rest, with its request and what is kept to recognise a health
-/// check, bytes. Measured: 3.7 kB; one on which nothing is under way takes 1 kB.
-pub const AWAKE_BYTES: u64 = 4096;
-/// Memory for a flow that rests, with what is kept to recognise a health check, bytes.
-pub const RESTING_BYTES: u64 = 700;
 
 /// How long a closed flow is kept for the packets that follow its end, nanoseconds.
 const LINGER: i64 = 10_000_000_000;
@@ -43,20 +32,6 @@ const OPEN: i64 = 7_200_000_000_000;
 const FILES_MAX: usize = 16;
 /// Rooms of flows kept for the next ones: one flow ends where one begins.
 const SPARE_MAX: usize = 16;
-/// Flows looked at when one has to be dropped.
-const EVICT_SAMPLE: usize = 16;
-/// Slots looked at for them: most may hold flows that rest.
-const EVICT_SLOTS: usize = 1 << 10;
-/// Packets since its last one after which a flow may rest. As many flows are in use meanwhile at most,
-/// so that of those awake half are not.
-const REST_AFTER: u64 = REST_BEYOND as u64 / 2;
-/// Slots passed over when a flow that can rest is looked for, and flows looked at.
-const REST_SLOTS: usize = 64;
-const REST_SAMPLE: usize = 2;
-/// Flows opened, at most, without looking for one that can rest when none of the last could: looking
-/// must not cost more than a flood does.
-const REST_PAUSE: u32 = 64;
-
 /// A pair of endpoints in fixed order, and the tunnel.
 pub(super) type Key = (Endpoint, Endpoint, TunnelId);
 
@@ -105,47 +80,6 @@ pub struct Table<T: Attached> {
     pub forgotten_pairs: u64,
 }
 
-/// How many flows there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// In all, see [`FLOWS_MAX`].
-    pub flows: usize,
-    /// Awake, see [`AWAKE_MAX`].
-    pub awake: usize,
-    /// Awake before those that are idle rest, see [`REST_BEYOND`].
-    pub rest_beyond: usize,
-}
-
-impl Limits {
-    /// What fits into so many bytes: most of it for flows that are awake.
-    pub fn within(bytes: u64) -> Limits {
-        let count = |bytes: u64, each| usize::try_from(bytes / each).unwrap_or(usize::MAX);
-        let awake = AWAKE_MAX.min(count(bytes / 4 * 3, AWAKE_BYTES));
-        let flows = FLOWS_MAX.min(count(bytes / 4, RESTING_BYTES).saturating_add(awake));
-        Limits { flows, awake, rest_beyond: REST_BEYOND.min(awake / 2) }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { flows: FLOWS_MAX, awake: AWAKE_MAX, rest_beyond: REST_BEYOND }
-    }
-}
-
-/// How flows that can rest are found.
-#[derive(Debug, Default)]
-struct Rest {
-    /// Flows that rest.
-    count: usize,
-    /// Slot to look at next.
-    hand: usize,
-    /// Flows to be opened before the next look, and how long the last such pause was.
-    pause: u32,
-    pauses: u32,
-    /// Where flows are written down.
-    paper: Vec<u8>,
-}
-
 /// What became of the table when a segment came.
 #[derive(Debug)]
 pub struct Turn<'a, T> {
@@ -180,11 +114,6 @@ impl<T: Attached> Table<T> {
             evicted: 0,
             forgotten_pairs: 0,
         }
-    }
-
-    /// Lets flows rest once more than so many are awake.
-    pub fn rest_beyond(&mut self, awake: usize) {
-        self.limits.rest_beyond = awake;
     }
 
     /// Flows met so far.
@@ -429,111 +358,6 @@ impl<T: Attached> Table<T> {
         Some(entry)
     }
 
-    /// Flows that do not rest.
-    fn awake(&self) -> usize {
-        self.index.len() - self.rest.count
-    }
-
-    fn is_full(&self) -> bool {
-        self.awake() >= self.limits.awake.max(1) || self.index.len() >= self.limits.flows.max(1)
-    }
-
-    /// Memory of the flows that rest, bytes, and how many they are.
-    #[cfg(test)]
-    pub(crate) fn at_rest(&self) -> (usize, usize) {
-        let memory = self.resting.iter().flatten().map(|resting| resting.memory()).sum();
-        (memory, self.rest.count)
-    }
-
-    /// The flow that rests in this slot.
-    fn resting(&self, slot: usize) -> Option<&Resting<T>> {
-        self.resting.get(slot)?.as_deref()
-    }
-
-    /// Wakes the flow in `slot`; whether it rested.
-    #[inline]
-    fn wake(&mut self, slot: u32) -> bool {
-        if self.rest.count == 0 {
-            return false;
-        }
-        let place = self.resting.get_mut(slot as usize);
-        let Some(resting) = place.and_then(Option::take) else { return false };
-        self.rest.count -= 1;
-        let entry = into_room(&mut self.spare, resting.wake());
-        self.due[slot as usize] = entry.connection.flow.last.at.after(LINGER);
-        self.slots[slot as usize] = Some(entry);
-        true
-    }
-
-    /// Lets a flow rest that had no packet lately, if one is found soon.
-    fn let_rest(&mut self, now: Mark) {
-        let rest = &mut self.rest;
-        if rest.pause > 0 {
-            rest.pause -= 1;
-            return;
-        }
-        let mut looks = 0;
-        for _ in 0..REST_SLOTS.min(self.slots.len()) {
-            rest.hand = if rest.hand + 1 < self.slots.len() { rest.hand + 1 } else { 0 };
-            let Some(entry) = &mut self.slots[rest.hand] else { continue };
-            if rest.hand == self.latest as usize {
-                continue;
-            }
-            let Entry { connection, attached } = &**entry;
-            if is_idle(connection, now, self.limits.rest_beyond)
-                && connection.can_rest()
-                && attached.can_rest()
-            {
-                let over = connection.flow.last.at.after(patience(connection));
-                let resting = Resting::new(entry, now.at, &mut rest.paper);
-                if self.resting.len() < self.slots.len() {
-                    self.resting.resize_with(self.slots.len(), || None);
-                }
-                self.resting[rest.hand] = Some(Box::new(resting));
-                self.due[rest.hand] = over.after(1);
-                rest.count += 1;
-                rest.pauses = 0;
-                if let Some(entry) = self.slots[rest.hand].take() {
-                    self.recycle(entry);
-                }
-                return;
-            }
-            looks += 1;
-            if looks == REST_SAMPLE {
-                break;
-            }
-        }
-        rest.pauses = (2 * rest.pauses).clamp(1, REST_PAUSE);
-        rest.pause = rest.pauses;
-    }
-
-    /// Drops the flow idle longest among a few; where there are too many that do not rest, one of
-    /// those.
-    fn evict(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
-        let count = self.slots.len();
-        let any = self.awake() < self.limits.awake.max(1);
-        let last = |slot: usize| match &self.slots[slot] {
-            Some(entry) => Some(entry.connection.flow.last.at),
-            None => self.resting(slot).filter(|_| any).map(|resting| resting.last),
-        };
-        let oldest = (0..EVICT_SLOTS.min(count))
-            .map(|step| (self.rest.hand + step) % count)
-            .filter_map(|slot| Some((now.nanos_since(last(slot)?), slot)))
-            .take(EVICT_SAMPLE)
-            .max();
-        let Some((_, slot)) = oldest else {
-            // All of these rest: the next time others are looked at.
-            self.rest.hand = (self.rest.hand + EVICT_SLOTS) % count.max(1);
-            return None;
-        };
-        self.rest.hand = (self.rest.hand + 1) % count;
-        self.evicted += 1;
-        self.wake(slot as u32);
-        let mut entry = self.remove(slot as u32)?;
-        entry.connection.flow.blind_spots.add(crate::blind::BlindSpot::Evicted);
-        Some(entry)
-    }
-
     /// The capture is over: gives out every flow in the order of their ids.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<Entry<T>>> + use<T> {
         self.index.clear();
@@ -587,13 +411,6 @@ fn key_at<T: Attached>(
         Some(entry) => Some(key_of(entry)),
         None => resting.get(slot as usize)?.as_deref().map(Resting::key),
     }
-}
-
-/// Whether a connection had no packet lately. Where every flow shall rest, each is idle at once.
-fn is_idle(connection: &Connection, now: Mark, rest_beyond: usize) -> bool {
-    let (last, now) = (connection.flow.last.frame, now.frame);
-    let since = now.number().saturating_sub(last.number());
-    last.file() != now.file() || since >= REST_AFTER.min(rest_beyond as u64)
 }
 
 /// How long a connection in its present state may be silent, nanoseconds.
