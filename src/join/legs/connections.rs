@@ -134,13 +134,13 @@ fn waited(
     })
 }
 
-/// Gives each error without an attempt one that may as well be its own: one that is tied to nobody, or to a
+/// Gives each error among the first `most` legs without an attempt one that may as well be its own: one that is tied to nobody, or to a
 /// request that has others, or can get another one in the same way. How many errors there was no time for.
-pub(super) fn even_out(legs: &[Leg], ties: &mut Ties) -> u64 {
+pub(super) fn even_out(legs: &[Leg], ties: &mut Ties, most: usize) -> u64 {
     let attempts = ties.attempts();
     let mut swap = Swap { legs, ties, attempts, looks: LOOKS_MAX };
     let mut unsearched = 0;
-    for (front, leg) in legs.iter().enumerate() {
+    for (front, leg) in legs.iter().enumerate().take(most) {
         let refused = leg.ends.status.is_some_and(|status| status >= 500);
         if leg.ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
             continue;

@@ -108,6 +108,8 @@ pub struct Leg {
     pub local: [bool; 2],
     /// What identifies it.
     pub sketch: Sketch,
+    /// Times that it was left for later, without its counterpart.
+    pub waited: u8,
 }
 
 impl Leg {
@@ -133,6 +135,7 @@ impl Leg {
             odd: response.is_some_and(is_odd),
             local: [false; 2],
             sketch: Sketch::of(exchange),
+            waited: 0,
         })
     }
 
@@ -165,6 +168,7 @@ impl Leg {
             odd: false,
             local: [false; 2],
             sketch: Sketch::default(),
+            waited: 0,
         };
         leg.belongs_to(flow, roles);
         Some(leg)

@@ -39,6 +39,8 @@ pub const LEGS_MAX: usize = 1 << 17;
 const OPAQUE_MAX: usize = 1 << 12;
 /// Addresses of proxies that are remembered.
 const PROXIES_MAX: usize = 1 << 12;
+/// Times that a leg without its counterpart is left for later when room has to be made.
+const WAITS_MAX: u8 = 6;
 /// Exchanges with the same path at the right time that prove a proxy, although none of them is certain to
 /// belong to one request: checks of the same path may fall together once.
 const ALIKE: u32 = 8;
@@ -157,19 +159,22 @@ impl Legs {
 
     /// Ties the legs that began before `cut` with what is known by now.
     pub fn settle_before(&mut self, cut: Timestamp) -> Joins {
-        self.settle(self.pending.iter().filter(|leg| leg.ends.asked.at < cut).count())
+        let most = self.pending.iter().filter(|leg| leg.ends.asked.at < cut).count();
+        self.settle(most, false)
     }
 
     /// Makes room: ties the older half of the legs with what is known by now.
     pub fn settle_half(&mut self) -> Joins {
         let most = self.pending.len().div_ceil(2);
-        self.early += most as u64;
-        self.settle(most)
+        let left = self.pending.len();
+        let joins = self.settle(most, true);
+        self.early += (left - self.pending.len()).min(most) as u64;
+        joins
     }
 
     /// All legs are known.
     pub fn settle_all(&mut self) -> Joins {
-        self.settle(self.pending.len())
+        self.settle(self.pending.len(), false)
     }
 
     /// Legs tied before all were known, to make room.
@@ -182,8 +187,10 @@ impl Legs {
         self.unsearched
     }
 
-    /// Ties the `most` oldest legs. Younger ones may be attempts for them.
-    fn settle(&mut self, most: usize) -> Joins {
+    /// Ties the `most` oldest legs. Younger ones may be attempts for them. With `some_wait` those without their
+    /// counterpart are left for later where there is room: what a connection that failed came to is known only
+    /// when it is over for good.
+    fn settle(&mut self, most: usize, some_wait: bool) -> Joins {
         if most == 0 {
             return Joins::default();
         }
@@ -202,19 +209,31 @@ impl Legs {
             ties = requests;
             self.tie_connections(&legs, &mut ties);
         }
-        self.unsearched += connections::even_out(&legs, &mut ties);
+        self.unsearched += connections::even_out(&legs, &mut ties, most);
+        for tie in legs.iter().zip(&mut ties.of).filter_map(|(leg, tie)| {
+            tie.as_mut().filter(|tie| leg.waited > 0 || legs[tie.front].waited > 0)
+        }) {
+            // Others have gone that may have fitted as well.
+            if tie.by != super::TiedBy::Id {
+                tie.certainty = Confidence::Possible;
+            }
+        }
         if most < legs.len() {
             // Legs that are not known yet may fit better.
             for tie in ties.of.iter_mut().flatten().filter(|tie| tie.by != super::TiedBy::Id) {
                 tie.certainty = tie.certainty.min(Confidence::Likely);
             }
         }
-        let joins = self.collect(&legs, &ties, most);
-        let is_settled = |at: usize| at < most || ties.of[at].is_some_and(|tie| tie.front < most);
-        for (at, leg) in legs.into_iter().enumerate() {
+        let waits = if some_wait { self.waiting(&legs, &ties, most) } else { HashSet::new() };
+        let joins = self.collect(&legs, &ties, most, &waits);
+        let is_settled = |at: usize| {
+            !waits.contains(&at) && (at < most || ties.of[at].is_some_and(|tie| tie.front < most))
+        };
+        for (at, mut leg) in legs.into_iter().enumerate() {
             if is_settled(at) {
                 self.suspects.remove(&(leg.ends.flow, leg.ends.ordinal));
             } else {
+                leg.waited = leg.waited.saturating_add(u8::from(at < most));
                 self.pending.push(leg);
             }
         }
@@ -222,6 +241,20 @@ impl Legs {
             self.suspects.clear();
         }
         joins
+    }
+
+    /// Those of the first `most` legs whose counterpart may still come: errors of proxies without an attempt,
+    /// and connections that failed for nobody.
+    fn waiting(&self, legs: &[Leg], ties: &Ties, most: usize) -> HashSet<usize> {
+        let attempts = ties.attempts();
+        let waits = |at: &usize| {
+            let leg = &legs[*at];
+            let server = leg.ends.server;
+            let alone = ties.of[*at].is_none() && attempts[*at].is_empty() && leg.is_suspect();
+            let asks = || self.proxies.contains(&server) || self.roles.asks_beside(server);
+            alone && leg.waited < WAITS_MAX && (leg.ends.ordinal == 0 || asks())
+        };
+        (0..most).filter(waits).take(most / 2).collect()
     }
 
     fn tie_connections(&self, legs: &[Leg], ties: &mut Ties) {
@@ -252,10 +285,13 @@ impl Legs {
     }
 
     /// What is known of the first `most` legs and of the attempts for them.
-    fn collect(&mut self, legs: &[Leg], ties: &Ties, most: usize) -> Joins {
+    fn collect(&mut self, legs: &[Leg], ties: &Ties, most: usize, waits: &HashSet<usize>) -> Joins {
         let mut joins = Joins::default();
         let attempts = ties.attempts();
         for (at, front) in legs[..most].iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
+            if waits.contains(&at) {
+                continue;
+            }
             let made = &attempts[at];
             joins.back_exchanges +=
                 made.iter().filter(|at| legs[**at].ends.ordinal > 0).count() as u64;
@@ -263,7 +299,11 @@ impl Legs {
             let server = front.ends.server;
             let alone = made.is_empty() && front.is_suspect();
             let is_proxy = self.proxies.contains(&server);
-            if alone && (ties.contested[at] || (!is_proxy && self.roles.asks_beside(server))) {
+            // What it was asked with may have been tied to others by then.
+            let late = front.waited > 0 && is_proxy;
+            if alone
+                && (late || ties.contested[at] || (!is_proxy && self.roles.asks_beside(server)))
+            {
                 joins.doubtful.push(Doubtful { front: front.ends.clone(), is_proxy });
                 continue;
             }
@@ -295,12 +335,26 @@ impl Legs {
                 unserved,
             });
         }
-        let strays = ties.strays.iter().filter(|(at, _)| **at < most);
+        let strays = ties.strays.iter().filter(|(at, _)| **at < most && !waits.contains(*at));
         joins.strays.extend(strays.map(|(at, stray)| Stray {
             flow: legs[*at].ends.flow,
             ordinal: legs[*at].ends.ordinal,
             fronts: stray.fronts,
             failed: stray.failed,
+        }));
+        // The requests of its time are told already.
+        let late = legs[..most].iter().enumerate().filter(|(at, leg)| {
+            leg.ends.ordinal == 0
+                && leg.waited > 0
+                && ties.of[*at].is_none()
+                && !ties.strays.contains_key(at)
+                && !waits.contains(at)
+        });
+        joins.strays.extend(late.map(|(_, leg)| Stray {
+            flow: leg.ends.flow,
+            ordinal: 0,
+            fronts: 0,
+            failed: 0,
         }));
         joins
     }

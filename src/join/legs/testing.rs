@@ -34,6 +34,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
         odd: false,
         local: [false; 2],
         sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
+        waited: 0,
     }
 }
 

@@ -298,7 +298,7 @@ mod tests {
         let around = Surroundings { opaque: &opaque, proxies: &proxies };
         let mut ties = ties(legs, &around);
         tie_connections(legs, &mut ties, &around);
-        even_out(legs, &mut ties);
+        even_out(legs, &mut ties, legs.len());
         ties
     }
 

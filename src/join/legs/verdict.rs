@@ -84,6 +84,12 @@ fn went_astray(finding: &mut Finding, stray: &Stray) {
     let told = finding.summary.clone();
     let (of, failed) = (stray.fronts, stray.failed);
     finding.summary = match (of, failed) {
+        (0, _) => {
+            phrase!(
+                "{told}; which request of the proxy's clients it was made for is not known any more",
+                told
+            )
+        }
         (1, 0) => phrase!("{told}; the request that it was likely made for did not fail", told),
         (_, 0) => phrase!(
             "{told}; which of {of} requests it was made for does not show, none of them failed",
