@@ -7,7 +7,7 @@ use super::{
 };
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::flow::{Ending, Flow};
-use crate::http::State;
+use crate::http::{Exchange, State};
 use crate::tcp::Side;
 use crate::tls::Handshake;
 
@@ -112,9 +112,14 @@ fn weigh(verdict: &Verdict, spots: BlindSpots, case: &Case<'_>) -> Option<Confid
     let complete = case.exchange.is_some_and(|exchange| {
         exchange.state == State::Answered && !exchange.blind_spots.has(BlindSpot::Gap)
     });
+    // The rule rests on the status line, which is there.
+    let known = |exchange: &Exchange| matches!(exchange.state, State::Unknown | State::Answered);
+    let status_read = case.exchange.is_some_and(known)
+        && verdict.evidence.first().is_some_and(|guilty| guilty.what == What::Response);
     let seasoned = !absence && case.exchange.is_some_and(|exchange| exchange.ordinal > 1);
     let lowered = spots.iter().any(|spot| match spot {
         BlindSpot::NoHandshake | BlindSpot::CaptureStart => !complete && !seasoned,
+        BlindSpot::Snaplen if status_read => false,
         BlindSpot::Snaplen | BlindSpot::Gap | BlindSpot::KernelDrops => !complete,
         // What rules say of bytes that cannot be read allows for that.
         BlindSpot::Encrypted => false,

@@ -3,6 +3,7 @@
 use super::author::Author;
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::blind::BlindSpot;
 use crate::http::State;
 use crate::tcp::Side;
 use crate::{phrase, word};
@@ -75,10 +76,16 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    let response = case.response().filter(|response| response.complete)?;
+    let exchange = case.exchange?;
+    // The status line is there, and the snap length hides the rest.
+    let cut = matches!(exchange.state, State::Unknown | State::Answered)
+        && case.response().is_some_and(|response| !response.complete)
+        && exchange.blind_spots.has(BlindSpot::Snaplen)
+        && !exchange.blind_spots.has(BlindSpot::Gap);
+    let response = case.response().filter(|response| response.complete || cut)?;
     let status = response.status.filter(|status| (500..=599).contains(status))?;
     let crossed = response.acked.zip(case.request()).is_some_and(|(acked, r)| acked <= r.start);
-    if response.unsolicited || crossed || case.exchange?.state != State::Answered {
+    if response.unsolicited || crossed || !(exchange.state == State::Answered || cut) {
         return None;
     }
     let proxy = case.wider.is_proxy(case.flow.server, case.flow.client);
@@ -115,7 +122,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
         Author::Target | Author::LikelyTarget => (
             match author {
-                Author::Target => Confidence::Certain,
+                Author::Target if !cut => Confidence::Certain,
                 _ => Confidence::Likely,
             },
             phrase!(
@@ -127,7 +134,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ),
     };
     let known = !proxy && matches!(author, Author::Target | Author::LikelyTarget);
-    let note = if known {
+    let note = if cut {
+        phrase!("the status line of the {status}; the rest was not captured", status)
+    } else if known {
         phrase!("the target's own {status}, complete", status)
     } else {
         phrase!("the {status}, complete", status)
@@ -166,6 +175,24 @@ mod tests {
         let scene = bare().with(|scene| scene.wider.learn_server(scene.flow.client));
         let verdict = scene.rule("target-own-5xx").expect("it fits");
         assert_eq!((verdict.confidence, verdict.responsible), (Confidence::Certain, None));
+    }
+
+    #[test]
+    fn a_status_line_tells_where_the_rest_was_not_captured() {
+        let scene = Scene::answered(500).with(|scene| {
+            scene.response().complete = false;
+            let exchange = scene.exchange.as_mut().expect("it has one");
+            exchange.state = crate::http::State::Unknown;
+            exchange.blind_spots.add(crate::blind::BlindSpot::Snaplen);
+        });
+        let verdict = scene.rule("target-own-5xx").expect("it fits");
+        assert_eq!(verdict.confidence, Confidence::Likely);
+        // Bytes that got lost may have been another response.
+        let lost = scene.with(|scene| {
+            let exchange = scene.exchange.as_mut().expect("it has one");
+            exchange.blind_spots.add(crate::blind::BlindSpot::Gap);
+        });
+        assert!(lost.rule("target-own-5xx").is_none());
     }
 
     #[test]

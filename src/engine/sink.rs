@@ -1,6 +1,6 @@
 //! Where the bytes of a connection go.
 
-use super::suspicion::{mispaired, worth_a_look};
+use super::suspicion::{mispaired, tells_5xx, worth_a_look};
 use super::{Counts, Shared, Talk};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool, State};
@@ -106,7 +106,7 @@ impl Sink<'_> {
             {
                 tap.exchange(watch, *source, exchange, mispaired);
             }
-            if mispaired || exchange.state == State::Unknown {
+            if mispaired || (exchange.state == State::Unknown && !tells_5xx(exchange)) {
                 counts.unknown += asked;
             } else if let (Some(request), Some(response), false) =
                 (&exchange.request, &exchange.response, *client_closed)

@@ -1,11 +1,22 @@
 //! Which exchanges may have failed, and which of those depend on what comes after them.
 
+use crate::blind::BlindSpot;
 use crate::http::{Exchange, State};
 
 /// Whether its outcome is known and may be a failure. When the client has closed, whatever came
 /// since may have come too late.
 pub(super) fn worth_a_look(exchange: &Exchange, client_closed: bool) -> bool {
-    exchange.state != State::Unknown && (client_closed || suspicious(exchange))
+    let known = exchange.state != State::Unknown;
+    (known && (client_closed || suspicious(exchange))) || tells_5xx(exchange)
+}
+
+/// The status line tells of a server error, and the snap length of the capture hides the rest.
+pub(super) fn tells_5xx(exchange: &Exchange) -> bool {
+    let status = exchange.response.as_ref().and_then(|response| response.status);
+    exchange.state == State::Unknown
+        && exchange.blind_spots.has(BlindSpot::Snaplen)
+        && !exchange.blind_spots.has(BlindSpot::Gap)
+        && status.is_some_and(|status| status >= 500)
 }
 
 /// Not plainly answered.

@@ -191,7 +191,12 @@ fn tie(front: usize, fit: Fit, alike: bool) -> Tie {
 /// How `back`, if it was the last attempt, explains what the client of `front` saw.
 fn fit(front: &Leg, back: &Leg, like: &Likeness) -> Option<Fit> {
     let (asked, made) = (&front.ends, &back.ends);
-    let answered = made.state == State::Answered && !back.odd;
+    let answered = match made.state {
+        State::Answered => !back.odd,
+        // The end was not captured.
+        State::Unknown => made.status.is_some(),
+        State::Outstanding | State::Cut | State::Unanswered => false,
+    };
     match (asked.status, made.status) {
         _ if asked.answered.is_none() && asked.closed_by == Some(Side::Client) => {
             (made.over.at.nanos_since(asked.over.at) >= -SLACK).then_some(Fit::Left)

@@ -85,6 +85,9 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
         Some(_) => Alike::Other,
     };
     let target = match Alike::of(asked.target, made.target) {
+        _ if asked.cut != made.cut => Alike::Unknown,
+        // The rest may differ.
+        Alike::Same if asked.cut => Alike::Part,
         Alike::Other if Alike::of(asked.tail, made.tail) == Alike::Same => Alike::Part,
         alike => alike,
     };
@@ -94,6 +97,8 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
     };
     let answer = match (front.ends.status, back.ends.status) {
         (Some(seen), Some(given)) if seen == given => match Alike::of(asked.reply, made.reply) {
+            // Requests without any header of their own say nothing where the path was written anew.
+            Alike::Same if target == Alike::Other && asked.print <= 1 => Alike::Part,
             Alike::Same => Alike::Same,
             _ => Alike::Part,
         },
@@ -127,7 +132,7 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
 
 /// Whether a proxy hands on the answer of this attempt instead of trying again.
 pub(super) fn passes_on(back: &Leg) -> bool {
-    back.ends.state == State::Answered
+    matches!(back.ends.state, State::Answered | State::Unknown)
         && back.ends.status.is_some_and(|status| status < 500 && !RETRIED.contains(&status))
 }
 
@@ -140,8 +145,12 @@ impl Likeness {
                 Alike::Same | Alike::Part => {
                     self.client != Alike::Other || self.request == Alike::Same
                 }
-                // A rewritten path: the rest has to be that client's.
-                Alike::Other => named && self.request == Alike::Same,
+                // A rewritten path: the rest has to be that client's, or the very answer.
+                Alike::Other => {
+                    self.request == Alike::Same
+                        && self.client != Alike::Other
+                        && (named || self.answer == Alike::Same)
+                }
                 // Nothing can be read on one side.
                 Alike::Unknown => self.client != Alike::Other,
             }

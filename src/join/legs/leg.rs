@@ -83,6 +83,8 @@ pub struct Sketch {
     pub target: u64,
     /// The last part of the path, and the query.
     pub tail: u64,
+    /// The capture ends within the target: [`Sketch::target`] is what came of it.
+    pub cut: bool,
     /// Values of identifying headers.
     pub ids: [u64; IDS_MAX],
     /// Headers that differ between clients.
@@ -242,19 +244,26 @@ impl Sketch {
     }
 
     fn request(&mut self, bytes: &[u8], complete: bool) {
-        let line_ends = bytes.contains(&b'\n');
-        if !line_ends {
-            return;
-        }
         let head = RequestHead::parse(bytes);
+        let target = head.target();
+        let mut target = target.as_bytes();
+        if !bytes.contains(&b'\n') {
+            // Captured in part; a space ends the target.
+            let whole = target.iter().position(|byte| *byte == b' ');
+            target = whole.map_or(target, |end| &target[..end]);
+            if target.is_empty() {
+                return;
+            }
+            self.cut = whole.is_none() && head.version().is_empty();
+        }
         self.method = hash(head.method().as_bytes());
         self.is_head = head.method() == "HEAD";
-        let target = head.target();
-        let target = origin_form(target.as_bytes());
+        let target = origin_form(target);
         self.target = hash(target);
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         let from = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        self.tail = if from < path.len() { hash(&target[from..]) } else { 0 };
+        let has_tail = from < path.len() && !self.cut;
+        self.tail = if has_tail { hash(&target[from..]) } else { 0 };
         if complete && bytes.len() < HEAD_KEPT {
             self.print = print(head.headers().raw(), &END_TO_END, None);
         }
@@ -378,6 +387,17 @@ mod tests {
         assert_ne!(front.target, back.target);
         assert!(front.shares_id(&back));
         assert_eq!(back.forwarded, Some(Endpoint::v4([10, 0, 0, 7], 0).ip));
+    }
+
+    #[test]
+    fn of_a_request_line_captured_in_part_the_target_is_used() {
+        let whole = asked("GET /shop/item HTTP/1.1\r\nHost: a\r\n\r\n");
+        let version = asked("GET /shop/item HTT");
+        assert_eq!((version.target, version.tail, version.cut), (whole.target, whole.tail, false));
+        let cut = asked("GET /shop/it");
+        assert!(cut.cut && cut.target != 0 && cut.tail == 0);
+        assert_eq!(cut.target, asked("GET /shop/it").target);
+        assert_eq!(asked("GET "), Sketch::default());
     }
 
     #[test]
