@@ -17,13 +17,16 @@ pub(in crate::report) struct List<'a, S, T> {
     more: Option<More<'a, S>>,
 }
 
+/// Puts into a line what became known after it was written.
+type Complete<'a> = dyn Fn(Key, &mut String) -> io::Result<()> + 'a;
+
 /// What waits on disk as JSON.
 struct More<'a, S> {
     lines: &'a Spill,
     /// The place of an item of the report among them.
     key: fn(&S) -> Key,
     /// Puts in what became known later.
-    complete: Box<dyn Fn(Key, &mut String) -> io::Result<()> + 'a>,
+    complete: Box<Complete<'a>>,
 }
 
 impl<'a, S, T> List<'a, S, T> {

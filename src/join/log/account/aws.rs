@@ -49,7 +49,7 @@ pub(super) fn account(kind: Kind, line: &Line<'_>) -> Option<Account> {
             answered,
             word!("the target did not answer within the idle time-out"),
         )),
-        (502 | 503 | 504, _) => Some(Account::new(
+        (502..=504, _) => Some(Account::new(
             &OPEN,
             Possible,
             answered,
