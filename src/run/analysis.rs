@@ -632,6 +632,8 @@ fn revise(
     findings.iter().for_each(|finding| report.summary.uncount(finding));
     let logs = logs.finish(&mut findings);
     let causes = &settings.causes;
+    // What lines bring to light was not told before.
+    let before = before.into_iter().map(Some).chain(std::iter::repeat(None));
     for (finding, before) in findings.into_iter().zip(before) {
         // What was told live stays.
         if !(settings.early || causes.is_empty() || causes.contains(&finding.cause.id)) {
@@ -640,7 +642,7 @@ fn revise(
         if !settings.early {
             listener.explained(&finding, None, &logs);
         } else if !logs.of_finding(&finding).is_empty() {
-            listener.explained(&finding, Some(before), &logs);
+            listener.explained(&finding, before, &logs);
         }
         report.summary.count(&finding);
         report.findings.push(finding);

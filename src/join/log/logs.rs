@@ -272,7 +272,7 @@ impl Watch {
 
     /// All flows are known: ties the logs to them. `findings` are those of the report; what lines say of them
     /// revises them.
-    pub fn finish(self, findings: &mut [Finding]) -> Logs {
+    pub fn finish(self, findings: &mut Vec<Finding>) -> Logs {
         let Watch { settings, lines, reading, capture } = self;
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
@@ -289,7 +289,7 @@ struct Tied<'a> {
 }
 
 impl Tied<'_> {
-    fn logs(&self, gathered: Gathered, findings: &mut [Finding]) -> Logs {
+    fn logs(&self, gathered: Gathered, findings: &mut Vec<Finding>) -> Logs {
         let span = self.capture.span;
         let mut logs = Logs { files: gathered.files, span, ..Logs::default() };
         let empty = if self.settings.grow { NOT_WRITTEN } else { EMPTY };

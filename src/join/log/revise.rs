@@ -15,6 +15,7 @@ use crate::cause::{
 };
 use crate::packet::Endpoint;
 use crate::phrase;
+use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::words::Phrase;
 use foldhash::fast::FixedState;
@@ -60,6 +61,8 @@ pub(super) struct Said {
     certainty: Confidence,
     /// The packets of the finding are those of the proxy with its client.
     front: bool,
+    /// It says that the request was sent to no target.
+    undispatched: bool,
     /// It tells of several attempts.
     retried: bool,
     /// The last target that it names.
@@ -78,13 +81,14 @@ impl Findings {
     pub(super) fn new(findings: &[Finding]) -> Findings {
         let mut known = Findings::default();
         for (n, finding) in findings.iter().enumerate() {
-            if matches!(finding.kind, Kind::HealthCheck | Kind::Attempt) {
+            if finding.kind == Kind::HealthCheck {
                 continue;
             }
             let own = (finding.flow, ordinal(finding));
             known.by_exchange.entry(own).or_default().push(n);
             let front = finding.joined.as_ref().map(|it| (it.front.flow, it.front.ordinal));
-            if let Some(front) = front.filter(|front| *front != own) {
+            let is_attempt = finding.kind == Kind::Attempt;
+            if let Some(front) = front.filter(|front| *front != own && !is_attempt) {
                 known.by_exchange.entry(front).or_default().push(n);
             }
         }
@@ -115,8 +119,9 @@ impl Findings {
             let value = line.said.iter().rev().find(|(name, _)| *name == account.field);
             for finding in told {
                 let own = findings[*finding].flow == tied.flow;
-                if !own && tied.leg == Leg::Back {
-                    // The log of another proxy, further out.
+                let is_attempt = findings[*finding].kind == Kind::Attempt;
+                // A line tells of the last attempt; of the client's leg, one of another proxy further out.
+                if tied.leg == Leg::Back && (is_attempt || !own) {
                     continue;
                 }
                 said.push(Said {
@@ -126,6 +131,7 @@ impl Findings {
                     at: entry.until().after(ties.clock.offset),
                     certainty: tied.certainty,
                     front: own && tied.leg == Leg::Front,
+                    undispatched: entry.undispatched,
                     retried: entry.attempts.len() > 1
                         || line.said.iter().any(|(name, _)| *name == "retries"),
                     target: entry.attempts.iter().rev().find_map(|attempt| attempt.target),
@@ -140,22 +146,30 @@ impl Findings {
 
 /// Revises findings by what lines say of them; `path` names the file of a line. Where both disagree.
 pub(super) fn revise(
-    findings: &mut [Finding],
+    findings: &mut Vec<Finding>,
     mut said: Vec<Said>,
     path: impl Fn(Place) -> String,
 ) -> Vec<Disagreement> {
     // Of several attempts the last one decided.
     said.sort_by_key(|it| (it.finding, it.account.cause() != "inconclusive", it.at, it.place));
-    let mut differ = Vec::new();
+    let (mut differ, mut attempts) = (Vec::new(), Vec::new());
     for group in said.chunk_by(|one, next| one.finding == next.finding) {
         let Some(said) = group.last() else { continue };
-        let finding = &mut findings[said.finding];
+        let (mut said, finding) = (said.clone(), &mut findings[said.finding]);
+        if said.undispatched
+            && !said.front
+            && let Some(attempt) = came_to_the_client(finding)
+        {
+            // What seemed an attempt for it was none.
+            attempts.push(attempt);
+            said.front = true;
+        }
         let packets_prove = !said.front;
         if said.account.causes.contains(&finding.cause.id) {
-            confirm(finding, said);
-        } else if decides(finding, said) {
-            replace(finding, said);
-        } else if packets_prove && contradicts(finding, said) {
+            confirm(finding, &said);
+        } else if decides(finding, &said) {
+            replace(finding, &said);
+        } else if packets_prove && contradicts(finding, &said) {
             finding.confidence = match finding.confidence {
                 Confidence::Certain => Confidence::Certain,
                 _ => Confidence::Possible,
@@ -172,9 +186,32 @@ pub(super) fn revise(
         } else {
             continue;
         }
-        prove(finding, said, path(said.place));
+        prove(finding, &said, path(said.place));
     }
+    findings.append(&mut attempts);
     differ
+}
+
+/// The failure of a request, told on the connection of its client, in place of an attempt that may have been
+/// made for it. That attempt by itself.
+fn came_to_the_client(finding: &mut Finding) -> Option<Finding> {
+    let joined = finding.joined.as_ref().filter(|it| it.certainty == Confidence::Possible)?;
+    let (front, exchange) = (joined.front.clone(), joined.exchange.clone()?);
+    let answer = front.answered?;
+    let attempt = Finding { kind: Kind::Attempt, joined: None, ..finding.clone() };
+    let status = front.status.unwrap_or_default();
+    let note = phrase!("the answer of the proxy: {status}", status);
+    finding.cause = by_id("inconclusive")?;
+    (finding.flow, finding.stream) = (front.flow, front.stream);
+    (finding.client, finding.server) = (front.client, front.server);
+    finding.evidence =
+        vec![Evidence { mark: answer, side: Side::Server, what: What::Response, note }];
+    finding.packets = vec![PacketFacts::default()];
+    finding.outstanding = Some(answer.at.nanos_since(front.asked.at));
+    finding.idle_before = exchange.idle_before;
+    finding.blind_spots = exchange.blind_spots;
+    (finding.exchange, finding.joined) = (Some(exchange), None);
+    Some(attempt)
 }
 
 /// Log and packets say the same, each by itself.
@@ -216,7 +253,11 @@ fn contradicts(finding: &Finding, said: &Said) -> bool {
         &account::OWN,
     ];
     let is_of_target = |cause| of_target.iter().any(|family| family.contains(&cause));
-    alone && !said.retried && is_of_target(told) && is_of_target(finding.cause.id)
+    alone
+        && finding.kind != Kind::Attempt
+        && !said.retried
+        && is_of_target(told)
+        && is_of_target(finding.cause.id)
 }
 
 /// The line decides: cause, who has to act, how sure.
@@ -290,6 +331,7 @@ mod tests {
             at: Timestamp(0),
             certainty: Confidence::Certain,
             front,
+            undispatched: false,
             retried: false,
             target: None,
             value: "SH--".into(),
@@ -305,7 +347,11 @@ mod tests {
     }
 
     fn told(finding: &mut Finding, said: Said) -> Vec<Disagreement> {
-        revise(std::slice::from_mut(finding), vec![said], |_| "ha.log".into())
+        let mut findings = vec![finding.clone()];
+        let differ = revise(&mut findings, vec![said], |_| "ha.log".into());
+        *finding = findings.remove(0);
+        assert!(findings.is_empty());
+        differ
     }
 
     #[test]
