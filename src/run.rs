@@ -62,7 +62,8 @@ pub struct Settings {
     pub probers: Option<Arc<Catalogue>>,
     /// Key log files of TLS sessions.
     pub keylogs: Vec<PathBuf>,
-    /// Captures of the same connections, taken at another place.
+    /// Captures of the same connections, taken at another place. What they show may change every finding, so
+    /// that [`Listener::finding`] is told none.
     pub beside: Vec<PathBuf>,
     /// Logs to compare with.
     pub logs: LogSettings,

@@ -274,7 +274,13 @@ pub fn run(options: Options) -> Result<Outcome, LiveError> {
         terminal: options.view.is_some(),
     };
     let outages = Outages::default();
-    let links = Links::open(watched(&chosen.interfaces), outages.clone());
+    let mut links = watched(&chosen.interfaces);
+    if links.len() > LINKS_MAX {
+        let more = links.len() - LINKS_MAX;
+        Voice::Aloud.tell(&format!("{more} interfaces are not watched for going down: too many"));
+        links.truncate(LINKS_MAX);
+    }
+    let links = Links::open(links, outages.clone());
     for directory in &needs.writes {
         privileges::make_directory(directory, id.as_ref())?;
     }
@@ -431,7 +437,6 @@ fn watched(interfaces: &[String]) -> Vec<Watched> {
             watched.push(Watched { name: given.clone(), interface, had_carrier: false, of_any });
         }
     }
-    watched.truncate(LINKS_MAX);
     watched
 }
 

@@ -1,6 +1,7 @@
 //! What is at one place and at no other.
 
 use super::super::Settings;
+use crate::cause::Finding;
 use crate::flow::Flow;
 use crate::health::{Check, Entry, Target};
 use crate::http::Exchange;
@@ -44,6 +45,10 @@ impl Listener for Base<'_> {
 
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
         self.listener.exchange(flow, exchange);
+    }
+
+    fn unlisted(&mut self, finding: &Finding) -> bool {
+        self.listener.unlisted(finding)
     }
 
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
