@@ -478,7 +478,8 @@ impl Engine {
         }
         if let Some(close) = case.closed_by_client().filter(|_| exchange.is_some()) {
             let silence = case.silence_before(close.mark);
-            self.wider.learn_cut(flow.client, silence, close.mark.at);
+            let age = case.age_at(close.mark);
+            self.wider.learn_cut(flow.client, silence, age, close.mark.at);
         }
         if self.deferred.len() < DEFERRED_MAX {
             self.deferred.push((flow.clone(), exchange));

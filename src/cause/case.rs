@@ -328,6 +328,23 @@ impl<'a> Case<'a> {
         (off.abs() <= (silence / 200).max(SECOND / 20)).then_some(Confidence::Possible)
     }
 
+    /// Whether the time from the request to the client's close looks like a timer of the load balancer for the
+    /// whole response, which bytes do not wind up: others were cut after the same time.
+    pub fn whole_timer(&self, close: &Ending) -> Option<Confidence> {
+        /// Shortest time-out that anybody configures, nanoseconds.
+        const SHORTEST: i64 = 900_000_000;
+        let (client, age) = (self.flow.client, self.age_at(close.mark));
+        let is_timer = age >= SHORTEST
+            && self.wider.same_age(client, age) >= 2
+            && !self.wider.cut_later(client, age);
+        is_timer.then_some(Confidence::Likely)
+    }
+
+    /// Nanoseconds from the request's last byte to `mark`.
+    pub fn age_at(&self, mark: Mark) -> i64 {
+        self.request().map_or(0, |request| mark.at.nanos_since(request.last.at))
+    }
+
     /// Nanoseconds from the request's first byte to `mark`; negative when `mark` came first.
     pub fn since_request(&self, mark: Mark) -> i64 {
         self.request().map_or(0, |request| mark.at.nanos_since(request.first.at))

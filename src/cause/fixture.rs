@@ -288,7 +288,7 @@ impl Scene {
     pub(super) fn balancer_fin(self, at: i64, silence: i64) -> Scene {
         self.close(Side::Client, EndingKind::Fin, at, Some(500)).with(|scene| {
             let client = scene.flow.client;
-            scene.wider.learn_cut(client, silence, Timestamp(at));
+            scene.wider.learn_cut(client, silence, at - ASKED, Timestamp(at));
         })
     }
 

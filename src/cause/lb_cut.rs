@@ -86,11 +86,13 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let (client, server) = (case.flow.client, case.flow.server);
     let (idle, cuts) = case.wider.closed_together(client, close.mark.at, TOGETHER);
     let silence = case.silence_before(close.mark);
-    // Requests sent together also time out together: then the silence is the same. And a load
-    // balancer that stops leaves no connection behind.
+    // Requests sent together also time out together: then the silence is the same, or the time since the
+    // request where a timer runs for the whole response. And a load balancer that stops leaves no connection
+    // behind.
     let several = if cuts > 1 { idle + cuts >= MANY } else { idle > MANY };
     if !several
         || case.wider.same_silence(client, silence) >= cuts.max(2)
+        || case.wider.same_age(client, case.age_at(close.mark)) >= cuts.max(2)
         || case.wider.went_on(client, server, close.mark.at)
     {
         return None;
@@ -130,7 +132,7 @@ mod tests {
             let client = scene.flow.client;
             for after in [10 * MS, 20 * MS] {
                 let at = Timestamp(ASKED + waited + after);
-                scene.wider.learn_cut(client, silence, at);
+                scene.wider.learn_cut(client, silence, silence, at);
             }
             scene.wider.seal();
         })

@@ -82,7 +82,23 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None; // the load balancer's client may be the one that stopped
     }
     let silence = case.silence_before(close.mark);
-    let confidence = case.timer(silence)?;
+    let by_silence = case.timer(silence).map(|confidence| {
+        let summary = phrase!(
+            "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
+            bytes = response.end - response.start,
+            silence = span(silence)
+        );
+        (confidence, summary)
+    });
+    let (confidence, summary) = by_silence.or_else(|| {
+        let summary = phrase!(
+            "the response was not whole {age} after the request, with {bytes} bytes so far; then the load \
+             balancer closed, as it did with others after that time",
+            age = span(case.age_at(close.mark)),
+            bytes = response.end - response.start
+        );
+        Some((case.whole_timer(close)?, summary))
+    })?;
     let mut evidence = vec![
         case.silence(
             Side::Server,
@@ -92,21 +108,13 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         case.ending(close, phrase!("the load balancer gives up")),
     ];
     evidence.extend(case.asked(phrase!("the request")));
-    Some(Verdict {
-        confidence,
-        evidence,
-        summary: phrase!(
-            "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
-            bytes = response.end - response.start,
-            silence = span(silence)
-        ),
-        responsible: None,
-    })
+    Some(Verdict { confidence, evidence, summary, responsible: None })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::cause::fixture::{ASKED, MS, S, Scene};
+    use crate::time::Timestamp;
 
     #[test]
     fn the_response_stops_and_a_timer_ends_it() {
@@ -118,6 +126,26 @@ mod tests {
     fn without_a_timer_it_is_the_client() {
         let scene = Scene::answered_in_part().balancer_fin(ASKED + 200 * MS, 190 * MS);
         assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn a_timer_for_the_whole_response_does_not_mind_bytes_that_come() {
+        // The last byte came 130 ms before the close, as often before.
+        let dribble = |ages: [i64; 2]| {
+            Scene::answered_in_part().balancer_fin(ASKED + 5 * S + 70 * MS, 130 * MS).with(
+                |scene| {
+                    let client = scene.flow.client;
+                    for (nth, age) in ages.into_iter().enumerate() {
+                        let at = Timestamp(ASKED + 20 * S * (nth as i64 + 1));
+                        scene.wider.learn_cut(client, (nth as i64 + 1) * 200 * MS, age, at);
+                    }
+                },
+            )
+        };
+        let same = dribble([5 * S + 71 * MS, 5 * S + 68 * MS]);
+        assert_eq!(same.cause(), Some("response-stalled"));
+        assert_eq!(dribble([2 * S, 3 * S]).cause(), Some("client-abort"));
+        assert_eq!(dribble([5 * S + 70 * MS, 9 * S]).cause(), Some("client-abort"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Language {
 struct Cut {
     /// Silence before it, nanoseconds.
     silence: i64,
+    /// From the end of the request to it, nanoseconds.
+    age: i64,
     at: Timestamp,
 }
 
@@ -220,8 +222,8 @@ impl Wider {
 
     /// The client closed while a request was outstanding, after `silence` nanoseconds without a
     /// byte.
-    pub fn learn_cut(&mut self, client: Endpoint, silence: i64, at: Timestamp) {
-        let cut = Cut { silence, at };
+    pub fn learn_cut(&mut self, client: Endpoint, silence: i64, age: i64, at: Timestamp) {
+        let cut = Cut { silence, age, at };
         let kept = sample(&mut self.cuts, client.ip, cut, CUTS_MAX, &mut self.samples);
         self.forgotten += u64::from(!kept);
     }
@@ -297,14 +299,30 @@ impl Wider {
     /// How many cuts of this client came after the same silence, this one included; 1 when so many
     /// came after other silences nearby that chance explains it.
     pub fn same_silence(&self, client: Endpoint, silence: i64) -> usize {
-        let tolerance = 20_000_000 + silence / 1000;
+        self.same(client, silence, |cut| cut.silence)
+    }
+
+    /// The same for the time since the request: a timer for the whole response, which bytes do not wind up.
+    pub fn same_age(&self, client: Endpoint, age: i64) -> usize {
+        self.same(client, age, |cut| cut.age)
+    }
+
+    fn same(&self, client: Endpoint, wanted: i64, of: impl Fn(&Cut) -> i64) -> usize {
+        let tolerance = 20_000_000 + wanted / 1000;
         let within = |range: i64| {
             self.cuts.get(&client.ip).map_or(0, |cuts| {
-                cuts.iter().filter(|cut| (cut.silence - silence).abs() <= range).count()
+                cuts.iter().filter(|cut| (of(cut) - wanted).abs() <= range).count()
             })
         };
         let (near, around) = (within(tolerance), within(5 * tolerance));
         if near * 10 >= around * 6 { near } else { near.min(1) }
+    }
+
+    /// Whether an exchange of this client was cut clearly longer after its request, so that `age` is not its timer.
+    pub fn cut_later(&self, client: Endpoint, age: i64) -> bool {
+        let bar = age + (age / 20).max(50_000_000);
+        let later = |cuts: &Vec<Cut>| cuts.iter().any(|cut| cut.age > bar);
+        self.cuts.get(&client.ip).is_some_and(later)
     }
 
     /// Whether this client has waited clearly longer elsewhere, so that `silence` is not its timer.
