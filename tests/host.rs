@@ -97,6 +97,19 @@ fn nothing_listens() {
     assert!(seen.out.starts_with("Port 8080: bad: nothing listens on port 8080"), "{}", seen.out);
 }
 
+/// The kernel counts queues that overflow for all ports together.
+#[test]
+fn a_queue_of_another_port_is_not_this_ports() {
+    let args = ["host", "--port", "8081", "--format", "json"];
+    let Some(seen) = seen("beside", &args) else { return };
+    let host = seen.json();
+    assert_answer(&host, "accept-queue", "ok", "0 of 50");
+    let words = "the queue of port 8080 is full, that of port 8081 is not";
+    assert_answer(&host, "overflow", "look", words);
+    let answer = host["answer"].as_str().unwrap();
+    assert!(!answer.contains("ListenOverflows") && !answer.contains("bad"), "{answer}");
+}
+
 #[test]
 fn an_accept_queue_overflows() {
     let Some(seen) = triage("overflow") else { return };

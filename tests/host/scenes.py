@@ -63,6 +63,13 @@ def overflow(command):
     server.close()
 
 
+def beside(command):
+    """The same, and another program beside it that keeps up."""
+    other = socket.create_server(("127.0.0.1", PORT + 1), backlog=50)
+    overflow(command)
+    other.close()
+
+
 def exhausted(command):
     """Every port of a small range is used towards one place; the next connection fails."""
     sysctl("ip_local_port_range", "40000 40009")
