@@ -12,12 +12,12 @@ const BY_CHANCE: f64 = 0.01;
 /// one before, without those that are so close to others that it is chance which fits; empty when chance
 /// may have made it.
 pub(super) fn chain(arrivals: &[i64], steps: &RangeInclusive<i64>) -> Vec<i64> {
-    let near = steps.end() - steps.start();
+    let near = steps.end().saturating_sub(*steps.start());
     let alone: Vec<i64> = arrivals
         .iter()
         .enumerate()
         .filter(|(at, arrival)| {
-            let apart = |other: &i64| (*other - **arrival).abs() >= near;
+            let apart = |other: &i64| other.saturating_sub(**arrival).saturating_abs() >= near;
             at.checked_sub(1).is_none_or(|before| apart(&arrivals[before]))
                 && arrivals.get(at + 1).is_none_or(apart)
         })
@@ -26,7 +26,7 @@ pub(super) fn chain(arrivals: &[i64], steps: &RangeInclusive<i64>) -> Vec<i64> {
     // For each the longest chain that ends there, and where that comes from.
     let mut ends: Vec<(usize, Option<usize>)> = Vec::with_capacity(alone.len());
     for (at, arrival) in alone.iter().enumerate() {
-        let before = (0..at).filter(|before| steps.contains(&(arrival - alone[*before])));
+        let before = (0..at).filter(|before| steps.contains(&arrival.saturating_sub(alone[*before])));
         let longest = before.max_by_key(|before| ends[*before].0);
         ends.push((longest.map_or(1, |before| ends[before].0 + 1), longest));
     }
@@ -45,8 +45,8 @@ pub(super) fn chain(arrivals: &[i64], steps: &RangeInclusive<i64>) -> Vec<i64> {
 fn is_chance(arrivals: &[i64], length: usize, steps: &RangeInclusive<i64>) -> bool {
     let (Some(first), Some(last)) = (arrivals.first(), arrivals.last()) else { return true };
     let others = (arrivals.len() - length) as f64;
-    let width = (steps.end() - steps.start()) as f64;
-    let span = (last - first).max(1) as f64;
+    let width = steps.end().saturating_sub(*steps.start()) as f64;
+    let span = last.saturating_sub(*first).max(1) as f64;
     let hit = 1.0 - (-others * width / span).exp();
     let expected = arrivals.len() as f64 * hit.powi(length.saturating_sub(1) as i32);
     length < 2 || expected > BY_CHANCE
@@ -100,5 +100,6 @@ mod tests {
     fn nothing_makes_nothing() {
         assert!(chain(&[], &STEPS).is_empty() && chain(&[5], &STEPS).is_empty());
         assert!(chain(&[7; 10], &STEPS).is_empty());
+        assert!(chain(&[i64::MIN, -1, 0, i64::MAX], &(i64::MIN..=i64::MAX)).is_empty());
     }
 }

@@ -348,7 +348,7 @@ impl Group {
 
     /// Seconds between its members, where there are three in equal steps at least.
     pub(super) fn interval(&self) -> Option<f64> {
-        let gaps = self.arrivals.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9);
+        let gaps = self.arrivals.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / 1e9);
         let gaps: Vec<f64> = gaps.collect();
         let middle = median(gaps.clone()).filter(|_| gaps.len() + 1 >= GROUP as usize)?;
         gaps.iter().all(|gap| (gap - middle).abs() <= EQUAL * middle).then_some(middle)
@@ -364,7 +364,7 @@ impl Group {
     /// Whether its members come too fast for any check to be told among them.
     pub(super) fn is_flood(&self) -> bool {
         let span =
-            self.arrivals.last().zip(self.arrivals.first()).map_or(0, |(last, first)| last - first);
+            self.arrivals.last().zip(self.arrivals.first()).map_or(0, |(last, first)| last.saturating_sub(*first));
         self.arrivals.len() >= FLOOD && span < BUSY_INTERVAL * FLOOD as i64
     }
 

@@ -34,7 +34,7 @@ impl FailedRequests {
         self.known.iter().any(|(asked, over, client)| {
             *client != source
                 && (*asked..=over.saturating_add(AT_ONCE)).contains(&began)
-                && (began - asked) % RETRY <= AT_ONCE
+                && began.saturating_sub(*asked) % RETRY <= AT_ONCE
         })
     }
 }
