@@ -60,7 +60,7 @@
 //! - A prober: its entry in `src/probe/probers.toml`, with an example request; no code. What else
 //!   speaks for a check or against one: `src/probe/evidence.rs`.
 //! - A kind of load balancer, its defaults and ranges: [`health::vendor::VENDORS`].
-//! - The outcome of a health check: `src/health/judge.rs` (rule) and `src/health/texts.rs` (text).
+//! - The outcome of a health check: `src/health/judge*.rs` (rules) and `src/health/texts.rs` (text).
 //! - An output format: its file in `src/report/` and its entry in [`report::FORMATS`]. The page's words are
 //!   in `src/report/html/words.rs`, its scripts and styles in `src/report/html/assets/`.
 //! - What the comments of a slice say: `src/slice/remarks.rs`.

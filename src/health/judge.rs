@@ -9,8 +9,7 @@ use super::vendor::SECOND;
 use crate::blind::{BlindSpot, BlindSpots};
 use crate::cause::{Confidence, What};
 use crate::flow::{Ending, EndingKind};
-use crate::http;
-use crate::probe::{Close, Prober, ResponseFacts, Shape, Sighting};
+use crate::probe::{Prober, Shape, Sighting};
 use crate::report::words;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
@@ -58,9 +57,6 @@ const NEAR: f64 = 0.1;
 pub(super) const PATIENCE: i64 = 3 * SECOND;
 /// A first packet is repeated after 1 s (RFC 6298, 2.1): what comes later than this was lost before.
 const LATE: i64 = SECOND * 9 / 10;
-/// Statuses that probers accept of which nothing is known; most of them do.
-const USUAL: (u16, u16) = (200, 399);
-
 impl Context<'_> {
     /// The outcome of `check`.
     pub fn judge(&self, check: &Sighting) -> Judged {
@@ -118,7 +114,7 @@ impl Context<'_> {
     }
 
     /// How long to wait before silence is one.
-    fn patience(&self) -> i64 {
+    pub(super) fn patience(&self) -> i64 {
         let timeout = self.settings.timeout.as_ref().map_or(PATIENCE, |timeout| timeout.value);
         self.period.map_or(timeout, |period| timeout.min(period))
     }
@@ -206,180 +202,9 @@ impl Context<'_> {
         Some(Judged { confidence: Confidence::Likely, ..sure(Outcome::ConnectTimeout, at, note) })
     }
 
-    fn given_timeout(&self) -> Option<i64> {
+    pub(super) fn given_timeout(&self) -> Option<i64> {
         let timeout = self.settings.timeout.as_ref()?;
         (timeout.origin == Origin::Given).then_some(timeout.value)
-    }
-
-    fn http(&self, check: &Sighting) -> Judged {
-        if check.state == http::State::Unknown {
-            return unknown(check.marks.last, word!("a blind spot hides the answer"));
-        }
-        let Some((response, first)) = check.response.as_deref().zip(check.marks.response_first)
-        else {
-            return self.no_answer(check, Outcome::Closed, Outcome::Timeout, word!("request"));
-        };
-        if let Some(fault) = &response.fault
-            && (fault.kind.refused_by_all() || fault.kind.hides_status())
-        {
-            let note =
-                phrase!("{what}: {sample}", what = fault.kind.what(), sample = &fault.sample);
-            return sure(Outcome::Malformed, fault.mark, note);
-        }
-        if let Some(late) = self.too_late(check, first) {
-            return late;
-        }
-        let Some(status) = response.status else {
-            return self.inside_the_head(check, first);
-        };
-        let matched = self.status(check, response, status, first);
-        if matched.outcome == Some(Outcome::Pass) && !response.complete {
-            return self.incomplete(check, first).unwrap_or(matched);
-        }
-        matched
-    }
-
-    /// An answer that came after the prober had given up, or after the time-out that the user gave.
-    fn too_late(&self, check: &Sighting, first: Mark) -> Option<Judged> {
-        let asked = check.marks.request_first?;
-        let latency = first.at.nanos_since(asked.at);
-        let gone = check.ending(Side::Client).filter(|end| {
-            let waited = end.mark.at.nanos_since(asked.at);
-            let half = end.kind == EndingKind::Fin && waited < HALF_CLOSE && !check.gone;
-            end.mark.at < first.at && check.closed_by == Some(Side::Client) && !half
-        });
-        if let Some(end) = gone {
-            let gave_up = end.mark.at.nanos_since(check.began());
-            let note = phrase!(
-                "the prober gave up after {gave_up}; the answer came {latency} after the request, too late",
-                gave_up = s(gave_up),
-                latency = s(latency)
-            );
-            return Some(sure(Outcome::Timeout, end.mark, note));
-        }
-        let timeout = self.given_timeout()?;
-        let whole = first.at.nanos_since(check.began());
-        (whole > timeout).then(|| {
-            let note = phrase!(
-                "the answer came after {whole}, later than the time-out of {timeout}",
-                whole = s(whole),
-                timeout = s(timeout)
-            );
-            Judged { confidence: Confidence::Likely, ..sure(Outcome::Timeout, first, note) }
-        })
-    }
-
-    /// Bytes came, but no status line.
-    fn inside_the_head(&self, check: &Sighting, first: Mark) -> Judged {
-        match (check.closed_by, check.ending(Side::Server)) {
-            (Some(Side::Server), Some(end)) => {
-                let note = word!("closed inside the response header");
-                Judged { what: closing(end), ..sure(Outcome::Closed, end.mark, note) }
-            }
-            _ => match check.given_up_after() {
-                Some(after) => {
-                    let end = check.ending(Side::Client).map_or(first, |end| end.mark);
-                    let note = phrase!(
-                        "gave up after {after} inside the response header",
-                        after = s(after)
-                    );
-                    sure(Outcome::Timeout, end, note)
-                }
-                None => unknown(first, word!("the capture ended inside the response header")),
-            },
-        }
-    }
-
-    /// A status that passes, and a body that did not come whole.
-    fn incomplete(&self, check: &Sighting, first: Mark) -> Option<Judged> {
-        let last = check.marks.response_last.unwrap_or(first);
-        let content_with_status =
-            self.prober.is_some_and(|prober| prober.defaults.close.contains(&Close::RstMidBody));
-        match check.closed_by {
-            Some(Side::Server) if !content_with_status => {
-                let end = check.ending(Side::Server)?;
-                let note =
-                    word!("closed inside the body; a prober that wants the status only passes it");
-                let (confidence, what) = (Confidence::Possible, closing(end));
-                Some(Judged { confidence, what, ..sure(Outcome::Closed, end.mark, note) })
-            }
-            Some(Side::Client) => {
-                let end = check.ending(Side::Client)?;
-                let (after, idle) = (check.given_up_after()?, end.mark.at.nanos_since(last.at));
-                let known = self.settings.timeout.as_ref().map(|timeout| timeout.value);
-                let timed = known.is_some_and(|timeout| near(after, timeout));
-                if !timed || idle < HALF_CLOSE {
-                    return None;
-                }
-                let note = phrase!(
-                    "the body stalled and the prober gave up after {after}",
-                    after = s(after)
-                );
-                let confidence = Confidence::Likely;
-                Some(Judged { confidence, ..sure(Outcome::Timeout, end.mark, note) })
-            }
-            _ => None,
-        }
-    }
-
-    fn status(
-        &self,
-        check: &Sighting,
-        response: &ResponseFacts,
-        status: u16,
-        first: Mark,
-    ) -> Judged {
-        if let (Some(Protocol::Grpc), Some(code), Some(matcher)) =
-            (self.speaks(), response.grpc_status, &self.settings.matcher)
-        {
-            let passes = u16::try_from(code).is_ok_and(|code| matcher.value.accepts(code));
-            let outcome = if passes { Outcome::Pass } else { Outcome::GrpcMismatch };
-            return sure(outcome, first, phrase!("grpc-status {code}", code));
-        }
-        let (passes, sure_of_it) = match &self.settings.matcher {
-            Some(matcher) if matcher.origin == Origin::Given => {
-                (matcher.value.accepts(status), true)
-            }
-            Some(matcher) => {
-                let passes = matcher.value.accepts(status);
-                let range = self.settings.vendor.map(|vendor| vendor.matcher_range);
-                let settable = range.is_none_or(|(low, high)| (low..=high).contains(&status));
-                (passes, (passes && status == 200) || (!passes && !settable))
-            }
-            None => ((USUAL.0..=USUAL.1).contains(&status), status == 200),
-        };
-        let confidence = if sure_of_it { Confidence::Certain } else { Confidence::Likely };
-        if passes {
-            return Judged { confidence, ..sure(Outcome::Pass, first, "") };
-        }
-        let expected = match &self.settings.matcher {
-            Some(matcher) => {
-                let whose = match matcher.origin {
-                    Origin::Given => word!("the matcher"),
-                    _ => word!("the default matcher"),
-                };
-                phrase!("{whose} is {value}", whose, value = matcher.value.to_string())
-            }
-            None => phrase!("most probers accept {low}-{high}", low = USUAL.0, high = USUAL.1),
-        };
-        let place = match (&response.texts.location, &check.request) {
-            (Some(to), _) if (300..400).contains(&status) => phrase!(", redirects to {to}", to),
-            _ => Phrase::default(),
-        };
-        let note = phrase!("status {status}{place}; {expected}", status, place, expected);
-        Judged { confidence, ..sure(Outcome::StatusMismatch, first, note) }
-    }
-
-    /// Bytes of another protocol: HTTP/2, or a dialogue that is not read.
-    fn other_data(&self, check: &Sighting) -> Judged {
-        let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { word!("bytes") };
-        match check.marks.response_first {
-            None => self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked),
-            Some(answer) => Judged {
-                confidence: Confidence::Possible,
-                ..sure(Outcome::Pass, answer, word!("answered; what the answer says is not read"))
-            },
-        }
     }
 
     /// The prober said something and not a byte came back.
@@ -453,7 +278,7 @@ pub(super) fn sure(outcome: Outcome, decisive: Mark, note: impl Into<Phrase>) ->
 }
 
 /// What ended a connection.
-fn closing(end: &Ending) -> What {
+pub(super) fn closing(end: &Ending) -> What {
     match end.kind {
         EndingKind::Fin => What::Fin,
         EndingKind::Rst => What::Rst,
@@ -465,7 +290,7 @@ pub(super) fn unknown(decisive: Mark, note: impl Into<Phrase>) -> Judged {
     Judged { outcome: None, confidence, decisive, what, note: note.into() }
 }
 
-fn near(nanos: i64, timeout: i64) -> bool {
+pub(super) fn near(nanos: i64, timeout: i64) -> bool {
     (nanos - timeout).abs() as f64 <= timeout as f64 * NEAR
 }
 
@@ -481,12 +306,11 @@ pub fn hides(spots: BlindSpots) -> Option<&'static str> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::settings::{Defaults, Estimates, RawGroup, Settings};
-    use super::super::testing::{MS, attempt, closed, mark, sighting, silent};
+    use super::super::testing::{MS, attempt, closed, sighting, silent};
     use super::*;
-    use crate::http::{Fault, FaultKind};
+    use crate::http;
     use crate::probe::{ProxyCommand, ProxyHeader};
     use crate::tcp::Side::{Client, Server};
-    use std::sync::Arc;
 
     pub(in crate::health) fn settings(prober: &str, given: &[(&'static str, &str)]) -> Settings {
         let raw = |key: &str| {
@@ -508,23 +332,6 @@ pub(super) mod tests {
     pub(in crate::health) fn alb(check: &Sighting) -> (&'static str, &'static str) {
         let judged = judge_as(check, &settings("aws-alb", &[]));
         (judged.outcome.map_or("none", Outcome::id), judged.confidence.id())
-    }
-
-    #[test]
-    fn an_answer_passes_or_not_by_the_matcher() {
-        assert_eq!(alb(&sighting(1, 200)), ("hc-pass", "certain"));
-        assert_eq!(alb(&sighting(1, 404)), ("hc-status-mismatch", "likely"), "may be set to pass");
-        assert_eq!(alb(&sighting(1, 503)), ("hc-status-mismatch", "certain"), "may not");
-        let given = settings("aws-alb", &[("matcher", "200,404")]);
-        let judged = judge_as(&sighting(1, 404), &given);
-        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Certain));
-        let judged = judge_as(&sighting(1, 302), &settings("", &[]));
-        assert_eq!((judged.outcome, judged.confidence), (Some(Outcome::Pass), Confidence::Likely));
-        let mut redirect = sighting(1, 302);
-        let texts = &mut redirect.response.as_mut().unwrap().texts;
-        Arc::make_mut(texts).location = Some("/login".into());
-        let judged = judge_as(&redirect, &settings("aws-alb", &[]));
-        assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
     }
 
     #[test]
@@ -561,48 +368,6 @@ pub(super) mod tests {
     fn asked(mut check: Sighting) -> Sighting {
         check.request = sighting(1, 200).request;
         check
-    }
-
-    #[test]
-    fn an_answer_after_the_prober_gave_up_is_too_late() {
-        let mut late = closed(sighting(1, 200), Client, EndingKind::Fin, 1_000);
-        late.marks.response_first = Some(mark(SECOND + 1_500 * MS));
-        let judged = judge_as(&late, &settings("aws-alb", &[]));
-        assert_eq!(judged.outcome, Some(Outcome::Timeout));
-        assert!(judged.note.contains("gave up after 1.00 s; the answer came 1.50 s"), "{judged:?}");
-        let half = closed(sighting(1, 200), Client, EndingKind::Fin, 3);
-        assert_eq!(alb(&half), ("hc-pass", "certain"), "it only says that it asks no more");
-        let gone = Sighting { gone: true, ..half };
-        assert_eq!(alb(&gone), ("hc-timeout", "certain"), "no socket was left to read the answer");
-        let slow = settings("aws-alb", &[("timeout", "5ms")]);
-        assert_eq!(judge_as(&sighting(1, 200), &slow).outcome, Some(Outcome::Timeout));
-    }
-
-    #[test]
-    fn a_prober_that_resets_after_the_status_line_is_content() {
-        let mut cut = closed(sighting(1, 200), Client, EndingKind::Rst, 14);
-        cut.response.as_mut().unwrap().complete = false;
-        assert_eq!(alb(&cut), ("hc-pass", "certain"));
-        let mut crashed = closed(sighting(1, 200), Server, EndingKind::Rst, 14);
-        crashed.response.as_mut().unwrap().complete = false;
-        assert_eq!(alb(&crashed), ("hc-closed", "possible"));
-        let mut stalled = closed(sighting(1, 200), Client, EndingKind::Fin, 5_000);
-        stalled.response.as_mut().unwrap().complete = false;
-        assert_eq!(alb(&stalled), ("hc-timeout", "likely"), "at the default time-out of 5 s");
-    }
-
-    #[test]
-    fn bytes_that_are_no_http_are_malformed() {
-        let mut wrong = sighting(1, 200);
-        let response = wrong.response.as_mut().unwrap();
-        response.status = None;
-        response.fault = Some(Fault {
-            mark: mark(SECOND + 12 * MS),
-            offset: 0,
-            kind: FaultKind::NotHttp,
-            sample: "SSH-2.0".into(),
-        });
-        assert_eq!(alb(&wrong), ("hc-malformed", "certain"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What health checks found out, and how healthy each target is over time.
 //!
 //! ```text
-//! settings  what the user gave, the vendor's defaults, what the packets suggest
+//! given     what the user gave, checked against what the vendor allows
+//! settings  that, the vendor's defaults, what the packets suggest
 //! judge     the facts of one check -> its outcome
 //! checker   what is known of the same check of one target from all its sources
 //! series    checks in the order of time -> states of each node and of the whole
@@ -16,7 +17,9 @@ mod advice;
 mod checker;
 pub mod config;
 mod flags;
+pub mod given;
 pub mod judge;
+mod judge_http;
 mod judge_tls;
 pub mod matcher;
 pub mod outcome;

@@ -3,28 +3,25 @@
 //! Candidates come one by one; each joins its group. What has a strong fingerprint is given out at
 //! once, the rest when its group is decided. What is decided neither way waits in bounded lists.
 
+mod attempts;
+mod key;
 mod siblings;
 
 use super::catalogue::Catalogue;
 use super::evidence::{LIKELY, POSSIBLE};
-use super::file::On;
 use super::group::{Around, Group, Judgement, Standing};
 use super::head::hash;
 use super::period::ARRIVALS_MAX;
 use super::requests::FailedRequests;
-use super::rule::host_shape;
 use super::sighting::{Marks, Shape, Sighting};
 use super::source::{Different, Habits};
 use super::tap::Habit;
-use super::verdict::{CheckerId, GroupId, Reason, Recognised, Verdict};
-use crate::cause::Confidence;
-use crate::http::State;
+use super::verdict::{CheckerId, GroupId, Recognised};
 use crate::packet::{Address, Endpoint, TunnelId};
-use crate::phrase;
 use crate::time::{Mark, Timestamp};
-use crate::tls::Handshake;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use key::{ATTEMPTS, BARE, HTTP, Key, TLS, checker, is_attempt, is_stalled, key, shape};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,43 +34,10 @@ const GIVEN_MAX: usize = 1 << 14;
 const HELD_MAX: usize = 1 << 13;
 /// Candidates that wait, of one group.
 const HELD_GROUP_MAX: usize = ARRIVALS_MAX;
-/// Two attempts this close to each other, as a share of the period, cannot be told apart.
-const CROWDED: f64 = 0.1;
-
-/// What one group has in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    tunnel: TunnelId,
-    source: Address,
-    target: Endpoint,
-    on: u8,
-    asked: u64,
-}
-
 /// Members from which a group is more than one case.
 const PAIR: u32 = 2;
-/// [`Key::on`] of HTTP requests.
-const HTTP: u8 = 1;
-/// [`Key::on`] of TLS handshakes.
-const TLS: u8 = 2;
-/// [`Key::on`] of connections without payload.
-const BARE: u8 = 5;
-/// [`Key::on`] of failed attempts, of which nothing else is known.
-const ATTEMPTS: u8 = 4;
-
 /// One source and one target.
 type Pair = (TunnelId, Address, Endpoint);
-
-/// Whose attempts out of rhythm are, of a source that sends nothing but checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strays {
-    /// It may yet send something else.
-    Wait,
-    /// It has not by now.
-    SoFar,
-    /// It never did.
-    AtEnd,
-}
 
 /// What was not weighed to the end because a bound was reached.
 #[derive(Clone, Copy, Debug, Default)]
@@ -390,99 +354,6 @@ impl Recogniser {
         }
     }
 
-    /// A group of checks is known: failed attempts of the same pair may be its.
-    fn settle(&mut self, key: Key, out: &mut impl FnMut(Recognised)) {
-        let pair = (key.tunnel, key.source, key.target);
-        self.pairs.entry(pair).or_default().push(key);
-        self.add_sibling(key);
-        let attempts = Key { on: ATTEMPTS, asked: 0, ..key };
-        let Some(group) = self.groups.get_mut(&attempts) else { return };
-        let held = std::mem::take(&mut group.held);
-        self.held -= held.len();
-        // The nearest to a known check first: each makes a place for the next.
-        for sighting in sorted(held).into_iter().rev() {
-            match self.host_of(&sighting, Strays::Wait) {
-                Some(host) => self.adopt(&host, sighting, out),
-                None => {
-                    if let Some(group) = self.groups.get_mut(&attempts) {
-                        group.held.push(sighting);
-                        self.held += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The group of checks that a failed attempt belongs to.
-    fn host_of(&self, sighting: &Sighting, strays: Strays) -> Option<Key> {
-        let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
-        let keys = self.pairs.get(&pair)?;
-        let at = sighting.began().0;
-        let in_rhythm = keys
-            .iter()
-            .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(at)));
-        let host = in_rhythm.filter(|key| !self.is_crowded(key, at));
-        // Probers change their rhythm when a check fails. What is out of it can be told only of a
-        // source that has never asked for anything else, which is known at the end.
-        let source = sighting.source.ip;
-        let alone = strays != Strays::Wait
-            && !self.has_users(source)
-            && !self.failed_requests.explain(source, at);
-        host.or(keys.first().filter(|key| alone && self.takes_stray(key, at, strays))).copied()
-    }
-
-    fn so_far(&self) -> Strays {
-        if self.at_once { Strays::SoFar } else { Strays::Wait }
-    }
-
-    /// Whether other attempts came about the same time, so that it is chance which fits.
-    fn is_crowded(&self, key: &Key, at: i64) -> bool {
-        let group = self.groups.get(key);
-        let period = group.and_then(|group| group.verdict.as_ref()?.period).unwrap_or(0.0);
-        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
-        attempts.is_some_and(|attempts| {
-            let near = |other: &&Sighting| {
-                let apart = other.began().0.abs_diff(at) as f64 / 1e9;
-                apart > 0.0 && apart < CROWDED * period
-            };
-            attempts.held.iter().filter(near).count() > 0
-        })
-    }
-
-    /// Counts a failed attempt among the checks of `key`.
-    fn adopt(&mut self, key: &Key, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
-        let Some(group) = self.groups.get_mut(key) else { return };
-        group.add_attempt(&sighting);
-        let Some(verdict) = &group.verdict else { return };
-        let what = phrase!("an attempt that failed, where a check of this source was due");
-        let mut verdict = Verdict::clone(verdict);
-        verdict.confidence = verdict.confidence.min(Confidence::Likely);
-        verdict.reasons.insert(0, Reason { what, decibans: 0 });
-        let (group, checker) = (group.id, group.checker);
-        out(Recognised { sighting, group, checker, verdict: Arc::new(verdict) });
-    }
-
-    /// What becomes of failed attempts that no group of checks took.
-    fn sort_attempts(
-        &mut self,
-        held: Vec<Sighting>,
-        verdict: Option<Verdict>,
-        group: GroupId,
-        out: &mut impl FnMut(Recognised),
-    ) {
-        let verdict = verdict.map(Arc::new);
-        for sighting in sorted(held) {
-            if let Some(host) = self.host_of(&sighting, Strays::AtEnd) {
-                self.adopt(&host, sighting, out);
-            } else if let Some(verdict) = &verdict {
-                let key = key(&sighting, true);
-                let checker = checker(&key, shape(&key, &sighting));
-                let checker = self.checkers.get(&checker).copied().unwrap_or_default();
-                out(Recognised { sighting, group, checker, verdict: Arc::clone(verdict) });
-            }
-        }
-    }
-
     /// Decides the group that has waited longest with what is known. `false` when none waits.
     fn decide_oldest(&mut self, out: &mut impl FnMut(Recognised)) -> bool {
         while let Some((id, key)) = self.open.pop_front() {
@@ -507,58 +378,6 @@ impl Recogniser {
         }
         false
     }
-}
-
-/// Where a candidate belongs.
-fn key(sighting: &Sighting, attempt: bool) -> Key {
-    let Sighting { tunnel, source, target, .. } = *sighting;
-    let (on, asked) = match (&sighting.request, sighting.on()) {
-        (Some(facts), _) => (HTTP, facts.asked),
-        (None, On::Tls) => {
-            let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
-            let hello = hello.map_or(0, |hello| hello.digest);
-            (TLS, hash((hello, sighting.payload[0])))
-        }
-        (None, On::Payload) => {
-            let start = &sighting.opening[..sighting.opening.len().min(12)];
-            let proxied = sighting.proxy.map(|proxy| proxy.version);
-            (3, hash((start, proxied)))
-        }
-        _ if attempt => (ATTEMPTS, 0),
-        // Whether FIN or RST ends it is chance.
-        _ if matches!(sighting.shape, Shape::ConnectFin | Shape::ConnectReset) => (BARE, 0),
-        _ => (6, sighting.shape as u64),
-    };
-    Key { tunnel, source: source.ip, target, on, asked }
-}
-
-/// What is asked, without what differs between the sources and targets of one checker.
-fn shape(key: &Key, sighting: &Sighting) -> u64 {
-    let Some(facts) = &sighting.request else { return key.asked };
-    let what = (&facts.method, facts.path(), &facts.user_agent);
-    hash((what, host_shape(facts, sighting.source, sighting.target)))
-}
-
-/// Whose check it is: that of all sources that ask the target the same.
-fn checker(key: &Key, shape: u64) -> u64 {
-    hash((key.tunnel, key.target, key.on, shape))
-}
-
-/// A connection attempt that failed.
-fn is_attempt(sighting: &Sighting) -> bool {
-    matches!(sighting.shape, Shape::Refused | Shape::Unanswered | Shape::Abandoned)
-}
-
-/// A TLS handshake that came to nothing, a request in TLS that was not answered, a SYN-ACK that came
-/// when its client had given up, or a connection that the server reset before its client said or
-/// closed anything.
-fn is_stalled(sighting: &Sighting) -> bool {
-    let failed = |tls: &Handshake| {
-        let unanswered = matches!(tls.last_turn, Some(State::Unanswered | State::Cut));
-        !tls.unread && (tls.established.is_none() || unanswered)
-    };
-    (sighting.on() == On::Tls && sighting.tls.as_deref().is_some_and(failed))
-        || matches!(sighting.shape, Shape::HalfOpen | Shape::ServerClosed)
 }
 
 fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {

@@ -4,7 +4,9 @@
 //! targets in the same way: attempts that come from where checks of another target come, in the
 //! rhythm of those, are checks of the same kind.
 
-use super::{ATTEMPTS, GIVEN_MAX, Key, Recogniser, Strays, checker, sorted};
+use super::attempts::Strays;
+use super::key::{ATTEMPTS, Key, checker};
+use super::{GIVEN_MAX, Recogniser, sorted};
 use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
@@ -160,7 +162,7 @@ impl Recogniser {
         }
         let group = self.groups.get(sibling).filter(|_| self.given_count < GIVEN_MAX)?;
         let (shape, verdict) = (group.shape, Verdict::clone(group.verdict.as_ref()?));
-        let gaps = chain.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9);
+        let gaps = chain.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / 1e9);
         let period = gaps.clone().sum::<f64>() / gaps.len().max(1) as f64;
         let target = sibling.target.socket().to_string();
         let what = phrase!("attempts in the rhythm of this source's checks of {target}", target);
