@@ -26,7 +26,8 @@ pub(super) fn chain(arrivals: &[i64], steps: &RangeInclusive<i64>) -> Vec<i64> {
     // For each the longest chain that ends there, and where that comes from.
     let mut ends: Vec<(usize, Option<usize>)> = Vec::with_capacity(alone.len());
     for (at, arrival) in alone.iter().enumerate() {
-        let before = (0..at).filter(|before| steps.contains(&arrival.saturating_sub(alone[*before])));
+        let before =
+            (0..at).filter(|before| steps.contains(&arrival.saturating_sub(alone[*before])));
         let longest = before.max_by_key(|before| ends[*before].0);
         ends.push((longest.map_or(1, |before| ends[before].0 + 1), longest));
     }
