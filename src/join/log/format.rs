@@ -1,6 +1,7 @@
-//! Logs whose form the user gives: an nginx `log_format` with `$variables`, or an Envoy text format with
-//! `%OPERATORS%`.
+//! Logs whose form the user gives: an nginx `log_format` with `$variables`, an Envoy text format with
+//! `%OPERATORS%`, or a `log-format` of HAProxy.
 
+use super::haproxy_format::Layout;
 use super::line::{Field, Line};
 use super::names::field;
 use super::text::{endpoint, is_none};
@@ -24,6 +25,8 @@ pub enum FormatError {
 #[derive(Clone, Debug)]
 pub struct Format {
     parts: Vec<Part>,
+    /// Of HAProxy; then there are no parts.
+    haproxy: Option<Layout>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,10 @@ impl Format {
     /// Reads a format as it stands in the proxy's configuration.
     pub fn new(text: &str) -> Result<Format, FormatError> {
         let mut parts = Vec::new();
+        let haproxy = Layout::new(text);
+        if haproxy.is_some() {
+            return Ok(Format { parts, haproxy });
+        }
         let mut names: Vec<String> = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -62,11 +69,14 @@ impl Format {
         if !parts.iter().any(timed) {
             return Err(FormatError::NoTime(text.to_owned()));
         }
-        Ok(Format { parts })
+        Ok(Format { parts, haproxy })
     }
 
     /// What a line of this form says.
     pub(super) fn read<'a>(&self, text: &'a [u8]) -> Option<Line<'a>> {
+        if let Some(layout) = &self.haproxy {
+            return layout.read(text);
+        }
         let mut line = Line::default();
         let mut rest = text;
         let mut parts = self.parts.iter().peekable();

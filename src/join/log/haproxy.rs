@@ -142,7 +142,7 @@ fn addresses<'a>(
 }
 
 /// What the termination state says: who ended the session, and in which phase.
-fn finish(line: &mut Line<'_>, state: &[u8], named: bool) {
+pub(super) fn finish(line: &mut Line<'_>, state: &[u8], named: bool) {
     let refused = line.status.is_some_and(|status| (400..500).contains(&status));
     let normal = matches!(state, [b'-', b'-', ..] | [b'L', b'R' | b'C', ..])
         // A rule refused the request, as it was meant to.

@@ -26,6 +26,7 @@ mod follow;
 mod format;
 mod gather;
 mod haproxy;
+mod haproxy_format;
 mod index;
 mod json;
 mod keys;

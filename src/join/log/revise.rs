@@ -232,7 +232,9 @@ fn confirm(finding: &mut Finding, said: &Said) {
 fn decides(finding: &Finding, said: &Said) -> bool {
     let (known, told) = (finding.cause.id, said.account.cause());
     if told == "inconclusive" {
-        return said.front && known == "target-own-5xx";
+        // A proxy without a target to ask says so.
+        let asked_nobody = said.account.responsible.is_some() && known == "lb-no-target";
+        return said.front && (known == "target-own-5xx" || asked_nobody);
     }
     if said.front {
         let of_client = told == "client-abort" || told == "target-own-5xx";

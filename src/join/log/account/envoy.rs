@@ -4,7 +4,8 @@
 use super::super::line::Line;
 use super::super::text::is_none;
 use super::{
-    Account, CLOSED, CUT, LEFT, MALFORMED, OPEN, REFUSED, SILENT, TLS, UNANSWERED, UNREACHABLE,
+    Account, CLOSED, CUT, LEFT, MALFORMED, OPEN, POLICY, REFUSED, SILENT, TLS, UNANSWERED,
+    UNREACHABLE,
 };
 use crate::cause::Confidence::{Certain, Likely, Possible};
 use crate::word;
@@ -83,6 +84,9 @@ pub(super) fn account(
         && line.attempts.iter().any(|attempt| attempt.target.is_some())
     {
         return Some(Account::targets_own(Likely, FLAGS));
+    }
+    if is_5xx && is_none(flags) && line.undispatched {
+        return says(&POLICY, Likely, FLAGS, word!("a rule of the proxy made the answer"));
     }
     if has(b"URX") {
         return says(&OPEN, Possible, FLAGS, word!("all attempts failed that the proxy may make"));

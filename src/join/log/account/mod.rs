@@ -271,6 +271,7 @@ mod tests {
             (500, "URX", "-", "-", "T", Some(("target-own-5xx", FLAGS, Likely))),
             (503, "-", "direct_response", "-", "-", Some(("lb-policy", DETAILS, Certain))),
             (0, "DC", "-", "-", "T", Some(("client-abort", FLAGS, Certain))),
+            (503, "-", "-", "-", "-", Some(("lb-policy", FLAGS, Likely))),
             (404, "NR", "route_not_found", "-", "-", None),
         ] {
             let target = if target == "T" { "10.0.0.9:8080" } else { "-" };
