@@ -10,12 +10,14 @@ mod support;
 mod traffic;
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::say;
 use support::space::{Live, Space, can_run};
+use why502::cause::Finding;
+use why502::flow::Flow;
+use why502::report::{Records, Style, format};
+use why502::run::{Listener, Settings, analyse};
 
 /// Sends frames of connections with one request each, as fast as it can: more than a program that is
 /// not optimised can analyse.
@@ -100,42 +102,43 @@ fn memory_stays_below_its_limit_when_the_analysis_cannot_keep_up() {
     }
 }
 
-/// Records of the report's list of this name: one per line.
-fn listed(report: &str, list: &str) -> Vec<Value> {
-    let report = BufReader::new(std::fs::File::open(report).unwrap());
-    let mut lines = report.lines().map(Result::unwrap);
-    lines.find(|line| line.starts_with(&format!("\"{list}\":["))).unwrap();
-    let lines = lines.take_while(|line| !line.starts_with(']'));
-    lines.map(|line| serde_json::from_str(line.trim_end_matches(',')).unwrap()).collect()
+/// Passes what is told on to a format that is written while captures are read.
+struct Told<'a>(Box<dyn Records + 'a>);
+
+impl Listener for Told<'_> {
+    fn flow(&mut self, flow: &Flow, tunnels: &[String]) {
+        self.0.flow(flow, tunnels);
+    }
+
+    fn unlisted(&mut self, finding: &Finding) -> bool {
+        self.0.unlisted(finding)
+    }
 }
 
 #[test]
 fn a_json_report_lists_more_failures_than_are_kept_in_memory() {
-    const CONNECTIONS: u64 = 110_000;
-    let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (capture, path) = (place("refused.pcap"), place("report.json"));
-    std::fs::write(&capture, traffic::in_memory("refused", CONNECTIONS).unwrap()).unwrap();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_why502"))
-        .args(["--quiet", "--format", "json", "-o", &path, &capture])
-        .spawn()
-        .unwrap();
-    let peak = peak(run.id());
-    assert!(run.wait().unwrap().success());
-    let peak = peak.join().unwrap();
-    say(&format!("{CONNECTIONS} failures: {} MiB at its peak", peak / 1024));
-    assert!(peak < 400 * 1024, "{peak} KiB");
+    const CONNECTIONS: u64 = 3_000;
+    let capture = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(capture.path(), traffic::in_memory("refused", CONNECTIONS).unwrap()).unwrap();
+    let settings = Settings { findings_max: Some(1_000), streamed: true, ..Settings::default() };
+    let mut written = Vec::new();
+    let start = format("json").unwrap().stream.unwrap();
+    let mut told = Told(start(&mut written, &Style::default(), false));
+    let report = analyse(&[capture.path().to_owned()], &settings, &mut told).unwrap();
+    assert_eq!((report.findings.len(), report.flows.len()), (1_000, 0));
+    told.0.finish(&report).unwrap();
+    let report: Value = serde_json::from_slice(&written).unwrap();
     // Each connection has two packets, the second of which is its RST.
-    let findings = listed(&path, "findings");
+    let findings = report["findings"].as_array().unwrap();
     assert_eq!(findings.len() as u64, CONNECTIONS);
-    for (number, finding) in (0..).zip(&findings) {
+    for (number, finding) in (0..).zip(findings) {
         assert_eq!(finding["cause"], "connect-refused");
         assert_eq!(finding["flow"].as_u64(), Some(number));
         assert_eq!(finding["evidence"][0]["frame"].as_u64(), Some(2 * number + 2));
     }
-    let flows = listed(&path, "flows");
+    let flows = report["flows"].as_array().unwrap();
     assert_eq!(flows.len() as u64, CONNECTIONS);
-    assert!((0..).zip(&flows).all(|(id, flow)| flow["id"].as_u64() == Some(id)));
-    let bounds = std::fs::read_to_string(&path).unwrap();
-    assert!(!bounds.contains("not listed"));
+    assert!((0..).zip(flows).all(|(id, flow)| flow["id"].as_u64() == Some(id)));
+    assert_eq!(report["summary"]["findings"].as_u64(), Some(CONNECTIONS));
+    assert_eq!(report["summary"]["bounds"].as_object().map(|bounds| bounds.len()), Some(0));
 }
