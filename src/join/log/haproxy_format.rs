@@ -107,8 +107,13 @@ impl Layout {
 
     /// What a line of this form says, with or without a syslog prefix.
     pub(super) fn read<'a>(&self, text: &'a [u8]) -> Option<Line<'a>> {
-        let behind = || memmem::find(text, b"]: ").and_then(|at| self.values(&text[at + 3..]));
-        line(&self.values(text).or_else(behind)?)
+        // A prefix may look like the first value.
+        let whole = |text| {
+            let values = self.values(text)?;
+            let nameless = values.get("ci").is_none();
+            line(&values).filter(|line| nameless || line.client.is_some())
+        };
+        whole(text).or_else(|| whole(&text[memmem::find(text, b"]: ")? + 3..]))
     }
 
     fn values<'a>(&self, text: &'a [u8]) -> Option<Values<'a>> {
