@@ -28,6 +28,17 @@ impl Order {
         }
     }
 
+    /// Four fields that follow each other, read at once.
+    #[inline]
+    pub(super) fn four(self, bytes: &[u8]) -> [u32; 4] {
+        let (fields, _) = bytes.as_chunks::<4>();
+        let Some(fields) = fields.first_chunk::<4>() else { return [0; 4] };
+        match self {
+            Order::Little => fields.map(u32::from_le_bytes),
+            Order::Big => fields.map(u32::from_be_bytes),
+        }
+    }
+
     #[inline]
     pub(super) fn u64(self, bytes: &[u8], at: usize) -> u64 {
         match (bytes.get(at..).and_then(<[u8]>::first_chunk), self) {
@@ -49,6 +60,8 @@ mod tests {
         assert_eq!(Order::Big.u32(&bytes, 4), 0x0506_0708);
         assert_eq!(Order::Big.u64(&bytes, 0), 0x0102_0304_0506_0708);
         assert_eq!(Order::Little.u32(&bytes, 5), 0);
+        assert_eq!(Order::Big.four(&[bytes, bytes].concat())[2..], [0x0102_0304, 0x0506_0708]);
+        assert_eq!(Order::Little.four(&bytes), [0; 4]);
         assert_eq!(Order::Little.u32(&bytes, usize::MAX), 0);
     }
 }

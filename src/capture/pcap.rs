@@ -16,6 +16,7 @@ use super::window::{MAX_FRAME, Window};
 use super::write::BlockOptions;
 use super::{Direction, LinkType};
 use crate::time::Timestamp;
+use std::ops::Range;
 
 /// Length of the file header.
 pub(super) const FILE_HEADER: usize = 24;
@@ -182,13 +183,13 @@ impl Pcap {
                 window.take(found);
                 return None;
             }
-            window.take(length);
-            return Some(self.record(&header, window, notes));
+            let place = window.take(length + captured);
+            return Some(self.record(&header, place.start + length..place.end, notes));
         }
     }
 
     #[inline]
-    fn record(&mut self, header: &Header, window: &mut Window, notes: &mut Notes) -> Record {
+    fn record(&mut self, header: &Header, place: Range<usize>, notes: &mut Notes) -> Record {
         self.seconds = Some(header.seconds);
         if header.original < header.captured {
             notes.odd(Odd::OriginalBelowCaptured);
@@ -200,7 +201,7 @@ impl Pcap {
         Record {
             at: Timestamp((u64::from(header.seconds) * 1_000_000_000 + nanos) as i64),
             link: self.link,
-            place: window.take(header.captured as usize),
+            place,
             wire_len: header.original.max(header.captured),
             direction: header.direction,
         }
@@ -208,15 +209,15 @@ impl Pcap {
 
     #[inline]
     fn header(&self, bytes: &[u8]) -> Header {
-        let (first, second) = (self.order.u32(bytes, 8), self.order.u32(bytes, 12));
+        let [seconds, fraction, first, second] = self.order.four(bytes);
         let (captured, original) = match self.lengths {
             Lengths::CapturedFirst => (first, second),
             Lengths::OriginalFirst => (second, first),
             Lengths::Unsure => (first.min(second), first.max(second)),
         };
         Header {
-            seconds: self.order.u32(bytes, 0),
-            fraction: self.order.u32(bytes, 4),
+            seconds,
+            fraction,
             captured,
             original,
             direction: match self.variant {

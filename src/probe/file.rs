@@ -242,7 +242,7 @@ mod tests {
         let head = "[[prober]]\nid = \"a\"\n[[prober.match]]\non = \"http\"\ndb = 1\n";
         for (line, wrong, why) in [
             (6, "colour = 1", "unknown field `colour`"),
-            (6, "ua = { regex = '(' }", "regex parse error"),
+            (6, "ua = { regex = '(' }", "group without closing"),
             (6, "payload = '0g'", "hexadecimal"),
             (6, "needs = ['luck']", "unknown variant `luck`"),
             (6, "shape = ['round']", "unknown variant `round`"),

@@ -1,14 +1,15 @@
 //! The small languages in files of probers: texts, bytes, networks, statuses.
 
 use crate::packet::Address;
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 use serde::Deserialize;
 use std::net::IpAddr;
 
-/// Memory that one compiled expression may take, bytes; the largest that is built in takes 100 000.
+/// Memory that one compiled expression may take, bytes.
 const EXPRESSION_MAX: usize = 1 << 21;
 
-/// A regular expression, compiled.
+/// A regular expression, compiled. Each text is looked at once, so that what is quick to build serves
+/// better than what is quick to search with.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Expression(pub(super) Regex);

@@ -233,6 +233,9 @@ impl Connection {
     /// Bases of a connection whose handshake was not captured: the first data of a side begins its
     /// stream, and until then the first acknowledgment of the other side does.
     fn learn_base(&mut self, side: Side, segment: &Segment<'_>) {
+        if self.tracks.iter().all(|track| track.solid) {
+            return;
+        }
         let challenged = side == Side::Server
             && segment.flags.ack()
             && !segment.flags.rst()
