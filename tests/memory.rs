@@ -122,11 +122,13 @@ fn a_json_report_lists_more_failures_than_are_kept_in_memory() {
     std::fs::write(capture.path(), traffic::in_memory("refused", CONNECTIONS).unwrap()).unwrap();
     let settings = Settings { findings_max: Some(1_000), streamed: true, ..Settings::default() };
     let mut written = Vec::new();
-    let start = format("json").unwrap().stream.unwrap();
-    let mut told = Told(start(&mut written, &Style::default(), false));
-    let report = analyse(&[capture.path().to_owned()], &settings, &mut told).unwrap();
-    assert_eq!((report.findings.len(), report.flows.len()), (1_000, 0));
-    told.0.finish(&report).unwrap();
+    {
+        let start = format("json").unwrap().stream.unwrap();
+        let mut told = Told(start(&mut written, &Style::default(), false));
+        let report = analyse(&[capture.path().to_owned()], &settings, &mut told).unwrap();
+        assert_eq!((report.findings.len(), report.flows.len()), (1_000, 0));
+        told.0.finish(&report).unwrap();
+    }
     let report: Value = serde_json::from_slice(&written).unwrap();
     // Each connection has two packets, the second of which is its RST.
     let findings = report["findings"].as_array().unwrap();
