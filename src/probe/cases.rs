@@ -189,7 +189,7 @@ fn attempts_before_the_first_success_are_checks_too() {
 #[test]
 fn what_people_and_programs_do_is_no_load_balancers_check() {
     type Play = fn(&mut Scene);
-    let cases: [(&str, Play); 14] = [
+    let cases: [(&str, Play); 15] = [
         ("connections that a browser opens ahead", |scene| {
             for (turn, at) in irregular(4.0, 30, 1).into_iter().enumerate() {
                 let idle = (1 + turn as i64 % 7) * 9 * SECOND / 4;
@@ -220,6 +220,12 @@ fn what_people_and_programs_do_is_no_load_balancers_check() {
             scene.asks_on_one(
                 "GET /api/jobs HTTP/1.1\nHost: a\nUser-Agent: worker/3\nAccept: */*\n",
                 every(5.0, 40),
+            );
+        }),
+        ("a script that asks again and again", |scene| {
+            scene.asks(
+                "GET /api/orders HTTP/1.1\nHost: 10.0.0.9:8080\nAccept-Encoding: identity\n",
+                every(4.0, 40),
             );
         }),
         ("many phones that poll", |scene| {

@@ -126,13 +126,12 @@ pub(super) const POSSIBLE: i32 = 0;
 /// What says nothing of whose check it is, however regular, stays at this.
 pub(super) const WITHOUT_CLUE: i32 = 6;
 
-/// What an HTTP group without fingerprint needs one of: regular are cron jobs and pollers, too.
+/// What an HTTP group without fingerprint needs one of: regular are cron jobs and pollers, too, and the
+/// requests of any script have few headers and its target's address as Host.
 pub(super) const CLUES: EvidenceSet = EvidenceSet(
     1 << Evidence::PathStrong as u8
         | 1 << Evidence::PathWeak as u8
         | 1 << Evidence::OptionsRoot as u8
-        | 1 << Evidence::HostIsTarget as u8
-        | 1 << Evidence::FewHeaders as u8
         | 1 << Evidence::AgentSaysCheck as u8
         | 1 << Evidence::HeadMethod as u8
         | 1 << Evidence::UnforwardedFromForwarder as u8
