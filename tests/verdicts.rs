@@ -477,6 +477,18 @@ fn a_reset_at_the_end_of_a_known_idle_time_is_the_race() {
 }
 
 #[test]
+fn resets_that_answer_requests_tell_no_idle_time() {
+    // The client decides when it asks again; nobody has heard of the connection by then.
+    let forgotten = |port: u16, idle: i64| {
+        let script = Script::from_port(port).handshake().exchange().wait(idle);
+        script.ask(GET).bare_rst(Server).packets
+    };
+    let runs = (0..6).map(|n| forgotten(1001 + n, 61 * SECOND)).collect();
+    let causes = merged(runs).causes();
+    assert!(!causes.contains(&"keepalive-race"), "{causes:?}");
+}
+
+#[test]
 fn a_load_balancer_that_keeps_other_connections_did_not_cut_them_all() {
     let cuts = || {
         vec![

@@ -2,7 +2,7 @@
 //! together, which hosts are local to the capture.
 
 use crate::blind::BlindSpot;
-use crate::flow::{Flow, Vantage};
+use crate::flow::{EndingKind, Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
@@ -256,6 +256,8 @@ impl Wider {
                 let (at, ip) = (close.mark.at, flow.client.ip);
                 sample(&mut self.closes, ip, at, CLOSES_MAX, &mut self.samples)
             }
+            // It answers the request: when that came, the client decided.
+            Side::Server if outstanding && close.kind == EndingKind::Rst => true,
             Side::Server => {
                 sample(&mut self.idle_closes, flow.server, idle, CUTS_MAX, &mut self.samples)
             }
@@ -263,12 +265,17 @@ impl Wider {
         self.forgotten += u64::from(!kept);
     }
 
-    /// Whether this server has closed at least two other connections after the same idle time.
+    /// Whether this server has closed at least two other connections after the same idle time, and not so
+    /// many after other times nearby that chance explains it.
     pub fn closes_after(&self, server: Endpoint, idle: i64) -> bool {
         let tolerance = (idle / 50).max(20_000_000);
-        self.idle_closes.get(&server).is_some_and(|idles| {
-            idles.iter().filter(|other| (**other - idle).abs() <= tolerance).count() >= 2
-        })
+        let within = |range: i64| {
+            self.idle_closes.get(&server).map_or(0, |idles| {
+                idles.iter().filter(|other| (**other - idle).abs() <= range).count()
+            })
+        };
+        let (near, around) = (within(tolerance), within(5 * tolerance));
+        near >= 2 && is_gathered(near, around)
     }
 
     /// Whether a connection of this client to this server was open before `at` and went on after
@@ -315,7 +322,7 @@ impl Wider {
             })
         };
         let (near, around) = (within(tolerance), within(5 * tolerance));
-        if near * 10 >= around * 6 { near } else { near.min(1) }
+        if is_gathered(near, around) { near } else { near.min(1) }
     }
 
     /// Whether an exchange of this client was cut clearly longer after its request, so that `age` is not its timer.
@@ -349,6 +356,11 @@ impl Wider {
             .map_or(0, |cuts| cuts.iter().filter(|cut| near(cut.at)).count());
         (closes, cuts)
     }
+}
+
+/// Whether those `near` are more than chance puts there, of those within five times as far.
+fn is_gathered(near: usize, around: usize) -> bool {
+    near * 10 >= around * 6
 }
 
 /// An endpoint without its port.

@@ -51,6 +51,10 @@ impl Spill {
     }
 
     fn write_run(&mut self) -> io::Result<()> {
+        self.write_sorted().map_err(in_temporary_directory)
+    }
+
+    fn write_sorted(&mut self) -> io::Result<()> {
         self.places.sort_unstable();
         if self.file.is_none() {
             self.file = Some(tempfile::tempfile()?);
@@ -88,6 +92,17 @@ impl Spill {
         }
         Ok(lines)
     }
+}
+
+/// An error that says where the lines wait and what to do.
+fn in_temporary_directory(error: io::Error) -> io::Error {
+    let directory = std::env::temp_dir();
+    let text = format!(
+        "a large JSON report waits in a temporary file in {}: {error}; TMPDIR names another directory, and \
+         --format ndjson needs none",
+        directory.display()
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// A run while it is read.
