@@ -34,18 +34,22 @@ pub(super) struct Scene<'a> {
     pub(super) checks: &'a BTreeMap<u64, u32>,
     /// Everything that failed; what is a check's says so.
     pub(super) findings: &'a [Finding],
+    /// Ports of each host where load balancers check.
+    pub(super) checked: &'a BTreeMap<Address, BTreeMap<u16, u64>>,
     /// Time of the last packet.
     pub(super) until: Timestamp,
 }
 
 impl Scene<'_> {
     /// Connections of others to the target; where there are none on the checked port, those to
-    /// other ports of its host that come from its probers' addresses.
+    /// other ports of its host that come from its probers' addresses. Where several ports of the
+    /// host are checked, each is a target of its own, with its own users.
     fn users<'a>(&'a self, target: &'a Target) -> Vec<&'a Seen> {
         let user =
             |seen: &&Seen| self.checks.get(&seen.flow).is_none_or(|checks| seen.requests > *checks);
         let here: Vec<&Seen> = self.traffic.to(target.server).filter(user).collect();
-        if here.iter().any(|seen| seen.asked.is_some()) {
+        let several = self.checked.get(&target.server.ip).is_some_and(|ports| ports.len() > 1);
+        if several || here.iter().any(|seen| seen.asked.is_some()) {
             return here;
         }
         let sources: BTreeSet<Address> = target

@@ -49,9 +49,15 @@ impl Watch {
                     prober.total;
             }
         }
-        let scene = Scene { traffic: &self.traffic, checks: &flows, findings, until: self.until };
+        let scene = Scene {
+            traffic: &self.traffic,
+            checks: &flows,
+            findings,
+            checked: &elsewhere,
+            until: self.until,
+        };
         for mut target in drafts.into_values() {
-            self.complete(&mut target, &scene, span, &elsewhere);
+            self.complete(&mut target, &scene, span);
             health.targets.push(target);
         }
         for prober in health.targets.iter().flat_map(|target| &target.probers) {
@@ -182,7 +188,6 @@ impl Watch {
         target: &mut Target,
         scene: &Scene<'_>,
         span: Option<(Timestamp, Timestamp)>,
-        elsewhere: &BTreeMap<Address, BTreeMap<u16, u64>>,
     ) {
         target.probers.sort_by(|a, b| {
             let first = |prober: &ProberHealth| prober.checks.first().map(|check| check.began);
@@ -227,7 +232,7 @@ impl Watch {
             interval,
             vendor,
             traffic: scene.traffic,
-            elsewhere: elsewhere.get(&target.server.ip).unwrap_or(&none),
+            elsewhere: scene.checked.get(&target.server.ip).unwrap_or(&none),
             span,
         };
         let (absence, points) = (expected.absence(), triage::triage(target, port, scene.traffic));

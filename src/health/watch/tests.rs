@@ -6,7 +6,7 @@ use crate::health::series;
 use crate::health::settings::{Place, Raw, RawGroup};
 use crate::health::state::State;
 use crate::health::target::Target;
-use crate::health::testing::{SECOND, attempt, recognised, sighting};
+use crate::health::testing::{SECOND, attempt, mark, recognised, sighting};
 use crate::probe::Shape;
 use crate::tcp::Side;
 
@@ -172,30 +172,57 @@ fn checks_that_stop_leave_a_sign_of_why() {
     assert_eq!(last.reason, Some("Target.NotRegistered"));
 }
 
+/// A connection of a user at that second, through the load balancer, with one request.
+fn user(second: i64, port: u16) -> Flow {
+    let mut user = Flow {
+        id: 77 + u64::from(port),
+        client: Endpoint::v4([10, 0, 1, 7], 50_000),
+        server: Endpoint::v4([10, 0, 2, 9], port),
+        first: mark(second * SECOND),
+        last: mark(second * SECOND),
+        requests: 1,
+        responses: 1,
+        ..Flow::default()
+    };
+    user.opening.syn = Some(user.first);
+    user.opening.syn_ack = Some(user.first);
+    user.half_mut(Side::Client).sent = 100;
+    user.half_mut(Side::Client).last_data = Some(user.first);
+    user
+}
+
 #[test]
 fn requests_to_an_unhealthy_target_mean_that_the_load_balancer_fails_open() {
     let mut watch = watch(0, 80);
     for (at, status) in [(10, 200), (20, 200), (30, 503), (40, 503), (50, 503), (60, 503)] {
         watch.check(recognised(sighting(at, status)), &mut Silent);
     }
-    let mut user = crate::flow::Flow {
-        id: 77,
-        client: Endpoint::v4([10, 0, 1, 7], 50_000),
-        server: Endpoint::v4([10, 0, 2, 9], 8080),
-        first: crate::health::testing::mark(55 * SECOND),
-        requests: 1,
-        responses: 1,
-        ..crate::flow::Flow::default()
-    };
-    user.opening.syn = Some(user.first);
-    user.opening.syn_ack = Some(user.first);
-    user.half_mut(Side::Client).sent = 100;
-    user.half_mut(Side::Client).last_data = Some(user.first);
-    watch.flow(&user);
+    watch.flow(&user(55, 8080));
     let target = watch.finish(&[]).targets.remove(0);
     let ids: Vec<&str> = target.remarks.iter().map(|note| note.id).collect();
     assert!(ids.contains(&"fail-open"), "{ids:?}");
     assert_eq!(target.users.requests, 1);
+}
+
+#[test]
+fn users_of_another_target_of_the_host_are_not_those_of_one_that_is_down() {
+    let users = |both: bool| {
+        let mut watch = watch(0, 80);
+        for at in [10, 20, 30, 40, 50, 60] {
+            watch.check(recognised(attempt(at, Shape::Refused)), &mut Silent);
+            let mut up = sighting(at + 1, 200);
+            up.target.port = 8081;
+            if both {
+                watch.check(recognised(up), &mut Silent);
+            }
+        }
+        watch.flow(&user(55, 8081));
+        let targets = watch.finish(&[]).targets;
+        let fails_open = targets[0].remarks.iter().any(|note| note.id == "fail-open");
+        (targets.iter().map(|target| target.users.requests).collect::<Vec<u64>>(), fails_open)
+    };
+    assert_eq!(users(true), (vec![0, 1], false));
+    assert_eq!(users(false), (vec![1], true), "a port of its own for checks");
 }
 
 #[test]
