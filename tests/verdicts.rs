@@ -244,6 +244,16 @@ fn the_same_silence_each_time_is_a_timer_and_a_shorter_one_an_abort() {
 }
 
 #[test]
+fn a_timer_below_a_second_is_told_by_three() {
+    let cuts = |count: u16| {
+        let cut = |n: u16| silent(1001 + n, i64::from(n) * 5 * SECOND, 500 * MS);
+        merged((0..count).map(cut).collect()).causes().join(" ")
+    };
+    assert_eq!(cuts(2), "client-abort client-abort");
+    assert_eq!(cuts(3), "response-timeout response-timeout response-timeout");
+}
+
+#[test]
 fn one_silence_of_no_round_length_is_a_possible_abort() {
     assert_eq!(
         merged(vec![silent(1001, 0, 1_370 * MS)]).verdicts(),

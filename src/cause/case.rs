@@ -309,14 +309,19 @@ impl<'a> Case<'a> {
     /// Whether `silence` before the client's close looks like a timer of the load balancer, and
     /// how sure that is.
     pub fn timer(&self, silence: i64) -> Option<Confidence> {
-        /// Shortest time-out that anybody configures, nanoseconds.
+        /// Shortest time-out that one or two closes tell, nanoseconds: few configure a shorter one.
         const SHORTEST: i64 = 900_000_000;
+        /// The same of three and more. Below it closes lie as close together by chance.
+        const SHORTEST_OF_MANY: i64 = 200_000_000;
         const SECOND: i64 = 1_000_000_000;
         let client = self.flow.client;
-        if silence < SHORTEST {
+        if silence < SHORTEST_OF_MANY {
             return None;
         }
         let same = self.wider.same_silence(client, silence);
+        if silence < SHORTEST && same < 3 {
+            return None;
+        }
         if self.wider.waited_longer(client, silence) {
             // It has other patience elsewhere: a timer of this route alone, or its client's.
             return (same >= 3).then_some(Confidence::Possible);
