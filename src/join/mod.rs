@@ -62,6 +62,13 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Its client had closed the connection when the response began. Whoever closes only the sending direction
+    /// still reads it.
+    pub fn left_before_answer(&self) -> bool {
+        let late = self.answered.is_some_and(|answered| answered.at > self.over.at);
+        late && self.closed_by == Some(Side::Client)
+    }
+
     /// Its client had no whole response, or one that tells of a failure.
     pub fn failed(&self) -> bool {
         self.state != State::Answered || self.status.is_none_or(|status| status >= 500)

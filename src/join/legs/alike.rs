@@ -3,7 +3,9 @@
 //! In the order of time each attempt takes the request that fits best by then, and may leave a worse one to
 //! the next. Here all of them are known. What is told stays `possible`.
 
-use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
+use super::compare::{
+    Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on, status_given,
+};
 use super::leg::Leg;
 use super::tie::{Stray, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
@@ -191,13 +193,15 @@ fn tie(front: usize, fit: Fit, alike: bool) -> Tie {
 /// How `back`, if it was the last attempt, explains what the client of `front` saw.
 fn fit(front: &Leg, back: &Leg, like: &Likeness) -> Option<Fit> {
     let (asked, made) = (&front.ends, &back.ends);
+    let given = status_given(asked, made);
     let answered = match made.state {
+        _ if made.status != given => false,
         State::Answered => !back.odd,
         // The end was not captured.
         State::Unknown => made.status.is_some(),
         State::Outstanding | State::Cut | State::Unanswered => false,
     };
-    match (asked.status, made.status) {
+    match (asked.status, given) {
         _ if asked.answered.is_none() && asked.closed_by == Some(Side::Client) => {
             (made.over.at.nanos_since(asked.over.at) >= -SLACK).then_some(Fit::Left)
         }
@@ -214,7 +218,7 @@ fn fit(front: &Leg, back: &Leg, like: &Likeness) -> Option<Fit> {
 /// Whether the client of `front` cannot have seen what it saw if `back` was the last attempt for it.
 pub(super) fn contradicts(front: &Leg, back: &Leg) -> bool {
     let Some(seen) = front.ends.status else { return false };
-    match back.ends.status {
+    match status_given(&front.ends, &back.ends) {
         // Sound answers are passed on.
         Some(_) if passes_on(back) && !back.odd => seen >= 500,
         Some(given) => given >= 500 && seen < 500,

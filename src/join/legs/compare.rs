@@ -2,6 +2,7 @@
 
 use super::leg::Leg;
 use crate::http::State;
+use crate::join::Ends;
 
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
 pub(super) const SLACK: i64 = 100_000;
@@ -56,7 +57,9 @@ pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
         && made.asked.at.nanos_since(until.at) <= SLACK;
     // What the client has got, the proxy had before.
     let answer_in_time = match (asked.answered, made.answered) {
-        (Some(seen), Some(given)) if asked.status == made.status && made.ordinal > 0 => {
+        (Some(seen), Some(given))
+            if asked.status == made.status && made.ordinal > 0 && !made.left_before_answer() =>
+        {
             given.at.nanos_since(seen.at) <= SLACK
         }
         _ => true,
@@ -95,7 +98,7 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
         (print, Alike::Other) => print.min(Alike::Part),
         (print, _) => print,
     };
-    let answer = match (front.ends.status, back.ends.status) {
+    let answer = match (front.ends.status, status_given(&front.ends, &back.ends)) {
         (Some(seen), Some(given)) if seen == given => match Alike::of(asked.reply, made.reply) {
             // Requests without any header of their own say nothing where the path was written anew.
             Alike::Same if target == Alike::Other && asked.print <= 1 => Alike::Part,
@@ -115,9 +118,10 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
     const RETRY: i64 = 1_000_000;
     let (asked, made) = (&front.ends, &back.ends);
     let seen = asked.answered.unwrap_or(asked.over).at;
-    if passes_on(back) || (made.status.is_some() && made.status == asked.status) {
+    let status = status_given(asked, made);
+    if passes_on(back) || (status.is_some() && status == asked.status) {
         return match made.answered {
-            Some(given) if made.status == asked.status => seen.nanos_since(given.at).abs(),
+            Some(given) if status == asked.status => seen.nanos_since(given.at).abs(),
             _ => i64::MAX,
         };
     }
@@ -130,9 +134,21 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
     }
 }
 
+/// The status that the proxy may have had from this attempt: none from an answer that began when it had closed,
+/// unless its client got the same after that.
+pub(super) fn status_given(asked: &Ends, made: &Ends) -> Option<u16> {
+    let handed_on = || {
+        let later =
+            asked.answered.zip(made.answered).is_some_and(|(seen, given)| seen.at >= given.at);
+        later && asked.status == made.status
+    };
+    made.status.filter(|_| !made.left_before_answer() || handed_on())
+}
+
 /// Whether a proxy hands on the answer of this attempt instead of trying again.
 pub(super) fn passes_on(back: &Leg) -> bool {
-    matches!(back.ends.state, State::Answered | State::Unknown)
+    !back.ends.left_before_answer()
+        && matches!(back.ends.state, State::Answered | State::Unknown)
         && back.ends.status.is_some_and(|status| status < 500 && !RETRIED.contains(&status))
 }
 

@@ -1,7 +1,7 @@
 //! Connections that failed before a request, and requests that are left without an attempt.
 
 use super::alike::contradicts;
-use super::compare::{SLACK, compare, ends_apart, is_possible};
+use super::compare::{SLACK, compare, ends_apart, is_possible, status_given};
 use super::leg::Leg;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
@@ -110,7 +110,8 @@ fn waited(
             return None;
         } else {
             since = since.max(attempt.over.at);
-            explained |= attempt.state == State::Answered && attempt.status == request.status;
+            let given = status_given(request, attempt);
+            explained |= attempt.state == State::Answered && given == request.status;
         }
     }
     // Somebody refused it: the proxy goes on when it knows.

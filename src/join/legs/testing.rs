@@ -54,6 +54,13 @@ pub(super) fn cut(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
     leg
 }
 
+/// An attempt that the proxy gave up at `over`, and that was answered 100 ms later all the same.
+pub(super) fn given_up(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
+    let mut leg = back(flow, target, asked, over + 100, 200);
+    (leg.ends.over, leg.ends.closed_by) = (mark(over * MS), Some(Side::Client));
+    leg
+}
+
 /// A connection that was refused.
 pub(super) fn refused(flow: u64, asked: i64) -> Leg {
     let mut leg = Leg { sketch: Sketch::default(), ..cut(flow, 0, asked, asked) };

@@ -289,7 +289,7 @@ mod tests {
     use super::*;
     use crate::join::legs::connections::{even_out, tie_connections};
     use crate::join::legs::leg::Sketch;
-    use crate::join::legs::testing::{PROXY, back, cut, leg, refused};
+    use crate::join::legs::testing::{PROXY, back, cut, given_up, leg, refused};
 
     fn ties_of(legs: &mut [Leg]) -> Ties {
         legs.sort_by_key(|leg| leg.ends.asked.at);
@@ -345,6 +345,20 @@ mod tests {
         // The first was good: whoever asked again, it was not this request.
         legs[1].ends.status = Some(200);
         assert_eq!(tied(&mut legs)[2], None);
+    }
+
+    #[test]
+    fn an_answer_after_the_proxy_had_closed_is_no_success() {
+        let certain = Some((1, Confidence::Certain));
+        for status in [504, 200] {
+            let last =
+                if status == 504 { given_up(12, 7, 11, 20) } else { back(12, 7, 11, 20, 200) };
+            let mut legs = [leg(1, 7, 0, 20, status), given_up(11, 7, 1, 10), last];
+            assert_eq!(tied(&mut legs), [None, certain, certain], "{status}");
+        }
+        // Who closes only the sending direction hands the answer on.
+        let mut legs = [leg(1, 7, 0, 110, 200), given_up(11, 7, 1, 10)];
+        assert_eq!(tied(&mut legs)[1], certain);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
-use super::compare::SLACK;
+use super::compare::{SLACK, status_given};
 use super::{Joins, Settled, Stray, Unserved, own_answer};
 use crate::blind::BlindSpots;
 use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
@@ -91,6 +91,7 @@ fn went_astray(finding: &mut Finding, stray: &Stray) {
             )
         }
         (1, 0) => phrase!("{told}; the request that it was likely made for did not fail", told),
+        (1, _) => phrase!("{told}; the request that it was likely made for failed, too", told),
         (_, 0) => phrase!(
             "{told}; which of {of} requests it was made for does not show, none of them failed",
             told,
@@ -163,7 +164,8 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
             held.take(*at);
             continue;
         }
-        let passed_on = front.status.is_some() && attempt.ends.status == front.status;
+        let passed_on =
+            front.status.is_some() && status_given(&front, &attempt.ends) == front.status;
         let outcome = match (failed, is_last && role == Role::Target) {
             (true, true) => Outcome::Failed,
             // Another answer than the one that the client got, or none: that came from elsewhere.
@@ -242,7 +244,7 @@ fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
 /// The last attempt failed: what the proxy's answer tells of it.
 fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
     let gave_up = attempt.ends.closed_by == Some(Side::Client)
-        && attempt.ends.answered.is_none()
+        && (attempt.ends.answered.is_none() || attempt.ends.left_before_answer())
         && front.answered.is_some_and(|it| {
             it.at.nanos_since(attempt.ends.over.at).abs() <= AT_ONCE && front.status == Some(504)
         });
@@ -263,7 +265,8 @@ fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::testing::{MS, back, cut, leg, mark};
+    use crate::cause::Responsible;
+    use crate::join::legs::testing::{MS, back, cut, given_up, leg, mark};
     use crate::join::legs::{Leg, Legs};
     use crate::report::fixture;
 
@@ -299,6 +302,22 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_answers_after_the_proxy_gave_up_was_too_slow() {
+        let (front, first) = (leg(1, 7, 0, 20, 504), given_up(11, 7, 1, 10));
+        let last = given_up(12, 7, 11, 20);
+        let findings = vec![
+            found(&front, "target-own-5xx"),
+            found(&first, "client-abort"),
+            found(&last, "client-abort"),
+        ];
+        let told = told(&[front, first, last], findings);
+        let is = |at: usize| (told[at].flow, told[at].kind, told[at].cause.id);
+        assert_eq!(is(0), (11, Kind::Attempt, "client-abort"));
+        assert_eq!(is(1), (12, Kind::Request, "response-timeout"));
+        assert_eq!((told.len(), told[1].responsible), (2, Responsible::TargetApp));
+    }
+
+    #[test]
     fn a_proxy_that_answers_the_client_that_left_tells_of_it_too() {
         let (mut front, made) = (leg(1, 7, 0, 80, 200), back(11, 7, 1, 79, 200));
         (front.ends.over, front.ends.closed_by) = (mark(30 * MS), Some(Side::Client));
@@ -327,6 +346,15 @@ mod tests {
             "{}",
             told[0].summary
         );
+    }
+
+    #[test]
+    fn of_one_request_that_failed_it_is_said_that_it_did() {
+        let lost = cut(12, 7, 4, 9);
+        let mut finding = found(&lost, "target-fin-no-response");
+        let stray = Stray { flow: 12, ordinal: 1, fronts: 1, failed: 1 };
+        went_astray(&mut finding, &stray);
+        assert!(finding.summary.to_string().ends_with("likely made for failed, too"));
     }
 
     #[test]
