@@ -7,7 +7,9 @@ use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
 use crate::http::State;
 use crate::join::TiedBy;
+use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
+use hashbrown::HashSet;
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;
@@ -61,6 +63,21 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         let alike = certainty >= Confidence::Likely;
         ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
+    }
+    doubt_checks(legs, ties);
+}
+
+/// Where connections of one host to one server fail for nobody, too, it checks that server: one that failed
+/// beside a request is not its attempt for sure.
+fn doubt_checks(legs: &[Leg], ties: &mut Ties) {
+    let connections = || (0..legs.len()).filter(|at| legs[*at].ends.ordinal == 0);
+    let between = |at: usize| (legs[at].ends.client.ip, legs[at].ends.server);
+    let checked: HashSet<(Address, Endpoint)> =
+        connections().filter(|at| ties.of[*at].is_none()).map(between).collect();
+    for at in connections().filter(|at| checked.contains(&between(*at))) {
+        if let Some(tie) = &mut ties.of[at] {
+            tie.certainty = tie.certainty.min(Confidence::Likely);
+        }
     }
 }
 

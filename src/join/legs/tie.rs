@@ -369,6 +369,18 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_connection_like_those_of_checks_is_an_attempt_not_for_sure() {
+        let mut legs = vec![leg(1, 8, 100, 104, 502), refused(11, 102)];
+        assert_eq!(tied(&mut legs)[1], Some((1, Confidence::Certain)));
+        // The same without any request.
+        legs.push(refused(12, 600));
+        assert_eq!(tied(&mut legs)[1..], [Some((1, Confidence::Likely)), None]);
+        // At another server it tells nothing.
+        legs[2].ends.server.port += 1;
+        assert_eq!(tied(&mut legs)[1], Some((1, Confidence::Certain)));
+    }
+
+    #[test]
     fn a_failed_attempt_that_every_request_could_own_belongs_to_one_of_them() {
         // Both requests have their answers already.
         let mut legs = [
