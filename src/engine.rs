@@ -31,6 +31,9 @@ use thin_vec::ThinVec;
 pub const SUSPECTS_MAX: usize = 64;
 /// Cases that wait for the end of the capture; further ones are judged with what is known by then.
 pub const DEFERRED_MAX: usize = 1 << 15;
+/// Requests without a verdict that are remembered until it is known which of them are health checks: 1 MB.
+/// Those beyond count as users'.
+const UNDECIDED_MAX: usize = 1 << 16;
 
 /// Bytes of all flows together that wait for earlier bytes, for the rest of their head or for their
 /// response. Past it the flow that needs more gives up what it waits for.
@@ -152,6 +155,8 @@ pub struct Engine {
     table: Table<Talk>,
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
+    /// See [`Engine::undecided`].
+    undecided: Vec<(u64, u32)>,
     /// Bytes that wait, see [`BUFFERED_MAX`].
     buffered: usize,
     buffered_max: usize,
@@ -232,6 +237,7 @@ impl Engine {
             table: Table::new(Limits::within(half)),
             wider: Wider::default(),
             deferred: Vec::new(),
+            undecided: Vec::new(),
             buffered: 0,
             buffered_max,
             shared: Shared::default(),
@@ -275,6 +281,12 @@ impl Engine {
     /// Requests so far, by the time of their first byte.
     pub fn requests(&self) -> &OverTime {
         &self.shared.requests
+    }
+
+    /// Flow and position on it of requests that did not end and were given no verdict, all of them in
+    /// [`Counts::unknown`].
+    pub fn undecided(&self) -> &[(u64, u32)] {
+        &self.undecided
     }
 
     /// Counts so far.
@@ -497,7 +509,11 @@ impl Engine {
                 let asked = exchange.filter(|exchange| {
                     exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
                 });
-                self.shared.counts.unknown += u64::from(asked.is_some_and(unfinished));
+                let Some(undecided) = asked.filter(|exchange| unfinished(exchange)) else { return };
+                self.shared.counts.unknown += 1;
+                if self.undecided.len() < UNDECIDED_MAX {
+                    self.undecided.push((flow.id, undecided.ordinal));
+                }
             }
         }
     }

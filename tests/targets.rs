@@ -267,6 +267,19 @@ fn checks_that_stop_while_users_go_on_are_pointed_out() {
 }
 
 #[test]
+fn checks_that_their_prober_resets_once_they_passed_are_no_undecidable_requests() {
+    let mut wire = Wire::default();
+    for turn in 0..10 {
+        let check = wire.connect(turn * 2_000, NODE, TARGET).open();
+        let check = check.say(0, "OPTIONS / HTTP/1.0\r\n\r\n").wait(1);
+        check.say(1, "HTTP/1.0 200 OK\r\n").flags(0, Flags::RST | Flags::ACK).end();
+    }
+    let report = json(wire, &[]);
+    assert_eq!(report["targets"][0]["probers"][0]["by_outcome"]["hc-pass"], 10);
+    assert_eq!(report["summary"]["unknown_requests"], 0);
+}
+
+#[test]
 fn a_target_that_mostly_refuses_is_told_from_one_that_nothing_reaches() {
     let absence = |accepted: i64| {
         let mut wire = Wire::default();

@@ -293,6 +293,10 @@ impl Analysis {
         self.count(&mut report.summary);
         let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
         let Results { settings, servers, checks, early, logs, .. } = results;
+        let undecided = engine.undecided().iter();
+        let checked = undecided.filter(|asked| checks.knows(asked.0, asked.1)).count();
+        let unknown = &mut report.summary.unknown_requests;
+        *unknown = unknown.saturating_sub(checked as u64);
         odd_keys.extend(keys::odd("decryption secrets in the captures", &carried));
         match early {
             // Those that were not told yet, then those of the report.

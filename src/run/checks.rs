@@ -201,6 +201,13 @@ impl Checks {
         outcome.effect() == Effect::Fail
     }
 
+    /// Whether that request is a health check whose outcome is known.
+    pub(super) fn knows(&self, flow: u64, ordinal: u32) -> bool {
+        let outcomes = &self.known.outcomes;
+        let found = outcomes.get(&(flow, ALONE)).or_else(|| outcomes.get(&(flow, ordinal)));
+        found.is_some_and(|found| found.outcome.is_some())
+    }
+
     /// The captures are read: recognises what is left, so that what a proxy tried for its users is told
     /// from its checks.
     pub(super) fn recognise_rest(&mut self, report: &mut Report, listener: &mut dyn Listener) {
