@@ -11,7 +11,7 @@ use crate::report::words;
 use crate::time::Timestamp;
 use crate::words::Phrase;
 use crate::{phrase, word};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Silent intervals after which checks count as stopped: two may be lost.
 pub(super) const SILENT: f64 = 3.0;
@@ -373,6 +373,12 @@ impl Expected<'_> {
             .max_by_key(|check| check.began)?;
         let silent = until.nanos_since(last.began);
         if (silent as f64) < self.interval as f64 * SILENT {
+            return None;
+        }
+        // Whether attempts that fail are checks cannot be seen: maybe they go on.
+        let checks = self.target.deciding().flat_map(|prober| &prober.checks);
+        let sources: BTreeSet<Address> = checks.map(|check| check.source.ip).collect();
+        if self.traffic.tried_in_vain(checked, &sources, last.began).is_some() {
             return None;
         }
         // What came with the last check has ended with it.

@@ -209,6 +209,19 @@ impl Scene<'_> {
         {
             return None;
         }
+        let sources = checks.checks.iter().map(|check| check.source.ip).collect();
+        if let Some(vain) = self.traffic.tried_in_vain(last.target, &sources, last.began) {
+            let note =
+                word!("attempts that failed came after the last known check; they may be checks");
+            return (target.state == State::Healthy).then(|| Entry {
+                mark: vain.first,
+                state: State::Unknown,
+                reason: None,
+                confidence: Confidence::Possible,
+                prober,
+                note: note.into(),
+            });
+        }
         let from = Timestamp(last.began.0.saturating_add(interval));
         let users = self.users(target);
         let opened =

@@ -3,7 +3,7 @@
 use crate::flow::{EndingKind, Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
-use crate::time::Mark;
+use crate::time::{Mark, Timestamp};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -160,6 +160,20 @@ impl Traffic {
     /// Connections to `server`.
     pub(super) fn to(&self, server: Endpoint) -> impl Iterator<Item = &Seen> {
         self.servers.get(&server).into_iter().flat_map(|server| &server.seen)
+    }
+
+    /// The first connection to `server` after `after` that one of `sources` tried in vain.
+    pub(super) fn tried_in_vain(
+        &self,
+        server: Endpoint,
+        sources: &BTreeSet<Address>,
+        after: Timestamp,
+    ) -> Option<&Seen> {
+        let vain = |seen: &&Seen| matches!(seen.opened, Opened::Refused | Opened::Unanswered);
+        self.to(server)
+            .filter(|seen| seen.first.at > after && sources.contains(&seen.client))
+            .filter(vain)
+            .min_by_key(|seen| seen.first.at)
     }
 
     /// Connections to other ports of the host of `server`, with their ports.

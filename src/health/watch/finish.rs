@@ -206,6 +206,9 @@ impl Watch {
         target.state = worst(target.deciding().map(|prober| prober.state));
         for index in 0..target.probers.len() {
             if let Some(entry) = scene.ending(target, index) {
+                if entry.state == State::Unknown {
+                    target.state = State::Unknown;
+                }
                 target.probers[index].state = entry.state;
                 target.timeline.push(entry);
             }

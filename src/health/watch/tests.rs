@@ -226,6 +226,20 @@ fn users_of_another_target_of_the_host_are_not_those_of_one_that_is_down() {
 }
 
 #[test]
+fn attempts_that_fail_after_the_last_known_check_leave_open_whether_checks_go_on() {
+    let mut watch = watch(0, 200);
+    for at in [10, 20, 30, 40] {
+        watch.check(recognised(sighting(at, 200)), &mut Silent);
+    }
+    let mut vain = user(60, 8080);
+    vain.opening.syn_ack = None;
+    watch.flow(&Flow { requests: 0, responses: 0, halves: Default::default(), ..vain });
+    let target = watch.finish(&[]).targets.remove(0);
+    assert!(target.absence.is_none() && target.state == State::Unknown);
+    assert_eq!(states(&target), [(10, "unknown"), (20, "healthy"), (60, "unknown")]);
+}
+
+#[test]
 fn bounds_hold_and_are_counted() {
     let mut watch = watch(0, 50_000);
     let many = series::CHECKS_MAX as i64 + 7;

@@ -464,6 +464,7 @@ pub(in crate::report) fn state(
     };
     let state = match entry.state {
         State::Unknown if first => word!("not known at first"),
+        State::Unknown if !entry.note.is_empty() => word!("not known any more"),
         State::Unknown => word!("not known any more: checks were missing before"),
         state => state.id(),
     };
