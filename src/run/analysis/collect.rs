@@ -33,9 +33,9 @@ pub(super) struct Results {
     pub(super) found: HashMap<(u32, u32, u32), (u64, Timestamp)>,
     pub(super) checks: Checks,
     pub(super) legs: Legs,
-    /// Findings of legs, until it is known what their proxy's clients saw; see [`legs`].
+    /// Findings of legs, until it is known what their proxy's clients saw; see [`super::legs`].
     pub(super) held: Vec<Finding>,
-    /// Findings of connections that may have been checks, and until when they wait; see [`unsure`].
+    /// Findings of connections that may have been checks, and until when they wait; see [`super::unsure`].
     pub(super) unsure: VecDeque<(Timestamp, Finding)>,
     /// When old legs were tied last.
     pub(super) joined: Timestamp,
