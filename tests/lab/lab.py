@@ -40,6 +40,9 @@ from world import LabError
 
 TOOLS = ["setpriv", "unshare", "nsenter", "ip", "ss", "nft", "sysctl", "tcpdump"]
 SCENARIO_TIMEOUT = 120
+# A busy machine can miss the moment that a scenario is about (a check that found a stopped process instead of its
+# answer); the scenario's own log shows that, and it is made again so many times at most.
+ATTEMPTS = 3
 running = set()
 
 
@@ -63,6 +66,16 @@ def work(name, proxy, folder):
         print(f"{name}/{proxy}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def make(name, proxy, out):
+    """Run one scenario until its own logs show what it is about; return what is wrong with it, or nothing."""
+    for _ in range(ATTEMPTS):
+        problem = start(name, proxy, out)
+        if not problem:
+            break
+        print(f"not as planned: {problem}", flush=True)
+    return problem
 
 
 def start(name, proxy, out):
@@ -107,7 +120,7 @@ def run_all(pairs, out, jobs):
     """Run the pairs, several at once; return the number of failures."""
     began, failures = time.monotonic(), 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(start, name, proxy, out): (name, proxy) for name, proxy in pairs}
+        futures = {pool.submit(make, name, proxy, out): (name, proxy) for name, proxy in pairs}
         try:
             for future in concurrent.futures.as_completed(futures):
                 if problem := future.result():
