@@ -27,6 +27,8 @@ pub struct Clocks {
     pub pairs: usize,
     /// Whether the other place is nearer to the servers; `None`: the packets do not show it.
     pub nearer_server: Option<bool>,
+    /// Packets have other addresses or ports there: a NAT lies between the two.
+    pub renamed: bool,
     /// The clocks do not run alike, so that nothing follows from times.
     pub jumps: bool,
 }
@@ -54,6 +56,8 @@ struct Pair {
     /// What its TTL there is less.
     hops: i16,
     connection: (Endpoint, Endpoint),
+    /// It has other addresses or ports there.
+    renamed: bool,
 }
 
 /// Compares the clocks by the packets that are at both places: those of both directions of a
@@ -74,7 +78,10 @@ pub fn clocks(here: &Point, there: &Point) -> Option<Clocks> {
         pair.ahead.saturating_sub(drifted as i64)
     };
     let offset = offset(pairs.iter().map(|pair| (level(pair), pair.up)))?;
-    let even = Clocks { offset, since, drift, pairs: pairs.len(), nearer_server, jumps: false };
+    let renamed = pairs.iter().any(|pair| pair.renamed);
+    let pairs_found = pairs.len();
+    let even =
+        Clocks { offset, since, drift, pairs: pairs_found, nearer_server, renamed, jumps: false };
     let off = |pair: &&Pair| pair.ahead.saturating_sub(even.ahead(pair.at)).abs() > DELAY_MAX;
     let jumps = pairs.iter().filter(off).count() * FEW > pairs.len();
     Some(Clocks { jumps, ..even })
@@ -96,6 +103,7 @@ fn pairs(here: &Point, there: &Point) -> Vec<Pair> {
                     true => (landmark.src, landmark.dst),
                     false => (landmark.dst, landmark.src),
                 },
+                renamed: (landmark.src, landmark.dst) != (other.src, other.dst),
             });
         }
     }

@@ -10,8 +10,6 @@ use hashbrown::{HashMap, HashSet};
 /// Connections remembered of a place, about 50 bytes each; of those beyond it is not known whether the
 /// place has them.
 const CONNECTIONS_MAX: usize = 1 << 20;
-/// Packets looked at to tell whether a NAT lies between two places.
-const COMPARED_MAX: usize = 4096;
 
 /// Every connection of a place, with a handshake or without.
 #[derive(Debug, Default)]
@@ -142,11 +140,10 @@ impl<'a> Known<'a> {
         if self.connections.has(of) {
             return Name::Known(of, (here(from), here(to)));
         }
-        let renamed = |clocks: &Clocks| self.point.is_renamed(there, clocks);
         match clocks {
             // With nothing in common, only addresses tell.
             None => Name::Unknown,
-            Some(clocks) if span.is_none() && renamed(clocks) => Name::Unclear,
+            Some(clocks) if span.is_none() && clocks.renamed => Name::Unclear,
             Some(_) => Name::Unknown,
         }
     }
@@ -172,13 +169,6 @@ impl Point {
         let first = syns().find(|it| it.seq == last.seq)?;
         let next = syns().find(|it| it.mark.at > at && it.seq != last.seq);
         Some((first.mark.at, next.map_or(Timestamp(i64::MAX), |it| it.mark.at.after(-1))))
-    }
-
-    /// Whether packets have other addresses or ports here than `there`.
-    fn is_renamed(&self, there: &Point, clocks: &Clocks) -> bool {
-        let pairs = there.landmarks.iter().take(COMPARED_MAX);
-        let mut pairs = pairs.filter_map(|it| Some((it, self.find(it, clocks)?)));
-        pairs.any(|(its, mine)| (its.src, its.dst) != (mine.src, mine.dst))
     }
 }
 

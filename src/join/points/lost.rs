@@ -181,7 +181,11 @@ pub fn tell_losses(
             let at_host = !nearer_server || place.point.is_at(name.1.ip) != Some(false);
             decide(finding, to, back, at_host);
         }
-        "response-timeout" | "inconclusive" if nearer_server => unheard(finding, &sent_there),
+        "response-timeout" | "response-stalled" | "client-abort" | "inconclusive"
+            if nearer_server =>
+        {
+            unheard(finding, &Answer::new(&sent_there, &mine, &its, there_at(from)));
+        }
         _ => {}
     }
     frames
@@ -390,11 +394,56 @@ fn decide(finding: &mut Finding, to: &Way, back: &Way, at_host: bool) {
     finding.summary = summary;
 }
 
-/// An answer that was missed here and that the target did send.
-fn unheard(finding: &mut Finding, sent_there: &Way) {
-    let answered = finding.exchange.as_deref().is_some_and(|it| it.response.is_some());
-    let (n, all) = (sent_there.missing.len(), sent_there.sent);
-    if answered || sent_there.missing.iter().all(|it| it.len == 0) {
+/// What a target sent that never came here, whatever was repeated.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Its segments that left before anybody gave up, and all that left.
+    missing: usize,
+    sent: usize,
+    /// How long before the client gave up the first of them left, nanoseconds; `None`: it did not.
+    waited: Option<i64>,
+}
+
+impl Answer {
+    /// Of the segments that left the other place since `from`, and all that is known of both places. Times
+    /// by one clock.
+    fn new(
+        way: &Way,
+        here: &[(Sent, Timestamp)],
+        there: &[(Sent, Timestamp)],
+        from: Timestamp,
+    ) -> Answer {
+        let of_client = || here.iter().chain(there).filter(|(it, _)| it.from == Side::Client);
+        // FIN or RST.
+        let closes = |(it, at): &&(Sent, Timestamp)| it.flags & 0x05 != 0 && *at >= from;
+        let gave_up = of_client().filter(closes).map(|(_, at)| *at).min();
+        let behind = |one: u32, other: u32| one.wrapping_sub(other).cast_signed() > 0;
+        // What was repeated and came, or was captured nowhere and was acknowledged.
+        let acknowledged =
+            |seq: u32| of_client().any(|(it, _)| it.flags & 0x14 == 0x10 && behind(it.ack, seq));
+        let came = |seq: u32| {
+            let of_server = here.iter().filter(|(it, _)| it.from == Side::Server && it.len > 0);
+            let holds =
+                |it: &Sent| !behind(it.seq, seq) && behind(it.seq.wrapping_add(it.len), seq);
+            of_server.clone().any(|(it, _)| holds(it))
+        };
+        let is_data = |it: &&Sent| it.len > u32::from(it.flags & 0x01);
+        let never = |it: &&Sent| !came(it.seq) && !acknowledged(it.seq);
+        let before = |it: &&Sent| gave_up.is_none_or(|gave_up| it.mark.at < gave_up);
+        let missing = || way.missing.iter().filter(is_data).filter(before).filter(never);
+        let first = missing().map(|it| it.mark.at).min();
+        Answer {
+            missing: missing().count(),
+            sent: way.sent,
+            waited: first.and_then(|first| Some(gave_up?.nanos_since(first))),
+        }
+    }
+}
+
+/// An answer that the target sent in time, and that never came here: nobody else is to blame.
+fn unheard(finding: &mut Finding, answer: &Answer) {
+    let (n, all) = (answer.missing, answer.sent);
+    if n == 0 {
         return;
     }
     let summary = phrase!(
@@ -402,5 +451,8 @@ fn unheard(finding: &mut Finding, sent_there: &Way) {
         n,
         all
     );
-    becomes(finding, "return-path-blocked", Responsible::Network, Confidence::Likely, summary);
+    // Else it may have been on its way.
+    let sure = answer.waited.is_some_and(|waited| waited >= JUDGED);
+    let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
+    becomes(finding, "return-path-blocked", Responsible::Network, confidence, summary);
 }

@@ -12,10 +12,12 @@
 //! sequence number, acknowledgment number and the sender's timestamp are, and no other segment has
 //! these. Of connections that failed, all segments are compared then.
 
+mod absent;
 mod clocks;
 mod known;
 mod lost;
 mod point;
+mod refused;
 mod remarks;
 mod retell;
 #[cfg(test)]
@@ -25,5 +27,6 @@ pub use clocks::{Clocks, clocks};
 pub use known::{Connections, Known};
 pub use lost::{Traffic, tell_losses};
 pub use point::{Connection, Point, SEGMENTS_MAX};
+pub use refused::refusals;
 pub use remarks::{Added, base, compared};
 pub use retell::{Elsewhere, retell};

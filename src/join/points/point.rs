@@ -10,6 +10,9 @@ pub const SEGMENTS_MAX: usize = 1 << 20;
 /// How far the places' times of a packet may lie apart beyond the clocks' difference, nanoseconds.
 pub(super) const DELAY_MAX: i64 = 5_000_000_000;
 
+/// Hosts of which is remembered what they sent, about 50 bytes each; of those beyond it is not known, so
+/// that less follows from what a place does not show.
+const HOSTS_MAX: usize = 1 << 20;
 /// What a sender's TTL begins with, by operating system.
 const TTLS: [u8; 4] = [32, 64, 128, 255];
 
@@ -78,6 +81,15 @@ impl Landmark {
     }
 }
 
+/// What a host sent here. Resets are forged, and then with another TTL: they do not count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    /// The greatest that its packets have here.
+    pub(super) ttl: u8,
+}
+
 /// What was captured at one place.
 #[derive(Debug, Default)]
 pub struct Point {
@@ -87,19 +99,25 @@ pub struct Point {
     translated: HashMap<Translated, Vec<usize>>,
     /// Landmarks of a connection, whichever way round.
     by_ends: HashMap<Connection, Vec<usize>>,
+    /// SYNs to a server and its answers.
+    opening: HashMap<Endpoint, Vec<usize>>,
+    servers: HashSet<Endpoint>,
     hosts: HashSet<Address>,
-    /// The greatest TTL that each host's packets have here.
-    ttls: HashMap<Address, u8>,
+    senders: HashMap<Address, Sender>,
     span: Option<(Timestamp, Timestamp)>,
     /// Landmarks that were not kept.
     pub lost: u64,
+    /// The capturing host says that it dropped packets.
+    pub dropped: bool,
 }
 
 impl Point {
     /// Takes in a segment.
     pub fn segment(&mut self, segment: &Segment<'_>) {
-        self.reach(segment.mark.at);
         let flags = segment.flags;
+        if !flags.rst() {
+            self.hear(segment.src.ip, segment.mark.at, segment.ttl);
+        }
         if !(flags.syn() || flags.fin() || flags.rst()) {
             return;
         }
@@ -110,19 +128,36 @@ impl Point {
         self.add(Landmark::of(segment));
     }
 
-    fn reach(&mut self, at: Timestamp) {
+    /// Takes in that it captured something at that time, whatever it was.
+    pub fn reach(&mut self, at: Timestamp) {
         let (first, last) = self.span.unwrap_or((at, at));
         self.span = Some((first.min(at), last.max(at)));
     }
 
+    fn hear(&mut self, host: Address, at: Timestamp, ttl: u8) {
+        let full = self.senders.len() >= HOSTS_MAX;
+        match self.senders.get_mut(&host) {
+            Some(known) => {
+                known.first = known.first.min(at);
+                known.last = known.last.max(at);
+                known.ttl = known.ttl.max(ttl);
+            }
+            None if full => {}
+            None => drop(self.senders.insert(host, Sender { first: at, last: at, ttl })),
+        }
+    }
+
     pub(super) fn add(&mut self, landmark: Landmark) {
         let place = self.landmarks.len();
+        let server = landmark.connection().1;
         self.reach(landmark.mark.at);
+        self.servers.insert(server);
+        if landmark.is_syn() || landmark.is_syn_ack() {
+            self.opening.entry(server).or_default().push(place);
+        }
         self.hosts.extend([landmark.src.ip, landmark.dst.ip]);
-        // Resets are forged, and then with another TTL.
         if !landmark.is_rst() {
-            let ttl = self.ttls.entry(landmark.src.ip).or_default();
-            *ttl = landmark.ttl.max(*ttl);
+            self.hear(landmark.src.ip, landmark.mark.at, landmark.ttl);
         }
         self.by_frame.insert(landmark.mark.frame, place);
         self.exact.entry(landmark.exact()).or_default().push(place);
@@ -187,14 +222,42 @@ impl Point {
         self.span.is_some_and(|(first, last)| first <= at && at <= last.after(DELAY_MAX))
     }
 
+    /// From when to when it captured for sure: its first and last packet.
+    pub(super) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        self.span
+    }
+
     pub(super) fn knows(&self, host: Address) -> bool {
         self.hosts.contains(&host)
+    }
+
+    /// Whether it shows connections to this address and port.
+    pub(super) fn knows_server(&self, server: Endpoint) -> bool {
+        self.servers.contains(&server)
+    }
+
+    /// SYNs to a server and its answers, `many` before a time and `many` from then on.
+    pub(super) fn opening(
+        &self,
+        server: Endpoint,
+        at: Timestamp,
+        many: usize,
+    ) -> impl Iterator<Item = &Landmark> {
+        let places = self.opening.get(&server).map_or(&[][..], Vec::as_slice);
+        let middle = places.partition_point(|place| self.landmarks[*place].mark.at < at);
+        let (from, to) = (middle.saturating_sub(many), places.len().min(middle + many));
+        places[from..to].iter().map(|place| &self.landmarks[*place])
+    }
+
+    /// What this host sent here.
+    pub(super) fn sender(&self, host: Address) -> Option<&Sender> {
+        self.senders.get(&host)
     }
 
     /// Whether this place may be at that host: no router is between, as its packets have the TTL that they
     /// were sent with. `None`: there are none.
     pub(super) fn is_at(&self, host: Address) -> Option<bool> {
-        self.ttls.get(&host).map(|ttl| TTLS.contains(ttl))
+        self.sender(host).map(|sender| TTLS.contains(&sender.ttl))
     }
 
     /// Connections of which there is a SYN.

@@ -133,6 +133,7 @@ mod tests {
             drift,
             pairs: 9,
             nearer_server: Some(true),
+            renamed: false,
             jumps: false,
         };
         compared(&"a.pcap".into(), Some(&clocks)).len()

@@ -1,17 +1,19 @@
 //! Findings told anew with what other places show.
 
+use super::absent::Absence;
 use super::clocks::Clocks;
 use super::point::{Landmark, Point};
 use crate::cause::{Confidence, Evidence, Finding, PacketFacts, Responsible, What, by_id};
 use crate::flow::Vantage;
-use crate::packet::Endpoint;
 use crate::phrase;
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark};
 use crate::words::Phrase;
 
+/// How long a SYN may take to the other place, nanoseconds: a place that goes on for so long would show it.
+const ON_ITS_WAY: i64 = 100_000_000;
 /// How far from a finding a SYN of its connection may be, nanoseconds: ports are used again.
-const NEAR: i64 = 120_000_000_000;
+pub(super) const NEAR: i64 = 120_000_000_000;
 
 /// Another place.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +26,7 @@ pub struct Elsewhere<'a> {
 
 impl Elsewhere<'_> {
     /// Whether it is nearer to the client or the server than this place, as far as that shows.
-    fn is_toward(&self, side: Side) -> Option<bool> {
+    pub(super) fn is_toward(&self, side: Side) -> Option<bool> {
         self.clocks.nearer_server.map(|server| server == (side == Side::Server))
     }
 }
@@ -56,8 +58,8 @@ pub fn retell(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
 /// What a place tells of a SYN that nobody answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// It never got there.
-    Lost,
+    /// It is not there: surely, or as far as that shows.
+    Lost(Absence),
     /// Its answer left here, and never got to the other place, where the SYN was.
     AnswerLost(Mark),
     /// Its answer was there, and never got here.
@@ -72,7 +74,7 @@ impl Told {
     /// Of what several places tell, the first is so.
     fn rank(&self) -> u8 {
         match self {
-            Told::Lost => 0,
+            Told::Lost(_) => 0,
             Told::AnswerLost(_) => 1,
             Told::AnswerLostHere(_) => 2,
             Told::Ignored(_) => 3,
@@ -95,17 +97,29 @@ fn connecting(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
         .filter(|it| it.is_syn() && it.src == client)
         .filter(near)
         .collect();
-    let told = places.iter().filter_map(|place| tell(&syns, server, here, place));
+    let told = places.iter().filter_map(|place| tell(&syns, here, place));
     let told = told.min_by_key(Told::rank);
     let Some(told) = told else { return Vec::new() };
     let n = syns.len();
     let (id, who, proof, summary) = match told {
-        Told::Lost => {
-            let summary = phrase!(
-                "{n} SYN left and none reached the other capture point: they were lost on the path between the two",
-                n
-            );
-            becomes(finding, "connect-timeout", Responsible::Network, Confidence::Certain, summary);
+        Told::Lost(absence) => {
+            let (confidence, summary) = match absence {
+                Absence::Proof => (
+                    Confidence::Certain,
+                    phrase!(
+                        "{n} SYN left and none reached the other capture point: they were lost on the path between the two",
+                        n
+                    ),
+                ),
+                _ => (
+                    Confidence::Likely,
+                    phrase!(
+                        "{n} SYN left and none is at the other capture point, which may not have captured them: they were lost on the path between the two",
+                        n
+                    ),
+                ),
+            };
+            becomes(finding, "connect-timeout", Responsible::Network, confidence, summary);
             return Vec::new();
         }
         Told::AnswerLost(mark) => (
@@ -153,17 +167,19 @@ fn connecting(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
 
 /// What one place tells. It does not matter which of the two is nearer to the target, but where that
 /// shows, it has to fit.
-fn tell(syns: &[&Landmark], server: Endpoint, here: &Point, place: &Elsewhere<'_>) -> Option<Told> {
-    let first = syns.first()?;
+fn tell(syns: &[&Landmark], here: &Point, place: &Elsewhere<'_>) -> Option<Told> {
     let there = place.point;
     let seen = syns.iter().find_map(|syn| Some((*syn, there.find(syn, place.clocks)?)));
     let Some((syn, seen)) = seen else {
-        let watched = there.knows(server.ip) || place.knows_by_another_name(server, here);
-        let lost = watched
-            && there.lost == 0
-            && there.covers(place.clocks.there(first.mark.at))
-            && place.is_toward(Side::Server) != Some(false);
-        return lost.then_some(Told::Lost);
+        if place.is_toward(Side::Server) == Some(false) {
+            return None;
+        }
+        let absence = |syn: &&Landmark| {
+            let times = (syn.mark.at, syn.mark.at.after(ON_ITS_WAY));
+            place.absence(here, (syn.src, syn.dst), times)
+        };
+        let lost = syns.iter().map(absence).max().filter(|lost| *lost != Absence::Nothing);
+        return lost.map(Told::Lost);
     };
     let answer = |point: &Point, syn: &Landmark| {
         let of = |it: &&Landmark| {
@@ -194,14 +210,6 @@ fn tell(syns: &[&Landmark], server: Endpoint, here: &Point, place: &Elsewhere<'_
     }
 }
 
-impl Elsewhere<'_> {
-    /// Whether other connections to this server are there under another address.
-    fn knows_by_another_name(&self, server: Endpoint, here: &Point) -> bool {
-        let to = here.landmarks.iter().filter(|it| it.is_syn() && it.dst == server);
-        to.take(64).any(|syn| self.point.find(syn, self.clocks).is_some())
-    }
-}
-
 /// A RST came here: did the side that it names send it, whose side the other place is on.
 fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<'_>) {
     let sender = if rst.src == finding.server { Side::Server } else { Side::Client };
@@ -211,30 +219,16 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
         Vantage::Between | Vantage::Unknown => false,
     });
     let there = place.point;
-    if !from_there || there.lost > 0 || !there.covers(place.clocks.there(rst.mark.at)) {
+    let at = place.clocks.there(rst.mark.at);
+    let captured = there.span().is_some_and(|(first, last)| first <= at && at <= last);
+    if !from_there || there.lost > 0 || !captured {
         return;
     }
     if there.find(rst, place.clocks).is_some() {
         return;
     }
     // The connection has to be known there, or nothing follows from an absence.
-    let of = (finding.client, finding.server);
-    let Some(name) = there.name(of, here, place.clocks) else {
-        let asked = |it: &&Landmark| {
-            it.is_syn()
-                && it.src == finding.client
-                && (0..=NEAR).contains(&rst.mark.at.nanos_since(it.mark.at))
-        };
-        let syns: Vec<&Landmark> =
-            here.between(finding.client, finding.server).filter(asked).collect();
-        // What never got there was not answered there.
-        if sender == Side::Server && tell(&syns, finding.server, here, place) == Some(Told::Lost) {
-            let summary = phrase!(
-                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there",
-                sender = rst.src.socket()
-            );
-            becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
-        }
+    let Some(name) = there.name((finding.client, finding.server), here, place.clocks) else {
         return;
     };
     let from = if sender == Side::Server { name.1 } else { name.0 };
@@ -246,9 +240,10 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
         "the capture at the side of {sender} shows that it never sent this RST",
         sender = rst.src.socket()
     );
+    let sure = if there.dropped { Confidence::Likely } else { Confidence::Certain };
     let side = if last.src == name.1 { Side::Server } else { Side::Client };
     let mark = last.mark;
-    becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
+    becomes(finding, "injected-reset", Responsible::Network, sure, summary);
     let note = phrase!(
         "the last packet of this connection at the other capture point that opens or ends it"
     );
@@ -281,73 +276,10 @@ pub(super) fn becomes(
 #[cfg(test)]
 mod tests {
     use super::super::clocks::clocks;
-    use super::super::testing::{FIN, Path, Places, RST, SERVER, SYN, SYN_ACK, client};
+    use super::super::testing::{
+        FIN, MS, N, Path, RST, SERVER, SYN, SYN_ACK, client, finding, paths, places, told,
+    };
     use super::*;
-    use crate::blind::BlindSpots;
-    use crate::cause::Kind;
-
-    const MS: i64 = 1_000_000;
-    /// The connection that fails, among others.
-    const N: u16 = 7;
-
-    /// Ten connections that work, around one that is made by `with` at 500 ms.
-    fn places(path: Path, with: impl Fn(&mut Places)) -> Places {
-        let mut places = Places::new(path);
-        for n in 0..5 {
-            places.whole(n, i64::from(n) * 90 * MS);
-        }
-        with(&mut places);
-        for n in 10..15 {
-            places.whole(n, i64::from(n) * 90 * MS);
-        }
-        places
-    }
-
-    fn finding(id: &str, at: Mark, what: What, server: Endpoint) -> Finding {
-        let side = if what == What::Syn { Side::Client } else { Side::Server };
-        Finding {
-            cause: by_id(id).unwrap(),
-            kind: Kind::Connection,
-            flow: 1,
-            stream: None,
-            client: client(N),
-            server,
-            responsible: Responsible::Unknown,
-            confidence: Confidence::Likely,
-            vantage: Vantage::Unknown,
-            exchange: None,
-            evidence: vec![Evidence { mark: at, side, what, note: Phrase::default() }],
-            packets: Vec::new(),
-            outstanding: None,
-            idle_before: None,
-            blind_spots: BlindSpots::default(),
-            summary: Phrase::default(),
-            host: None,
-            joined: None,
-        }
-    }
-
-    /// What becomes of a finding at one place with the other beside it.
-    fn told(finding: &Finding, here: &Point, there: &Point) -> (&'static str, Confidence, usize) {
-        let mut finding = finding.clone();
-        let clocks = clocks(here, there).unwrap();
-        let place = Elsewhere { point: there, clocks: &clocks };
-        let frames = retell(&mut finding, here, &[place]);
-        let own = finding.evidence[0].mark.frame.file();
-        assert!(frames.iter().all(|frame| frame.file() != own));
-        (finding.cause.id, finding.confidence, frames.len())
-    }
-
-    fn paths() -> Vec<Path> {
-        let nat = Some((Endpoint::v4([192, 0, 2, 1], 0), Endpoint::v4([10, 9, 9, 9], 8080)));
-        let plain = Path::new(2 * MS, 3_000 * MS);
-        vec![
-            plain,
-            Path { hops: 2, ..plain },
-            Path { nat, ..plain },
-            Path { nat, hops: 1, ..plain },
-        ]
-    }
 
     #[test]
     fn syns_that_got_lost_were_lost_on_the_path() {
@@ -411,30 +343,6 @@ mod tests {
             (at_server.client, at_server.server) = (answer.dst, answer.src);
             let found = told(&at_server, &places.servers, &places.clients);
             assert_eq!((found.0, found.1), (wanted.0, wanted.1), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn a_reset_for_a_syn_that_never_arrived_was_injected() {
-        for path in paths() {
-            for arrived in [false, true] {
-                let places = places(path, |it| {
-                    it.at_clients(N, 500 * MS, true, SYN);
-                    it.at_clients(N, 501 * MS, false, RST);
-                    if arrived {
-                        it.at_servers(N, 500 * MS, true, SYN);
-                        it.at_servers(N, 501 * MS, false, RST);
-                    }
-                });
-                let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
-                let finding = finding("connect-refused", rst.mark, What::Rst, SERVER);
-                let (id, sure, _) = told(&finding, &places.clients, &places.servers);
-                let wanted = match arrived {
-                    true => ("connect-refused", Confidence::Likely),
-                    false => ("injected-reset", Confidence::Certain),
-                };
-                assert_eq!((id, sure), wanted, "{path:?}");
-            }
         }
     }
 

@@ -1,8 +1,18 @@
 //! Packets of connections at two places, for tests.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
+use super::clocks::clocks;
 use super::point::{Landmark, Point};
+use super::refused::refusals;
+use super::retell::{Elsewhere, retell};
+use crate::blind::BlindSpots;
+use crate::cause::{Confidence, Evidence, Finding, Kind, Responsible, What, by_id};
+use crate::flow::Vantage;
 use crate::packet::Endpoint;
+use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
+use crate::words::Phrase;
 
 /// What lies between two places: the one at the clients, the other nearer to the servers.
 #[derive(Clone, Copy, Debug)]
@@ -117,4 +127,67 @@ fn landmark(
     };
     let ack = if flags & 0x10 == 0 { 0 } else { ack };
     Landmark { mark, src, dst, seq, ack, flags, clock: Some((at / 1_000_000) as u32), ttl }
+}
+
+pub(super) const MS: i64 = 1_000_000;
+/// The connection that fails, among others.
+pub(super) const N: u16 = 7;
+
+/// Ten connections that work, around one that is made by `with` at 500 ms.
+pub(super) fn places(path: Path, with: impl Fn(&mut Places)) -> Places {
+    let mut places = Places::new(path);
+    for n in 0..5 {
+        places.whole(n, i64::from(n) * 90 * MS);
+    }
+    with(&mut places);
+    for n in 10..15 {
+        places.whole(n, i64::from(n) * 90 * MS);
+    }
+    places
+}
+
+pub(super) fn finding(id: &str, at: Mark, what: What, server: Endpoint) -> Finding {
+    let side = if what == What::Syn { Side::Client } else { Side::Server };
+    Finding {
+        cause: by_id(id).unwrap(),
+        kind: Kind::Connection,
+        flow: 1,
+        stream: None,
+        client: client(N),
+        server,
+        responsible: Responsible::Unknown,
+        confidence: Confidence::Likely,
+        vantage: Vantage::Unknown,
+        exchange: None,
+        evidence: vec![Evidence { mark: at, side, what, note: Phrase::default() }],
+        packets: Vec::new(),
+        outstanding: None,
+        idle_before: None,
+        blind_spots: BlindSpots::default(),
+        summary: Phrase::default(),
+        host: None,
+        joined: None,
+    }
+}
+
+/// What becomes of a finding at one place with the other beside it.
+pub(super) fn told(
+    finding: &Finding,
+    here: &Point,
+    there: &Point,
+) -> (&'static str, Confidence, usize) {
+    let mut finding = finding.clone();
+    let clocks = clocks(here, there).unwrap();
+    let place = Elsewhere { point: there, clocks: &clocks };
+    let frames = retell(&mut finding, here, &[place]);
+    refusals(std::slice::from_mut(&mut finding), here, &[place]);
+    let own = finding.evidence[0].mark.frame.file();
+    assert!(frames.iter().all(|frame| frame.file() != own));
+    (finding.cause.id, finding.confidence, frames.len())
+}
+
+pub(super) fn paths() -> Vec<Path> {
+    let nat = Some((Endpoint::v4([192, 0, 2, 1], 0), Endpoint::v4([10, 9, 9, 9], 8080)));
+    let plain = Path::new(2 * MS, 3_000 * MS);
+    vec![plain, Path { hops: 2, ..plain }, Path { nat, ..plain }, Path { nat, hops: 1, ..plain }]
 }

@@ -8,8 +8,8 @@ use crate::capture::Timeline;
 use crate::cause::{Confidence, Finding};
 use crate::http::State;
 use crate::join::points::{
-    self, Clocks, Connection, Connections, Elsewhere, Known, Point, Traffic, clocks, retell,
-    tell_losses,
+    self, Clocks, Connection, Connections, Elsewhere, Known, Point, Traffic, clocks, refusals,
+    retell, tell_losses,
 };
 use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Ends, TiedBy};
 use crate::packet::Endpoint;
@@ -91,7 +91,11 @@ pub(super) fn analyse(
     let mut places = Vec::new();
     for files in std::iter::once(captures.to_vec()).chain(groups).take(1 + PLACES_MAX) {
         let (mut point, first) = (Point::default(), infos.len() as u32);
-        let its = read(&files, first, settings, |segment| point.segment(segment))?;
+        let its = read(&files, first, settings, |at, segment| {
+            point.reach(at);
+            segment.into_iter().for_each(|segment| point.segment(segment));
+        })?;
+        point.dropped = its.iter().any(|capture| capture.kernel_drops > 0);
         let name = named(&its);
         infos.extend(its);
         let (findings, frames) = (Vec::new(), Vec::new());
@@ -232,6 +236,7 @@ fn tell(
     for (finding, frames) in findings.iter_mut().zip(&mut frames) {
         frames.extend(retell(finding, &place.point, &all));
     }
+    refusals(&mut findings, &place.point, &all);
     let mut lost = place.point.lost;
     for ((other, _), elsewhere) in others().zip(&all) {
         let two = (place, (&places[other], elsewhere));
@@ -294,8 +299,11 @@ fn losses(
         return Ok(0);
     }
     let mut its = Traffic::of(findings.iter().filter(concerned).map(|it| name(ends(it))));
-    read(&here.files, here.first, settings, |segment| mine.segment(segment))?;
-    read(&there.files, there.first, settings, |segment| its.segment(segment))?;
+    for (place, traffic) in [(here, &mut mine), (there, &mut its)] {
+        read(&place.files, place.first, settings, |_, segment| {
+            segment.into_iter().for_each(|segment| traffic.segment(segment));
+        })?;
+    }
     for (finding, frames) in findings.iter_mut().zip(frames) {
         if finding.exchange.is_some() {
             let name = name(ends(finding));

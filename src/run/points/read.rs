@@ -56,19 +56,22 @@ pub(super) fn split(beside: &[PathBuf]) -> Result<Vec<Vec<PathBuf>>, RunError> {
     Ok(places.into_iter().map(|(_, files)| files).collect())
 }
 
-/// Hands over all TCP segments of captures of one place, whose files are numbered from `first`.
+/// Hands over all packets of captures of one place, whose files are numbered from `first`: when they were
+/// captured, and the TCP segment in them.
 pub(super) fn read(
     paths: &[PathBuf],
     first: u32,
     settings: &Settings,
-    mut take: impl FnMut(&Segment<'_>),
+    mut take: impl FnMut(Timestamp, Option<&Segment<'_>>),
 ) -> Result<Vec<CaptureInfo>, RunError> {
     let mut timeline = Timeline::open(paths)?;
     timeline.number_from(first);
     let mut decoder = settings.decoder();
     while let Some(frame) = timeline.next_frame()? {
-        if let Packet::Tcp(segment) = decoder.decode(&frame) {
-            take(&segment);
+        let at = frame.mark.at;
+        match decoder.decode(&frame) {
+            Packet::Tcp(segment) => take(at, Some(&segment)),
+            _ => take(at, None),
         }
     }
     Ok(timeline.captures().to_vec())

@@ -1,0 +1,283 @@
+//! A RST answered a SYN: did the target send it, or somebody on the path in its name.
+
+use super::absent::Absence;
+use super::point::{Landmark, Point};
+use super::retell::{Elsewhere, NEAR, becomes};
+use crate::cause::{Confidence, Finding, Responsible, What};
+use crate::flow::Vantage;
+use crate::packet::Endpoint;
+use crate::phrase;
+use crate::tcp::Side;
+use crate::words::Phrase;
+use hashbrown::{HashMap, HashSet};
+
+/// A SYN and the RST that answered it.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    syn: Landmark,
+    rst: Landmark,
+}
+
+/// What another place, nearer to the server, shows of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    /// The SYN never got there, nor did the RST come from there.
+    Forged,
+    /// One of them is there.
+    There,
+    /// Neither, and it may not have been captured.
+    Neither,
+    /// Neither, and nothing follows.
+    Nothing,
+}
+
+/// Tells findings of refused connections anew.
+pub fn refusals(findings: &mut [Finding], here: &Point, places: &[Elsewhere<'_>]) {
+    // The TTLs that RSTs have which the server in whose name they came did not send.
+    let mut forged: HashMap<Endpoint, u8> = HashMap::new();
+    let mut sent: HashSet<Endpoint> = HashSet::new();
+    let mut open: Vec<(usize, Refusal, Shown)> = Vec::new();
+    for (n, finding) in findings.iter_mut().enumerate() {
+        let Some(refusal) = refusal(finding, here) else { continue };
+        let beyond = places.iter().filter(|place| is_beyond(finding, place));
+        let shown = beyond.map(|place| show(&refusal, here, place)).min();
+        let server = finding.server;
+        match shown {
+            Some(Shown::Forged) => {
+                forged.insert(server, refusal.rst.ttl);
+                prove(finding);
+            }
+            Some(Shown::There) => drop(sent.insert(server)),
+            Some(shown) => open.push((n, refusal, shown)),
+            None => {}
+        }
+    }
+    for (n, refusal, shown) in open {
+        let (finding, rst) = (&mut findings[n], refusal.rst);
+        let usual = here.sender(rst.src.ip).map(|it| it.ttl).filter(|usual| *usual != rst.ttl);
+        let alike = forged.get(&rst.src) == Some(&rst.ttl) && !sent.contains(&rst.src);
+        doubt(finding, rst, shown, usual, alike);
+    }
+}
+
+fn refusal(finding: &Finding, here: &Point) -> Option<Refusal> {
+    let guilty = finding.evidence.first().filter(|guilty| guilty.what == What::Rst)?;
+    let rst = here.at_frame(guilty.mark.frame).filter(|it| it.src == finding.server)?;
+    let of = || here.between(finding.client, finding.server);
+    let before = |it: &&Landmark| (0..=NEAR).contains(&rst.mark.at.nanos_since(it.mark.at));
+    let asked = |it: &&Landmark| {
+        it.is_syn() && it.src == finding.client && rst.ack == it.seq.wrapping_add(1)
+    };
+    let syn = of().filter(before).filter(asked).last()?;
+    let answered = |it: &Landmark| it.is_syn_ack() && it.ack == rst.ack;
+    let answered = of().filter(before).any(answered);
+    (!answered).then_some(Refusal { syn: *syn, rst: *rst })
+}
+
+/// Whether this place is on the server's side.
+fn is_beyond(finding: &Finding, place: &Elsewhere<'_>) -> bool {
+    place.is_toward(Side::Server).unwrap_or(finding.vantage == Vantage::Client)
+}
+
+fn show(refusal: &Refusal, here: &Point, place: &Elsewhere<'_>) -> Shown {
+    let Refusal { syn, rst } = refusal;
+    let found = |it: &Landmark| place.point.find(it, place.clocks).is_some();
+    if found(syn) || found(rst) {
+        return Shown::There;
+    }
+    // Had the server answered, its answer would have been there before it was here.
+    match place.absence(here, (syn.src, syn.dst), (syn.mark.at, rst.mark.at)) {
+        Absence::Proof => Shown::Forged,
+        Absence::Hint => Shown::Neither,
+        Absence::Nothing => Shown::Nothing,
+    }
+}
+
+fn prove(finding: &mut Finding) {
+    let summary = phrase!(
+        "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there",
+        sender = finding.server.socket()
+    );
+    becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
+}
+
+/// A refusal that the other place does not show, and may not have been able to. `usual`: the TTL of the
+/// server's other packets, if it is not that of the RST; `alike`: RSTs like this one were forged.
+fn doubt(finding: &mut Finding, rst: Landmark, shown: Shown, usual: Option<u8>, alike: bool) {
+    let (sender, ttl) = (rst.src.socket(), rst.ttl);
+    let summary = finding.summary.clone();
+    match (shown, usual) {
+        (Shown::Neither, _) if alike => injected(
+            finding,
+            phrase!(
+                "neither this RST nor its SYN is at the other capture point, which may not have captured them; other RSTs like it did not come from {sender}",
+                sender
+            ),
+        ),
+        (Shown::Neither, Some(usual)) => injected(
+            finding,
+            phrase!(
+                "neither this RST nor its SYN is at the other capture point, which may not have captured them; its time to live is {ttl}, that of other packets of {sender} {usual}",
+                ttl,
+                sender,
+                usual
+            ),
+        ),
+        (Shown::Neither, None) => doubtful(
+            finding,
+            phrase!(
+                "{summary}; neither this RST nor its SYN is at the other capture point, which may not have captured them",
+                summary
+            ),
+        ),
+        (_, Some(usual)) => doubtful(
+            finding,
+            phrase!(
+                "{summary}; but its time to live is {ttl}, that of other packets of {sender} {usual}",
+                summary,
+                ttl,
+                sender,
+                usual
+            ),
+        ),
+        _ => {}
+    }
+}
+
+fn injected(finding: &mut Finding, summary: Phrase) {
+    becomes(finding, "injected-reset", Responsible::Network, Confidence::Likely, summary);
+}
+
+fn doubtful(finding: &mut Finding, summary: Phrase) {
+    finding.confidence = finding.confidence.min(Confidence::Likely);
+    finding.summary = summary;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clocks::clocks;
+    use super::super::testing::{
+        MS, N, Path, Places, RST, SERVER, SYN, SYN_ACK, client, finding, paths, places, told,
+    };
+    use super::*;
+
+    /// Connection `n` is refused at `at`: on the path, or by the server.
+    fn refuse(places: &mut Places, n: u16, at: i64, by_server: bool) {
+        places.at_clients(n, at, true, SYN);
+        places.at_clients(n, at + MS, false, RST);
+        if by_server {
+            places.at_servers(n, at, true, SYN);
+            places.at_servers(n, at + MS, false, RST);
+        }
+    }
+
+    /// What becomes of all refusals at the clients, in the order of time.
+    fn all(places: &Places) -> Vec<(&'static str, Confidence)> {
+        let compared = clocks(&places.clients, &places.servers).unwrap();
+        let place = Elsewhere { point: &places.servers, clocks: &compared };
+        let resets = places.clients.landmarks.iter().filter(|it| it.is_rst());
+        let finding = |rst: &Landmark| Finding {
+            client: rst.dst,
+            confidence: Confidence::Certain,
+            ..finding("connect-refused", rst.mark, What::Rst, SERVER)
+        };
+        let mut findings: Vec<Finding> = resets.map(finding).collect();
+        refusals(&mut findings, &places.clients, &[place]);
+        findings.iter().map(|it| (it.cause.id, it.confidence)).collect()
+    }
+
+    const REFUSED: (&str, Confidence) = ("connect-refused", Confidence::Certain);
+    const DOUBTED: (&str, Confidence) = ("connect-refused", Confidence::Likely);
+    const LIKELY: (&str, Confidence) = ("injected-reset", Confidence::Likely);
+    const FORGED: (&str, Confidence) = ("injected-reset", Confidence::Certain);
+
+    #[test]
+    fn a_reset_for_a_syn_that_never_arrived_was_injected() {
+        for path in paths() {
+            for arrived in [false, true] {
+                let places = places(path, |it| refuse(it, N, 500 * MS, arrived));
+                let wanted = if arrived { REFUSED } else { FORGED };
+                assert_eq!(all(&places), [wanted], "{path:?}");
+                let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
+                let finding = finding("connect-refused", rst.mark, What::Rst, SERVER);
+                let (id, ..) = told(&finding, &places.clients, &places.servers);
+                assert_eq!(id, wanted.0, "{path:?}");
+            }
+        }
+    }
+
+    /// The other place shows nothing until the path lets something through, as if it began to capture then.
+    #[test]
+    fn what_was_refused_before_the_other_place_shows_anything_is_no_longer_certain() {
+        for path in paths() {
+            let mut some = Places::new(path);
+            refuse(&mut some, 1, 100 * MS, false);
+            some.whole(2, 200 * MS);
+            assert_eq!(all(&some), [DOUBTED], "{path:?}");
+            let mut nearer = Places::new(path);
+            refuse(&mut nearer, 1, 100 * MS, false);
+            nearer.clients.landmarks[1].ttl += 1;
+            nearer.whole(2, 200 * MS);
+            assert_eq!(all(&nearer), [LIKELY], "{path:?}");
+            // The same happens while it captures for sure.
+            refuse(&mut some, 3, 250 * MS, false);
+            some.whole(4, 300 * MS);
+            assert_eq!(all(&some), [LIKELY, FORGED], "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_before_the_other_place_began_stays() {
+        for path in paths() {
+            let mut places = Places::new(path);
+            // The server answers here, and nothing of that is there: it did not capture yet.
+            places.at_clients(1, 0, true, SYN);
+            places.at_clients(1, 5 * MS, false, SYN_ACK);
+            refuse(&mut places, N, 100 * MS, false);
+            places.whole(2, 200 * MS);
+            assert_eq!(all(&places), [REFUSED], "{path:?}");
+            // But who sent it is not the server's neighbour.
+            places.clients.landmarks[3].ttl += 1;
+            assert_eq!(all(&places), [DOUBTED], "{path:?}");
+        }
+    }
+
+    /// Of two ways to a server, or two servers behind one address, the other place shows one.
+    #[test]
+    fn nothing_follows_from_a_place_that_does_not_show_all() {
+        let path = Path::new(2 * MS, 3_000 * MS);
+        let places = places(path, |it| {
+            it.at_clients(8, 470 * MS, true, SYN);
+            it.at_clients(8, 475 * MS, false, SYN_ACK);
+            refuse(it, N, 500 * MS, false);
+        });
+        assert_eq!(all(&places), [REFUSED]);
+    }
+
+    /// A capture of one port at the target shows the host, and nothing of another port.
+    #[test]
+    fn another_port_may_not_have_been_captured() {
+        let path = Path::new(2 * MS, 0);
+        let mut places = places(path, |_| ());
+        let other = Endpoint { port: 9_999, ..SERVER };
+        let moved = |landmark: &Landmark, up: bool| Landmark {
+            mark: super::super::testing::mark(0, 900 + u64::from(up), 500 * MS),
+            src: if up { client(N) } else { other },
+            dst: if up { other } else { client(N) },
+            ..*landmark
+        };
+        let mut with = Places::new(path);
+        with.at_clients(N, 500 * MS, true, SYN);
+        with.at_clients(N, 501 * MS, false, RST);
+        let landmarks = with.clients.landmarks.clone();
+        places.clients.add(moved(&landmarks[0], true));
+        places.clients.add(moved(&landmarks[1], false));
+        let rst = *places.clients.landmarks.last().unwrap();
+        let mut findings = vec![finding("connect-refused", rst.mark, What::Rst, other)];
+        findings[0].confidence = Confidence::Certain;
+        let compared = clocks(&places.clients, &places.servers).unwrap();
+        let place = Elsewhere { point: &places.servers, clocks: &compared };
+        refusals(&mut findings, &places.clients, &[place]);
+        assert_eq!((findings[0].cause.id, findings[0].confidence), DOUBTED);
+    }
+}
