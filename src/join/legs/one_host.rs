@@ -1,15 +1,15 @@
 //! Whether a host that is asked at one address asks others from another one: a proxy with an interface
 //! on each side, of which each was captured to a file of its own.
 //!
-//! The requests of its back leg lie within those of its front leg that ask for the same. Where many
+//! The requests of its back leg lie within those of its front leg that ask for the same: they carry the same
+//! id, or name the same target, or one that ends alike where the proxy writes paths anew. Where many
 //! are under way, others do so by chance; moved by some time, those still do and the proxy's own do not.
 
-use crate::http::{Exchange, RequestHead};
+use super::leg::Leg;
+use crate::http::Exchange;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
-use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher;
 
 /// Exchanges that are compared; they take about 100 bytes each.
 const EXCHANGES_MAX: usize = 1 << 16;
@@ -27,11 +27,15 @@ const LOOK_BACK: usize = 256;
 /// How much may lie outside: two interfaces tell times of one clock, nanoseconds.
 const SLACK: i64 = 200_000;
 
+/// What requests for the same have in common, each with the method: an identifying header, path and query, or
+/// the last part of the path and the query.
+const KEYS: usize = 3;
+
 /// An exchange, as far as it is compared.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Hash of method and target.
-    asks: u64,
+    /// What it asks for, see [`KEYS`].
+    asks: [u64; KEYS],
     from: Timestamp,
     to: Timestamp,
     /// Which capture shows it.
@@ -69,20 +73,19 @@ pub struct Pair {
 impl OneHost {
     /// Takes in an exchange of a connection that is not over.
     pub fn exchange(&mut self, flow: u64, exchange: &Exchange) {
-        let Some((request, last)) = exchange.request.as_ref().zip(exchange.response.as_ref())
-        else {
-            return;
-        };
-        if self.kept >= EXCHANGES_MAX {
+        if exchange.response.is_none() || self.kept >= EXCHANGES_MAX {
             return;
         }
-        let head = RequestHead::parse(&request.head);
+        let Some(leg) = Leg::of(exchange).filter(Leg::is_readable) else { return };
+        let sketch = &leg.sketch;
+        let tail = if sketch.tail == 0 { sketch.target } else { sketch.tail };
         self.kept += 1;
         self.pending.entry(flow).or_default().push(Seen {
-            asks: FixedState::default().hash_one((head.method(), head.target())),
-            from: request.first.at,
-            to: last.last.at,
-            file: request.first.frame.file(),
+            asks: [sketch.ids[0], sketch.target, tail]
+                .map(|key| if key == 0 { 0 } else { key ^ sketch.method }),
+            from: leg.ends.asked.at,
+            to: leg.ends.over.at,
+            file: leg.ends.asked.frame.file(),
         });
     }
 
@@ -116,29 +119,42 @@ impl OneHost {
     }
 }
 
+/// By the first key that proves it, or else by the one that most speaks for it.
 fn compare(front: Address, asked: &[Seen], back: Address, asks: &[Seen]) -> Option<Pair> {
-    let within = |moved: i64| {
-        let mut open: BTreeMap<u64, Vec<&Seen>> = BTreeMap::new();
-        for it in asked {
-            open.entry(it.asks).or_default().push(it);
-        }
+    let by = |key: usize| {
+        let (within, sure) = compare_by(key, asked, asks)?;
+        Some(Pair { front, back, within, sure })
+    };
+    let pairs = || (0..KEYS).filter_map(by);
+    pairs().find(|pair| pair.sure).or_else(|| pairs().max_by_key(|pair| pair.within))
+}
+
+/// How many exchanges of `asks` lie within one of `asked` with the same key, and whether chance does not
+/// explain it.
+fn compare_by(key: usize, asked: &[Seen], asks: &[Seen]) -> Option<(usize, bool)> {
+    let mut open: BTreeMap<u64, Vec<&Seen>> = BTreeMap::new();
+    for it in asked.iter().filter(|it| it.asks[key] != 0) {
+        open.entry(it.asks[key]).or_default().push(it);
+    }
+    let within = |moved: i64, slack: i64| {
         let inside = |it: &&Seen| {
             let (from, to) = (it.from.after(moved), it.to.after(moved));
-            let same = open.get(&it.asks).map_or(&[][..], Vec::as_slice);
-            let began = same.partition_point(|front| front.from <= from.after(SLACK));
-            let around = |front: &&&Seen| front.to.after(SLACK) >= to && front.file != it.file;
+            let same = open.get(&it.asks[key]).map_or(&[][..], Vec::as_slice);
+            let began = same.partition_point(|front| front.from <= from.after(slack));
+            let around = |front: &&&Seen| front.to.after(slack) >= to && front.file != it.file;
             same[..began].iter().rev().take(LOOK_BACK).any(|front| around(&front))
         };
         asks.iter().filter(inside).count()
     };
-    let found = within(0);
-    if found < FEW {
+    let found = within(0, SLACK);
+    // Where most begin or end outside by that little, it is the other way round: what is asked here is for those.
+    if found < FEW || within(0, 0) * 2 < found {
         return None;
     }
-    let by_chance = MOVES.iter().map(|moved| within(*moved)).max().unwrap_or(0);
+    let by_chance = MOVES.iter().map(|moved| within(*moved, SLACK)).max().unwrap_or(0);
     // What chance finds is a small part of it, or it is all that was asked: then people can tell.
     let sure = by_chance * 4 <= found && found * 2 >= asks.len().min(asked.len());
-    (sure || found * 10 >= asks.len() * 9).then_some(Pair { front, back, within: found, sure })
+    (sure || found * 10 >= asks.len() * 9).then_some((found, sure))
 }
 
 #[cfg(test)]
@@ -181,6 +197,45 @@ mod tests {
         let pairs = found(200, 50 * MS, 20 * MS, MS, 18 * MS);
         let wanted = Pair { front: at(2).ip, back: at(3).ip, within: 200, sure: true };
         assert_eq!(pairs, [wanted]);
+    }
+
+    #[test]
+    fn rewritten_paths_and_ids_tell_of_a_proxy_too() {
+        let two = |front: &dyn Fn(i64) -> String, back: &dyn Fn(i64) -> String| {
+            let mut host = OneHost::default();
+            for n in 0..200_i64 {
+                let from = n * 50 * MS + n * n % 17 * 5 * MS;
+                host.exchange(1, &exchange(0, &front(n), from, from + 20 * MS));
+                host.exchange(2, &exchange(1, &back(n), from + MS, from + 19 * MS));
+            }
+            host.flow(1, at(1), at(2));
+            host.flow(2, at(3), at(4));
+            host.pairs()
+        };
+        let wanted = [Pair { front: at(2).ip, back: at(3).ip, within: 200, sure: true }];
+        assert_eq!(two(&|n| format!("/shop/{n}?a"), &|n| format!("/v2/internal/{n}?a")), wanted);
+        assert_eq!(two(&|n| format!("/shop/{n}"), &|n| format!("/shop.php?item={n}")), []);
+        let with_id =
+            |path: String, n: i64| format!("{path} HTTP/1.1\r\nX-Request-Id: 1234567{n}\r\nA:");
+        let of_id =
+            two(&|n| with_id(format!("/shop/{n}"), n), &|n| with_id("/shop.php".to_owned(), n));
+        assert_eq!(of_id, wanted);
+    }
+
+    #[test]
+    fn a_proxy_that_goes_on_at_once_is_not_taken_for_its_target() {
+        // The client of the front leg asks within less than the slack around what the target is asked.
+        let mut host = OneHost::default();
+        for n in 0..40_i64 {
+            let from = n * 50 * MS + n * n % 17 * 5 * MS;
+            host.exchange(1, &exchange(0, &format!("/{n}"), from, from + MS));
+            host.exchange(2, &exchange(1, &format!("/{n}"), from + MS / 10, from + MS * 9 / 10));
+        }
+        host.flow(1, at(1), at(2));
+        host.flow(2, at(3), at(4));
+        let found: Vec<(Address, Address)> =
+            host.pairs().iter().map(|pair| (pair.front, pair.back)).collect();
+        assert_eq!(found, [(at(2).ip, at(3).ip)]);
     }
 
     #[test]
