@@ -86,6 +86,8 @@ pub struct Attempt {
     pub certainty: Confidence,
     /// What tied it.
     pub by: TiedBy,
+    /// It may as well be a request that a client made itself, on the host of the proxy.
+    pub own: bool,
 }
 
 /// What ties an attempt to the request that it is for, the strongest of what was found.

@@ -7,6 +7,9 @@ use crate::join::Ends;
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
 pub(super) const SLACK: i64 = 100_000;
 
+/// Time in which a proxy hands on an answer, nanoseconds.
+const AT_ONCE: i64 = 20_000_000;
+
 /// Statuses below 500 after which proxies can be told to ask another target
 /// (nginx `proxy_next_upstream`, HAProxy `retry-on`).
 const RETRIED: [u16; 5] = [403, 404, 408, 425, 429];
@@ -98,10 +101,20 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
         (print, Alike::Other) => print.min(Alike::Part),
         (print, _) => print,
     };
+    // An answer that was not handed on at once is not the one that the client got.
+    let handed_on = || {
+        front
+            .ends
+            .answered
+            .zip(back.ends.answered)
+            .is_some_and(|(seen, given)| seen.at.nanos_since(given.at) <= AT_ONCE)
+    };
     let answer = match (front.ends.status, status_given(&front.ends, &back.ends)) {
         (Some(seen), Some(given)) if seen == given => match Alike::of(asked.reply, made.reply) {
             // Requests without any header of their own say nothing where the path was written anew.
-            Alike::Same if target == Alike::Other && asked.print <= 1 => Alike::Part,
+            Alike::Same if target == Alike::Other && (asked.print <= 1 || !handed_on()) => {
+                Alike::Part
+            }
             Alike::Same => Alike::Same,
             _ => Alike::Part,
         },

@@ -3,6 +3,7 @@
 use super::alike::contradicts;
 use super::compare::{SLACK, compare, ends_apart, is_possible, status_given};
 use super::leg::Leg;
+use super::steady::checks;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
 use crate::http::State;
@@ -17,6 +18,7 @@ const AT_ONCE: i64 = 20_000_000;
 /// Ties connections that failed before a request to the requests that waited for them.
 pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
     let mut attempts = ties.attempts();
+    let checks = checks(legs);
     let mut under_way: Vec<usize> = Vec::new();
     for (at, leg) in legs.iter().enumerate() {
         under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].ends.over.at) <= SLACK);
@@ -27,6 +29,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             under_way.push(at);
             continue;
         }
+        if checks[at] {
+            continue;
+        }
         let mut waits: Vec<Wait> = under_way
             .iter()
             .filter(|front| is_possible(&legs[**front], leg))
@@ -35,7 +40,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         // Of several that wait for nothing else the one that ends first: so each finds its attempt.
         waits.sort_by_key(|wait| {
             let until = (wait.need == Need::Unserved).then_some(wait.until);
-            (wait.late, wait.need, until, wait.apart)
+            // Who does not go on at once waits for a timer, which is the same for all: first come, first served.
+            let timer = (wait.apart > AT_ONCE).then_some((wait.elsewhere, wait.since));
+            (wait.late, wait.need, until, timer, wait.apart)
         });
         let Some(best) = waits.first().copied() else {
             // Others have the attempts that would show who waited.
@@ -89,6 +96,10 @@ struct Wait {
     late: bool,
     /// How much it lacks an explanation.
     need: Need,
+    /// The attempt before was made at another server.
+    elsewhere: bool,
+    /// Since when: what came before the connection.
+    since: Timestamp,
     /// When it went on.
     until: Timestamp,
     /// From what came before the connection to its opening, and from its end to what came next,
@@ -103,6 +114,8 @@ enum Need {
     Unserved,
     /// Other attempts came before or after.
     Between,
+    /// No attempt is known, and none was made when it came.
+    Idle,
     /// The attempt before has given the very answer.
     Explained,
 }
@@ -118,7 +131,7 @@ fn waited(
     let (request, leg) = (&legs[front].ends, &leg.ends);
     let mut since = legs[front].whole.at.min(leg.asked.at);
     let mut next = request.answered.unwrap_or(request.over).at;
-    let (mut later, mut explained) = (false, false);
+    let (mut later, mut explained, mut latest) = (false, false, None);
     for attempt in attempts.iter().map(|attempt| &legs[*attempt].ends) {
         if attempt.asked.at >= leg.asked.at {
             later = true;
@@ -127,6 +140,7 @@ fn waited(
             return None;
         } else {
             since = since.max(attempt.over.at);
+            latest = Some(attempt.server);
             let given = status_given(request, attempt);
             explained |= attempt.state == State::Answered && given == request.status;
         }
@@ -142,9 +156,12 @@ fn waited(
     (later || gateway || silent).then_some(Wait {
         front,
         late: leg.over.at > next,
+        elsewhere: latest.is_some_and(|server| server != leg.server),
+        since,
         until: next,
         need: match attempts.is_empty() {
-            true => Need::Unserved,
+            true if before <= AT_ONCE => Need::Unserved,
+            true => Need::Idle,
             false if explained && !later => Need::Explained,
             false => Need::Between,
         },

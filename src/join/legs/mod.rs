@@ -11,6 +11,7 @@ mod one_host;
 mod order;
 mod own_answer;
 mod roles;
+mod steady;
 #[cfg(test)]
 mod testing;
 mod tie;
@@ -24,7 +25,7 @@ pub use roles::Roles;
 pub use unserved::Unserved;
 pub use verdict::retell;
 
-use super::{ATTEMPTS_MAX, Attempt, Correlation, Ends};
+use super::{ATTEMPTS_MAX, Attempt, Correlation, Ends, TiedBy};
 use crate::cause::Confidence;
 use crate::http::Protocol;
 use crate::packet::{Address, Endpoint};
@@ -57,6 +58,8 @@ pub struct Legs {
     opaque: HashSet<Address>,
     /// Where exchanges have shown a proxy, see [`Surroundings::proxies`].
     proxies: HashSet<Endpoint>,
+    /// Where exchanges have shown a target of a proxy.
+    targets: HashSet<Endpoint>,
     /// Exchanges that speak for a proxy so far.
     alike: HashMap<Endpoint, u32>,
     /// Who asks whom, by legs alone.
@@ -214,13 +217,13 @@ impl Legs {
             tie.as_mut().filter(|tie| leg.waited > 0 || legs[tie.front].waited > 0)
         }) {
             // Others have gone that may have fitted as well.
-            if tie.by != super::TiedBy::Id {
+            if tie.by != TiedBy::Id {
                 tie.certainty = Confidence::Possible;
             }
         }
         if most < legs.len() {
             // Legs that are not known yet may fit better.
-            for tie in ties.of.iter_mut().flatten().filter(|tie| tie.by != super::TiedBy::Id) {
+            for tie in ties.of.iter_mut().flatten().filter(|tie| tie.by != TiedBy::Id) {
                 tie.certainty = tie.certainty.min(Confidence::Likely);
             }
         }
@@ -265,7 +268,11 @@ impl Legs {
     /// Whether there are new ones.
     fn learn_proxies(&mut self, legs: &[Leg], ties: &Ties) -> bool {
         let known = self.proxies.len();
-        for tie in ties.of.iter().flatten() {
+        for (at, tie) in ties.of.iter().enumerate() {
+            let Some(tie) = tie else { continue };
+            if tie.certainty == Confidence::Certain && self.targets.len() < PROXIES_MAX {
+                self.targets.insert(legs[at].ends.server);
+            }
             let server = legs[tie.front].ends.server;
             if self.proxies.len() >= PROXIES_MAX || self.proxies.contains(&server) {
                 continue;
@@ -284,10 +291,20 @@ impl Legs {
         self.proxies.len() > known
     }
 
+    /// Endpoints that clients ask themselves, for all that is known: no tie is sure, and some requests were for
+    /// nobody.
+    fn asked_itself(&self, legs: &[Leg], ties: &Ties) -> HashSet<Endpoint> {
+        let alone = legs.iter().zip(&ties.of).filter(|(leg, tie)| {
+            leg.ends.ordinal > 0 && tie.is_none() && !self.targets.contains(&leg.ends.server)
+        });
+        alone.map(|(leg, _)| leg.ends.server).collect()
+    }
+
     /// What is known of the first `most` legs and of the attempts for them.
     fn collect(&mut self, legs: &[Leg], ties: &Ties, most: usize, waits: &HashSet<usize>) -> Joins {
         let mut joins = Joins::default();
         let attempts = ties.attempts();
+        let asked_itself = self.asked_itself(legs, ties);
         for (at, front) in legs[..most].iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
             if waits.contains(&at) {
                 continue;
@@ -313,11 +330,12 @@ impl Legs {
             }
             let tied = made.iter().filter_map(|at| Some((&legs[*at], ties.of[*at].as_ref()?)));
             let mut back: Vec<Attempt> = tied
-                .map(|(leg, tie)| Attempt {
-                    ends: leg.ends.clone(),
-                    cause: None,
-                    certainty: tie.certainty,
-                    by: tie.by,
+                .map(|(leg, tie)| {
+                    let own = tie.by <= TiedBy::Time
+                        && asked_itself.contains(&leg.ends.server)
+                        && same_host(front, leg);
+                    let certainty = if own { Confidence::Possible } else { tie.certainty };
+                    Attempt { ends: leg.ends.clone(), cause: None, certainty, by: tie.by, own }
                 })
                 .collect();
             back.sort_by_key(|attempt| (attempt.ends.asked.at, attempt.ends.asked.frame));
@@ -358,4 +376,9 @@ impl Legs {
         }));
         joins
     }
+}
+
+/// Whether the clients of both are on one host.
+fn same_host(front: &Leg, back: &Leg) -> bool {
+    front.ends.client.ip == back.ends.client.ip || (front.local[0] && back.local[0])
 }

@@ -381,6 +381,51 @@ mod tests {
     }
 
     #[test]
+    fn tries_after_a_timer_belong_to_requests_in_the_order_of_their_waits() {
+        // Two requests, each tried three times with a second between: the tries come by turns.
+        let mut legs = vec![leg(1, 7, 0, 3000, 503), leg(2, 8, 400, 3400, 503)];
+        for n in 0..3 {
+            legs.extend([
+                refused(11 + n, n as i64 * 1000 + 1),
+                refused(21 + n, n as i64 * 1000 + 402),
+            ]);
+        }
+        let ties = ties_of(&mut legs).of;
+        let of = |from: u64| -> Vec<Option<u64>> {
+            let made = legs.iter().zip(&ties).filter(|(leg, _)| leg.ends.flow / 10 == from);
+            made.map(|(_, tie)| tie.map(|tie| legs[tie.front].ends.flow)).collect()
+        };
+        assert_eq!((of(1), of(2)), (vec![Some(1); 3], vec![Some(2); 3]));
+    }
+
+    #[test]
+    fn checks_that_fail_while_a_request_waits_are_no_attempts_for_it() {
+        let mut legs = vec![leg(1, 8, 100, 3050, 503), refused(11, 101)];
+        legs.extend((0..12).map(|n| {
+            let mut check = refused(20 + n, n as i64 * 300 + 17);
+            check.ends.server.port = 9;
+            check
+        }));
+        let tied: Vec<Option<u64>> =
+            tied(&mut legs).iter().map(|tie| tie.map(|(flow, _)| flow)).collect();
+        assert_eq!(tied.iter().flatten().collect::<Vec<_>>(), [&1]);
+    }
+
+    #[test]
+    fn an_answer_long_before_does_not_tie_other_paths() {
+        // A proxy's own page is the same for all.
+        let page = |mut leg: Leg| {
+            leg.sketch.reply = 99;
+            leg
+        };
+        let mut legs = [page(leg(1, 7, 0, 3000, 503)), page(back(11, 8, 500, 900, 503))];
+        assert_eq!(tied(&mut legs)[1], None);
+        legs[1].ends.over = crate::join::legs::testing::mark(2_999_000_000);
+        legs[1].ends.answered = Some(legs[1].ends.over);
+        assert!(tied(&mut legs)[1].is_some());
+    }
+
+    #[test]
     fn a_failed_attempt_that_every_request_could_own_belongs_to_one_of_them() {
         // Both requests have their answers already.
         let mut legs = [

@@ -114,23 +114,24 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         correlation.back.iter().map(|it| held.at(it.ends.flow, it.ends.ordinal)).collect();
     let left = front.closed_by == Some(Side::Client);
     let failed = front_at.is_some() || front.failed();
-    let last = correlation.back.len().checked_sub(1);
+    // What clients may have asked themselves took no answer from this one.
+    let last = correlation.back.iter().rposition(|attempt| !attempt.own);
     let last_at = last.and_then(|last| back_at[last]);
     let mut role = Role::Attempts;
     if left && front_at.is_some() {
         role = Role::Client;
         if let Some(finding) = held.get(front_at) {
-            client_left(finding, &front, correlation.back.last());
+            client_left(finding, &front, last.map(|last| &correlation.back[last]));
         }
     } else if let Some(found) = held.get(last_at) {
         role = Role::Target;
-        if let Some(attempt) = correlation.back.last_mut() {
+        if let Some(attempt) = last.map(|last| &mut correlation.back[last]) {
             proxy_gave_up(found, &front, attempt);
             attempt.cause = Some(found.cause.id);
         }
     } else if let Some(finding) = held.get(front_at) {
         role = Role::Proxy;
-        match (unserved, correlation.back.last()) {
+        match (unserved, last.map(|last| &correlation.back[last])) {
             (Some(unserved), _) => own_answer::asked_nobody(finding, &front, unserved),
             (None, Some(attempt)) => own_answer::refused_answer(finding, &front, attempt),
             (None, None) => {}
@@ -159,6 +160,10 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         let is_last = Some(this) == last;
         let Some(finding) = held.get(*at) else { continue };
         let attempt = &correlation.back[this];
+        if attempt.own {
+            maybe_an_attempt(finding, &front);
+            continue;
+        }
         if role == Role::Client && attempt.ends.over.at.nanos_since(front.over.at) >= -SLACK {
             // It ended because the client had left.
             held.take(*at);
@@ -195,6 +200,17 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     } else if let Some(finding) = held.get(front_at) {
         finding.joined = Some(Box::new(joined(None, Outcome::Failed)));
     }
+}
+
+/// A failed request that its client may have made itself, or the proxy for the request of another one.
+fn maybe_an_attempt(finding: &mut Finding, front: &Ends) {
+    let told = finding.summary.clone();
+    finding.summary = phrase!(
+        "{told}; or a proxy asked for another request, that of {client} at {server}: nothing but the time speaks for it",
+        told,
+        client = front.client.socket(),
+        server = front.server.socket()
+    );
 }
 
 /// Where the failure of a request lies.
@@ -266,8 +282,9 @@ fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
 mod tests {
     use super::*;
     use crate::cause::Responsible;
-    use crate::join::legs::testing::{MS, back, cut, given_up, leg, mark};
+    use crate::join::legs::testing::{MS, PROXY, back, cut, given_up, leg, mark};
     use crate::join::legs::{Leg, Legs};
+    use crate::packet::Endpoint;
     use crate::report::fixture;
 
     /// A finding on this leg.
@@ -346,6 +363,27 @@ mod tests {
             "{}",
             told[0].summary
         );
+    }
+
+    #[test]
+    fn what_a_client_on_the_host_of_the_proxy_asked_itself_stays_a_failure_of_its_own() {
+        // Two endpoints of one host, asked by its own clients; nobody asks the second one for the first.
+        let local = |mut leg: Leg, port| {
+            (leg.local, leg.ends.server) = ([true; 2], Endpoint::v4(PROXY, port));
+            leg.ends.client.ip = leg.ends.server.ip;
+            leg.sketch.reply = 99;
+            leg
+        };
+        let front = local(leg(1, 7, 0, 3000, 503), 80);
+        let (beside, other) =
+            (local(leg(2, 8, 2900, 2999, 503), 81), local(leg(3, 8, 5000, 5100, 503), 81));
+        let findings: Vec<Finding> =
+            [&front, &beside, &other].into_iter().map(|leg| found(leg, "target-own-5xx")).collect();
+        let told = told(&[front, beside, other], findings);
+        assert_eq!(told.len(), 3);
+        assert!(told.iter().all(|finding| finding.kind == Kind::Request), "{told:?}");
+        let said = told[1].summary.to_string();
+        assert!(said.contains("; or a proxy asked for another request, that of"), "{said}");
     }
 
     #[test]

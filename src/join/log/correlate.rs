@@ -90,6 +90,7 @@ fn attempt(tie: &Tie, cause: Option<&'static str>) -> Attempt {
         ends: ends(tie),
         cause,
         certainty: tie.certainty,
+        own: false,
         by: match tie.by {
             By::Id => TiedBy::Id,
             By::Port | By::Request => TiedBy::Request,

@@ -267,6 +267,7 @@ mod tests {
             cause: None,
             certainty: Confidence::Certain,
             by: TiedBy::Request,
+            own: false,
         };
         let mut attempts = vec![attempt(finding.server, 122, 2_000, None)];
         if outcome == Outcome::Masked {

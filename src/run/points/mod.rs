@@ -338,6 +338,7 @@ fn correlation(finding: &Finding, frames: Vec<FrameId>) -> Option<Correlation> {
             cause: Some(finding.cause.id),
             certainty: Confidence::Certain,
             by: TiedBy::Id,
+            own: false,
         }],
         log: Vec::new(),
         other_vantage: frames.into_iter().map(elsewhere).collect(),
