@@ -62,7 +62,7 @@ pub enum WhyNot {
     Encrypted,
     /// It fits several exchanges equally well.
     Ambiguous,
-    /// Its target is in the capture, its request is not.
+    /// Its target is in the capture, no request for the same is.
     NotCaptured,
 }
 
@@ -87,7 +87,9 @@ impl WhyNot {
             WhyNot::OtherTarget => word!("its target is not in the capture"),
             WhyNot::Encrypted => word!("what went to its target is encrypted"),
             WhyNot::Ambiguous => word!("fits several requests equally well"),
-            WhyNot::NotCaptured => word!("its target is in the capture, its request is not"),
+            WhyNot::NotCaptured => word!(
+                "its target is in the capture, no request for the same is: it was not captured, or the proxy wrote its path anew"
+            ),
         }
     }
 }

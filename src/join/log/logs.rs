@@ -12,6 +12,7 @@ use super::read::{self, LogError, LogFile};
 use super::revise::{Findings, revise};
 use super::seen::Capture;
 use super::tie::{By, Ties, tie};
+use super::upstream::tie_errors;
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::http::{Exchange, State};
@@ -305,7 +306,8 @@ impl Tied<'_> {
         let (mut bounded, mut said) = (0, Vec::new());
         let told = Findings::new(findings);
         for ((named, kind), mut found) in gathered.sources {
-            let ties = tie(&mut found.entries, self.capture, &broken);
+            let mut ties = tie(&mut found.entries, self.capture, &broken);
+            tie_errors(&found.entries, &mut ties, self.capture, self.lines);
             let other_time = explain::explain(
                 &found.entries,
                 &ties,
@@ -349,12 +351,16 @@ impl Tied<'_> {
         let failing = |n: &&usize| found.entries[**n].failed;
         let (from, to) = self.capture.span.unwrap_or_default();
         let clock = &ties.clock;
+        // Times that a log cuts off may be later.
+        let cut_off = found.entries.iter().map(|entry| entry.resolution).max().unwrap_or(0);
         let inside = |at: Timestamp, until: Timestamp| {
-            until.after(clock.offset) >= from.after(-clock.tolerance)
+            until.after(clock.offset) >= from.after(-clock.tolerance.saturating_add(cut_off))
                 && at.after(clock.offset) <= to.after(clock.tolerance)
         };
+        let fits = |n: &usize| joined.contains_key(n) || ties.ambiguous.binary_search(n).is_ok();
+        let known = (0..).zip(&found.entries);
         let in_time = found.times.iter().filter(|at| inside(**at, **at)).count()
-            + found.entries.iter().filter(|it| inside(it.at(), it.until())).count();
+            + known.filter(|(n, it)| inside(it.at(), it.until()) || fits(n)).count();
         Source {
             named,
             path: self

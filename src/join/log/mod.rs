@@ -46,6 +46,7 @@ mod testing;
 mod text;
 mod tie;
 mod time;
+mod upstream;
 
 pub use clock::Clock;
 pub(crate) use correlate::correlate;

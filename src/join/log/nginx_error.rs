@@ -9,6 +9,7 @@ use super::line::{Attempt, Line};
 use super::text::{endpoint, host, unescape};
 use super::time::nginx_error;
 use memchr::memmem::find;
+use std::borrow::Cow;
 
 const LEVELS: [&[u8]; 8] =
     [b"debug", b"info", b"notice", b"warn", b"error", b"crit", b"alert", b"emerg"];
@@ -51,7 +52,10 @@ pub(super) fn error(text: &[u8]) -> Option<Line<'_>> {
         }
     }
     line.own_cause = own_cause(event);
-    let upstream_failed = upstream.is_some() && find(event, b"buffered to a temporary").is_none();
+    // Errors of their own come before these.
+    let remarks: [&[u8]; 2] = [b"buffered to a temporary", b"server temporarily disabled"];
+    let upstream_failed =
+        upstream.is_some() && remarks.iter().all(|remark| find(event, remark).is_none());
     line.failed = line.own_cause.is_some() || upstream_failed;
     if line.failed {
         line.says("error", event);
@@ -71,6 +75,14 @@ fn fact<'a>(facts: &'a [u8], name: &[u8], end: &[u8]) -> Option<&'a [u8]> {
 fn authority(upstream: &[u8]) -> Option<&[u8]> {
     let rest = &upstream[find(upstream, b"://")? + 3..];
     Some(&rest[..rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())])
+}
+
+/// `/path?a` of `http://10.0.0.9:80/path?a`; `None` where nginx names no address.
+pub(super) fn target_of(upstream: &[u8]) -> Option<Cow<'_, [u8]>> {
+    endpoint(authority(upstream)?)?;
+    let rest = &upstream[find(upstream, b"://")? + 3..];
+    let from = rest.iter().position(|byte| *byte == b'/')?;
+    Some(unescape(&rest[from..]))
 }
 
 /// The cause that only nginx knows: its id.

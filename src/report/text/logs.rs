@@ -88,7 +88,7 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
         phrase!("{path} ({name}): {lines}, {joined} tied to packets", path, name, lines, joined)
     } else {
         phrase!(
-            "{path} ({name}): {lines}, {near} of them from the time of the capture, {joined} of these tied to packets",
+            "{path} ({name}): {lines}, {near} of them from the time of the capture: {joined} tied to packets",
             path,
             name,
             lines,
@@ -102,6 +102,10 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
     }
     if source.ambiguous > 0 {
         parts.push(phrase!("{n} fit several requests", n = count(source.ambiguous)));
+    }
+    let told = source.joined + source.possible + source.ambiguous;
+    if let Some(rest) = source.in_time.checked_sub(told).filter(|rest| *rest > 0) {
+        parts.push(phrase!("{n} tied to nothing", n = count(rest)));
     }
     parts.extend(source.first_bad.map(damaged));
     let clock = &source.clock;
@@ -264,10 +268,13 @@ mod tests {
             ),
             "{other}"
         );
-        logs.sources[0].in_time = 9;
+        (logs.sources[0].lines, logs.sources[0].in_time) = (90, 23);
         let some = source(logs, &logs.sources[0]).to_string();
         assert!(
-            some.contains("20 lines, 9 of them from the time of the capture, 17 of these tied"),
+            some.contains(
+                "90 lines, 23 of them from the time of the capture: 17 tied to packets, 1 perhaps, 1 fit several \
+                 requests, 4 tied to nothing, 1 damaged"
+            ),
             "{some}"
         );
         let short = fixture::written("text", &report, &Style::default());
