@@ -163,6 +163,42 @@ fn only(capture: &Path, keep: impl Fn(&Segment<'_>) -> bool) -> PathBuf {
     path
 }
 
+/// Connections that the target refused, but for some of which its capture shows neither SYN nor RST:
+/// these were refused on the path.
+#[test]
+fn a_refusal_that_the_target_does_not_show_is_nobody_elses_than_the_paths() {
+    let (mut forged, mut real, mut doubted) = (0, 0, 0);
+    for run in runs(&shipped().join("connect-refused")) {
+        let alone = analyse(&[run.lb.clone()], &Settings::default(), &mut Patient).unwrap();
+        let refused = |it: &&Finding| it.cause.id == "connect-refused";
+        let clients: BTreeSet<Endpoint> =
+            alone.findings.iter().filter(refused).map(|it| it.client).collect();
+        let dropped: BTreeSet<Endpoint> = clients.iter().copied().skip(1).step_by(2).collect();
+        let hidden = |it: &Segment<'_>| dropped.contains(&it.src) || dropped.contains(&it.dst);
+        let target = only(&run.target, |it| !hidden(it));
+        for report in [both(&run.lb, &target), both(&target, &run.lb)] {
+            for finding in report.findings.iter().filter(|it| clients.contains(&it.client)) {
+                match (finding.cause.id, dropped.contains(&finding.client)) {
+                    ("injected-reset", true) => forged += 1,
+                    ("connect-refused", true) => {
+                        // It may not have been captured.
+                        assert_ne!(finding.confidence, Confidence::Certain, "{}", run.name);
+                        doubted += 1;
+                    }
+                    (id, hidden) => {
+                        assert_eq!((id, hidden), ("connect-refused", false), "{}", run.name);
+                        assert_eq!(finding.confidence, Confidence::Certain, "{}", run.name);
+                        real += 1;
+                    }
+                }
+            }
+        }
+        std::fs::remove_file(&target).unwrap();
+    }
+    // The last one is after all that the other capture shows.
+    assert!(forged > 0 && real > 0 && doubted > 0, "{forged} {doubted} {real}");
+}
+
 fn is_odd(client: Endpoint, server: Endpoint) -> bool {
     // Linux prefers even ports for connections.
     client.port.max(server.port) / 2 % 2 == 1

@@ -2,7 +2,6 @@
 
 use super::point::{Connection, Landmark, Point};
 use super::retell::Elsewhere;
-use crate::packet::Endpoint;
 use crate::time::Timestamp;
 
 /// How far from what a place captured for sure it may have captured, too, nanoseconds: who captures at two
@@ -11,8 +10,8 @@ const NEAR: i64 = 120_000_000_000;
 /// How much later than elsewhere a host may seem to begin to send: clocks are compared no better,
 /// nanoseconds.
 const SLACK: i64 = 50_000_000;
-/// SYNs and their answers before a packet, and after it, that are looked for at the other place as well.
-const OTHERS_MAX: usize = 32;
+/// Packets of the same two hosts before a packet, and after it, that are looked for at the other place.
+const OTHERS_MAX: usize = 64;
 
 /// What follows from packets that a place does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +25,18 @@ pub(super) enum Absence {
     Proof,
 }
 
+/// What of other packets between the same two hosts, around that time, is at the other place as well.
+#[derive(Clone, Copy, Debug)]
+enum Others {
+    /// None of them is known.
+    None,
+    /// All.
+    Shown,
+    /// Some that came through are not: of several paths, or several servers behind one address, it shows
+    /// some only, or it is a capture of other ports or hosts.
+    Missing,
+}
+
 impl Elsewhere<'_> {
     /// What follows if packets that `of` exchanged here between two times, on their way to or from the
     /// server, are not at this place.
@@ -37,44 +48,52 @@ impl Elsewhere<'_> {
     ) -> Absence {
         let there = self.point;
         let Some((first, last)) = there.span() else { return Absence::Nothing };
-        if there.lost > 0 || !self.shows_others(here, of.1, from) {
-            return Absence::Nothing;
-        }
-        let renamed = self.knows_by_another_name(here, of.1, from);
-        if !renamed && !there.knows(of.1.ip) {
-            return Absence::Nothing;
-        }
-        let (from, to) = (self.clocks.there(from), self.clocks.there(to));
-        if first <= from && to <= last {
-            // It may be a capture of other ports or clients only.
-            let server = renamed || there.knows_server(of.1);
-            let client = self.clocks.renamed || there.knows(of.0.ip);
-            let proof = server && client && !there.dropped;
-            return if proof { Absence::Proof } else { Absence::Hint };
-        }
-        // What the server sent before it was captured there, or after: then it was not captured.
-        let missed = here.sender(of.1.ip).is_some_and(|server| {
-            let (began, ended) = (self.clocks.there(server.first), self.clocks.there(server.last));
-            (from < first && began.after(SLACK) < first) || (to > last && ended > last.after(SLACK))
-        });
-        let near = first.after(-NEAR) <= from && to <= last.after(NEAR);
-        if near && !missed { Absence::Hint } else { Absence::Nothing }
-    }
-
-    /// Whether other connections to this server, around that time, are there under another address.
-    fn knows_by_another_name(&self, here: &Point, server: Endpoint, at: Timestamp) -> bool {
-        let mut others = here.opening(server, at, OTHERS_MAX);
-        self.clocks.renamed && others.any(|it| self.point.find(it, self.clocks).is_some())
-    }
-
-    /// Whether handshakes that this server answered around that time are all there, as far as it was
-    /// captured: with several paths to a server, or several servers behind one address, they are not.
-    fn shows_others(&self, here: &Point, server: Endpoint, at: Timestamp) -> bool {
-        let captured = |it: &&Landmark| {
-            let at = self.clocks.there(it.mark.at);
-            self.point.span().is_some_and(|(first, last)| first <= at && at <= last)
+        let server = self.others(of, &here.of_server(of.1, from, OTHERS_MAX));
+        let host = self.others(of, &here.of_host(of.1.ip, from, OTHERS_MAX));
+        let shown = match (server, host) {
+            _ if there.lost > 0 => Absence::Nothing,
+            (Others::Missing, _) | (Others::None, Others::Missing) => Absence::Nothing,
+            (Others::Shown, _) => Absence::Proof,
+            // It may be a capture of other ports only.
+            (Others::None, Others::Shown) if there.knows_server(of.1) => Absence::Proof,
+            (Others::None, Others::Shown) => Absence::Hint,
+            (Others::None, Others::None) if there.knows(of.1.ip) => Absence::Hint,
+            (Others::None, Others::None) => Absence::Nothing,
         };
-        let answers = here.opening(server, at, OTHERS_MAX).filter(|it| it.is_syn_ack());
-        answers.filter(captured).all(|it| self.point.find(it, self.clocks).is_some())
+        let (from, to) = (self.clocks.there(from), self.clocks.there(to));
+        let captured = if first <= from && to <= last {
+            if there.dropped { Absence::Hint } else { Absence::Proof }
+        } else {
+            // What the server sent before it was captured there, or after: then it was not captured.
+            let missed = here.sender(of.1.ip).is_some_and(|server| {
+                let began = self.clocks.there(server.first).after(SLACK);
+                let ended = self.clocks.there(server.last).after(-SLACK);
+                (from < first && began < first) || (to > last && ended > last)
+            });
+            let near = first.after(-NEAR) <= from && to <= last.after(NEAR);
+            if near && !missed { Absence::Hint } else { Absence::Nothing }
+        };
+        shown.min(captured)
+    }
+
+    fn others(&self, of: Connection, landmarks: &[&Landmark]) -> Others {
+        let there = self.point;
+        let captured = |it: &&&Landmark| {
+            let at = self.clocks.there(it.mark.at);
+            there.span().is_some_and(|(first, last)| first <= at && at <= last)
+        };
+        let same = |it: &&&Landmark| it.src.ip == of.0.ip || it.dst.ip == of.0.ip;
+        let mut others = Others::None;
+        for it in landmarks.iter().filter(same).filter(captured) {
+            let found = there.find(it, self.clocks).is_some();
+            // Its answer came through: the handshake was complete.
+            if !found && it.is_syn_ack() {
+                return Others::Missing;
+            }
+            if found {
+                others = Others::Shown;
+            }
+        }
+        others
     }
 }

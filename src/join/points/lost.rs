@@ -1,7 +1,8 @@
 //! Segments of failed connections that left one place and never got to the other.
 
+use super::answer::{Answer, overrule};
 use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX};
-use super::retell::{Elsewhere, add, becomes};
+use super::retell::{Elsewhere, add};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding, Responsible, What};
 use crate::packet::Segment;
@@ -18,7 +19,7 @@ const EARLY: i64 = 50_000_000;
 
 /// How long a place has to go on capturing after a segment left the other, for that to be missing,
 /// nanoseconds.
-const JUDGED: i64 = 100_000_000;
+pub(super) const JUDGED: i64 = 100_000_000;
 /// Segments with one timestamp that are compared with a segment.
 const PARTS_MAX: usize = 1 << 12;
 
@@ -113,11 +114,11 @@ impl Traffic {
 
 /// What became of the segments that one side sent.
 #[derive(Debug, Default)]
-struct Way {
+pub(super) struct Way {
     /// Those that carry data or FIN and were sent at the one place.
-    sent: usize,
+    pub(super) sent: usize,
     /// Those of them that are not at the other.
-    missing: Vec<Sent>,
+    pub(super) missing: Vec<Sent>,
     /// Acknowledgments without data that are not at the other.
     unheard: Vec<Sent>,
     /// The last packet of that side that got to the other place.
@@ -181,10 +182,10 @@ pub fn tell_losses(
             let at_host = !nearer_server || place.point.is_at(name.1.ip) != Some(false);
             decide(finding, to, back, at_host);
         }
-        "response-timeout" | "response-stalled" | "client-abort" | "inconclusive"
+        "response-timeout" | "response-stalled" | "client-abort" | "lb-cut" | "inconclusive"
             if nearer_server =>
         {
-            unheard(finding, &Answer::new(&sent_there, &mine, &its, there_at(from)));
+            overrule(finding, &Answer::new(&sent_there, &mine, &its, there_at(from)));
         }
         _ => {}
     }
@@ -392,67 +393,4 @@ fn decide(finding: &mut Finding, to: &Way, back: &Way, at_host: bool) {
     finding.responsible = who;
     finding.confidence = if ends { Confidence::Likely } else { Confidence::Certain };
     finding.summary = summary;
-}
-
-/// What a target sent that never came here, whatever was repeated.
-#[derive(Debug, Default)]
-struct Answer {
-    /// Its segments that left before anybody gave up, and all that left.
-    missing: usize,
-    sent: usize,
-    /// How long before the client gave up the first of them left, nanoseconds; `None`: it did not.
-    waited: Option<i64>,
-}
-
-impl Answer {
-    /// Of the segments that left the other place since `from`, and all that is known of both places. Times
-    /// by one clock.
-    fn new(
-        way: &Way,
-        here: &[(Sent, Timestamp)],
-        there: &[(Sent, Timestamp)],
-        from: Timestamp,
-    ) -> Answer {
-        let of_client = || here.iter().chain(there).filter(|(it, _)| it.from == Side::Client);
-        // FIN or RST.
-        let closes = |(it, at): &&(Sent, Timestamp)| it.flags & 0x05 != 0 && *at >= from;
-        let gave_up = of_client().filter(closes).map(|(_, at)| *at).min();
-        let behind = |one: u32, other: u32| one.wrapping_sub(other).cast_signed() > 0;
-        // What was repeated and came, or was captured nowhere and was acknowledged.
-        let acknowledged =
-            |seq: u32| of_client().any(|(it, _)| it.flags & 0x14 == 0x10 && behind(it.ack, seq));
-        let came = |seq: u32| {
-            let of_server = here.iter().filter(|(it, _)| it.from == Side::Server && it.len > 0);
-            let holds =
-                |it: &Sent| !behind(it.seq, seq) && behind(it.seq.wrapping_add(it.len), seq);
-            of_server.clone().any(|(it, _)| holds(it))
-        };
-        let is_data = |it: &&Sent| it.len > u32::from(it.flags & 0x01);
-        let never = |it: &&Sent| !came(it.seq) && !acknowledged(it.seq);
-        let before = |it: &&Sent| gave_up.is_none_or(|gave_up| it.mark.at < gave_up);
-        let missing = || way.missing.iter().filter(is_data).filter(before).filter(never);
-        let first = missing().map(|it| it.mark.at).min();
-        Answer {
-            missing: missing().count(),
-            sent: way.sent,
-            waited: first.and_then(|first| Some(gave_up?.nanos_since(first))),
-        }
-    }
-}
-
-/// An answer that the target sent in time, and that never came here: nobody else is to blame.
-fn unheard(finding: &mut Finding, answer: &Answer) {
-    let (n, all) = (answer.missing, answer.sent);
-    if n == 0 {
-        return;
-    }
-    let summary = phrase!(
-        "the target's answer left the other capture point, and {n} of {all} segments never came here: lost on the way back",
-        n,
-        all
-    );
-    // Else it may have been on its way.
-    let sure = answer.waited.is_some_and(|waited| waited >= JUDGED);
-    let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
-    becomes(finding, "return-path-blocked", Responsible::Network, confidence, summary);
 }

@@ -13,6 +13,7 @@
 //! these. Of connections that failed, all segments are compared then.
 
 mod absent;
+mod answer;
 mod clocks;
 mod known;
 mod lost;

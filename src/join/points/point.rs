@@ -5,7 +5,7 @@ use crate::packet::{Address, Endpoint, Segment};
 use crate::time::{FrameId, Mark, Timestamp};
 use hashbrown::{HashMap, HashSet};
 
-/// Segments kept of each place; they take about 120 bytes each.
+/// Segments kept of each place; they take about 140 bytes each.
 pub const SEGMENTS_MAX: usize = 1 << 20;
 /// How far the places' times of a packet may lie apart beyond the clocks' difference, nanoseconds.
 pub(super) const DELAY_MAX: i64 = 5_000_000_000;
@@ -99,9 +99,9 @@ pub struct Point {
     translated: HashMap<Translated, Vec<usize>>,
     /// Landmarks of a connection, whichever way round.
     by_ends: HashMap<Connection, Vec<usize>>,
-    /// SYNs to a server and its answers.
-    opening: HashMap<Endpoint, Vec<usize>>,
-    servers: HashSet<Endpoint>,
+    /// Landmarks of all connections to a server, and to an address.
+    of_server: HashMap<Endpoint, Vec<usize>>,
+    of_host: HashMap<Address, Vec<usize>>,
     hosts: HashSet<Address>,
     senders: HashMap<Address, Sender>,
     span: Option<(Timestamp, Timestamp)>,
@@ -151,10 +151,8 @@ impl Point {
         let place = self.landmarks.len();
         let server = landmark.connection().1;
         self.reach(landmark.mark.at);
-        self.servers.insert(server);
-        if landmark.is_syn() || landmark.is_syn_ack() {
-            self.opening.entry(server).or_default().push(place);
-        }
+        self.of_server.entry(server).or_default().push(place);
+        self.of_host.entry(server.ip).or_default().push(place);
         self.hosts.extend([landmark.src.ip, landmark.dst.ip]);
         if !landmark.is_rst() {
             self.hear(landmark.src.ip, landmark.mark.at, landmark.ttl);
@@ -233,20 +231,24 @@ impl Point {
 
     /// Whether it shows connections to this address and port.
     pub(super) fn knows_server(&self, server: Endpoint) -> bool {
-        self.servers.contains(&server)
+        self.of_server.contains_key(&server)
     }
 
-    /// SYNs to a server and its answers, `many` before a time and `many` from then on.
-    pub(super) fn opening(
-        &self,
-        server: Endpoint,
-        at: Timestamp,
-        many: usize,
-    ) -> impl Iterator<Item = &Landmark> {
-        let places = self.opening.get(&server).map_or(&[][..], Vec::as_slice);
+    /// Landmarks of connections to a server, `many` before a time and `many` from then on.
+    pub(super) fn of_server(&self, server: Endpoint, at: Timestamp, many: usize) -> Vec<&Landmark> {
+        self.around(self.of_server.get(&server), at, many)
+    }
+
+    /// The same of connections to any port of a host.
+    pub(super) fn of_host(&self, host: Address, at: Timestamp, many: usize) -> Vec<&Landmark> {
+        self.around(self.of_host.get(&host), at, many)
+    }
+
+    fn around(&self, places: Option<&Vec<usize>>, at: Timestamp, many: usize) -> Vec<&Landmark> {
+        let places = places.map_or(&[][..], Vec::as_slice);
         let middle = places.partition_point(|place| self.landmarks[*place].mark.at < at);
         let (from, to) = (middle.saturating_sub(many), places.len().min(middle + many));
-        places[from..to].iter().map(|place| &self.landmarks[*place])
+        places[from..to].iter().map(|place| &self.landmarks[*place]).collect()
     }
 
     /// What this host sent here.
