@@ -1,5 +1,7 @@
 //! Arguments in, report out, exit code.
 
+mod ended;
+
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
@@ -8,6 +10,7 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use why502::capture::CaptureInfo;
 use why502::cause::Finding;
 use why502::cli::{self, Cli, Command, Input, ListFormat, SchemaChoice, locale_is_utf8};
 use why502::flow::Flow;
@@ -150,10 +153,11 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         ..settings(&cli.input, &cli.health, &cli.selection.cause)?
     };
     let mut file = match &cli.output.output {
-        Some(path) => Some(
-            Output::create(path)
-                .with_context(|| format!("{}: cannot be written", path.display()))?,
-        ),
+        Some(path) => {
+            ended::leave_nothing()?;
+            let file = Output::create(path);
+            Some(file.with_context(|| format!("{}: cannot be written", path.display()))?)
+        }
         None => None,
     };
     let style = style(cli, file.is_none());
@@ -188,8 +192,17 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     if let (Some(file), Some(path)) = (file, &cli.output.output) {
         file.finish().with_context(|| format!("{}: cannot be written", path.display()))?;
     }
-    let found = cli.output.exit_code && !report.findings.is_empty();
-    Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+    Ok(code(&report, cli.output.exit_code))
+}
+
+/// How the program ends that could report. Of a capture without a whole file header nothing can be read:
+/// it is told, all else is reported, and for scripts it is a failure.
+fn code(report: &Report, exit_code: bool) -> ExitCode {
+    if report.captures.iter().any(CaptureInfo::is_headless) {
+        return ExitCode::from(FAILED);
+    }
+    let found = exit_code && !report.findings.is_empty();
+    if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS }
 }
 
 /// What holds for every analysis.
@@ -215,6 +228,9 @@ fn slice(args: &cli::Slice) -> Result<ExitCode> {
         "standard output is a terminal; name a file with -w, or pipe it into tshark -r -"
     );
     let mut stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    if !to_stdout {
+        ended::leave_nothing()?;
+    }
     let destination = match to_stdout {
         true => Destination::Writer(&mut stdout),
         false => Destination::File(&args.write),
@@ -228,8 +244,7 @@ fn slice(args: &cli::Slice) -> Result<ExitCode> {
         warn(&report)?;
         slice::tell(&report, sliced, args.extent(), &args.write, &mut anstream::stderr())?;
     }
-    let found = args.exit_code && !report.findings.is_empty();
-    Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+    Ok(code(&report, args.exit_code))
 }
 
 #[cfg(target_os = "linux")]
@@ -251,8 +266,7 @@ fn live(args: &cli::Live) -> Result<ExitCode> {
     if !args.output.quiet {
         warn(&report)?;
     }
-    let found = args.output.exit_code && !report.findings.is_empty();
-    Ok(if found { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+    Ok(code(&report, args.output.exit_code))
 }
 
 #[cfg(not(target_os = "linux"))]

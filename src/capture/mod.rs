@@ -113,3 +113,10 @@ pub struct CaptureInfo {
     /// Packets the capturing host says it dropped (pcapng interface statistics).
     pub kernel_drops: u64,
 }
+
+impl CaptureInfo {
+    /// Whether not even its header is whole, so that nothing in it can be read.
+    pub fn is_headless(&self) -> bool {
+        self.packets == 0 && self.damaged_at == Some(0)
+    }
+}

@@ -70,6 +70,15 @@ pub(super) struct Cut {
     pub(super) found: u64,
 }
 
+/// A file that follows another one in the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// Its records are read as those of the first.
+    Alike,
+    /// They cannot be.
+    Unlike,
+}
+
 /// Damage and oddities of one file.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -103,6 +112,26 @@ impl Notes {
             format!("nothing readable in the {skipped} bytes from there to the end")
         };
         self.damages.push(format!("damaged at offset {offset}: {what}; {then}"));
+    }
+
+    /// Another file begins at `offset`: files were joined end to end.
+    #[cold]
+    pub(super) fn joined(&mut self, offset: u64, another: Joined) {
+        self.damaged_at.get_or_insert(offset);
+        let then = match another {
+            Joined::Alike => "which tshark and tcpdump do not read; it was read on",
+            Joined::Unlike => {
+                "of another link type or unit of time, which was not read; cut the file there"
+            }
+        };
+        if self.damages.len() >= MAX_DAMAGES {
+            self.further_damages += 1;
+            return;
+        }
+        self.damages.push(format!(
+            "another pcap begins at offset {offset}: files were joined end to end, {then} \
+             (mergecap joins captures)"
+        ));
     }
 
     /// The file ends inside an item.

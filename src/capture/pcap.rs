@@ -9,7 +9,7 @@
 //! we look for consecutive headers that make sense together.
 
 use super::bytes::Order;
-use super::notes::{Cut, Notes, Odd};
+use super::notes::{Cut, Joined, Notes, Odd};
 use super::original::{Aside, Original, direction_flags};
 use super::reader::Record;
 use super::window::{MAX_FRAME, Window};
@@ -259,6 +259,9 @@ impl Pcap {
         if header.is_zero() || header.captured as usize > MAX_FRAME || !window.has(end) {
             return false;
         }
+        if header.captured == 0 && Pcap::recognises(window.ahead()) {
+            return false;
+        }
         if !window.has(end + length) {
             return true;
         }
@@ -278,6 +281,9 @@ impl Pcap {
         notes: &mut Notes,
     ) -> Option<()> {
         let offset = window.offset();
+        if window.has(FILE_HEADER) && Pcap::recognises(window.ahead()) {
+            return self.joined(window, notes);
+        }
         let whole = self.header_length() + header.captured as usize;
         let missing = header.captured as usize <= MAX_FRAME && !window.has(whole);
         let mut zeros = true;
@@ -296,6 +302,24 @@ impl Pcap {
             notes.cut(cut_record(offset, whole, skipped as usize));
         } else {
             notes.damage(offset, &self.nonsense(header), skipped, false);
+        }
+        None
+    }
+
+    /// Goes on with the file that begins here, if its records are such as before.
+    #[cold]
+    fn joined(&mut self, window: &mut Window, notes: &mut Notes) -> Option<()> {
+        let offset = window.offset();
+        let next = Pcap::open(window, &mut Notes::default())?;
+        let kind = |pcap: &Pcap| (pcap.link, pcap.nanoseconds);
+        if kind(&next) == kind(self) {
+            notes.joined(offset, Joined::Alike);
+            *self = next;
+            return Some(());
+        }
+        notes.joined(offset, Joined::Unlike);
+        while window.has(1) {
+            window.take(window.ahead().len());
         }
         None
     }
@@ -360,6 +384,7 @@ fn packet_type(kind: Option<&u8>) -> Direction {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CaptureInfo;
     use super::super::testing::{PcapFile, read};
     use super::*;
 
@@ -440,6 +465,39 @@ mod tests {
             ["record at offset 67 promises 21 bytes, the file ends after 19: cut short, probably \
               still being written"]
         );
+    }
+
+    #[test]
+    fn files_joined_end_to_end_are_read_on_and_said() {
+        let one = || three(PcapFile::new(0xa1b2_c3d4, Order::Little, 1)).bytes;
+        let end = one().len() as u64;
+        let joined = |next: Vec<u8>| read([one(), next].concat());
+        let said = |info: &CaptureInfo, what: &str| {
+            let start =
+                format!("another pcap begins at offset {end}: files were joined end to end");
+            assert_eq!((info.damaged_at, info.warnings.len()), (Some(end), 1));
+            let warning = &info.warnings[0];
+            assert!(warning.starts_with(&start) && warning.contains(what), "{warning}");
+        };
+        let (frames, info) = joined(one());
+        assert_eq!(frames.len(), 6);
+        said(&info, "it was read on");
+        let (frames, info) = joined(three(PcapFile::new(0xa1b2_c3d4, Order::Big, 1)).bytes);
+        assert_eq!(frames.len(), 6);
+        said(&info, "it was read on");
+        // Nothing but a header.
+        let (frames, info) = joined(PcapFile::new(0xa1b2_c3d4, Order::Little, 1).bytes);
+        assert_eq!(frames.len(), 3);
+        said(&info, "it was read on");
+        // Nanoseconds, and another link type.
+        for next in [
+            PcapFile::new(0xa1b2_3c4d, Order::Little, 1),
+            PcapFile::new(0xa1b2_c3d4, Order::Little, 113),
+        ] {
+            let (frames, info) = joined(three(next).bytes);
+            assert_eq!(frames.len(), 3);
+            said(&info, "cut the file there");
+        }
     }
 
     #[test]

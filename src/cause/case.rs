@@ -10,6 +10,9 @@ use crate::tls::Handshake;
 use crate::words::Phrase;
 use crate::{phrase, word};
 
+/// Shortest time-out that anybody but a few configures, nanoseconds.
+const SHORTEST_TIMER: i64 = 900_000_000;
+
 /// One exchange of a flow, or the flow itself when it failed before any request.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
@@ -309,9 +312,8 @@ impl<'a> Case<'a> {
     /// Whether `silence` before the client's close looks like a timer of the load balancer, and
     /// how sure that is.
     pub fn timer(&self, silence: i64) -> Option<Confidence> {
-        /// Shortest time-out that one or two closes tell, nanoseconds: few configure a shorter one.
-        const SHORTEST: i64 = 900_000_000;
-        /// The same of three and more. Below it closes lie as close together by chance.
+        /// The shortest that three closes and more tell, nanoseconds. Below it they lie as close together by
+        /// chance.
         const SHORTEST_OF_MANY: i64 = 200_000_000;
         const SECOND: i64 = 1_000_000_000;
         let client = self.flow.client;
@@ -319,7 +321,7 @@ impl<'a> Case<'a> {
             return None;
         }
         let same = self.wider.same_silence(client, silence);
-        if silence < SHORTEST && same < 3 {
+        if silence < SHORTEST_TIMER && same < 3 {
             return None;
         }
         if self.wider.waited_longer(client, silence) {
@@ -336,10 +338,8 @@ impl<'a> Case<'a> {
     /// Whether the time from the request to the client's close looks like a timer of the load balancer for the
     /// whole response, which bytes do not wind up: others were cut after the same time.
     pub fn whole_timer(&self, close: &Ending) -> Option<Confidence> {
-        /// Shortest time-out that anybody configures, nanoseconds.
-        const SHORTEST: i64 = 900_000_000;
         let (client, age) = (self.flow.client, self.age_at(close.mark));
-        let is_timer = age >= SHORTEST
+        let is_timer = age >= SHORTEST_TIMER
             && self.wider.same_age(client, age) >= 2
             && !self.wider.cut_later(client, age);
         is_timer.then_some(Confidence::Likely)

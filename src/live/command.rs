@@ -9,7 +9,7 @@ use crate::cli::{ColorChoice, Live};
 use crate::report::{Report, Style, ndjson};
 use crate::run::Settings;
 use anyhow::{Context, Result, ensure};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,6 +38,7 @@ pub fn command(
         "--csv-table says what --format csv writes; --format is {}",
         format.name
     );
+    let is_new = args.output.output.as_ref().is_some_and(|path| !path.exists());
     let file = match &args.output.output {
         Some(path) => Some((
             path,
@@ -77,7 +78,14 @@ pub fn command(
         view: args.ui.then(|| view(args, terminal)),
         metrics: args.metrics,
     };
-    let Outcome { report, closed } = run(options)?;
+    let outcome = run(options);
+    if let (Err(_), Some((path, _))) = (&outcome, &file)
+        && is_new
+    {
+        // Nothing was captured, so that there is nothing to report.
+        let _ = fs::remove_file(path);
+    }
+    let Outcome { report, closed } = outcome?;
     match file {
         Some((path, mut file)) => {
             let mut text = Vec::new();

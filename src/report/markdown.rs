@@ -153,6 +153,10 @@ fn wireshark(
             let more = phrase!("{id} in {files}", id = group.cause.id, files);
             writeln!(out, "- {}", say(more, style))?;
         }
+        if let Some(unlisted) = causes::unlisted(group) {
+            let unlisted = phrase!("{id}: {unlisted}", id = group.cause.id, unlisted);
+            writeln!(out, "- {}", say(unlisted, style))?;
+        }
     }
     let commands = handover::commands(report, FILTER_MAX);
     if !commands.is_empty() {

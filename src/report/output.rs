@@ -1,10 +1,27 @@
 //! The file that `--output` names: its name appears, or its content changes, only when the report
 //! is complete.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Files in the making, which a program that is ended has to remove.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all files in the making. Only for a program that ends at once: none can be finished any more.
+pub fn remove_unfinished() {
+    for path in unfinished().iter() {
+        // Nobody is left to tell.
+        let _ = fs::remove_file(path);
+    }
+}
 
 /// An output file in the making. Dropped without [`Output::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -35,15 +52,21 @@ impl Output {
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
         let temporary = target.with_file_name(hidden);
-        if let Some(existing) = &existing {
+        if existing.is_some() {
             // Replacing a file that must not be written would get around its permissions.
             OpenOptions::new().write(true).open(&target)?;
-            let file = File::create(&temporary)?;
-            file.set_permissions(existing.permissions())?;
-            return Ok(Output { file: BufWriter::new(file), rename: Some((temporary, target)) });
         }
-        let file = File::create(&temporary)?;
-        Ok(Output { file: BufWriter::new(file), rename: Some((temporary, target)) })
+        let file = {
+            let mut unfinished = unfinished();
+            let file = File::create(&temporary)?;
+            unfinished.insert(temporary.clone());
+            file
+        };
+        let output = Output { file: BufWriter::new(file), rename: Some((temporary, target)) };
+        if let Some(existing) = &existing {
+            output.file.get_ref().set_permissions(existing.permissions())?;
+        }
+        Ok(output)
     }
 
     /// Writes out what is buffered and gives the file its name.
@@ -51,6 +74,7 @@ impl Output {
         self.file.flush()?;
         if let Some((temporary, target)) = &self.rename {
             fs::rename(temporary, target)?;
+            unfinished().remove(temporary);
             self.rename = None;
         }
         Ok(())
@@ -72,6 +96,7 @@ impl Drop for Output {
         if let Some((temporary, _)) = &self.rename {
             // Nobody is left to tell: the run has already failed for another reason.
             let _ = fs::remove_file(temporary);
+            unfinished().remove(temporary);
         }
     }
 }

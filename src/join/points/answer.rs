@@ -91,11 +91,9 @@ mod tests {
         let data = |it: &&(Sent, Timestamp)| it.0.from == Side::Server && it.0.len > 0;
         let came = |it: &&(Sent, Timestamp)| here.iter().any(|(here, _)| here.mark == it.0.mark);
         let missing = there.iter().filter(data).filter(|it| !came(it)).map(|(it, _)| *it);
-        let way = Way {
-            sent: there.iter().filter(data).count(),
-            missing: missing.collect(),
-            ..Way::default()
-        };
+        let mut way = Way::default();
+        way.sent = there.iter().filter(data).count();
+        way.missing = missing.collect();
         let guilty = mark(0, 9, 300 * MS);
         let mut finding = finding("client-abort", guilty, What::Fin, SERVER);
         overrule(&mut finding, &Answer::new(&way, here, there, Timestamp(0)));

@@ -169,6 +169,7 @@ fn filters(group: &Group<'_>, names: &Names, words: &Words) -> Markup {
             }
         }
         @if more > 0 { dd .small { "+ " (words.say(w::plural(more, "more file"))) } }
+        @if let Some(unlisted) = causes::unlisted(group) { dd .small { (words.say(unlisted)) } }
     }
 }
 

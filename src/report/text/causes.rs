@@ -146,6 +146,7 @@ fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::
     }
     let mut first = format!("{label}{}", " ".repeat(LABEL - "  Wireshark".len()));
     let (filters, more) = display_filters(group, names, page.width().saturating_sub(LABEL));
+    let indent = " ".repeat(LABEL);
     for FileFilter { file, filter, left } in filters {
         let file = file.map_or(String::new(), |file| format!("{file}: "));
         let left = match left {
@@ -153,15 +154,23 @@ fn display_filter(page: &mut Page<'_>, group: &Group<'_>, names: &Names) -> io::
             n => page.say(phrase!("  and {n} more", n = words::count(n))),
         };
         page.line(&format!("{first}{file}{filter}{left}"))?;
-        first = " ".repeat(LABEL);
+        first.clone_from(&indent);
     }
-    match more {
-        0 => Ok(()),
-        n => {
-            let more = page.say(phrase!("and in {files}", files = plural(n, "more file")));
-            page.line(&format!("{first}{more}"))
-        }
+    if more > 0 {
+        let more = page.say(phrase!("and in {files}", files = plural(more, "more file")));
+        page.line(&format!("{indent}{more}"))?;
     }
+    if let Some(unlisted) = unlisted(group) {
+        let unlisted = page.say(unlisted);
+        page.line(&format!("{indent}{unlisted}"))?;
+    }
+    Ok(())
+}
+
+/// What no filter names, as it is only counted.
+pub(in crate::report) fn unlisted(group: &Group<'_>) -> Option<Phrase> {
+    let n = group.count.saturating_sub(group.findings.len() as u64);
+    (n > 0).then(|| phrase!("and {n} more that are not listed", n = words::count(n)))
 }
 
 /// A display filter for the findings of one file.
@@ -226,6 +235,16 @@ mod tests {
         );
         let named = line.matches(',').count() + 1;
         assert!(line.contains(&format!("and {} more", 100 - named)), "{line}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted_beside_the_filter() {
+        let mut report = fixture::report();
+        report.findings = (0..100).map(|n| fixture::race(n * 3)).collect();
+        assert!(unlisted(&text::groups(&report)[0]).is_none());
+        report.summary.by_cause.insert("keepalive-race", 250_100);
+        let said = unlisted(&text::groups(&report)[0]).unwrap();
+        assert_eq!(said.to_string(), "and 250 000 more that are not listed");
     }
 
     #[test]

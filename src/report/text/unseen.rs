@@ -43,7 +43,7 @@ pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<Phrase> {
         if let Some(offset) = capture.damaged_at {
             let at = count(offset);
             lines.push(phrase!(
-                "{name}the file is damaged at byte {at}; what follows was not read",
+                "{name}the file is damaged at byte {at}; what follows may not be all there",
                 name = &name,
                 at
             ));
