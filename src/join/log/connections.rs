@@ -3,6 +3,7 @@
 
 use super::entry::Entry;
 use super::fit::{self, Leg, times};
+use super::kind::Kind;
 use super::seen::Known;
 use super::tie::{By, CANDIDATES_MAX, MARGIN, Tied, Ties, Tying};
 use crate::cause::Confidence;
@@ -136,7 +137,13 @@ impl Tying<'_> {
         for group in claims.chunk_by(|one, next| one.0 == next.0) {
             // A retried connection: several, one after the other.
             let known = self.clock.is_known();
-            let certainty = if known { Confidence::Likely } else { Confidence::Possible };
+            let one = self.entries[group[0].0].kind == Kind::NginxError;
+            let alone = !one || group.len() == 1;
+            let certainty = if known && alone { Confidence::Likely } else { Confidence::Possible };
+            // Such a line tells of one attempt.
+            let nearest = group.iter().map(|(.., distance)| *distance).min();
+            let most = if one { 1 } else { group.len() };
+            let group = group.iter().filter(|(.., it)| !one || Some(*it) == nearest).take(most);
             for (entry, flow, distance) in group {
                 ties.tied.push(Tied {
                     entry: *entry,

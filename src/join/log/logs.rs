@@ -274,7 +274,8 @@ impl Watch {
     /// All flows are known: ties the logs to them. `findings` are those of the report; what lines say of them
     /// revises them.
     pub fn finish(self, findings: &mut Vec<Finding>) -> Logs {
-        let Watch { settings, lines, reading, capture } = self;
+        let Watch { settings, lines, reading, mut capture } = self;
+        capture.settle();
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
         let tied = Tied { settings: &settings, lines: &lines, capture: &known.capture };

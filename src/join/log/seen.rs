@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) answered: Option<Mark>,
     /// Last byte of the response, or of the request when none came.
     pub(super) over: Mark,
+    /// When it was over: its last byte, or the close of its connection where the response is not complete.
+    pub(super) until: Timestamp,
     pub(super) state: State,
     pub(super) status: Option<u16>,
     /// The response is complete.
@@ -43,6 +45,8 @@ pub(super) struct Known {
     /// Last packet.
     pub(super) over: Mark,
     pub(super) last: Timestamp,
+    /// The first close, or the last packet of a connection without one.
+    pub(super) closed: Timestamp,
     /// It carries what cannot be read.
     pub(super) sealed: bool,
 }
@@ -59,9 +63,9 @@ pub(super) struct Capture {
 }
 
 impl Seen {
-    /// Time of its last byte.
+    /// When it was over.
     pub(super) fn last(&self) -> Timestamp {
-        self.over.at
+        self.until
     }
 }
 
@@ -76,12 +80,14 @@ impl Capture {
         let (method, target) = (head.method(), head.target());
         let target = super::text::origin_form(target.as_bytes());
         let response = exchange.response.as_ref();
+        let over = response.map_or(request.last, |response| response.last);
         self.seen.push(Seen {
             flow,
             ordinal: exchange.ordinal,
             first: request.first,
             answered: response.map(|response| response.first),
-            over: response.map_or(request.last, |response| response.last),
+            over,
+            until: over.at,
             state: exchange.state,
             status: response.and_then(|response| response.status),
             whole: response.is_some_and(|response| response.complete),
@@ -89,6 +95,26 @@ impl Capture {
             path: asked_path(method.as_bytes(), target),
             ids: ids_of(&head),
         });
+    }
+
+    /// All flows are known: what has no whole response lasted until its connection was closed.
+    pub(super) fn settle(&mut self) {
+        let mut open: HashMap<u64, u32, FixedState> = HashMap::default();
+        open.extend(self.seen.iter().filter(|seen| !seen.whole).map(|seen| (seen.flow, 0)));
+        if open.is_empty() {
+            return;
+        }
+        for seen in &self.seen {
+            if let Some(last) = open.get_mut(&seen.flow) {
+                *last = seen.ordinal.max(*last);
+            }
+        }
+        for seen in self.seen.iter_mut().filter(|seen| !seen.whole) {
+            let is_last = open.get(&seen.flow) == Some(&seen.ordinal);
+            if let Some(flow) = self.flows.get(&seen.flow).filter(|_| is_last) {
+                seen.until = seen.until.max(flow.closed);
+            }
+        }
     }
 
     pub(super) fn flow(&mut self, flow: &Flow) {
@@ -109,6 +135,7 @@ impl Capture {
                 first: flow.first,
                 over: flow.last,
                 last,
+                closed: flow.closed_first().map_or(last, |close| close.mark.at),
                 sealed: !read,
             },
         );

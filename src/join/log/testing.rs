@@ -30,6 +30,7 @@ pub(super) fn known(client: [u8; 4], port: u16, server: [u8; 4], to: u16) -> Kno
         first: Mark { frame: FrameId::new(0, 1), at: Timestamp(0) },
         over: Mark::default(),
         last: Timestamp(0),
+        closed: Timestamp(0),
         sealed: false,
     }
 }
@@ -64,6 +65,7 @@ impl Made {
             first: mark,
             answered: None,
             over: Mark { at: ms(last), ..mark },
+            until: ms(last),
             state: State::Answered,
             status,
             whole: status.is_some(),

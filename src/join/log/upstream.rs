@@ -11,7 +11,6 @@ use super::seen::{Capture, Known, Seen};
 use super::tie::{By, Tied, Ties};
 use crate::cause::Confidence;
 use crate::packet::Endpoint;
-use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
@@ -23,6 +22,8 @@ const ALIKE_MAX: usize = 1 << 10;
 struct Open {
     entry: usize,
     leg: Leg,
+    /// Nothing is tied to it there, not even possibly.
+    lacks: bool,
 }
 
 /// A line and an exchange that it may tell of.
@@ -52,12 +53,13 @@ pub(super) fn tie_errors(entries: &[Entry], ties: &mut Ties, capture: &Capture, 
     let mut groups: Vec<(u64, Vec<Open>)> = wanted.into_iter().collect();
     groups.sort_unstable_by_key(|(_, open)| open.first().map(|it| (it.entry, it.leg)));
     let known = ties.clock.is_likely();
+    let mut added: Vec<Tied> = Vec::new();
     let mut add = |it: Candidate, leg, alone: bool| {
         let certainty = if alone && known { Confidence::Likely } else { Confidence::Possible };
         let flow = capture.seen[it.seen].flow;
         let by = By::Request;
         let (entry, seen, distance) = (it.entry, Some(it.seen), it.apart);
-        ties.tied.push(Tied { entry, seen, flow, leg, certainty, by, distance });
+        added.push(Tied { entry, seen, flow, leg, certainty, by, distance });
     };
     for (asked, open) in groups {
         let alike = by_asked.get(&asked).map_or(&[][..], Vec::as_slice);
@@ -78,8 +80,12 @@ pub(super) fn tie_errors(entries: &[Entry], ties: &mut Ties, capture: &Capture, 
         for it in open.iter().filter(|it| it.leg == Leg::Front) {
             let mut fits = fitting(it);
             fits.sort_unstable();
-            if let Some(best) = fits.first() {
-                add(*best, Leg::Front, fits.len() == 1);
+            match fits.as_slice() {
+                [] => {}
+                // Where lines of other requests did not fit as well, it is sure enough.
+                [only] => add(*only, Leg::Front, true),
+                [best, ..] if it.lacks => add(*best, Leg::Front, false),
+                _ => {}
             }
         }
         let back: Vec<Candidate> =
@@ -88,6 +94,10 @@ pub(super) fn tie_errors(entries: &[Entry], ties: &mut Ties, capture: &Capture, 
             add(it, Leg::Back, alone);
         }
     }
+    let anew: HashSet<(usize, Leg), FixedState> =
+        added.iter().map(|tied| (tied.entry, tied.leg)).collect();
+    ties.tied.retain(|tied| !anew.contains(&(tied.entry, tied.leg)));
+    ties.tied.append(&mut added);
     ties.tied.sort_by_key(|tied| (tied.entry, tied.leg, tied.flow, tied.seen));
     let tied: HashSet<usize, FixedState> = ties.tied.iter().map(|tied| tied.entry).collect();
     ties.ambiguous.retain(|entry| !tied.contains(entry));
@@ -98,15 +108,18 @@ fn open(entries: &[Entry], ties: &Ties, lines: &Lines) -> HashMap<u64, Vec<Open>
     let mut wanted: HashMap<u64, Vec<Open>, FixedState> = HashMap::default();
     let has = |entry: usize, leg: Leg| {
         let from = ties.tied.partition_point(|tied| (tied.entry, tied.leg) < (entry, leg));
-        ties.tied.get(from).is_some_and(|tied| (tied.entry, tied.leg) == (entry, leg))
+        let tied = ties.tied.get(from).filter(|tied| (tied.entry, tied.leg) == (entry, leg));
+        tied.map(|tied| tied.certainty)
     };
     let is_error =
         |entry: &Entry| entry.failed && entry.kind == Kind::NginxError && entry.asked != 0;
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| is_error(entry)) {
-        if entry.client.is_some() && !has(n, Leg::Front) {
-            wanted.entry(entry.asked).or_default().push(Open { entry: n, leg: Leg::Front });
+        let front = has(n, Leg::Front);
+        if entry.client.is_some() && front.is_none_or(|sure| sure == Confidence::Possible) {
+            let open = Open { entry: n, leg: Leg::Front, lacks: front.is_none() };
+            wanted.entry(entry.asked).or_default().push(open);
         }
-        if entry.names_targets() && !has(n, Leg::Back) {
+        if entry.names_targets() && has(n, Leg::Back).is_none() {
             let mut fields = Vec::new();
             let line = entry.text.as_deref().and_then(|it| lines.read(entry.kind, it, &mut fields));
             let said = line
@@ -116,7 +129,11 @@ fn open(entries: &[Entry], ties: &Ties, lines: &Lines) -> HashMap<u64, Vec<Open>
                 && let Some(target) = target_of(url)
             {
                 let asked = asked(&line.method, &target);
-                wanted.entry(asked).or_default().push(Open { entry: n, leg: Leg::Back });
+                wanted.entry(asked).or_default().push(Open {
+                    entry: n,
+                    leg: Leg::Back,
+                    lacks: true,
+                });
             }
         }
     }
@@ -132,8 +149,7 @@ fn fits(entry: &Entry, leg: Leg, seen: &Seen, flow: &Known, clock: &super::Clock
         Leg::Front => entry.client.is_some_and(is_client) && !entry.names(flow.server),
         Leg::Back => entry.names(flow.server),
     };
-    // Without an answer, it lasted until its connection ended.
-    let last: Timestamp = if seen.whole { seen.last() } else { seen.last().max(flow.last) };
+    let last = seen.last();
     let distance = fits.then(|| times(entry, leg, seen.first.at, last, clock)).flatten()?;
     Some(distance.saturating_add(apart(entry, last, last, clock)))
 }
@@ -234,7 +250,8 @@ mod tests {
         let mut made = Made::default();
         made.request("/v2/a", ONE, (-700, -700), None);
         // The proxy gave up.
-        made.0.flows.get_mut(&0).unwrap().last = Timestamp(10_000_000);
+        made.0.flows.get_mut(&0).unwrap().closed = Timestamp(10_000_000);
+        made.0.settle();
         let late = "upstream timed out (110: Connection timed out) while reading response header from upstream";
         let mut entries = [error(1, late, ONE, ("/shop/a", "/v2/a"))];
         assert_eq!(tied(&mut entries, &made), [(1, 0, Leg::Back, Confidence::Likely)]);
