@@ -88,7 +88,7 @@ fn causes_table(
             "| {} | `{}` | {} | {} | {} | {}{asked} |",
             say(group.what(), style),
             group.cause.id,
-            inline(&say(group.cause.summary, style), style),
+            inline(&say(group.summary(), style), style),
             say(table::confidences(group), style),
             say(table::responsible(group), style),
             inline(&say(phrase!("frame {n}", n = frame.unwrap_or_default()), style), style),

@@ -21,7 +21,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
     let checks = checks(legs);
     let mut under_way: Vec<usize> = Vec::new();
     for (at, leg) in legs.iter().enumerate() {
-        under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].ends.over.at) <= SLACK);
+        under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].ends.until()) <= SLACK);
         if leg.ends.ordinal > 0 {
             if under_way.len() >= UNDER_WAY_MAX {
                 under_way.remove(0);

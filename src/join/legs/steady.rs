@@ -15,6 +15,8 @@ const PACES: usize = 3;
 const AHEAD: usize = 3;
 /// How much of its pace a check may be early or late: a twentieth.
 const EARLY: i64 = 20;
+/// Where connections are dense some follow at that pace by chance: no more than one in four may.
+const DENSE: i64 = 8;
 /// Time in which a proxy opens a connection for a request that came, nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
 
@@ -75,7 +77,8 @@ fn magnitude(nanos: i64) -> u32 {
 
 /// The times that follow each other at this pace, in rows long enough.
 fn rows(times: &[Timestamp], pace: i64) -> Vec<usize> {
-    let slack = pace / EARLY;
+    let span = times.first().zip(times.last()).map_or(0, |(from, to)| to.nanos_since(*from));
+    let slack = (pace / EARLY).min(span / DENSE / times.len().max(1) as i64);
     let mut next: Vec<Option<usize>> = vec![None; times.len()];
     let mut follows = vec![false; times.len()];
     for (at, time) in times.iter().enumerate() {

@@ -120,7 +120,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
     let mut unsettled = Unsettled::default();
     for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
         let asked = leg.ends.asked.at;
-        under_way.retain(|front| asked.nanos_since(legs[*front].ends.over.at) <= SLACK);
+        under_way.retain(|front| asked.nanos_since(legs[*front].ends.until()) <= SLACK);
         let mut found: Vec<Candidate> = under_way
             .iter()
             .filter(|front| {
@@ -290,6 +290,7 @@ mod tests {
     use crate::join::legs::connections::{even_out, tie_connections};
     use crate::join::legs::leg::Sketch;
     use crate::join::legs::testing::{PROXY, back, cut, given_up, leg, refused};
+    use crate::tcp::Side;
 
     fn ties_of(legs: &mut [Leg]) -> Ties {
         legs.sort_by_key(|leg| leg.ends.asked.at);
@@ -378,6 +379,15 @@ mod tests {
         // At another server it tells nothing.
         legs[2].ends.server.port += 1;
         assert_eq!(tied(&mut legs)[1], Some((1, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_proxy_goes_on_for_a_client_that_closed_its_direction() {
+        let mut front = leg(1, 7, 0, 500, 504);
+        (front.ends.over, front.ends.closed_by) =
+            (crate::join::legs::testing::mark(100_000_000), Some(Side::Client));
+        let mut legs = [front, given_up(11, 7, 1, 200), given_up(12, 7, 201, 500)];
+        assert!(tied(&mut legs)[1..].iter().all(Option::is_some));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::http::State;
 use crate::join::{Attempt, Correlation, Ends, Joined, Outcome};
 use crate::phrase;
 use crate::tcp::Side;
+use crate::time::Timestamp;
 use crate::words::Phrase;
 use hashbrown::HashMap;
 
@@ -137,6 +138,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
             (None, None) => {}
         }
     }
+    tried_again(correlation, &back_at, held);
     // What the client of an outer proxy saw decides, if there is one.
     let outer = held.get(front_at).and_then(|finding| finding.joined.clone());
     let exchange = held.get(front_at).and_then(|finding| finding.exchange.clone());
@@ -257,6 +259,32 @@ fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     becomes(finding, "client-abort", Confidence::Certain, summary);
 }
 
+/// Attempts that the proxy ended itself and that it followed by another one at once: its client still waited, so
+/// that its own timer ended them.
+fn tried_again(correlation: &mut Correlation, back_at: &[Option<usize>], held: &mut Held) {
+    let Correlation { front: Some(front), back, .. } = correlation else { return };
+    let begins: Vec<Timestamp> = back.iter().map(|attempt| attempt.ends.asked.at).collect();
+    for (this, attempt) in back.iter_mut().enumerate() {
+        let ends = &attempt.ends;
+        let silent = ends.answered.is_none() || ends.left_before_answer();
+        let gave_up = ends.closed_by == Some(Side::Client) && silent && ends.ordinal > 0;
+        let next = begins[this + 1..].iter().any(|next| {
+            let after = next.nanos_since(ends.over.at);
+            (-SLACK..=AT_ONCE).contains(&after) && front.over.at > *next
+        });
+        if !gave_up || !next || attempt.own || attempt.certainty < Confidence::Likely {
+            continue;
+        }
+        let Some(finding) = held.get(back_at[this]) else { continue };
+        if UNSURE_WHO.contains(&finding.cause.id) {
+            let waited = span(ends.over.at.nanos_since(ends.asked.at));
+            let summary = phrase!("no answer to the proxy within {waited}", waited);
+            becomes(finding, "response-timeout", Confidence::Likely, summary);
+            attempt.cause = Some(finding.cause.id);
+        }
+    }
+}
+
 /// The last attempt failed: what the proxy's answer tells of it.
 fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
     let gave_up = attempt.ends.closed_by == Some(Side::Client)
@@ -329,7 +357,8 @@ mod tests {
         ];
         let told = told(&[front, first, last], findings);
         let is = |at: usize| (told[at].flow, told[at].kind, told[at].cause.id);
-        assert_eq!(is(0), (11, Kind::Attempt, "client-abort"));
+        // Another try followed at once: nobody but the proxy gave up.
+        assert_eq!(is(0), (11, Kind::Attempt, "response-timeout"));
         assert_eq!(is(1), (12, Kind::Request, "response-timeout"));
         assert_eq!((told.len(), told[1].responsible), (2, Responsible::TargetApp));
     }

@@ -49,7 +49,7 @@ pub(super) fn table(groups: &[Group<'_>], words: &Words) -> Markup {
                             td {
                                 a .id href={ "#cause-" (n) } { (group.cause.id) }
                                 span .tag { (words.say(noun(group))) }
-                                p { (words.sentence(group.cause.summary)) }
+                                p { (words.sentence(group.summary())) }
                             }
                             td data-label=(words.confidence) { (words.say(table::confidences(group))) }
                             td data-label=(words.responsible) { (words.say(table::responsible(group))) }
@@ -94,7 +94,7 @@ pub(super) fn details(
                 h3 { (group.cause.id) span .tag { (words.say(group.what())) } }
                 a .button href={ "#group=" (n) } { (words.show_all) }
             }
-            p { (words.sentence(group.cause.summary)) (words.stop()) }
+            p { (words.sentence(group.summary())) (words.stop()) }
             div .columns {
                 div {
                     dl .facts {

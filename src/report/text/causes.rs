@@ -21,7 +21,7 @@ pub(in crate::report) fn cause(
     let id = page.paint(Ink::Cause, group.cause.id);
     let what = page.say(group.what());
     page.line(&format!("{id}: {what}"))?;
-    page.paragraph("  ", words::full_sentence(group.cause.summary, page.lang()))?;
+    page.paragraph("  ", words::full_sentence(group.summary(), page.lang()))?;
     page.blank()?;
     let mut label = word!("In common");
     for pattern in

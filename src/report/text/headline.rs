@@ -83,8 +83,14 @@ fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, Phrase) {
     let mut of_kind: Vec<(u64, &'static str)> = groups
         .iter()
         .filter(|group| group.kind == kind)
-        .map(|group| (group.count, group.cause.id))
+        .flat_map(|group| {
+            let unknown = group.of_unknown_maker();
+            let maker = word!("5xx of the target or a proxy");
+            [(group.count.saturating_sub(unknown), group.cause.id), (unknown, maker)]
+        })
+        .filter(|(count, _)| *count > 0)
         .collect();
+    of_kind.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     let listed = of_kind.iter().map(|(n, _)| n).sum::<u64>();
     if counted > listed {
         of_kind.push((counted - listed, word!("not listed")));

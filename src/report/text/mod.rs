@@ -15,7 +15,8 @@ pub(in crate::report) mod targets;
 pub(in crate::report) mod unseen;
 
 use super::{Format, Report, Style, handover, words};
-use crate::cause::{Cause, Finding, Kind};
+use crate::cause::{Cause, Finding, Kind, Responsible};
+use crate::word;
 use crate::words::{Lang, Phrase, columns, plural};
 use names::Names;
 use page::{Ink, Page};
@@ -96,6 +97,27 @@ impl Group<'_> {
     /// `11 requests`.
     pub(in crate::report) fn what(&self) -> Phrase {
         plural(self.count, super::terms::kind(self.kind))
+    }
+
+    /// What the cause is; of answers of which it does not show who made them, that.
+    pub(in crate::report) fn summary(&self) -> &'static str {
+        match self.of_unknown_maker() {
+            0 => self.cause.summary,
+            n if n < self.count => {
+                word!(
+                    "a complete 5xx: the target's own, or maybe a proxy's where nobody is known to be responsible"
+                )
+            }
+            _ => word!("a complete 5xx; whether the target or a proxy made it does not show"),
+        }
+    }
+
+    /// Answers with a 5xx that a target may have made or a proxy.
+    pub(in crate::report) fn of_unknown_maker(&self) -> u64 {
+        let unknown = |finding: &&&Finding| {
+            finding.cause.id == "target-own-5xx" && finding.responsible == Responsible::Unknown
+        };
+        self.findings.iter().filter(unknown).count() as u64
     }
 
     /// The case that shows the cause best: sure, little unseen, a request rather than none; the
