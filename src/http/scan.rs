@@ -83,10 +83,13 @@ impl Scan {
     /// it says.
     #[inline]
     pub(super) fn plain_header(&mut self, bytes: &[u8]) -> Option<(usize, Option<Flaw>)> {
-        let colon = bytes.iter().position(|byte| !is_token(*byte)).filter(|colon| *colon > 0)?;
+        let plain = plain_name(bytes);
+        let colon = plain + bytes[plain..].iter().position(|byte| !is_token(*byte))?;
+        if colon == 0 {
+            return None;
+        }
         let value = bytes[colon..].strip_prefix(b":")?;
-        let plain = plain_words(value);
-        let end = plain + value[plain..].iter().position(|byte| !IN_VALUE[usize::from(*byte)])?;
+        let end = value_end(value)?;
         let line_end = match value[end..] {
             [b'\r', b'\n', ..] => 2,
             [b'\n', ..] => 1,
@@ -277,20 +280,54 @@ const IN_VALUE: [bool; 256] = {
     table
 };
 
-/// Bytes at the start of `value`, in words of eight, that hold no control byte.
-fn plain_words(value: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x80 * ONES;
+/// A byte in each place of a word, and the high bit of each.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x80 * ONES;
+
+/// Letters and hyphens at the start of `bytes`, of which most names of fields are made; looked at in words
+/// of eight.
+#[inline]
+fn plain_name(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // Without their high bits, so that no byte carries into the next. Letters in lower case.
+        let low = word & !HIGHS;
+        let lower = low | 0x20 * ONES;
+        let letter = (lower + (0x80 - u64::from(b'a')) * ONES)
+            & !(lower + (0x80 - u64::from(b'z') - 1) * ONES);
+        let hyphen = !((low ^ (u64::from(b'-') * ONES)) + 0x7f * ONES);
+        let other = !(letter | hyphen) | word;
+        if other & HIGHS != 0 {
+            return 8 * number + (other & HIGHS).trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len()
+}
+
+/// Where the first byte is that no value has, looked for in words of eight.
+#[inline]
+fn value_end(value: &[u8]) -> Option<usize> {
     let (words, _) = value.as_chunks::<8>();
-    let controls = |word: &[u8; 8]| {
+    for (number, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let deleted = word ^ (0x7f * ONES);
-        // A borrow out of a byte below 0x20 (or, for the second, equal to 0x7f) sets its high bit.
+        // A borrow out of a byte below 0x20 (or, for the second, equal to 0x7f) sets its high bit. It may
+        // go on into the bytes behind, so that only the first is sure.
         let below = word.wrapping_sub(0x20 * ONES) & !word;
         let equal = deleted.wrapping_sub(ONES) & !deleted;
-        (below | equal) & HIGHS != 0
-    };
-    8 * words.iter().position(controls).unwrap_or(words.len())
+        let controls = (below | equal) & HIGHS;
+        if controls != 0 {
+            let at = 8 * number + controls.trailing_zeros() as usize / 8;
+            return if value[at] == b'\t' { control_from(value, at + 1) } else { Some(at) };
+        }
+    }
+    control_from(value, 8 * words.len())
+}
+
+fn control_from(value: &[u8], from: usize) -> Option<usize> {
+    let at = value[from..].iter().position(|byte| !IN_VALUE[usize::from(*byte)])?;
+    Some(from + at)
 }
 
 /// A control byte, space or nothing as a name is refused everywhere; other bytes that are no token
@@ -376,6 +413,36 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_name_ends_where_something_else_than_letters_and_hyphens_comes() {
+        for byte in 0..=255u8 {
+            for before in 0..20 {
+                let bytes = [&b"Strict-Transport-Sec"[..before], &[byte], b": a-letter"].concat();
+                let more = byte.is_ascii_alphabetic() || byte == b'-';
+                let names = before + usize::from(more);
+                assert_eq!(plain_name(&bytes), names, "{}", bytes.escape_ascii());
+            }
+        }
+        assert_eq!(plain_name(b"Host"), 0);
+    }
+
+    #[test]
+    fn a_value_ends_at_the_first_control_byte_but_a_tab() {
+        for byte in 0..=255u8 {
+            for before in 0..20 {
+                let bytes =
+                    [&b"caf\xc3\xa9, a-b/c;\td\x80 \xff!"[..before], &[byte], b"x\r\n"].concat();
+                let ends = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+                let end = if ends { before } else { before + 2 };
+                assert_eq!(value_end(&bytes), Some(end), "{}", bytes.escape_ascii());
+            }
+        }
+        assert_eq!(
+            (value_end(b""), value_end(b"12345678"), value_end(b"1\r2345678")),
+            (None, None, Some(1))
+        );
+    }
+
+    #[test]
     fn valid_headers_have_no_flaw() {
         for line in [
             b"X-Name:v".as_slice(),
@@ -447,22 +514,5 @@ mod tests {
         assert_eq!(sample(b"a\0b", 1), "a\\x00b");
         let long = sample(&[0u8; 500], 400);
         assert!(long.len() <= 60 && !long.is_empty());
-    }
-
-    #[test]
-    fn words_without_control_bytes_are_stepped_over() {
-        for byte in 0..=255_u8 {
-            for at in 0..24 {
-                let mut value = [b'x'; 24];
-                value[at] = byte;
-                let plain = plain_words(&value);
-                let wanted = if byte < 0x20 || byte == 0x7f { at / 8 * 8 } else { 24 };
-                assert_eq!(plain, wanted, "{byte:#x} at {at}");
-            }
-        }
-        assert_eq!(
-            (plain_words(b""), plain_words(b"0123456"), plain_words(b"01234567")),
-            (0, 0, 8)
-        );
     }
 }
