@@ -17,8 +17,8 @@ use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
 use crate::packet::{IcmpError, Segment};
-use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap, Watch};
-use crate::tcp::{Connection, Entry, Limits, Side, Table};
+use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
+use crate::tcp::{At, Bodies, Connection, Entry, Limits, Side, Table};
 use crate::time::{Mark, Timestamp};
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
@@ -165,6 +165,8 @@ pub struct Engine {
     keys: KeyLog,
     /// Verdicts before their connection is over.
     early: Option<Early>,
+    /// See [`Engine::whole_way`].
+    short_way: bool,
 }
 
 /// What connections share while their bytes are read.
@@ -226,6 +228,21 @@ impl Talk {
     }
 }
 
+impl Bodies for Talk {
+    #[inline]
+    fn within_body(&self, side: Side, offset: u64, len: u64) -> bool {
+        // What a connection begins with is looked at by others, too.
+        offset >= OPENING_KEPT as u64
+            && self.tls.is_none()
+            && self.conversation.within_body(side, len)
+    }
+
+    #[inline]
+    fn body(&mut self, _: Side, at: At, len: u64) {
+        self.conversation.body(at, len);
+    }
+}
+
 impl Engine {
     /// An engine that has seen nothing.
     pub fn new(options: Options) -> Engine {
@@ -243,6 +260,7 @@ impl Engine {
             shared: Shared::default(),
             keys: KeyLog::default(),
             early: None,
+            short_way: true,
         }
     }
 
@@ -270,6 +288,13 @@ impl Engine {
     #[must_use]
     pub fn rest_beyond(mut self, awake: usize) -> Engine {
         self.table.rest_beyond(awake);
+        self
+    }
+
+    /// Takes every segment the whole way, also one that was to be expected ([`Connection::on_expected`]).
+    #[must_use]
+    pub fn whole_way(mut self) -> Engine {
+        self.short_way = false;
         self
     }
 
@@ -301,19 +326,43 @@ impl Engine {
         }
     }
 
+    /// Where the connection of a segment is that is soon to come in, as far as it is known by now. The
+    /// processor fetches it from memory meanwhile.
+    #[inline]
+    pub fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
+        self.table.look_up(segment)
+    }
+
     /// Takes in one segment and says whose it is.
     pub fn segment(&mut self, segment: &Segment<'_>, out: &mut impl Output) -> Belongs {
+        self.segment_at(segment, None, out)
+    }
+
+    /// The same of one that [`Engine::look_up`] saw at `likely`.
+    pub fn segment_at(
+        &mut self,
+        segment: &Segment<'_>,
+        likely: Option<u32>,
+        out: &mut impl Output,
+    ) -> Belongs {
         self.wider.advance(segment.mark.at);
         if segment.flags.syn() && segment.direction != Direction::Unknown {
             let sent = segment.direction == Direction::Outbound;
             self.wider.learn_direction(segment.src, segment.dst, sent);
             self.shared.roles.learn_local(if sent { segment.src.ip } else { segment.dst.ip });
         }
-        let turn = self
-            .table
-            .turn(segment, first_sender, || Talk::new(segment.flags.syn().then_some(segment.mark)));
+        let attach = || Talk::new(segment.flags.syn().then_some(segment.mark));
+        let turn = self.table.turn(segment, likely, first_sender, attach);
         let Entry { connection, attached: talk } = turn.entry;
         let belongs = Belongs::from(&connection.flow);
+        if self.short_way && connection.on_expected(segment, talk) {
+            let received = connection.flow.half(Side::Server).acked;
+            talk.conversation.received(received, &mut self.shared.pool);
+            if let [Some(aged), _] = turn.over {
+                self.conclude(aged, out);
+            }
+            return belongs;
+        }
         if !turn.opened
             && segment.payload_len > 0
             && connection.roles_open()

@@ -85,6 +85,15 @@ impl Body {
         }
     }
 
+    /// Whether the next `len` bytes are content, and more of it follows.
+    pub(super) fn goes_on_behind(&self, len: u64) -> bool {
+        match self {
+            Body::Length(left) | Body::Chunked(Chunk::Data(left)) => len < *left,
+            Body::UntilClose => true,
+            Body::Chunked(_) | Body::Rest => false,
+        }
+    }
+
     /// Passes over `len` bytes that nobody saw.
     pub(super) fn skip(&mut self, len: u64, content: &mut u64) -> Skip {
         let left = match self {

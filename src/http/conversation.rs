@@ -208,10 +208,39 @@ impl Conversation {
         if self.is_opaque() {
             return;
         }
+        self.data_ends(side, at.offset + bytes.len() as u64, at.mark);
+    }
+
+    /// Whether the next `len` bytes of `side` only add to the body of a response that succeeds.
+    pub fn within_body(&self, side: Side, len: u64) -> bool {
+        let Phase::Body(body) = self.server.phase else { return false };
+        // There is one that is being answered.
+        let of_front = self.early.is_none();
+        let front = self.queue.front().and_then(|front| front.exchange.response.as_ref());
+        let status = front.filter(|_| of_front).and_then(|response| response.status);
+        side == Side::Server && body.goes_on_behind(len) && matches!(status, Some(..500))
+    }
+
+    /// Takes bytes of which [`Conversation::within_body`] told so.
+    pub fn body(&mut self, at: At, len: u64) {
+        let Phase::Body(mut body) = self.server.phase else { return };
+        let end = at.offset + len;
+        if let Some(response) =
+            self.queue.front_mut().and_then(|front| front.exchange.response.as_mut())
+        {
+            body.skip(len, &mut response.body);
+            (response.last, response.end) = (at.mark, end);
+        }
+        self.server.phase = Phase::Body(body);
+        self.data_ends(Side::Server, end, at.mark);
+    }
+
+    /// Bytes of `side` up to `end` have been taken.
+    fn data_ends(&mut self, side: Side, end: u64, mark: Mark) {
         let reader = self.reader(side);
-        reader.end = reader.end.max(at.offset + bytes.len() as u64);
+        reader.end = reader.end.max(end);
         if self.client.draft.as_ref().is_none_or(|draft| draft.from.is_none()) {
-            self.last_byte = Some(at.mark.at);
+            self.last_byte = Some(mark.at);
         }
     }
 

@@ -41,12 +41,20 @@ fn mapped([a, b, c, d]: [u8; 4]) -> Address {
 }
 
 /// An address and a port; IPv4 is held as an IPv4-mapped IPv6 address so that both are one type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Endpoint {
     /// IPv6 address, or IPv4-mapped (`::ffff:a.b.c.d`).
     pub ip: Address,
     /// TCP port.
     pub port: u16,
+}
+
+impl PartialEq for Endpoint {
+    /// The port first: connections of the same hosts differ in it.
+    #[inline]
+    fn eq(&self, other: &Endpoint) -> bool {
+        self.port == other.port && self.ip == other.ip
+    }
 }
 
 impl Ord for Endpoint {

@@ -126,7 +126,7 @@ impl Analysis {
             return None;
         }
         let mut decoder = self.decoder.take()?;
-        let flow = self.packet(frame.mark.at, decoder.decode(frame), listener);
+        let flow = self.packet(frame.mark.at, &mut decoder.decode(frame), None, listener);
         if self.results.report.tunnels.len() != decoder.tunnel_names().len() {
             self.name_tunnels(decoder.tunnel_names().to_vec());
         }
@@ -134,11 +134,22 @@ impl Analysis {
         flow
     }
 
+    /// Where the connection of a packet that is soon to come in is; see [`Engine::look_up`].
+    #[inline]
+    pub(super) fn look_up(&self, packet: &Packet<'_>) -> Option<u32> {
+        match packet {
+            Packet::Tcp(segment) => self.engine.look_up(segment),
+            Packet::Icmp(_) | Packet::Skip(_) => None,
+        }
+    }
+
     /// Takes in what the next frame, of the time `at`, was decoded to; see [`Analysis::frame`].
+    /// `likely` is what [`Analysis::look_up`] told of it.
     pub(super) fn packet(
         &mut self,
         at: Timestamp,
-        mut packet: Packet<'_>,
+        packet: &mut Packet<'_>,
+        likely: Option<u32>,
         listener: &mut dyn Listener,
     ) -> Option<u64> {
         let results = &mut self.results;
@@ -147,26 +158,27 @@ impl Analysis {
         if results.unsure.front().is_some_and(|unsure| unsure.0 <= at) {
             Collector { results, listener }.settle_unsure(at);
         }
-        if let Packet::Tcp(segment) = &mut packet {
+        if let Packet::Tcp(segment) = packet {
             segment.direction = direction::of(segment, &results.settings.local);
             self.direction = segment.direction;
         }
         let belongs = match packet {
             Packet::Tcp(segment)
                 if self.left_out > 0
-                    && is_left_out(&segment, self.left_out)
-                    && !self.engine.follows(&segment) =>
+                    && is_left_out(segment, self.left_out)
+                    && !self.engine.follows(segment) =>
             {
                 self.packets_left_out += 1;
                 self.flows_left_out += u64::from(segment.flags.syn() && !segment.flags.ack());
                 None
             }
             Packet::Tcp(segment) => {
-                Some(self.engine.segment(&segment, &mut Collector { results, listener }))
+                let mut collector = Collector { results, listener };
+                Some(self.engine.segment_at(segment, likely, &mut collector))
             }
-            Packet::Icmp(error) => self.engine.icmp(&error),
+            Packet::Icmp(error) => self.engine.icmp(error),
             Packet::Skip(skip) => {
-                *self.skipped.entry(skip).or_default() += 1;
+                *self.skipped.entry(*skip).or_default() += 1;
                 None
             }
         };

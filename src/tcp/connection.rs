@@ -75,6 +75,14 @@ impl Connection {
         }
     }
 
+    /// Has the processor fetch what each segment changes.
+    #[inline]
+    pub(super) fn warm_live(&self) {
+        let [client, server] = &self.flow.halves;
+        black_box((self.flow.last.at, client.last, client.sent, server.last, server.sent));
+        black_box((self.tracks[0].next, self.tracks[1].next));
+    }
+
     /// Has the processor fetch what is read of a connection when it is over.
     pub(crate) fn warm(&self) {
         let flow = &self.flow;
@@ -155,20 +163,7 @@ impl Connection {
     pub fn on_segment(&mut self, segment: &Segment<'_>, sink: &mut impl StreamSink) {
         let side = self.side_of(segment);
         let flags = segment.flags;
-        self.flow.last = segment.mark;
-        let half = self.flow.half_mut(side);
-        half.packets += 1;
-        half.payload_bytes += u64::from(segment.payload_len);
-        half.last = Some(segment.mark.at);
-        if self.tracks[side as usize].is_copy(segment) {
-            self.flow.half_mut(side).trouble_mut().duplicates += 1;
-            self.note(side, b'c');
-            return;
-        }
-        if self.tracks[side as usize].is_damaged(segment) {
-            // Its receiver drops it, or it was damaged in the file: what it says is not known.
-            self.flow.blind_spots.add(BlindSpot::Gap);
-            self.note(side, b'c');
+        if !self.count(side, segment) {
             return;
         }
         if !flags.rst() {
@@ -194,6 +189,27 @@ impl Connection {
         if !flags.rst() {
             self.on_window(side, segment);
         }
+    }
+
+    /// Counts a segment, and says whether it is one that its receiver took.
+    pub(super) fn count(&mut self, side: Side, segment: &Segment<'_>) -> bool {
+        self.flow.last = segment.mark;
+        let half = self.flow.half_mut(side);
+        half.packets += 1;
+        half.payload_bytes += u64::from(segment.payload_len);
+        half.last = Some(segment.mark.at);
+        if self.tracks[side as usize].is_copy(segment) {
+            self.flow.half_mut(side).trouble_mut().duplicates += 1;
+            self.note(side, b'c');
+            return false;
+        }
+        if self.tracks[side as usize].is_damaged(segment) {
+            // Its receiver drops it, or it was damaged in the file: what it says is not known.
+            self.flow.blind_spots.add(BlindSpot::Gap);
+            self.note(side, b'c');
+            return false;
+        }
+        true
     }
 
     fn on_syn(&mut self, side: Side, segment: &Segment<'_>) {
@@ -297,16 +313,7 @@ impl Connection {
         if pure {
             self.note(side, b'a');
         }
-        let half = self.flow.half_mut(sender);
-        if acked > half.acked {
-            half.acked = acked;
-            if acked >= self.tracks[sender as usize].largest_end {
-                half.largest_acked = half.largest;
-            }
-            if side == Side::Server {
-                self.time_ack(acked, segment.mark.at);
-            }
-        }
+        self.advance_acked(side, acked, segment.mark.at);
         if acked > self.tracks[sender as usize].next {
             let track = &mut self.tracks[sender as usize];
             let (since, count) = track.hole.as_deref().copied().unwrap_or((segment.mark.at, 0));
@@ -316,6 +323,20 @@ impl Connection {
                 && segment.mark.at.nanos_since(since) < REORDER_GRACE;
             if !patient {
                 self.give_up(sender, acked, segment.mark, sink);
+            }
+        }
+    }
+
+    /// `side` has received the other's stream up to `acked`.
+    pub(super) fn advance_acked(&mut self, side: Side, acked: u64, at: Timestamp) {
+        let half = self.flow.half_mut(!side);
+        if acked > half.acked {
+            half.acked = acked;
+            if acked >= self.tracks[!side as usize].largest_end {
+                half.largest_acked = half.largest;
+            }
+            if side == Side::Server {
+                self.time_ack(acked, at);
             }
         }
     }
@@ -365,38 +386,20 @@ impl Connection {
     ) {
         let Some(offset) = self.offset(side, start) else { return };
         let (len, mark) = (u64::from(segment.payload_len), segment.mark);
-        let opening = &mut self.flow.opening;
-        match side {
-            Side::Client => opening.asked.get_or_insert(mark),
-            Side::Server => opening.answered.get_or_insert(mark),
-        };
-        let half = self.flow.half_mut(side);
+        self.note_payload(side, mark);
         let Some(end) = offset.checked_add_unsigned(len).filter(|end| *end > 0) else {
             return; // wholly before the first byte known
         };
         let end = end as u64;
         let skip = if offset < 0 { offset.unsigned_abs() } else { 0 };
         let begin = offset.max(0) as u64;
-        if segment.payload_len > half.largest {
-            half.largest = segment.payload_len;
-            self.tracks[side as usize].largest_end = end;
-        }
+        self.measure(side, segment.payload_len, end);
         let next = self.tracks[side as usize].next;
         if end <= next {
             self.on_repeat(side, segment, begin, end);
             return;
         }
-        self.note(side, b'd');
-        let half = self.flow.half_mut(side);
-        half.last_data = Some(mark);
-        if end <= half.sent {
-            // Fills a hole: a retransmission for its sender, new to us.
-            half.trouble_mut().retransmissions += 1;
-        } else if side == Side::Client && self.timing.is_none() {
-            self.timing = NonZeroU64::new(end).map(|end| (end, mark.at));
-        }
-        let half = self.flow.half_mut(side);
-        half.sent = half.sent.max(end);
+        self.advance_sent(side, end, mark);
         if len > segment.payload.len() as u64 {
             self.flow.blind_spots.add(BlindSpot::Snaplen);
         }
@@ -429,6 +432,39 @@ impl Connection {
                 self.give_up(side, begin, mark, sink);
             }
         }
+    }
+
+    /// `side` sends bytes.
+    pub(super) fn note_payload(&mut self, side: Side, mark: Mark) {
+        let opening = &mut self.flow.opening;
+        match side {
+            Side::Client => opening.asked.get_or_insert(mark),
+            Side::Server => opening.answered.get_or_insert(mark),
+        };
+    }
+
+    /// The bytes of a segment end at `end`.
+    pub(super) fn measure(&mut self, side: Side, len: u32, end: u64) {
+        let half = self.flow.half_mut(side);
+        if len > half.largest {
+            half.largest = len;
+            self.tracks[side as usize].largest_end = end;
+        }
+    }
+
+    /// Bytes of `side` up to `end` that were not captured before.
+    pub(super) fn advance_sent(&mut self, side: Side, end: u64, mark: Mark) {
+        self.note(side, b'd');
+        let half = self.flow.half_mut(side);
+        half.last_data = Some(mark);
+        if end <= half.sent {
+            // Fills a hole: a retransmission for its sender, new to us.
+            half.trouble_mut().retransmissions += 1;
+        } else if side == Side::Client && self.timing.is_none() {
+            self.timing = NonZeroU64::new(end).map(|end| (end, mark.at));
+        }
+        let half = self.flow.half_mut(side);
+        half.sent = half.sent.max(end);
     }
 
     /// A segment without a new byte.
@@ -489,8 +525,7 @@ impl Connection {
     }
 
     fn on_window(&mut self, side: Side, segment: &Segment<'_>) {
-        let scale = if segment.flags.syn() { 0 } else { self.tracks[side as usize].scale };
-        self.tracks[side as usize].window = u32::from(segment.window) << scale;
+        self.tracks[side as usize].set_window(segment);
         let half = self.flow.half_mut(side);
         if segment.window > 0 || segment.flags.syn() {
             if half.trouble().zero_windows > 0 {

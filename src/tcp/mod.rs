@@ -5,6 +5,7 @@
 mod assembler;
 mod connection;
 mod ending;
+mod expected;
 mod history;
 mod rest;
 mod seq;
@@ -14,6 +15,7 @@ mod timing;
 mod track;
 
 pub use connection::Connection;
+pub use expected::Bodies;
 pub use history::History;
 pub use rest::Attached;
 pub use stream::PAIRS_MAX;

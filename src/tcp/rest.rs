@@ -2,7 +2,7 @@
 //! their age or the end of the capture asks for them. Resting loses nothing.
 
 use super::connection::Connection;
-use super::table::{Entry, Key, key};
+use super::table::{Entry, Key};
 use crate::packet::{Endpoint, TunnelId};
 use crate::shorthand::{Reader, Shorthand, Writer};
 use crate::time::{Mark, Timestamp};
@@ -86,7 +86,7 @@ impl<T: Attached> Resting<T> {
     }
 
     pub(super) fn key(&self) -> Key {
-        key(self.client, self.server, self.tunnel)
+        (self.client, self.server, self.tunnel)
     }
 }
 

@@ -32,11 +32,14 @@ const OPEN: i64 = 7_200_000_000_000;
 const FILES_MAX: usize = 16;
 /// Rooms of flows kept for the next ones: one flow ends where one begins.
 const SPARE_MAX: usize = 16;
-/// A pair of endpoints in fixed order, and the tunnel.
+/// A pair of endpoints in either order, and the tunnel.
 pub(super) type Key = (Endpoint, Endpoint, TunnelId);
 
-pub(super) fn key(a: Endpoint, b: Endpoint, tunnel: TunnelId) -> Key {
-    if a <= b { (a, b, tunnel) } else { (b, a, tunnel) }
+/// Whether both are of the same connection.
+#[inline]
+pub(super) fn same_connection(one: Key, (a, b, tunnel): Key) -> bool {
+    let (c, d, other) = one;
+    ((a, b) == (c, d) || (a, b) == (d, c)) && tunnel == other
 }
 
 /// A connection together with what its owner attaches to it.
@@ -65,8 +68,8 @@ pub struct Table<T: Attached> {
     /// Room of flows that are over, for the next ones: the last one used is the one still in the
     /// processor's cache.
     spare: Vec<Box<Entry<T>>>,
-    /// The slot of each key; the key itself is in the slot.
-    index: HashTable<u32>,
+    /// The slot of each key, and the key's hash; the key itself is in the slot.
+    index: HashTable<(u32, u32)>,
     hasher: RandomState,
     /// Slot of the last segment: segments of one connection come in rows.
     latest: u32,
@@ -121,17 +124,30 @@ impl<T: Attached> Table<T> {
         self.next_id
     }
 
-    /// Finds or opens the flow of `segment`. `sender` says who sent the first segment of a flow
-    /// whose handshake was not captured, `attach` makes the owner's part of a new flow.
+    /// The slot of the flow of a segment that is soon to come in, as far as there is one by now. Has
+    /// the processor fetch the flow.
+    #[inline]
+    pub fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
+        let slot = self.find(key_of_segment(segment))?;
+        self.slots[slot as usize].as_ref()?.connection.warm_live();
+        Some(slot)
+    }
+
+    /// Finds or opens the flow of `segment`. `likely` is where [`Table::look_up`] saw it, `sender`
+    /// says who sent the first segment of a flow whose handshake was not captured, `attach` makes the
+    /// owner's part of a new flow.
     pub fn turn(
         &mut self,
         segment: &Segment<'_>,
+        likely: Option<u32>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
         attach: impl FnOnce() -> T,
     ) -> Turn<'_, T> {
         let now = segment.mark.at;
         let aged = self.age(now);
-        let mut found = self.again(segment).or_else(|| self.slot_of(segment));
+        let key = key_of_segment(segment);
+        let likely = likely.unwrap_or(self.latest);
+        let mut found = self.is_at(likely, key).then_some(likely).or_else(|| self.find(key));
         let mut replaced = None;
         let mut fewer_at_rest = false;
         if let Some(slot) = found {
@@ -172,7 +188,7 @@ impl<T: Attached> Table<T> {
 
     /// Whether the flow of `segment` is among those that are alive.
     pub fn knows(&self, segment: &Segment<'_>) -> bool {
-        self.slot_of(segment).is_some()
+        self.find(key_of_segment(segment)).is_some()
     }
 
     /// The flow with this id, if it is still in `slot`.
@@ -197,8 +213,7 @@ impl<T: Attached> Table<T> {
         if error.quoted_tcp >= FIXED {
             self.streams_of(error.mark.frame.file()).quoted(error.src, error.dst);
         }
-        let key = key(error.src, error.dst, error.tunnel);
-        let slot = self.find(self.hasher.hash_one(key), key)?;
+        let slot = self.find((error.src, error.dst, error.tunnel))?;
         self.wake(slot);
         Some((slot, self.slots[slot as usize].as_deref_mut()?))
     }
@@ -223,23 +238,30 @@ impl<T: Attached> Table<T> {
         }
     }
 
-    /// The slot of the last segment, if this one is of the same connection.
+    /// Whether the flow of `key` is in `slot` and does not rest.
     #[inline]
-    fn again(&self, segment: &Segment<'_>) -> Option<u32> {
-        let flow = &self.slots.get(self.latest as usize)?.as_deref()?.connection.flow;
-        let ends = (flow.client, flow.server);
-        let same = ends == (segment.src, segment.dst) || ends == (segment.dst, segment.src);
-        (same && flow.tunnel == segment.tunnel).then_some(self.latest)
+    fn is_at(&self, slot: u32, key: Key) -> bool {
+        let entry = self.slots.get(slot as usize).and_then(Option::as_deref);
+        entry.is_some_and(|entry| same_connection(entry.key(), key))
     }
 
-    fn slot_of(&self, segment: &Segment<'_>) -> Option<u32> {
-        let key = key(segment.src, segment.dst, segment.tunnel);
-        self.find(self.hasher.hash_one(key), key)
+    fn find(&self, key: Key) -> Option<u32> {
+        let hash = self.hash(key);
+        let same = |(slot, known): &(u32, u32)| {
+            let rests = || {
+                let resting = self.resting(*slot as usize);
+                resting.is_some_and(|resting| same_connection(resting.key(), key))
+            };
+            *known == hash && (self.is_at(*slot, key) || rests())
+        };
+        self.index.find(spread(hash), same).map(|(slot, _)| *slot)
     }
 
-    fn find(&self, hash: u64, key: Key) -> Option<u32> {
-        let same = |slot: &u32| key_at(&self.slots, &self.resting, *slot) == Some(key);
-        self.index.find(hash, same).copied()
+    /// The same for both orders of a pair.
+    #[inline]
+    fn hash(&self, (a, b, tunnel): Key) -> u32 {
+        let both = self.hasher.hash_one(a).wrapping_add(self.hasher.hash_one(b));
+        (both >> 32) as u32 ^ tunnel.0
     }
 
     /// The stream numbers of a capture file.
@@ -293,19 +315,15 @@ impl<T: Attached> Table<T> {
                 (self.slots.len() - 1) as u32
             }
         };
-        // The hash of the key in a slot that is in use.
-        let (slots, resting) = (&self.slots, &self.resting);
-        let rehash =
-            |slot: &u32| key_at(slots, resting, *slot).map_or(0, |key| self.hasher.hash_one(key));
-        let key = key(segment.src, segment.dst, segment.tunnel);
-        self.index.insert_unique(self.hasher.hash_one(key), slot, rehash);
+        let hash = self.hash(key_of_segment(segment));
+        self.index.insert_unique(spread(hash), (slot, hash), |(_, hash)| spread(*hash));
         slot
     }
 
     fn remove(&mut self, slot: u32) -> Option<Box<Entry<T>>> {
         let entry = self.slots[slot as usize].take()?;
-        let hash = self.hasher.hash_one(key_of(&entry));
-        if let Ok(found) = self.index.find_entry(hash, |known| *known == slot) {
+        let hash = self.hash(entry.key());
+        if let Ok(found) = self.index.find_entry(spread(hash), |known| known.0 == slot) {
             found.remove();
         }
         self.free.push(slot);
@@ -395,22 +413,21 @@ fn into_room<T>(spare: &mut Vec<Box<Entry<T>>>, entry: Entry<T>) -> Box<Entry<T>
     }
 }
 
-fn key_of<T>(entry: &Entry<T>) -> Key {
-    let flow = &entry.connection.flow;
-    key(flow.client, flow.server, flow.tunnel)
+impl<T> Entry<T> {
+    fn key(&self) -> Key {
+        let flow = &self.connection.flow;
+        (flow.client, flow.server, flow.tunnel)
+    }
 }
 
-/// The key of the flow in a slot.
+fn key_of_segment(segment: &Segment<'_>) -> Key {
+    (segment.src, segment.dst, segment.tunnel)
+}
+
+/// A hash as the index wants it: different in its upper bits and in its lower ones.
 #[inline]
-fn key_at<T: Attached>(
-    slots: &[Option<Box<Entry<T>>>],
-    resting: &[Option<Box<Resting<T>>>],
-    slot: u32,
-) -> Option<Key> {
-    match &slots[slot as usize] {
-        Some(entry) => Some(key_of(entry)),
-        None => resting.get(slot as usize)?.as_deref().map(Resting::key),
-    }
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// How long a connection in its present state may be silent, nanoseconds.

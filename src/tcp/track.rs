@@ -86,6 +86,12 @@ impl Track {
         shorthand.u32(corrupt);
     }
 
+    /// Its sender has room for so much.
+    pub(super) fn set_window(&mut self, segment: &Segment<'_>) {
+        let scale = if segment.flags.syn() { 0 } else { self.scale };
+        self.window = u32::from(segment.window) << scale;
+    }
+
     /// Forgets packets of which no second copy can come any more at `now`.
     pub(super) fn forget_copies(&mut self, now: Timestamp) {
         let now = (now.0 / TICK) as u32;
