@@ -4,28 +4,32 @@
 //! [`Output`]; what needs to be weighed against other flows waits in a bounded list for
 //! [`Engine::finish`].
 
+mod conclude;
 mod early;
+mod output;
 mod rest;
 mod sink;
 mod suspicion;
 
 use crate::blind::BlindSpot;
 use crate::capture::Direction;
-use crate::cause::{Case, Finding, Wider, judge, needs_wider};
-use crate::flow::{Ended, Flow, ICMP_MAX, Vantage};
+use crate::cause::{Case, Wider, judge};
+use crate::flow::{Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
 use crate::packet::{IcmpError, Segment};
-use crate::probe::{Catalogue, Habit, OPENING_KEPT, Sighting, Sightings, Tap, Watch};
-use crate::tcp::{At, Bodies, Connection, Entry, Limits, Side, Table};
-use crate::time::{Mark, Timestamp};
+use crate::probe::{Catalogue, OPENING_KEPT, Tap, Watch};
+use crate::tcp::{At, Bodies, Entry, Limits, Side, Table};
+use crate::time::Mark;
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
-use std::hint::black_box;
+use output::Found;
 use std::sync::Arc;
-use suspicion::{settled, suspicious, unfinished, waits, worth_a_look};
+use suspicion::{settled, waits, worth_a_look};
 use thin_vec::ThinVec;
+
+pub use output::{Belongs, Counts, Output};
 
 /// Exchanges of one flow that wait for its end; further ones are judged when they end.
 pub const SUSPECTS_MAX: usize = 64;
@@ -38,51 +42,6 @@ const UNDECIDED_MAX: usize = 1 << 16;
 /// Bytes of all flows together that wait for earlier bytes, for the rest of their head or for their
 /// response. Past it the flow that needs more gives up what it waits for.
 pub const BUFFERED_MAX: usize = 256 << 20;
-
-/// Receives results as soon as they are final.
-pub trait Output {
-    /// A flow is over.
-    fn flow(&mut self, flow: &Flow);
-    /// An exchange is final; only with [`Options::exchanges`].
-    fn exchange(&mut self, flow: u64, exchange: &Exchange);
-    /// Something failed.
-    fn finding(&mut self, finding: Finding);
-    /// Something may be a health check; only with [`Engine::watch_probers`].
-    fn sighting(&mut self, sighting: Sighting) {
-        let _ = sighting;
-    }
-    /// A verdict on a connection that is not over; only with [`Engine::give_early`]. The same
-    /// failure comes again as a finding, mostly with the same verdict.
-    fn early(&mut self, finding: Finding) {
-        let _ = finding;
-    }
-    /// The same of what may be a health check. Says when to look at its connection again, if it is too
-    /// early to tell.
-    fn early_sighting(&mut self, sighting: Sighting) -> Option<Timestamp> {
-        let _ = sighting;
-        None
-    }
-    /// An exchange of a host that may be a proxy is final.
-    fn leg(&mut self, leg: Leg) {
-        let _ = leg;
-    }
-    /// What the client of `flow` uses to send; only with [`Engine::watch_probers`].
-    fn habit(&mut self, flow: &Flow, habit: Habit) {
-        let _ = (flow, habit);
-    }
-}
-
-/// Hands on what the tap finds.
-struct Found<'a, O>(&'a mut O);
-
-impl<O: Output> Sightings for Found<'_, O> {
-    fn sighting(&mut self, sighting: Sighting) {
-        self.0.sighting(sighting);
-    }
-    fn habit(&mut self, flow: &Flow, habit: Habit) {
-        self.0.habit(flow, habit);
-    }
-}
 
 /// What a user can set.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,50 +61,6 @@ impl Options {
             flow.vantage = vantage;
         }
     }
-}
-
-/// The connection that a packet is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Belongs {
-    /// [`Flow::id`].
-    pub flow: u64,
-    /// Wireshark's `tcp.stream` in the packet's file.
-    pub stream: Option<u32>,
-}
-
-impl From<&Flow> for Belongs {
-    fn from(flow: &Flow) -> Belongs {
-        Belongs { flow: flow.id, stream: flow.stream }
-    }
-}
-
-/// Counts that belong to no single flow.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Requests.
-    pub exchanges: u64,
-    /// Requests that cannot be read, see [`crate::tls`]; not counted as exchanges.
-    pub encrypted: u64,
-    /// Requests whose outcome a blind spot hides.
-    pub unknown: u64,
-    /// Flows dropped to stay within [`Limits`].
-    pub evicted_flows: u64,
-    /// Address pairs that stream numbering forgot.
-    pub forgotten_pairs: u64,
-    /// What was not remembered of other flows to judge by.
-    pub forgotten_lessons: u64,
-    /// Flows that gave up what they waited for to stay within [`BUFFERED_MAX`].
-    pub released_flows: u64,
-    /// Cases judged early because [`DEFERRED_MAX`] or [`SUSPECTS_MAX`] was reached.
-    pub judged_early: u64,
-    /// TLS connections.
-    pub tls_flows: u64,
-    /// TLS connections that keys opened.
-    pub opened_flows: u64,
-    /// TLS sessions whose keys were forgotten to stay within [`SESSIONS_MAX`](crate::tls::SESSIONS_MAX).
-    pub forgotten_keys: u64,
-    /// Times that a host's part in a connection was not remembered, see [`Roles`].
-    pub forgotten_roles: u64,
 }
 
 /// Analyses segments in capture order.
@@ -291,7 +206,8 @@ impl Engine {
         self
     }
 
-    /// Takes every segment the whole way, also one that was to be expected ([`Connection::on_expected`]).
+    /// Takes every segment the whole way, also one that was to be expected
+    /// ([`Connection::on_expected`](crate::tcp::Connection::on_expected)).
     #[must_use]
     pub fn whole_way(mut self) -> Engine {
         self.short_way = false;
@@ -480,142 +396,6 @@ impl Engine {
         }
         Some(Belongs::from(&*flow))
     }
-
-    /// The capture is over: gives out everything that is left.
-    pub fn finish(&mut self, out: &mut impl Output) {
-        for entry in self.table.drain() {
-            self.conclude(entry, out);
-        }
-        self.wider.seal();
-        for (flow, exchange) in std::mem::take(&mut self.deferred) {
-            self.decide(&flow, exchange.as_ref(), out);
-        }
-    }
-
-    /// A flow is over.
-    fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
-        // Closed flows have lain still for seconds: those that end next come from memory meanwhile.
-        if let Some(later) = self.table.over_after(1) {
-            later.connection.warm();
-            black_box(later.attached.watch.is_held());
-        }
-        if let Some(next) = self.table.over_after(0) {
-            next.attached.watch.warm();
-        }
-        let Entry { connection, attached: talk } = &mut *entry;
-        self.buffered -= talk.buffered as usize;
-        self.shared.complete(&self.keys, self.options, connection, talk);
-        if self.options.exchanges {
-            let fresh = &self.shared.fresh;
-            fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
-        }
-        let cases = self.shared.cases(connection, talk);
-        let flow = &mut connection.flow;
-        if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
-            flow.blind_spots.add(BlindSpot::CaptureEnd);
-        }
-        self.wider.learn(flow, talk.longest_wait);
-        self.shared.legs.extend(Leg::of_connection(flow, &self.shared.roles));
-        self.shared.give_legs(flow, out);
-        out.flow(flow);
-        if let Some(tap) = &mut self.shared.tap {
-            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
-        }
-        if is_bare(flow, &cases) {
-            self.weigh(flow, None, out);
-        }
-        for exchange in cases {
-            self.weigh(flow, Some(exchange), out);
-        }
-        self.table.recycle(entry);
-    }
-
-    /// Judges a case now, or keeps it until all flows are known.
-    fn weigh(&mut self, flow: &Flow, exchange: Option<Exchange>, out: &mut impl Output) {
-        let case = Case { flow, exchange: exchange.as_ref(), wider: &self.wider };
-        if !needs_wider(&case) {
-            self.decide(flow, exchange.as_ref(), out);
-            return;
-        }
-        if let Some(close) = case.closed_by_client().filter(|_| exchange.is_some()) {
-            let silence = case.silence_before(close.mark);
-            let age = case.age_at(close.mark);
-            self.wider.learn_cut(flow.client, silence, age, close.mark.at);
-        }
-        if self.deferred.len() < DEFERRED_MAX {
-            self.deferred.push((flow.clone(), exchange));
-        } else {
-            self.shared.counts.judged_early += 1;
-            self.decide(flow, exchange.as_ref(), out);
-        }
-    }
-
-    fn decide(&mut self, flow: &Flow, exchange: Option<&Exchange>, out: &mut impl Output) {
-        let case = Case { flow, exchange, wider: &self.wider };
-        match judge(&case) {
-            Some(finding) => out.finding(finding),
-            None => {
-                let asked = exchange.filter(|exchange| {
-                    exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
-                });
-                let Some(undecided) = asked.filter(|exchange| unfinished(exchange)) else { return };
-                self.shared.counts.unknown += 1;
-                if self.undecided.len() < UNDECIDED_MAX {
-                    self.undecided.push((flow.id, undecided.ordinal));
-                }
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// A connection is over: completes its facts. What was still open goes to `fresh`.
-    fn complete(
-        &mut self,
-        keys: &KeyLog,
-        options: Options,
-        connection: &mut Connection,
-        talk: &mut Talk,
-    ) {
-        let mut sink = self.sink(keys, options.exchanges, connection, talk);
-        connection.finish(&mut sink);
-        sink.finish();
-        let lost = connection.flow.lost(Side::Server).map(|lost| lost.offset);
-        let undelivered = talk.conversation.last().filter(|last| {
-            let end = last.response.as_ref().map(|response| response.end);
-            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
-        });
-        talk.suspects.extend(undelivered.cloned());
-        talk.describe(&mut connection.flow);
-        connection.flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
-        if let Some(tls) = &connection.flow.tls {
-            self.counts.tls_flows += 1;
-            self.counts.opened_flows += u64::from(tls.decrypted);
-        }
-        options.settle_vantage(&mut connection.flow);
-    }
-
-    /// Hands on the legs of a flow.
-    fn give_legs(&mut self, flow: &Flow, out: &mut impl Output) {
-        for mut leg in self.legs.drain(..) {
-            leg.belongs_to(flow, &self.roles);
-            out.leg(leg);
-        }
-    }
-
-    /// The exchanges of a complete connection that may have failed.
-    fn cases(&mut self, connection: &Connection, talk: &mut Talk) -> ThinVec<Exchange> {
-        let mut cases = std::mem::take(&mut talk.suspects);
-        let closed = connection.closed_by(Side::Client);
-        cases.extend(self.fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
-        cases
-    }
-}
-
-/// Whether the connection itself is the case: no request was made on it.
-fn is_bare(flow: &Flow, cases: &[Exchange]) -> bool {
-    let encrypted = |case: &Exchange| case.blind_spots.has(BlindSpot::Encrypted);
-    flow.requests == 0 && !cases.iter().any(encrypted)
 }
 
 /// Who sent the first segment of a flow whose handshake was not captured: what its bytes are
@@ -631,6 +411,7 @@ fn first_sender(segment: &Segment<'_>) -> Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::Finding;
     use crate::packet::{Endpoint, Flags, TcpOptions, TunnelId};
     use crate::time::{FrameId, Mark, Timestamp};
 

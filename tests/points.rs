@@ -169,7 +169,8 @@ fn only(capture: &Path, keep: impl Fn(&Segment<'_>) -> bool) -> PathBuf {
 fn a_refusal_that_the_target_does_not_show_is_nobody_elses_than_the_paths() {
     let (mut forged, mut real, mut doubted) = (0, 0, 0);
     for run in runs(&shipped().join("connect-refused")) {
-        let alone = analyse(&[run.lb.clone()], &Settings::default(), &mut Patient).unwrap();
+        let alone =
+            analyse(std::slice::from_ref(&run.lb), &Settings::default(), &mut Patient).unwrap();
         let refused = |it: &&Finding| it.cause.id == "connect-refused";
         let clients: BTreeSet<Endpoint> =
             alone.findings.iter().filter(refused).map(|it| it.client).collect();

@@ -6,7 +6,8 @@
 //! same rules with what is known by then. The connection itself is left as it is, so that what is
 //! given out at its end is the same with and without this.
 
-use super::{Engine, Options, Output, Shared, Talk, is_bare};
+use super::conclude::is_bare;
+use super::{Engine, Options, Output, Shared, Talk};
 use crate::cause::{Case, judge};
 use crate::flow::{Ending, EndingKind, Flow};
 use crate::packet::Segment;

@@ -1,0 +1,153 @@
+//! The end of a flow: what it was, and which of its exchanges failed and why.
+
+use super::output::Found;
+use super::suspicion::{suspicious, unfinished, worth_a_look};
+use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, UNDECIDED_MAX};
+use crate::blind::BlindSpot;
+use crate::cause::{Case, judge, needs_wider};
+use crate::flow::{Ended, Flow};
+use crate::http::Exchange;
+use crate::join::legs::Leg;
+use crate::tcp::{Connection, Entry, Side};
+use crate::tls::KeyLog;
+use std::hint::black_box;
+use std::sync::Arc;
+use thin_vec::ThinVec;
+
+impl Engine {
+    /// The capture is over: gives out everything that is left.
+    pub fn finish(&mut self, out: &mut impl Output) {
+        for entry in self.table.drain() {
+            self.conclude(entry, out);
+        }
+        self.wider.seal();
+        for (flow, exchange) in std::mem::take(&mut self.deferred) {
+            self.decide(&flow, exchange.as_ref(), out);
+        }
+    }
+
+    /// A flow is over.
+    pub(super) fn conclude(&mut self, mut entry: Box<Entry<Talk>>, out: &mut impl Output) {
+        // Closed flows have lain still for seconds: those that end next come from memory meanwhile.
+        if let Some(later) = self.table.over_after(1) {
+            later.connection.warm();
+            black_box(later.attached.watch.is_held());
+        }
+        if let Some(next) = self.table.over_after(0) {
+            next.attached.watch.warm();
+        }
+        let Entry { connection, attached: talk } = &mut *entry;
+        self.buffered -= talk.buffered as usize;
+        self.shared.complete(&self.keys, self.options, connection, talk);
+        if self.options.exchanges {
+            let fresh = &self.shared.fresh;
+            fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
+        }
+        let cases = self.shared.cases(connection, talk);
+        let flow = &mut connection.flow;
+        if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
+            flow.blind_spots.add(BlindSpot::CaptureEnd);
+        }
+        self.wider.learn(flow, talk.longest_wait);
+        self.shared.legs.extend(Leg::of_connection(flow, &self.shared.roles));
+        self.shared.give_legs(flow, out);
+        out.flow(flow);
+        if let Some(tap) = &mut self.shared.tap {
+            tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
+        }
+        if is_bare(flow, &cases) {
+            self.weigh(flow, None, out);
+        }
+        for exchange in cases {
+            self.weigh(flow, Some(exchange), out);
+        }
+        self.table.recycle(entry);
+    }
+
+    /// Judges a case now, or keeps it until all flows are known.
+    fn weigh(&mut self, flow: &Flow, exchange: Option<Exchange>, out: &mut impl Output) {
+        let case = Case { flow, exchange: exchange.as_ref(), wider: &self.wider };
+        if !needs_wider(&case) {
+            self.decide(flow, exchange.as_ref(), out);
+            return;
+        }
+        if let Some(close) = case.closed_by_client().filter(|_| exchange.is_some()) {
+            let silence = case.silence_before(close.mark);
+            let age = case.age_at(close.mark);
+            self.wider.learn_cut(flow.client, silence, age, close.mark.at);
+        }
+        if self.deferred.len() < DEFERRED_MAX {
+            self.deferred.push((flow.clone(), exchange));
+        } else {
+            self.shared.counts.judged_early += 1;
+            self.decide(flow, exchange.as_ref(), out);
+        }
+    }
+
+    fn decide(&mut self, flow: &Flow, exchange: Option<&Exchange>, out: &mut impl Output) {
+        let case = Case { flow, exchange, wider: &self.wider };
+        match judge(&case) {
+            Some(finding) => out.finding(finding),
+            None => {
+                let asked = exchange.filter(|exchange| {
+                    exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
+                });
+                let Some(undecided) = asked.filter(|exchange| unfinished(exchange)) else { return };
+                self.shared.counts.unknown += 1;
+                if self.undecided.len() < UNDECIDED_MAX {
+                    self.undecided.push((flow.id, undecided.ordinal));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A connection is over: completes its facts. What was still open goes to `fresh`.
+    pub(super) fn complete(
+        &mut self,
+        keys: &KeyLog,
+        options: Options,
+        connection: &mut Connection,
+        talk: &mut Talk,
+    ) {
+        let mut sink = self.sink(keys, options.exchanges, connection, talk);
+        connection.finish(&mut sink);
+        sink.finish();
+        let lost = connection.flow.lost(Side::Server).map(|lost| lost.offset);
+        let undelivered = talk.conversation.last().filter(|last| {
+            let end = last.response.as_ref().map(|response| response.end);
+            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
+        });
+        talk.suspects.extend(undelivered.cloned());
+        talk.describe(&mut connection.flow);
+        connection.flow.tls = talk.tls.take().map(|mut tls| Arc::new(tls.facts()));
+        if let Some(tls) = &connection.flow.tls {
+            self.counts.tls_flows += 1;
+            self.counts.opened_flows += u64::from(tls.decrypted);
+        }
+        options.settle_vantage(&mut connection.flow);
+    }
+
+    /// Hands on the legs of a flow.
+    pub(super) fn give_legs(&mut self, flow: &Flow, out: &mut impl Output) {
+        for mut leg in self.legs.drain(..) {
+            leg.belongs_to(flow, &self.roles);
+            out.leg(leg);
+        }
+    }
+
+    /// The exchanges of a complete connection that may have failed.
+    pub(super) fn cases(&mut self, connection: &Connection, talk: &mut Talk) -> ThinVec<Exchange> {
+        let mut cases = std::mem::take(&mut talk.suspects);
+        let closed = connection.closed_by(Side::Client);
+        cases.extend(self.fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
+        cases
+    }
+}
+
+/// Whether the connection itself is the case: no request was made on it.
+pub(super) fn is_bare(flow: &Flow, cases: &[Exchange]) -> bool {
+    let encrypted = |case: &Exchange| case.blind_spots.has(BlindSpot::Encrypted);
+    flow.requests == 0 && !cases.iter().any(encrypted)
+}
