@@ -32,6 +32,8 @@ enum Others {
     None,
     /// All.
     Shown,
+    /// All, with another address of the server: there may be more servers behind the one that is here.
+    Renamed,
     /// Some that came through are not: of several paths, or several servers behind one address, it shows
     /// some only, or it is a capture of other ports or hosts.
     Missing,
@@ -54,6 +56,7 @@ impl Elsewhere<'_> {
             _ if there.lost > 0 => Absence::Nothing,
             (Others::Missing, _) | (Others::None, Others::Missing) => Absence::Nothing,
             (Others::Shown, _) => Absence::Proof,
+            (Others::Renamed, _) | (Others::None, Others::Renamed) => Absence::Hint,
             // It may be a capture of other ports only.
             (Others::None, Others::Shown) if there.knows_server(of.1) => Absence::Proof,
             (Others::None, Others::Shown) => Absence::Hint,
@@ -85,13 +88,16 @@ impl Elsewhere<'_> {
         let same = |it: &&&Landmark| it.src.ip == of.0.ip || it.dst.ip == of.0.ip;
         let mut others = Others::None;
         for it in landmarks.iter().filter(same).filter(captured) {
-            let found = there.find(it, self.clocks).is_some();
-            // Its answer came through: the handshake was complete.
-            if !found && it.is_syn_ack() {
-                return Others::Missing;
-            }
-            if found {
-                others = Others::Shown;
+            match there.find(it, self.clocks) {
+                Some(found) => {
+                    let up = it.src.ip == of.0.ip;
+                    let server = if up { found.dst } else { found.src };
+                    let renamed = server.ip != of.1.ip;
+                    others = if renamed { Others::Renamed } else { Others::Shown };
+                }
+                // Its answer came through: the handshake was complete.
+                None if it.is_syn_ack() => return Others::Missing,
+                None => {}
             }
         }
         others
