@@ -27,7 +27,7 @@ pub struct LogFlags {
     /// Read logs of this format, too; can be repeated
     ///
     /// An nginx log_format as in its configuration, such as '$msec $remote_addr "$request" $status
-    /// $upstream_addr', a log-format of HAProxy, or an Envoy text format.
+    /// $upstream_addr', a log-format of HAProxy, a LogFormat of Apache, or an Envoy text format.
     #[arg(long, value_name = "FORMAT", requires = "log", hide_short_help = true)]
     pub log_format: Vec<String>,
 }

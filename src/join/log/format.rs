@@ -1,6 +1,7 @@
 //! Logs whose form the user gives: an nginx `log_format` with `$variables`, an Envoy text format with
-//! `%OPERATORS%`, or a `log-format` of HAProxy.
+//! `%OPERATORS%`, a `log-format` of HAProxy, or a `LogFormat` of Apache.
 
+use super::apache_format;
 use super::haproxy_format::Layout;
 use super::line::{Field, Line};
 use super::names::field;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 pub enum FormatError {
     /// Nothing in it tells one request from another.
     #[error(
-        "the log format '{0}' names no time; it needs $time_local, $time_iso8601, $msec or %START_TIME%"
+        "the log format '{0}' names no time; it needs $time_local, $time_iso8601, $msec, %t or %START_TIME%"
     )]
     NoTime(String),
     /// Nothing stands between two values.
@@ -43,9 +44,10 @@ impl Format {
         if haproxy.is_some() {
             return Ok(Format { parts, haproxy });
         }
+        let apache = apache_format::in_variables(text);
         let mut names: Vec<String> = Vec::new();
         let mut literal = String::new();
-        let mut rest = text;
+        let mut rest = apache.as_deref().unwrap_or(text);
         while !rest.is_empty() {
             let Some((name, after)) = variable(rest) else {
                 let first = rest.chars().next().map_or(1, char::len_utf8);

@@ -3,7 +3,7 @@
 use super::combined::{Time, combined};
 use super::format::Format;
 use super::line::Line;
-use super::{aws, envoy, haproxy, json, nginx_error};
+use super::{apache_error, aws, envoy, haproxy, json, nginx_error};
 
 /// A kind of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,8 @@ pub enum Kind {
     Envoy,
     /// nginx's error log.
     NginxError,
+    /// Apache's error log.
+    ApacheError,
     /// One JSON object per line.
     Json,
     /// The form that the user gave.
@@ -40,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which a line is tried: the most particular first.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Format,
         Kind::Alb,
         Kind::AlbHealthCheck,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::HaproxyTcp,
         Kind::Envoy,
         Kind::NginxError,
+        Kind::ApacheError,
         Kind::Json,
         Kind::Combined,
         Kind::Nginx,
@@ -69,6 +72,7 @@ impl Kind {
             Kind::HaproxyTcp => "haproxy-tcp",
             Kind::Envoy => "envoy",
             Kind::NginxError => "nginx-error",
+            Kind::ApacheError => "apache-error",
             Kind::Json => "json",
             Kind::Format => "format",
             Kind::Combined => "combined",
@@ -89,6 +93,7 @@ impl Kind {
             Kind::HaproxyTcp => "HAProxy TCP log",
             Kind::Envoy => "Envoy access log",
             Kind::NginxError => "nginx error log",
+            Kind::ApacheError => "Apache error log",
             Kind::Json => "JSON log",
             Kind::Format => "log of the given format",
             Kind::Combined => "combined or common log",
@@ -104,7 +109,14 @@ impl Kind {
 
     /// Whether its lines speak of requests; those of others speak of connections.
     pub fn has_requests(self) -> bool {
-        !matches!(self, Kind::AlbConnection | Kind::AlbHealthCheck | Kind::Nlb | Kind::HaproxyTcp)
+        !matches!(
+            self,
+            Kind::ApacheError
+                | Kind::AlbConnection
+                | Kind::AlbHealthCheck
+                | Kind::Nlb
+                | Kind::HaproxyTcp
+        )
     }
 }
 
@@ -133,6 +145,7 @@ impl Lines {
             Kind::HaproxyTcp => haproxy::tcp(text, fields),
             Kind::Envoy => envoy::envoy(text, fields),
             Kind::NginxError => nginx_error::error(text),
+            Kind::ApacheError => apache_error::error(text),
             Kind::Json => json::json(text),
             Kind::Format => self.formats.iter().find_map(|format| format.read(text)),
             Kind::Combined => combined(text, fields, Time::Either),
@@ -203,6 +216,10 @@ mod tests {
                 "[2026-11-21T10:35:40.565Z] \"GET / HTTP/1.1\" 200 - 0 91 12 11 \"-\" \"-\" \"-\" \"-\" \"10.0.0.9:8080\"",
             ),
             (Kind::NginxError, "2026/11/21 10:35:40 [notice] 20#20: start worker processes"),
+            (
+                Kind::ApacheError,
+                "[Sat Nov 21 10:35:40.087285 2026] [core:notice] [pid 1:tid 2] AH00094: Command line: 'apache2'",
+            ),
             (Kind::Json, "{\"time\":\"2026-11-21T10:35:40Z\",\"status\":200}"),
             (
                 Kind::Combined,

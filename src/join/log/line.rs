@@ -72,6 +72,7 @@ pub(super) enum Field {
     /// Seconds from `began` to `ended`.
     Duration,
     DurationMs,
+    DurationUs,
     Client,
     /// `X-Forwarded-For` as the proxy sends it on: its own client comes last.
     ForwardedFor,
@@ -117,9 +118,12 @@ impl<'a> Line<'a> {
                     self.resolution = resolution;
                 }
             }
-            Field::Duration | Field::DurationMs => {
-                let nanos =
-                    if field == Field::Duration { seconds(&value) } else { milliseconds(&value) };
+            Field::Duration | Field::DurationMs | Field::DurationUs => {
+                let nanos = match field {
+                    Field::Duration => seconds(&value),
+                    Field::DurationMs => milliseconds(&value),
+                    _ => milliseconds(&value).map(|nanos| nanos / 1_000),
+                };
                 self.duration = nanos.or(self.duration);
             }
             Field::Client => {

@@ -13,6 +13,7 @@ use super::revise::{Findings, revise};
 use super::seen::Capture;
 use super::tie::{By, Ties, tie};
 use super::upstream::tie_errors;
+use super::within::{find_connections, find_requests};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::http::{Exchange, State};
@@ -309,6 +310,8 @@ impl Tied<'_> {
         for ((named, kind), mut found) in gathered.sources {
             let mut ties = tie(&mut found.entries, self.capture, &broken);
             tie_errors(&found.entries, &mut ties, self.capture, self.lines);
+            find_requests(&found.entries, &mut ties, self.capture);
+            find_connections(&found.entries, &mut ties, self.capture);
             let other_time = explain::explain(
                 &found.entries,
                 &ties,

@@ -1,7 +1,7 @@
 //! Logs of load balancers and proxies, and what they say of the flows in a capture.
 //!
 //! ```text
-//! files -> read -> kind -> aws | haproxy | envoy | combined | format | json | nginx_error -> Line
+//! files -> read -> kind -> aws | haproxy | envoy | combined | format | json | nginx_error | apache_error -> Line
 //! ```
 //!
 //! A [`Line`] is what one line says, whatever its format. What is kept of it, an entry, is tied when all flows
@@ -13,6 +13,8 @@
 //! ```
 
 mod account;
+mod apache_error;
+mod apache_format;
 mod aws;
 mod clock;
 mod combined;
@@ -47,6 +49,7 @@ mod text;
 mod tie;
 mod time;
 mod upstream;
+mod within;
 
 pub use clock::Clock;
 pub(crate) use correlate::correlate;

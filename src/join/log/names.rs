@@ -13,6 +13,7 @@ pub(super) fn field(name: &str) -> Field {
         "start_time" | "request_creation_time" | "accept_date" => Field::Began,
         "request_time" | "duration_s" | "elapsed" => Field::Duration,
         "duration" | "duration_ms" | "total_time" => Field::DurationMs,
+        "duration_us" => Field::DurationUs,
         "remote_addr"
         | "client"
         | "client_ip"

@@ -162,6 +162,17 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     (year - 1970) * 365 + leaps + before.unwrap_or(0) + this + day - 1
 }
 
+/// `Sat Nov 21 10:35:33.087285 2026`, with or without decimals.
+pub(super) fn apache_error(text: &[u8]) -> Option<Moment> {
+    let (day, year) = text.split_at_checked(text.len().checked_sub(5)?)?;
+    let [_, _, _, b' ', m, m1, m2, b' ', d, d1, b' ', clock @ ..] = day else { return None };
+    let [b' ', y, y1, y2, y3] = year else { return None };
+    let names = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let month = names.chunks(3).position(|name| name == [*m, *m1, *m2])? as i64 + 1;
+    let year = two([*y, *y1])? * 100 + two([*y2, *y3])?;
+    plain(year, month, two([*d, *d1])?, clock, 0)
+}
+
 /// `2026/11/21 10:35:40`, the local time of nginx's error log, taken as UTC.
 pub(super) fn nginx_error(text: &[u8]) -> Option<Moment> {
     broken_down(b"%Y/%m/%d %H:%M:%S", text)

@@ -3,6 +3,7 @@
 //! A line names a cause where its product has a word for it. Where the word covers several causes (HAProxy's
 //! `SH`: the target closed or reset), packets that show one of them agree with it.
 
+mod apache;
 mod aws;
 mod envoy;
 mod haproxy;
@@ -136,6 +137,7 @@ pub(super) fn of(kind: Kind, line: &Line<'_>) -> Option<Account> {
     match kind {
         Kind::Alb | Kind::Clb => aws::account(kind, line),
         Kind::NginxError => says("error").and_then(nginx::error),
+        Kind::ApacheError => says("error").and_then(apache::error),
         _ => {
             if let Some(state) = says("termination_state") {
                 return haproxy::account(state, line);
@@ -341,6 +343,55 @@ mod tests {
         ] {
             let text = format!("1795257340.5 {said} GET / HTTP/1.1");
             assert_eq!(told(Kind::Format, &text), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn apaches_errors() {
+        use Confidence::{Certain, Likely, Possible};
+        for (event, wanted) in [
+            (
+                "(104)Connection reset by peer: [client 10.0.0.5:4] AH01102: error reading status line from remote \
+                 server 10.0.0.9:80",
+                ("target-rst-no-response", Likely),
+            ),
+            (
+                "(20014)Internal error (specific information not available): [client 10.0.0.5:4] AH01102: error \
+                 reading status line from remote server 10.0.0.9:80",
+                ("target-fin-no-response", Likely),
+            ),
+            (
+                "(70007)The timeout specified has expired: [client 10.0.0.5:4] AH01102: error reading status line \
+                 from remote server 10.0.0.9:80",
+                ("response-timeout", Likely),
+            ),
+            (
+                "(111)Connection refused: AH00957: http: attempt to connect to 10.0.0.9:80 (10.0.0.9) failed",
+                ("connect-refused", Certain),
+            ),
+            (
+                "(70007)The timeout specified has expired: AH00957: http: attempt to connect to 10.0.0.9:80 \
+                 (10.0.0.9) failed",
+                ("connect-timeout", Certain),
+            ),
+            (
+                "[client 10.0.0.5:4] AH01114: HTTP: failed to make connection to backend: 10.0.0.9",
+                ("connect-refused", Possible),
+            ),
+            (
+                "(70008)Partial results are valid but processing is incomplete: [client 10.0.0.5:4] AH01110: error \
+                 reading response",
+                ("response-body-truncated", Likely),
+            ),
+            (
+                "[client 10.0.0.5:4] AH01167: balancer://b: All workers are in error state",
+                ("lb-no-target", Certain),
+            ),
+        ] {
+            let text =
+                format!("[Sat Nov 21 10:35:40.087285 2026] [proxy:error] [pid 1:tid 2] {event}");
+            let wanted = Some((wanted.0, "error", wanted.1));
+            assert_eq!(told(Kind::ApacheError, &text), wanted, "{event}");
         }
     }
 
