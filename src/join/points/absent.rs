@@ -1,5 +1,6 @@
 //! What follows from packets that another place does not show.
 
+use super::clocks::Clocks;
 use super::point::{Connection, Landmark, Point};
 use super::retell::Elsewhere;
 use crate::time::Timestamp;
@@ -39,6 +40,28 @@ enum Others {
     Missing,
 }
 
+/// Whether the capture of `there` lacks packets that came from there: a capture that loses some may have lost
+/// any. Resets are forged and do not count.
+pub(super) fn misses(here: &Point, there: &Point, clocks: &Clocks) -> bool {
+    let (Some((first, last)), Some(nearer_server)) = (there.span(), clocks.nearer_server) else {
+        return false;
+    };
+    let (first, last) = (first.after(SLACK), last.after(-SLACK));
+    let captured = |it: &&Landmark| {
+        let at = clocks.there(it.mark.at);
+        first <= at && at <= last
+    };
+    let missing = |it: &&Landmark| {
+        let (client, server) = it.connection();
+        let from_there = it.src == if nearer_server { server } else { client };
+        from_there
+            && there.same(it).is_empty()
+            && there.name((client, server), here, clocks).is_some()
+    };
+    let mut sent = here.landmarks.iter().filter(|it| !it.is_rst()).filter(captured);
+    sent.any(|it| missing(&it))
+}
+
 impl Elsewhere<'_> {
     /// What follows if packets that `of` exchanged here between two times, on their way to or from the
     /// server, are not at this place.
@@ -65,7 +88,8 @@ impl Elsewhere<'_> {
         };
         let (from, to) = (self.clocks.there(from), self.clocks.there(to));
         let captured = if first <= from && to <= last {
-            if there.dropped { Absence::Hint } else { Absence::Proof }
+            let whole = !there.dropped && !self.clocks.misses;
+            if whole { Absence::Proof } else { Absence::Hint }
         } else {
             // What the server sent before it was captured there, or after: then it was not captured.
             let missed = here.sender(of.1.ip).is_some_and(|server| {

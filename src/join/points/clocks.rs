@@ -1,5 +1,6 @@
 //! How the clocks of two places differ, and which of the two is nearer to the servers.
 
+use super::absent::misses;
 use super::point::{DELAY_MAX, Landmark, Point};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
@@ -29,6 +30,8 @@ pub struct Clocks {
     pub nearer_server: Option<bool>,
     /// Packets have other addresses or ports there: a NAT lies between the two.
     pub renamed: bool,
+    /// Packets of connections that are at both places passed the other one, and its capture lacks them.
+    pub misses: bool,
     /// The clocks do not run alike, so that nothing follows from times.
     pub jumps: bool,
 }
@@ -79,12 +82,20 @@ pub fn clocks(here: &Point, there: &Point) -> Option<Clocks> {
     };
     let offset = offset(pairs.iter().map(|pair| (level(pair), pair.up)))?;
     let renamed = pairs.iter().any(|pair| pair.renamed);
-    let pairs_found = pairs.len();
-    let even =
-        Clocks { offset, since, drift, pairs: pairs_found, nearer_server, renamed, jumps: false };
+    let even = Clocks {
+        offset,
+        since,
+        drift,
+        pairs: pairs.len(),
+        nearer_server,
+        renamed,
+        misses: false,
+        jumps: false,
+    };
     let off = |pair: &&Pair| pair.ahead.saturating_sub(even.ahead(pair.at)).abs() > DELAY_MAX;
     let jumps = pairs.iter().filter(off).count() * FEW > pairs.len();
-    Some(Clocks { jumps, ..even })
+    let misses = misses(here, there, &even);
+    Some(Clocks { misses, jumps, ..even })
 }
 
 fn pairs(here: &Point, there: &Point) -> Vec<Pair> {

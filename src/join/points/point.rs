@@ -75,7 +75,7 @@ impl Landmark {
     }
 
     /// The connection, by the side with the lower port where its SYN is not known.
-    fn connection(&self) -> Connection {
+    pub(super) fn connection(&self) -> Connection {
         let opens = self.is_syn() || (!self.is_syn_ack() && self.src.port > self.dst.port);
         if opens { (self.src, self.dst) } else { (self.dst, self.src) }
     }

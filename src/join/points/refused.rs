@@ -248,6 +248,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_capture_that_loses_packets_proves_nothing() {
+        let path = Path::new(2 * MS, 3_000 * MS);
+        let lossy = places(path, |it| {
+            refuse(it, N, 500 * MS, false);
+            // Its SYN is at both places, its answer only here.
+            it.both(8, 600 * MS, true, SYN);
+            it.at_clients(8, 606 * MS, false, SYN_ACK);
+        });
+        let told = all(&lossy);
+        assert_ne!(told, [FORGED]);
+        let whole = places(path, |it| {
+            refuse(it, N, 500 * MS, false);
+            it.both(8, 600 * MS, true, SYN);
+            it.both(8, 606 * MS, false, SYN_ACK);
+        });
+        assert_eq!(all(&whole), [FORGED]);
+    }
+
     /// Of two ways to a server, or two servers behind one address, the other place shows one.
     #[test]
     fn nothing_follows_from_a_place_that_does_not_show_all() {

@@ -134,6 +134,7 @@ mod tests {
             pairs: 9,
             nearer_server: Some(true),
             renamed: false,
+            misses: false,
             jumps: false,
         };
         compared(&"a.pcap".into(), Some(&clocks)).len()

@@ -158,6 +158,7 @@ fn connecting(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
     let (mark, side, what) = proof;
     let confidence = match told {
         Told::Passed(_) => finding.confidence,
+        Told::Ignored(_) if places.iter().any(|place| place.clocks.misses) => Confidence::Likely,
         _ => Confidence::Certain,
     };
     becomes(finding, id, who, confidence, summary);
@@ -221,7 +222,8 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
     let there = place.point;
     let at = place.clocks.there(rst.mark.at);
     let captured = there.span().is_some_and(|(first, last)| first <= at && at <= last);
-    if !from_there || there.lost > 0 || !captured {
+    // What loses packets may have lost this one.
+    if !from_there || there.lost > 0 || !captured || place.clocks.misses {
         return;
     }
     if there.find(rst, place.clocks).is_some() {
