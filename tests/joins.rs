@@ -191,3 +191,21 @@ fn what_a_retry_hid_is_shown_as_such() {
         assert_eq!(masked.count(), hidden, "{}", run.name);
     }
 }
+
+/// HAProxy checks a server that is down, all the while answering 503 to requests for which it asks nobody: its
+/// log says `<NOSRV>` of each. None of the checks is an attempt for one of them.
+#[test]
+fn checks_that_fail_beside_requests_are_attempts_for_none_of_them() {
+    let folder = shipped().join("balancer-log");
+    let log = std::fs::read_to_string(folder.join("haproxy-unserved.log")).unwrap();
+    let unserved = log.lines().filter(|line| line.contains("/<NOSRV>")).count();
+    let report = analyse(&folder.join("haproxy-unserved-proxy.pcap.gz"));
+    let failed = |it: &&Correlation| it.front.as_ref().is_some_and(|it| it.status == Some(503));
+    let mut seen = 0;
+    for correlation in report.correlations.iter().filter(failed) {
+        assert!(correlation.back.is_empty(), "{correlation:#?}");
+        seen += 1;
+    }
+    assert_eq!(seen, unserved);
+    assert!(report.findings.iter().all(|finding| finding.kind != Kind::Attempt));
+}
