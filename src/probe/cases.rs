@@ -143,6 +143,44 @@ fn an_unknown_prober_is_found_by_what_it_does() {
 }
 
 #[test]
+fn a_prober_whose_targets_on_one_host_refuse_it_is_no_port_scanner() {
+    // Many backends of one HAProxy that are down: those that answer are checked all the same.
+    let down =
+        ["10.0.0.9:9001", "10.0.0.9:9002", "10.0.0.9:9003", "10.0.0.9:9004", "10.0.0.9:9005"];
+    for (shape, ask) in [(Shape::HandshakeReset, None), (Shape::Data, Some("OPTIONS / HTTP/1.0\n"))]
+    {
+        let mut scene = Scene::new();
+        for at in every(2.0, 20) {
+            for (nth, target) in down.iter().enumerate() {
+                scene.to(target).connects(Shape::Refused, [at + nth as i64 * SECOND / 6]);
+            }
+            scene.to("10.0.0.9:9006");
+            match ask {
+                Some(head) => _ = scene.asks(head, [at]),
+                None => _ = scene.connects(shape, [at]),
+            }
+        }
+        scene.finish();
+        let count = |target: &str| {
+            let at = endpoint(target);
+            let sure = |one: &&Recognised| one.verdict.confidence >= Likely;
+            scene.out.iter().filter(sure).filter(|one| one.sighting.target == at).count()
+        };
+        assert_eq!(count("10.0.0.9:9006"), 20, "{shape:?}: {}", why(&scene.out));
+        assert!(down.iter().all(|target| count(target) == 20), "{shape:?}");
+    }
+    // A scanner meets one port that answers, as often as it comes.
+    let mut scene = Scene::new();
+    for turn in every(60.0, 10) {
+        for port in 9001..9020 {
+            let shape = if port == 9006 { Shape::HalfOpen } else { Shape::Refused };
+            scene.to(&format!("10.0.0.9:{port}")).connects(shape, [turn + i64::from(port)]);
+        }
+    }
+    assert!(best(scene.finish()).is_none_or(|sure| sure == Possible), "{}", why(&scene.out));
+}
+
+#[test]
 fn nodes_of_one_load_balancer_are_one_checker() {
     let mut scene = Scene::new();
     for (node, offset) in [("10.0.1.1", 0), ("10.0.2.1", 7), ("10.0.3.1", 11)] {

@@ -98,6 +98,8 @@ pub(super) struct Group {
     answer: (Option<u16>, u64, [u64; 2]),
     kept: u32,
     arrivals: Vec<i64>,
+    /// Those that nobody answered, at most as many.
+    silent: Vec<i64>,
     durations: Vec<f64>,
     waits: Vec<f64>,
 }
@@ -183,7 +185,9 @@ impl Group {
         match self.members {
             1 => self.rules.iter().any(strong),
             3..=9 => true,
-            members => members <= ARRIVALS_MAX as u32 && members.is_multiple_of(8),
+            members => {
+                (self.attempts || members <= ARRIVALS_MAX as u32) && members.is_multiple_of(8)
+            }
         }
     }
 
@@ -221,14 +225,19 @@ impl Group {
             .filter(|net| catalogue.nets[*net].db != 0 && catalogue.nets[*net].holds(source))
             .filter(|net| !won.is_some_and(|rule| inside(rule, *net)))
             .max_by_key(|net| catalogue.nets[*net].db);
-        let weights: i32 = evidence.iter().map(Evidence::weight).sum();
         let strength = won.map_or(0, |rule| rule.when.db);
+        let weak = strength < STRONG;
+        if !weak || evidence.has(Evidence::HandshakeReset) {
+            // A prober whose targets are down is refused at many ports, too. Who scans ports neither signs
+            // as a prober nor takes the trouble to acknowledge what it resets.
+            evidence.unset(Evidence::PortSweep);
+        }
+        let weights: i32 = evidence.iter().map(Evidence::weight).sum();
         let total = PRIOR + weights + strength + net.map_or(0, |net| catalogue.nets[net].db);
         let mut bound = i32::MAX;
         if named.is_some_and(|prober| prober.veto) {
             bound = POSSIBLE - 1;
         }
-        let weak = strength < STRONG;
         if weak && (self.members < GROUP || !evidence.has(Evidence::Periodic)) {
             bound = bound.min(POSSIBLE_ONLY);
         }

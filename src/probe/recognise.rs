@@ -4,6 +4,7 @@
 //! once, the rest when its group is decided. What is decided neither way waits in bounded lists.
 
 mod attempts;
+mod fits;
 mod key;
 mod siblings;
 
@@ -34,6 +35,9 @@ const GIVEN_MAX: usize = 1 << 14;
 const HELD_MAX: usize = 1 << 13;
 /// Candidates that wait, of one group.
 const HELD_GROUP_MAX: usize = ARRIVALS_MAX;
+/// The same of failed attempts, as long as there is room: a target may be down for long before the first
+/// check of it tells what they were.
+const HELD_ATTEMPTS_MAX: usize = 8 * HELD_GROUP_MAX;
 /// Members from which a group is more than one case.
 const PAIR: u32 = 2;
 /// One source and one target.
@@ -120,9 +124,9 @@ impl Recogniser {
         Unweighed { forgotten, ..self.unweighed }
     }
 
-    /// Takes in what a source uses to send.
-    pub fn habit(&mut self, source: Endpoint, habit: Habit) {
-        self.habits.note(source.ip, habit);
+    /// Takes in what a source uses to send to a target.
+    pub fn habit(&mut self, source: Endpoint, target: Endpoint, habit: Habit) {
+        self.habits.note(source.ip, target, habit);
     }
 
     /// A request of `client` failed, from its first byte until it was over: what a proxy tries for it
@@ -175,7 +179,9 @@ impl Recogniser {
             }
             Standing::Open => {}
         }
-        let full = group.held.len() + 1 >= HELD_GROUP_MAX;
+        let room =
+            if attempt && 2 * self.held < HELD_MAX { HELD_ATTEMPTS_MAX } else { HELD_GROUP_MAX };
+        let full = group.held.len() + 1 >= room;
         group.held.push(sighting);
         self.held += 1;
         if attempt {
@@ -329,7 +335,7 @@ impl Recogniser {
                 // Settings may yet say that these are checks, and then what failed among them is.
                 let hosts = likely || (matches!(key.on, TLS | BARE) && judgement.has_period());
                 if key.on == HTTP && !likely {
-                    self.others.note(key.source, Habit::Users);
+                    self.others.note(key.source, key.target, Habit::Users);
                 }
                 for sighting in sorted(held) {
                     give(group, sighting, out);
@@ -344,7 +350,7 @@ impl Recogniser {
             }
             _ => {
                 if key.on == HTTP {
-                    self.others.note(key.source, Habit::Users);
+                    self.others.note(key.source, key.target, Habit::Users);
                 }
                 let id = group.id;
                 self.groups.remove(key);
@@ -364,7 +370,7 @@ impl Recogniser {
                 if group.members < PAIR || held == 0 {
                     // What comes once is no check, and users make many of these.
                     if key.on == HTTP {
-                        self.others.note(key.source, Habit::Users);
+                        self.others.note(key.source, key.target, Habit::Users);
                     }
                     self.groups.remove(&key);
                     self.open_count -= 1;

@@ -1,7 +1,7 @@
 //! What is known of sources: their habits, and how many different things they do.
 
 use super::tap::Habit;
-use crate::packet::Address;
+use crate::packet::{Address, Endpoint};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
@@ -16,13 +16,18 @@ const DIFFERENT_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Habits {
     users: HashSet<Address, RandomState>,
+    /// The same with where they send it.
+    users_at: HashSet<(Address, Endpoint), RandomState>,
     forwards: HashSet<Address, RandomState>,
     /// Sources that were not remembered.
     pub(super) forgotten: u64,
 }
 
 impl Habits {
-    pub(super) fn note(&mut self, source: Address, habit: Habit) {
+    pub(super) fn note(&mut self, source: Address, target: Endpoint, habit: Habit) {
+        if habit == Habit::Users && self.users_at.len() < SOURCES_MAX {
+            self.users_at.insert((source, target));
+        }
         let of = match habit {
             Habit::Users => &mut self.users,
             Habit::Forwards => &mut self.forwards,
@@ -37,6 +42,11 @@ impl Habits {
     /// Whether it sends what users send.
     pub(super) fn has_users(&self, source: Address) -> bool {
         self.users.contains(&source) || self.users.len() >= SOURCES_MAX
+    }
+
+    /// Whether it sends what users send to that target.
+    pub(super) fn has_users_at(&self, source: Address, target: Endpoint) -> bool {
+        self.users_at.contains(&(source, target)) || self.users_at.len() >= SOURCES_MAX
     }
 
     /// Whether it forwards requests of others.
@@ -103,10 +113,11 @@ mod tests {
         let (mut different, mut habits) = (Different::default(), Habits::default());
         for of in 0..COUNTED_MAX as u64 + 5 {
             different.add(of, 1);
-            habits.note(u128::from(of).to_be_bytes(), Habit::Users);
+            habits.note(u128::from(of).to_be_bytes(), Endpoint::default(), Habit::Users);
         }
         assert_eq!((different.forgotten, habits.forgotten), (5, 5));
         assert!(habits.has_users([0xff; 16]), "unknown counts as a user's");
+        assert!(habits.has_users_at([0xff; 16], Endpoint::default()), "there, too");
         assert!(!habits.forwards([1; 16]));
     }
 }

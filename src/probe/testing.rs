@@ -115,7 +115,7 @@ impl Scene {
         let glance =
             self.heads.glance(self.source.ip, head.as_bytes(), digest(head.as_bytes()), true);
         let Glance::Candidate(facts) = glance else {
-            self.recogniser.habit(self.source, Habit::Users);
+            self.recogniser.habit(self.source, self.target, Habit::Users);
             return None;
         };
         let mut sighting = self.connection(Shape::Data, at, 5 * MILLISECOND);
@@ -191,7 +191,7 @@ impl Scene {
     }
 
     pub(super) fn habit(&mut self, habit: Habit) -> &mut Scene {
-        self.recogniser.habit(self.source, habit);
+        self.recogniser.habit(self.source, self.target, habit);
         self
     }
 

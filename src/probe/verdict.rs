@@ -1,6 +1,6 @@
 //! What recognition says of a candidate.
 
-use super::prober::Prober;
+use super::prober::{Prober, Timer};
 use super::sighting::Sighting;
 use crate::cause::Confidence;
 use crate::words::Phrase;
@@ -65,6 +65,14 @@ pub struct Reason {
     pub what: Phrase,
     /// How much it counts, decibans; negative when it speaks against a check.
     pub decibans: i32,
+}
+
+impl Verdict {
+    /// Whether its prober counts the time to the next check from the end of one, so that a check that
+    /// nobody answers delays it.
+    pub(super) fn is_from_end(&self) -> bool {
+        self.prober.as_ref().is_some_and(|prober| prober.defaults.timer == Some(Timer::End))
+    }
 }
 
 impl fmt::Display for Reason {

@@ -130,7 +130,7 @@ impl Checks {
     }
 
     pub(super) fn habit(&mut self, flow: &Flow, habit: Habit) {
-        self.recogniser.habit(flow.client, habit);
+        self.recogniser.habit(flow.client, flow.server, habit);
     }
 
     /// A request came, of a user or of a proxy; what a proxy tries for those that fail is no check.

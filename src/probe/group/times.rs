@@ -2,6 +2,7 @@
 
 use super::{GROUP, Group};
 use crate::cause::Confidence;
+use crate::probe::chain::Attempt;
 use crate::probe::period::{ARRIVALS_MAX, median};
 use crate::probe::sighting::Sighting;
 
@@ -32,7 +33,14 @@ impl Group {
 
     /// Adds when a failed attempt of it came.
     pub(in crate::probe) fn add_attempt(&mut self, sighting: &Sighting) {
-        self.arrive(sighting.began().0);
+        let attempt = Attempt::of(sighting);
+        self.arrive(attempt.at);
+        if attempt.silent {
+            if self.silent.len() >= ARRIVALS_MAX {
+                self.silent.remove(0);
+            }
+            self.silent.push(attempt.at);
+        }
     }
 
     /// Adds when a member came.
@@ -82,11 +90,11 @@ impl Group {
         self.durations.iter().copied().fold(0.0, f64::max)
     }
 
-    /// Whether `at` lies a period from an arrival, give or take how long a check takes.
-    pub(in crate::probe) fn is_in_rhythm(&self, at: i64) -> bool {
-        let Some(period) = self.verdict.as_ref().and_then(|verdict| verdict.period) else {
-            return false;
-        };
+    /// Whether `attempt` came a period before or after a member, give or take how long a check takes.
+    pub(in crate::probe) fn is_in_rhythm(&self, attempt: Attempt) -> bool {
+        let Some(verdict) = &self.verdict else { return false };
+        let Some(period) = verdict.period else { return false };
+        let at = attempt.at;
         let within = (0.03 * period).max(0.02);
         let next = self.arrivals.partition_point(|arrival| *arrival < at);
         let near = next.saturating_sub(2)..(next + 2).min(self.arrivals.len());
@@ -96,7 +104,10 @@ impl Group {
         }
         self.arrivals[near].iter().any(|arrival| {
             let apart = at.abs_diff(*arrival) as f64 / 1e9;
-            apart >= period - within && apart <= period + self.longest() + within
+            let silent = if *arrival < at { self.silent.contains(arrival) } else { attempt.silent };
+            // HAProxy waits for an answer as long as it waits between two checks.
+            let waited = silent && verdict.is_from_end() && (apart - 2.0 * period).abs() <= within;
+            waited || (apart >= period - within && apart <= period + self.longest() + within)
         })
     }
 }

@@ -4,6 +4,7 @@ use super::key::{ATTEMPTS, Key, checker, key, shape};
 use super::{Recogniser, sorted};
 use crate::cause::Confidence;
 use crate::phrase;
+use crate::probe::chain::Attempt;
 use crate::probe::sighting::Sighting;
 use crate::probe::verdict::{GroupId, Reason, Recognised, Verdict};
 use std::sync::Arc;
@@ -48,13 +49,19 @@ impl Recogniser {
 
     /// The group of checks that a failed attempt belongs to.
     pub(super) fn host_of(&self, sighting: &Sighting, strays: Strays) -> Option<Key> {
+        self.host_among(sighting, strays, &[])
+    }
+
+    /// The same of one that came among `others`, which belong to none yet.
+    fn host_among(&self, sighting: &Sighting, strays: Strays, others: &[Attempt]) -> Option<Key> {
         let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
         let keys = self.pairs.get(&pair)?;
-        let at = sighting.began().0;
+        let attempt = Attempt::of(sighting);
+        let at = attempt.at;
         let in_rhythm = keys
             .iter()
-            .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(at)));
-        let host = in_rhythm.filter(|key| !self.is_crowded(key, at));
+            .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(attempt)));
+        let host = in_rhythm.filter(|key| !self.is_crowded(key, at, others));
         // Probers change their rhythm when a check fails. What is out of it can be told only of a
         // source that has never asked for anything else, which is known at the end.
         let source = sighting.source.ip;
@@ -68,18 +75,19 @@ impl Recogniser {
         if self.at_once { Strays::SoFar } else { Strays::Wait }
     }
 
-    /// Whether other attempts came about the same time, so that it is chance which fits.
-    pub(super) fn is_crowded(&self, key: &Key, at: i64) -> bool {
-        let group = self.groups.get(key);
-        let period = group.and_then(|group| group.verdict.as_ref()?.period).unwrap_or(0.0);
+    /// Whether other attempts came about the same time, or `others` when that check was due, so that it is
+    /// chance which fits.
+    fn is_crowded(&self, key: &Key, at: i64, others: &[Attempt]) -> bool {
+        let Some(group) = self.groups.get(key) else { return false };
+        let period = group.verdict.as_ref().and_then(|verdict| verdict.period).unwrap_or(0.0);
         let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
-        attempts.is_some_and(|attempts| {
-            let near = |other: &&Sighting| {
-                let apart = other.began().0.abs_diff(at) as f64 / 1e9;
-                apart > 0.0 && apart < CROWDED * period
-            };
-            attempts.held.iter().filter(near).count() > 0
-        })
+        let mut held = attempts.into_iter().flat_map(|attempts| &attempts.held);
+        let near = |other: &Sighting| {
+            let apart = other.began().0.abs_diff(at) as f64 / 1e9;
+            apart > 0.0 && apart < CROWDED * period
+        };
+        let due = |other: &Attempt| other.at != at && group.is_in_rhythm(*other);
+        held.any(near) || others.iter().any(due)
     }
 
     /// Counts a failed attempt among the checks of `key`.
@@ -109,8 +117,11 @@ impl Recogniser {
         out: &mut impl FnMut(Recognised),
     ) {
         let verdict = verdict.map(Arc::new);
-        for sighting in sorted(held) {
-            if let Some(host) = self.host_of(&sighting, Strays::AtEnd) {
+        let held = sorted(held);
+        let attempts: Vec<Attempt> = held.iter().map(Attempt::of).collect();
+        for (at, sighting) in held.into_iter().enumerate() {
+            let others = &attempts[at.saturating_sub(1)..(at + 2).min(attempts.len())];
+            if let Some(host) = self.host_among(&sighting, Strays::AtEnd, others) {
                 self.adopt(&host, sighting, out);
             } else if let Some(verdict) = &verdict {
                 let key = key(&sighting, true);

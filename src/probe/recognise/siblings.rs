@@ -5,20 +5,17 @@
 //! rhythm of those, are checks of the same kind.
 
 use super::attempts::Strays;
+use super::fits::{ATTEMPTS_MIN, Attempts, Place, Timing};
 use super::key::{ATTEMPTS, Key, checker};
 use super::{GIVEN_MAX, Recogniser, sorted};
 use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
-use crate::probe::chain::chain;
+use crate::probe::chain::Attempt;
 use crate::probe::evidence::{CERTAIN, LIKELY};
 use crate::probe::group::{Group, Standing};
-use crate::probe::period::{Strength, rhythm};
-use crate::probe::prober::Timer;
-use crate::probe::requests::RETRY;
-use crate::probe::sighting::{Shape, Sighting};
+use crate::probe::sighting::Sighting;
 use crate::probe::verdict::{Reason, Recognised, Verdict};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// [`Key::on`] of attempts that are known by the checks of other targets.
@@ -26,21 +23,21 @@ pub(super) const BY_SIBLING: u8 = 7;
 /// Groups of checks of one source that are compared with its failed attempts; those of one prober are
 /// alike.
 pub(super) const SIBLINGS_MAX: usize = 64;
-/// Attempts in the rhythm of checks from which they are checks.
-const ATTEMPTS_MIN: usize = 4;
-/// The same in a rhythm in which a proxy tries again for its users: more than one request that HAProxy tries
-/// four times, or than two where its users' requests are seen.
-const ATTEMPTS_RETRY_MIN: [usize; 2] = [6, 9];
 /// What comes between two checks is nearer to one of them than this share of their period.
 const APART: f64 = 0.75;
 /// Time in which a check of a common interval, such as 2 s, is known as one, nanoseconds.
 const PATIENCE: i64 = 20_000_000_000;
-/// By how much a rhythm is finer than another, at least.
-const FINER: f64 = 0.2;
-/// What the rhythm may be off, as a share of the period.
-const WITHIN: f64 = 0.02;
-/// The same in nanoseconds, where that is more: timers of a busy host.
-const WITHIN_MIN: f64 = 10e6;
+
+/// By what attempts are known as checks.
+#[derive(Clone, Copy, Debug)]
+struct InRhythm {
+    /// Checks of the same prober.
+    of: Key,
+    /// Seconds between them.
+    period: f64,
+    /// Those that are known come in another rhythm.
+    other: bool,
+}
 
 impl Recogniser {
     /// A group of checks is known, so that attempts at other targets can be compared with it.
@@ -64,26 +61,34 @@ impl Recogniser {
 
     /// Gives out the longest chain of them; `false` when there is none.
     fn join_chain(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) -> bool {
-        let Some(siblings) = self.siblings.get(&(key.tunnel, key.source)) else { return false };
+        let known = self.timings(key);
         let Some(group) = self.groups.get(key).filter(|_| key.on == ATTEMPTS) else { return false };
-        if group.is_flood() {
+        if known.is_empty() || group.is_flood() {
             return false;
         }
         let free = |held: &&Sighting| !self.failed_requests.explain(key.source, held.began().0);
-        let free: Vec<&Sighting> = group.held.iter().filter(free).collect();
-        let silent = free.iter().all(|held| held.shape == Shape::Unanswered);
-        let mut arrivals: Vec<i64> = free.iter().map(|held| held.began().0).collect();
-        arrivals.sort_unstable();
-        let found = siblings
-            .iter()
-            .filter(|sibling| sibling.target != key.target)
-            .find_map(|sibling| Some((*sibling, self.chain_of(key, sibling, &arrivals, silent)?)));
-        let Some((sibling, chain)) = found else { return false };
-        let Some(host) = self.open_by_sibling(key, &sibling, &chain) else { return false };
+        let free = group.held.iter().filter(free);
+        let users_here = self.has_users_at(key.source, key.target);
+        let attempts =
+            Attempts::new(free.map(Attempt::of).collect(), self.has_users(key.source), users_here);
+        let alike = known.iter().find_map(|(timing, sibling)| {
+            let checks = attempts.in_rhythm(timing)?;
+            let own = (timing.place == Place::Here).then_some(*sibling);
+            let how = InRhythm { of: *sibling, period: timing.period, other: false };
+            Some((checks, own, how))
+        });
+        let found = alike.or_else(|| {
+            known.iter().find_map(|(timing, sibling)| {
+                let (period, checks) = attempts.in_other_rhythm(timing)?;
+                Some((checks, None, InRhythm { of: *sibling, period, other: true }))
+            })
+        });
+        let Some((checks, own, how)) = found else { return false };
+        let Some(host) = own.or_else(|| self.open_by_sibling(key, &how)) else { return false };
         let Some(group) = self.groups.get_mut(key) else { return false };
         let held = std::mem::take(&mut group.held);
-        let (checks, others): (Vec<_>, Vec<_>) =
-            held.into_iter().partition(|held| chain.binary_search(&held.began().0).is_ok());
+        let is_check = |held: &Sighting| checks.binary_search(&Attempt::of(held)).is_ok();
+        let (checks, others): (Vec<_>, Vec<_>) = held.into_iter().partition(is_check);
         group.held = others;
         self.held -= checks.len();
         for sighting in sorted(checks) {
@@ -92,41 +97,40 @@ impl Recogniser {
         true
     }
 
-    /// Those of `arrivals` that come in the rhythm of `sibling`; `silent` says that none was answered.
-    fn chain_of(
-        &self,
-        key: &Key,
-        sibling: &Key,
-        arrivals: &[i64],
-        silent: bool,
-    ) -> Option<Vec<i64>> {
+    /// What the checks that are known tell of when the attempts of `key` come if they are checks, too:
+    /// those of the same target, or else of others.
+    fn timings(&self, key: &Key) -> Vec<(Timing, Key)> {
+        let mut known: Vec<(Timing, Key)> = Vec::new();
+        let here = self.pairs.get(&(key.tunnel, key.source, key.target)).into_iter().flatten();
+        let others = self.siblings.get(&(key.tunnel, key.source)).into_iter().flatten();
+        for sibling in here.filter(|here| here.on != BY_SIBLING).chain(others) {
+            let Some(timing) = self.timing(key, sibling) else { continue };
+            if !known.iter().any(|(other, _)| other.says_the_same(&timing)) {
+                known.push((timing, *sibling));
+            }
+        }
+        if known.iter().any(|(timing, _)| timing.place == Place::Here) {
+            known.retain(|(timing, _)| timing.place == Place::Here);
+        }
+        known
+    }
+
+    fn timing(&self, key: &Key, sibling: &Key) -> Option<Timing> {
         let group = self.groups.get(sibling)?;
         let verdict = group.verdict.as_ref()?;
-        let is_checks = verdict.confidence >= Confidence::Likely && !verdict.relayed;
+        // Nobody vouches for others who may be a script himself.
+        let sure = verdict.confidence == Confidence::Certain
+            || (verdict.confidence == Confidence::Likely && verdict.prober.is_some());
+        let is_checks = sure && !verdict.relayed;
         let period = verdict.period.or_else(|| group.interval()).filter(|_| is_checks)?;
-        let from_end =
-            verdict.prober.as_ref().is_some_and(|prober| prober.defaults.timer == Some(Timer::End));
-        let own = rhythm(arrivals, 0.0);
-        // A step of theirs may be two of others who are as regular.
-        let finer = |period: f64| own.is_some_and(|own| own.period < period * (1.0 - FINER));
-        let found = chain(arrivals, &steps(period, if from_end { group.took() } else { 0.0 }));
-        let found = if finer(period) { Vec::new() } else { found };
-        let users = usize::from(self.has_users(key.source));
-        let least = if is_retry(period) { ATTEMPTS_RETRY_MIN[users] } else { ATTEMPTS_MIN };
-        if found.len() >= least {
-            return Some(found);
-        }
-        // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
-        let waits = silent && from_end && !finer(2.0 * period) && !self.has_users(key.source);
-        let found = if waits { chain(arrivals, &steps(2.0 * period, 0.0)) } else { Vec::new() };
-        if found.len() >= ATTEMPTS_MIN {
-            return Some(found);
-        }
-        // Probers may check more often, or less, while a target is down.
-        let alike = sibling.target.port == key.target.port;
-        own.filter(|own| own.strength == Strength::Strong)
-            .filter(|own| alike && !is_retry(own.period))
-            .map(|_| arrivals.to_vec())
+        let place =
+            match (sibling.target.ip == key.target.ip, sibling.target.port == key.target.port) {
+                (true, true) => Place::Here,
+                (false, true) => Place::SamePort,
+                (true, false) => Place::SameHost,
+                (false, false) => Place::Elsewhere,
+            };
+        Some(Timing { period, took: group.took(), from_end: verdict.is_from_end(), place })
     }
 
     /// Nanoseconds after which an attempt of `source` that failed hardly turns out to be a check.
@@ -146,6 +150,11 @@ impl Recogniser {
         self.habits.has_users(source) || self.others.has_users(source)
     }
 
+    /// Whether that source sends that target what users send.
+    fn has_users_at(&self, source: Address, target: Endpoint) -> bool {
+        self.habits.has_users_at(source, target) || self.others.has_users_at(source, target)
+    }
+
     /// Whether an attempt at `at`, out of the rhythm of the checks `key`, is one of them. Where nothing but
     /// their rhythm made them checks, only one that came late is.
     pub(super) fn takes_stray(&self, key: &Key, at: i64, strays: Strays) -> bool {
@@ -153,19 +162,25 @@ impl Recogniser {
         key.on != BY_SIBLING || (strays == Strays::AtEnd && is_late())
     }
 
-    /// The group of the attempts at the target of `key` that are checks like those of `sibling`.
-    fn open_by_sibling(&mut self, key: &Key, sibling: &Key, chain: &[i64]) -> Option<Key> {
+    /// The group of the attempts at the target of `key` that are checks.
+    fn open_by_sibling(&mut self, key: &Key, how: &InRhythm) -> Option<Key> {
+        let InRhythm { of: sibling, period, other } = *how;
         let host = Key { on: BY_SIBLING, asked: 0, ..*key };
         if let Some(group) = self.groups.get_mut(&host) {
-            chain.iter().for_each(|began| group.arrive(*began));
+            if let Some(verdict) = &mut group.verdict {
+                Arc::make_mut(verdict).period = Some(period);
+            }
             return Some(host);
         }
-        let group = self.groups.get(sibling).filter(|_| self.given_count < GIVEN_MAX)?;
+        let group = self.groups.get(&sibling).filter(|_| self.given_count < GIVEN_MAX)?;
         let (shape, verdict) = (group.shape, Verdict::clone(group.verdict.as_ref()?));
-        let gaps = chain.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / 1e9);
-        let period = gaps.clone().sum::<f64>() / gaps.len().max(1) as f64;
         let target = sibling.target.socket().to_string();
-        let what = phrase!("attempts in the rhythm of this source's checks of {target}", target);
+        let what = if other {
+            let period = format!("{period:.3}");
+            phrase!("attempts every {period} s of the source that checks {target}", period, target)
+        } else {
+            phrase!("attempts in the rhythm of this source's checks of {target}", target)
+        };
         let reasons = [Reason { what, decibans: LIKELY }];
         let verdict = Verdict {
             confidence: verdict.confidence.min(Confidence::Likely),
@@ -178,7 +193,6 @@ impl Recogniser {
         let checker = self.checker_id(checker(&Key { on: sibling.on, ..*key }, shape));
         let mut group = Group::new(self.next_id(), checker, (0, 0), shape, false);
         (group.standing, group.verdict) = (Standing::Given, Some(Arc::new(verdict)));
-        chain.iter().for_each(|began| group.arrive(*began));
         self.groups.insert(host, Box::new(group));
         self.given_count += 1;
         self.pairs.entry((key.tunnel, key.source, key.target)).or_default().push(host);
@@ -186,23 +200,10 @@ impl Recogniser {
     }
 }
 
-/// Whether a proxy may try again in that rhythm, seconds, what it tries for its users.
-fn is_retry(period: f64) -> bool {
-    let retry = RETRY as f64 / 1e9;
-    (period - retry).abs() <= retry / 10.0
-}
-
-/// Nanoseconds between two checks of the same prober every `period` seconds, the same less what a check
-/// `took` where its timer counts from the end of a check.
-fn steps(period: f64, took: f64) -> RangeInclusive<i64> {
-    let within = (period * 1e9 * WITHIN).max(WITHIN_MIN);
-    let shortest = (period - took).max(period / 2.0) * 1e9 - within;
-    shortest as i64..=(period * 1e9 + within) as i64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::sighting::Shape;
     use crate::probe::tap::Habit;
     use crate::probe::testing::{SECOND, Scene, every, irregular};
     use crate::time::Timestamp;
@@ -239,7 +240,7 @@ mod tests {
     fn attempts_in_the_rhythm_of_checks_of_another_target_are_checks() {
         for (period, shape, count) in [
             (2.0, Shape::Refused, 4),
-            (5.0, Shape::Unanswered, 4),
+            (5.0, Shape::Refused, 4),
             (0.5, Shape::Refused, 8),
             (1.0, Shape::Refused, 6),
         ] {

@@ -1,0 +1,148 @@
+//! Which of the attempts at one target come when the checks of a prober would.
+
+use crate::probe::chain::{Attempt, Steps, chain};
+use crate::probe::period::{Rhythm, Strength, rhythm};
+use crate::probe::requests::RETRY;
+use std::ops::RangeInclusive;
+
+/// Attempts in the rhythm of checks from which they are checks.
+pub(super) const ATTEMPTS_MIN: usize = 4;
+/// The same where a proxy may try so for its users: more than one request that HAProxy tries four times, or
+/// than two where its users' requests are seen.
+const ATTEMPTS_RETRY_MIN: [usize; 2] = [6, 9];
+/// By how much a rhythm is finer than another, at least.
+const FINER: f64 = 0.2;
+/// What the rhythm may be off, as a share of the period.
+const WITHIN: f64 = 0.02;
+/// The same in nanoseconds, where that is more: timers of a busy host.
+const WITHIN_MIN: f64 = 10e6;
+/// Share of steps that have to fit a rhythm that no other check has: the rest are outages that end and
+/// moments in which the prober had no time.
+const FITTING: f64 = 0.9;
+
+/// What the checks of a prober tell of when others of its checks come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Timing {
+    /// Seconds from one to the next.
+    pub(super) period: f64,
+    /// How long they take, seconds.
+    pub(super) took: f64,
+    /// The period counts from the end of a check, so that one that nobody answers delays the next.
+    pub(super) from_end: bool,
+    /// Where they are made.
+    pub(super) place: Place,
+}
+
+/// Where checks are that are known, seen from the target whose attempts are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At that target.
+    Here,
+    /// At the same port of another host.
+    SamePort,
+    /// At another port of the same host.
+    SameHost,
+    /// At another port of another host.
+    Elsewhere,
+}
+
+impl Timing {
+    /// Whether both expect attempts at the same times.
+    pub(super) fn says_the_same(&self, other: &Timing) -> bool {
+        (self.place, self.from_end) == (other.place, other.from_end)
+            && (self.period - other.period).abs() <= WITHIN / 4.0 * self.period
+    }
+}
+
+/// Attempts of one source at one target that failed.
+#[derive(Clone, Debug)]
+pub(super) struct Attempts {
+    /// All of them, ascending.
+    all: Vec<Attempt>,
+    /// Its own rhythm.
+    own: Option<Rhythm>,
+    /// Most were not answered.
+    silent: bool,
+    /// Its source sends what users send.
+    users: bool,
+    /// It does so to this target.
+    users_here: bool,
+}
+
+impl Attempts {
+    pub(super) fn new(mut all: Vec<Attempt>, users: bool, users_here: bool) -> Attempts {
+        all.sort_unstable();
+        let times: Vec<i64> = all.iter().map(|attempt| attempt.at).collect();
+        let silent = 2 * all.iter().filter(|attempt| attempt.silent).count() > all.len();
+        Attempts { own: rhythm(&times, 0.0), all, silent, users, users_here }
+    }
+
+    /// Those in the rhythm of checks that are known.
+    pub(super) fn in_rhythm(&self, known: &Timing) -> Option<Vec<Attempt>> {
+        let Timing { period, took, from_end, .. } = *known;
+        let own = self.own.map(|own| own.period);
+        // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
+        let longest = if from_end { 2.0 * period } else { period };
+        let shorter = own.filter(|own| (period * (1.0 + 2.0 * WITHIN)..longest).contains(own));
+        [Some(longest), shorter].into_iter().flatten().find_map(|wait| {
+            // A step of theirs may be two of others who are as regular.
+            let usual = if self.silent { wait } else { period };
+            let finer = own.is_some_and(|own| own < usual * (1.0 - FINER));
+            let answered = steps(period, if from_end { took } else { 0.0 });
+            let found = chain(&self.all, &Steps { answered, silent: steps(wait, 0.0) });
+            (!finer && self.are_checks(&found)).then_some(found)
+        })
+    }
+
+    /// Whether a chain is more than what a proxy tries for a user.
+    fn are_checks(&self, found: &[Attempt]) -> bool {
+        let is_clear = |pair: &&[Attempt]| {
+            !pair[0].silent && !is_retry(pair[1].at.saturating_sub(pair[0].at) as f64 / 1e9)
+        };
+        found.windows(2).filter(is_clear).count() + 1 >= ATTEMPTS_MIN
+            || found.len() >= ATTEMPTS_RETRY_MIN[usize::from(self.users)]
+    }
+
+    /// All of them and the seconds between them, if they have a rhythm of their own: probers may check
+    /// more often, or less, while a target is down.
+    pub(super) fn in_other_rhythm(&self, known: &Timing) -> Option<(f64, Vec<Attempt>)> {
+        let own = self.own.filter(|own| own.strength == Strength::Strong)?;
+        let retries = is_retry(own.period);
+        let waits = self.all.iter().any(|attempt| attempt.silent);
+        let may_be_checks = match known.place {
+            // They must be somewhere among them.
+            Place::Here => !self.users_here || !(retries || waits),
+            Place::SamePort => !retries && !(waits && self.users),
+            // What belongs to the backend next to it, of a prober that tries again when users ask.
+            Place::SameHost => known.from_end && !retries && !waits,
+            Place::Elsewhere => false,
+        };
+        let step = steps(own.period, 0.0);
+        let fits = |pair: &&[Attempt]| step.contains(&pair[1].at.saturating_sub(pair[0].at));
+        let fitting = self.all.windows(2).filter(fits).count() as f64;
+        if !may_be_checks || fitting < FITTING * (self.all.len() - 1) as f64 {
+            return None;
+        }
+        let is_between = |at: usize| {
+            let around =
+                at.checked_sub(1).and_then(|before| self.all.get(before)).zip(self.all.get(at + 1));
+            around.is_some_and(|(before, after)| step.contains(&after.at.saturating_sub(before.at)))
+        };
+        let checks = (0..self.all.len()).filter(|at| !is_between(*at)).map(|at| self.all[at]);
+        Some((own.period, checks.collect()))
+    }
+}
+
+/// Whether a proxy may try again in that rhythm, seconds, what it tries for its users.
+fn is_retry(period: f64) -> bool {
+    let retry = RETRY as f64 / 1e9;
+    (period - retry).abs() <= retry / 10.0
+}
+
+/// Nanoseconds between two checks of the same prober every `period` seconds, the same less what a check
+/// `took` where its timer counts from the end of a check.
+fn steps(period: f64, took: f64) -> RangeInclusive<i64> {
+    let within = (period * 1e9 * WITHIN).max(WITHIN_MIN);
+    let shortest = (period - took).max(period / 2.0) * 1e9 - within;
+    shortest as i64..=(period * 1e9 + within) as i64
+}
