@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Two attempts this close to each other, as a share of the period, cannot be told apart.
 const CROWDED: f64 = 0.1;
 
+/// Of two attempts this close to each other, as a share of the period, one is the check that was due.
+const EITHER: f64 = 0.5;
+
 /// Whose attempts out of rhythm are, of a source that sends nothing but checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strays {
@@ -82,12 +85,12 @@ impl Recogniser {
         let period = group.verdict.as_ref().and_then(|verdict| verdict.period).unwrap_or(0.0);
         let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
         let mut held = attempts.into_iter().flat_map(|attempts| &attempts.held);
-        let near = |other: &Sighting| {
-            let apart = other.began().0.abs_diff(at) as f64 / 1e9;
-            apart > 0.0 && apart < CROWDED * period
+        let within = |other: i64, share: f64| {
+            let apart = other.abs_diff(at) as f64 / 1e9;
+            apart > 0.0 && apart < share * period
         };
-        let due = |other: &Attempt| other.at != at && group.is_in_rhythm(*other);
-        held.any(near) || others.iter().any(due)
+        held.any(|other| within(other.began().0, CROWDED))
+            || others.iter().any(|other| within(other.at, EITHER) && group.is_in_rhythm(*other))
     }
 
     /// Counts a failed attempt among the checks of `key`.

@@ -1,7 +1,7 @@
 //! Which of the attempts at one target come when the checks of a prober would.
 
 use crate::probe::chain::{Attempt, Steps, chain};
-use crate::probe::period::{Rhythm, Strength, rhythm};
+use crate::probe::period::{Rhythm, Strength, median, rhythm};
 use crate::probe::requests::RETRY;
 use std::ops::RangeInclusive;
 
@@ -77,8 +77,8 @@ impl Attempts {
         Attempts { own: rhythm(&times, 0.0), all, silent, users, users_here }
     }
 
-    /// Those in the rhythm of checks that are known.
-    pub(super) fn in_rhythm(&self, known: &Timing) -> Option<Vec<Attempt>> {
+    /// Those in the rhythm of checks that are known, and the seconds from one that is answered to the next.
+    pub(super) fn in_rhythm(&self, known: &Timing) -> Option<(f64, Vec<Attempt>)> {
         let Timing { period, took, from_end, .. } = *known;
         let own = self.own.map(|own| own.period);
         // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
@@ -90,7 +90,10 @@ impl Attempts {
             let finer = own.is_some_and(|own| own < usual * (1.0 - FINER));
             let answered = steps(period, if from_end { took } else { 0.0 });
             let found = chain(&self.all, &Steps { answered, silent: steps(wait, 0.0) });
-            (!finer && self.are_checks(&found)).then_some(found)
+            let pairs = found.windows(2).filter(|pair| !pair[0].silent);
+            let answered =
+                median(pairs.map(|pair| (pair[1].at - pair[0].at) as f64 / 1e9).collect());
+            (!finer && self.are_checks(&found)).then_some((answered.unwrap_or(period), found))
         })
     }
 

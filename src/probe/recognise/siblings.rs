@@ -72,9 +72,9 @@ impl Recogniser {
         let attempts =
             Attempts::new(free.map(Attempt::of).collect(), self.has_users(key.source), users_here);
         let alike = known.iter().find_map(|(timing, sibling)| {
-            let checks = attempts.in_rhythm(timing)?;
+            let (period, checks) = attempts.in_rhythm(timing)?;
             let own = (timing.place == Place::Here).then_some(*sibling);
-            let how = InRhythm { of: *sibling, period: timing.period, other: false };
+            let how = InRhythm { of: *sibling, period, other: false };
             Some((checks, own, how))
         });
         let found = alike.or_else(|| {
