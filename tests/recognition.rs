@@ -42,7 +42,7 @@ impl Output for Checks {
         self.recogniser.sight(sighting, &mut |one| found.push(one));
     }
     fn habit(&mut self, flow: &Flow, habit: Habit) {
-        self.recogniser.habit(flow.client, habit);
+        self.recogniser.habit(flow.client, flow.server, habit);
     }
 }
 
