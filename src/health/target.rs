@@ -315,6 +315,13 @@ impl Target {
         self.probers.iter().filter(move |prober| prober.balances || !any)
     }
 
+    /// Whether its state was known and what followed its last check leaves it open.
+    pub fn is_lost(&self) -> bool {
+        let last = self.timeline.last();
+        let open = |entry: &Entry| entry.state == State::Unknown && !entry.note.is_empty();
+        self.state == State::Unknown && self.timeline.len() > 1 && last.is_some_and(open)
+    }
+
     /// Checks of all its probers.
     pub fn checks(&self) -> u64 {
         self.probers.iter().map(|prober| prober.total).sum()

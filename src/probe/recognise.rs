@@ -7,6 +7,8 @@ mod attempts;
 mod fits;
 mod key;
 mod siblings;
+#[cfg(test)]
+mod tests;
 
 use super::catalogue::Catalogue;
 use super::evidence::{LIKELY, POSSIBLE};
@@ -268,7 +270,10 @@ impl Recogniser {
             targets: self.targets.count(group.asks.1),
             sources: self.sources.count(checker),
             refused: self.refused.count(hash((key.source, key.target.ip, "refused"))),
-            checks: self.pairs.contains_key(&(key.tunnel, key.source, key.target)),
+            checks: self
+                .pairs
+                .get(&(key.tunnel, key.source, key.target))
+                .is_some_and(|known| known.iter().any(|other| other != key)),
         }
     }
 

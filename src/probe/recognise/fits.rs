@@ -149,3 +149,106 @@ fn steps(period: f64, took: f64) -> RangeInclusive<i64> {
     let shortest = (period - took).max(period / 2.0) * 1e9 - within;
     shortest as i64..=(period * 1e9 + within) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::testing::{SECOND, every, irregular};
+
+    const KNOWN: Timing =
+        Timing { period: 2.0, took: 0.001, from_end: true, place: Place::SameHost };
+
+    fn refused(times: impl IntoIterator<Item = i64>) -> Vec<Attempt> {
+        times.into_iter().map(|at| Attempt { at, silent: false }).collect()
+    }
+
+    fn silent(times: impl IntoIterator<Item = i64>) -> Vec<Attempt> {
+        times.into_iter().map(|at| Attempt { at, silent: true }).collect()
+    }
+
+    /// Attempts beside users elsewhere.
+    fn attempts(all: Vec<Attempt>) -> Attempts {
+        Attempts::new(all, true, false)
+    }
+
+    /// What HAProxy tries for requests that come `pause` seconds after the answer to the one before.
+    fn retries(pause: f64, step: f64, requests: i64) -> Vec<i64> {
+        let turn = 3.0 * step + pause;
+        let at = |request: i64, retry: i64| (request as f64 * turn + retry as f64 * step) * 1e9;
+        (0..requests)
+            .flat_map(|request| (0..4).map(move |retry| at(request, retry) as i64))
+            .collect()
+    }
+
+    #[test]
+    fn a_prober_that_waits_for_an_answer_comes_later() {
+        // Refused for a while, then dropped.
+        let mut all = refused(every(2.001, 20));
+        all.extend(silent(every(4.003, 20).map(|at| at + 40 * SECOND)));
+        let (period, found) = attempts(all.clone()).in_rhythm(&KNOWN).unwrap();
+        assert_eq!(found, all);
+        assert!((period - 2.001).abs() < 0.001, "{period}");
+        // Dropped all the time; the period is that of the known checks, and the time-out may be shorter.
+        for step in [4.003, 3.002] {
+            let all = silent(every(step, 20));
+            assert_eq!(attempts(all.clone()).in_rhythm(&KNOWN), Some((2.0, all)), "{step}");
+        }
+        // A timer that counts from the start does not.
+        let on_time = Timing { from_end: false, ..KNOWN };
+        assert_eq!(attempts(silent(every(4.003, 20))).in_rhythm(&on_time), None);
+        assert!(attempts(silent(every(2.0, 20))).in_rhythm(&on_time).is_some());
+    }
+
+    #[test]
+    fn what_a_proxy_tries_for_a_user_is_no_check_though_it_comes_in_the_same_rhythm() {
+        // Its time-out to connect is as long as the time between two checks, or twice that.
+        for (step, requests) in [(2.001, 1), (4.002, 1), (4.002, 2)] {
+            let tried = silent(retries(0.01, step, requests));
+            assert_eq!(attempts(tried).in_rhythm(&KNOWN), None, "{step} {requests}");
+        }
+        let second = Timing { period: 1.0, ..KNOWN };
+        for pause in [0.003, 0.7, 4.0] {
+            for requests in [1, 2, 8] {
+                let tried = attempts(refused(retries(pause, 1.001, requests)));
+                assert_eq!(tried.in_rhythm(&second), None, "{pause} {requests}");
+                assert_eq!(tried.in_other_rhythm(&KNOWN), None, "{pause} {requests}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rhythm_of_its_own_counts_where_nothing_else_can_be_the_checks() {
+        let other = |all: &[Attempt], place, from_end| {
+            let known = Timing { place, from_end, ..KNOWN };
+            attempts(all.to_vec()).in_other_rhythm(&known).map(|(_, found)| found)
+        };
+        let slower = refused(every(5.001, 12));
+        assert_eq!(other(&slower, Place::SameHost, true).as_deref(), Some(&*slower));
+        assert_eq!(other(&slower, Place::SamePort, false).as_deref(), Some(&*slower));
+        assert_eq!(
+            other(&slower, Place::SameHost, false),
+            None,
+            "a prober that does not try again"
+        );
+        assert_eq!(other(&slower, Place::Elsewhere, true), None, "another service");
+        assert_eq!(other(&slower[..8], Place::SameHost, true), None, "too few");
+        let second = refused(every(1.001, 40));
+        assert_eq!(other(&second, Place::SameHost, true), None, "a client that asks every 4 s");
+        assert_eq!(other(&second, Place::Here, true).as_deref(), Some(&*second));
+        let known = Timing { place: Place::Here, ..KNOWN };
+        let with_users = Attempts::new(second, true, true);
+        assert_eq!(with_users.in_other_rhythm(&known), None, "users come here, too");
+        for seed in 0..20 {
+            let users = refused(irregular(5.0, 30, seed));
+            assert_eq!(other(&users, Place::Here, true), None, "{seed}");
+        }
+    }
+
+    #[test]
+    fn who_comes_between_two_checks_is_none() {
+        let checks = refused(every(5.001, 40));
+        let mut all = checks.clone();
+        all.push(Attempt { at: 52 * SECOND, silent: false });
+        assert_eq!(attempts(all).in_other_rhythm(&KNOWN).map(|(_, found)| found), Some(checks));
+    }
+}

@@ -38,7 +38,7 @@ fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> 
     let groups = groups(report);
     let names = Names::new(&report.captures);
     let mut order: Vec<&Target> = report.health.targets.iter().collect();
-    order.sort_by_key(|target| targets::rank(target));
+    order.sort_by_key(|target| super::text::targets::rank(target));
 
     out.write_all(page::head(report, &groups, words).into_string().as_bytes())?;
     let body = page::body(report, &groups, &order, &names, words);

@@ -2,7 +2,6 @@
 
 use super::words::Words;
 use crate::health::{Note, State, Target};
-use crate::packet::Endpoint;
 use crate::report::text::names::Names;
 use crate::report::text::targets as text;
 use crate::report::{Report, words as w};
@@ -19,11 +18,6 @@ const OPEN_MAX: usize = 3;
 const BRIEF_MAX: usize = 1000;
 /// Changes of state that are listed, the first and the last ones.
 const STATES_MAX: usize = 40;
-
-/// Bad ones first, then expected ones, then by address: as in the text report.
-pub(super) fn rank(target: &Target) -> (bool, bool, Endpoint) {
-    (!text::is_bad(target), !target.expected, target.server)
-}
 
 pub(super) fn section(report: &Report, order: &[&Target], names: &Names, words: &Words) -> Markup {
     let full = order.len().min(FULL_MAX);

@@ -4,7 +4,7 @@ use super::Group;
 use super::page::{Ink, WIDTH};
 use super::targets;
 use crate::cause::Kind;
-use crate::health::Target;
+use crate::health::{State, Target};
 use crate::http::Protocol;
 use crate::report::{Report, terms, words};
 use crate::words::{Phrase, plural};
@@ -100,10 +100,12 @@ fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, Phrase) {
 
 /// Targets that are not as they should be: one by name, several counted.
 fn health(targets: &[Target]) -> Option<Phrase> {
-    let mut bad: Vec<&Target> = targets.iter().filter(|target| targets::is_bad(target)).collect();
+    let is_told = |target: &&Target| targets::is_bad(target) || target.is_lost();
+    let mut bad: Vec<&Target> = targets.iter().filter(is_told).collect();
     // What is known to be wrong comes before what the capture is too short for.
     bad.sort_by_key(|target| {
-        target.absence.as_ref().is_some_and(|it| it.id == "capture-too-short")
+        let short = target.absence.as_ref().is_some_and(|it| it.id == "capture-too-short");
+        (target.is_lost(), short)
     });
     let [first, others @ ..] = bad.as_slice() else { return None };
     let more = match others.len() {
@@ -119,13 +121,16 @@ fn health(targets: &[Target]) -> Option<Phrase> {
             let at = entry.map_or(Phrase::default(), |entry| {
                 phrase!(" since {at}", at = words::time(entry.mark.at))
             });
-            phrase!(
-                "target {server} is {state}{reason}{at}",
-                server = first.server.socket(),
-                state = first.state.id(),
-                reason,
-                at
-            )
+            let server = first.server.socket();
+            match first.state {
+                State::Unknown => {
+                    phrase!("the state of target {server} is not known{at}", server, at)
+                }
+                state => {
+                    let state = state.id();
+                    phrase!("target {server} is {state}{reason}{at}", server, state, reason, at)
+                }
+            }
         }
     };
     Some(phrase!("{what}{more}", what, more))

@@ -7,6 +7,7 @@ use crate::health::{
     Check, Effect, Entry, Health, Note, Origin, Outcome, ProberHealth, Setting, Settings, State,
     Target,
 };
+use crate::packet::Endpoint;
 use crate::report::words;
 use crate::time::Mark;
 use crate::words::{Phrase, columns, left, plural};
@@ -39,7 +40,7 @@ pub(super) fn targets(
     page.blank()?;
     page.heading(word!("Targets and their health checks"))?;
     let mut order: Vec<&Target> = targets.iter().collect();
-    order.sort_by_key(|target| (!is_bad(target), !target.expected, target.server));
+    order.sort_by_key(|target| rank(target));
     let shown = if all { order.len() } else { order.len().min(FULL_MAX) };
     for target in &order[..shown] {
         page.blank()?;
@@ -82,6 +83,12 @@ pub(in crate::report) fn hint_texts(health: &Health) -> impl Iterator<Item = Phr
 /// Whether it is what the reader looks for.
 pub(in crate::report) fn is_bad(target: &Target) -> bool {
     target.absence.is_some() || !matches!(target.state, State::Healthy | State::Unknown)
+}
+
+/// The order in which targets are of interest: bad ones, those of which nothing is known any more, expected
+/// ones, by address.
+pub(in crate::report) fn rank(target: &Target) -> (bool, bool, bool, Endpoint) {
+    (!is_bad(target), !target.is_lost(), !target.expected, target.server)
 }
 
 /// `unhealthy (Target.Timeout), 12 of 40 checks failed`

@@ -1,0 +1,88 @@
+//! Outages of a target that is checked, as captures of HAProxy 2.6 show them.
+
+use crate::cause::Confidence;
+use crate::packet::Endpoint;
+use crate::probe::sighting::Shape;
+use crate::probe::tap::Habit;
+use crate::probe::testing::{MILLISECOND, SECOND, Scene, endpoint, every};
+
+const OPTIONS: &str = "OPTIONS / HTTP/1.0\n";
+const NONE: [i64; 0] = [];
+const OTHER: &str = "10.0.0.9:9001";
+const DOWN: &str = "10.0.0.9:9103";
+
+/// When the attempts at `target` came that are recognised as checks likely, milliseconds.
+fn recognised(scene: &mut Scene, target: &str) -> Vec<i64> {
+    scene.finish();
+    let target: Endpoint = endpoint(target);
+    let checks = scene.out.iter().filter(|one| {
+        let failed = matches!(one.sighting.shape, Shape::Refused | Shape::Unanswered);
+        failed && one.sighting.target == target && one.verdict.confidence >= Confidence::Likely
+    });
+    let mut times: Vec<i64> = checks.map(|one| one.sighting.began().0 / MILLISECOND).collect();
+    times.sort_unstable();
+    times
+}
+
+fn millis(times: &[i64]) -> Vec<i64> {
+    times.iter().map(|at| at * MILLISECOND).collect()
+}
+
+/// A target is checked every 2 s, dropped from 31 s to 73 s, and has users. HAProxy waits 2 s for a
+/// connection and tries four times, for its checks it waits as long once, and pauses 2 s.
+#[test]
+fn users_whose_proxy_tries_again_in_the_rhythm_of_its_checks_stay_users() {
+    let checks =
+        [32_041, 36_044, 40_047, 44_049, 48_053, 52_055, 56_058, 60_061, 64_063, 68_066, 72_068];
+    let users = [31_763, 33_764, 35_764, 37_766, 40_431];
+    let mut all = [&checks[..], &users].concat();
+    all.sort_unstable();
+    for other_targets in [false, true] {
+        let mut scene = Scene::new();
+        if other_targets {
+            scene.to(OTHER).habit(Habit::Users).asks(OPTIONS, every(2.002, 50));
+        }
+        scene.to(DOWN).habit(Habit::Users).asks(OPTIONS, every(2.0025, 16));
+        scene.connects(Shape::Unanswered, millis(&all));
+        scene.asks(OPTIONS, every(2.0025, 12).map(|at| at + 74_074 * MILLISECOND));
+        assert_eq!(recognised(&mut scene, DOWN), checks, "{other_targets}");
+    }
+}
+
+/// `inter 5s fastinter 500ms downinter 1s`: the rhythm changes with the outcome.
+#[test]
+fn a_rhythm_that_changes_while_the_target_is_down_is_the_probers() {
+    let down = every(1.0015, 120).map(|at| at + SECOND);
+    let mut scene = Scene::new();
+    scene.to(OTHER).habit(Habit::Users).asks(OPTIONS, every(2.002, 100));
+    scene.to(DOWN).connects(Shape::Refused, down.clone());
+    scene.asks(OPTIONS, [120_767 * MILLISECOND]);
+    scene.asks(OPTIONS, every(5.003, 20).map(|at| at + 125_770 * MILLISECOND));
+    assert_eq!(recognised(&mut scene, DOWN).len(), 120);
+    // The same attempts where users go, too, may be theirs: HAProxy tries again after a second.
+    let mut scene = Scene::new();
+    scene.to(DOWN).habit(Habit::Users).connects(Shape::Refused, down);
+    scene.asks(OPTIONS, every(5.003, 20).map(|at| at + 125_770 * MILLISECOND));
+    assert_eq!(recognised(&mut scene, DOWN), NONE);
+}
+
+/// Of two attempts that come when one check is due, one is a user's.
+#[test]
+fn when_it_can_be_either_it_is_neither() {
+    let mut scene = Scene::new();
+    scene.to(OTHER).asks(OPTIONS, every(5.001, 20));
+    let checks: Vec<i64> = every(5.001, 10).map(|at| at + 9_396 * MILLISECOND).collect();
+    let all = [millis(&[2_258, 3_260, 4_261, 4_289, 5_262]), checks.clone()].concat();
+    scene.to(DOWN).habit(Habit::Users).connects(Shape::Refused, all);
+    let expected: Vec<i64> = checks.iter().map(|at| at / MILLISECOND).collect();
+    assert_eq!(recognised(&mut scene, DOWN), expected);
+}
+
+/// A script that opens a connection every second is no health checker that vouches for others.
+#[test]
+fn who_is_not_known_as_a_prober_vouches_for_nobody() {
+    let mut scene = Scene::new();
+    scene.to(OTHER).connects(Shape::ConnectFin, every(1.001, 60));
+    scene.to(DOWN).connects(Shape::Refused, every(1.0005, 60).map(|at| at + SECOND / 3));
+    assert_eq!(recognised(&mut scene, DOWN), NONE);
+}
