@@ -117,19 +117,19 @@ impl Recogniser {
 
     fn timing(&self, key: &Key, sibling: &Key) -> Option<Timing> {
         let group = self.groups.get(sibling)?;
-        let verdict = group.verdict.as_ref()?;
-        // Nobody vouches for others who may be a script himself.
-        let sure = verdict.confidence == Confidence::Certain
-            || (verdict.confidence == Confidence::Likely && verdict.prober.is_some());
-        let is_checks = sure && !verdict.relayed;
-        let period = verdict.period.or_else(|| group.interval()).filter(|_| is_checks)?;
-        let place =
-            match (sibling.target.ip == key.target.ip, sibling.target.port == key.target.port) {
-                (true, true) => Place::Here,
-                (false, true) => Place::SamePort,
-                (true, false) => Place::SameHost,
-                (false, false) => Place::Elsewhere,
-            };
+        let verdict = group.verdict.as_ref().filter(|verdict| !verdict.relayed)?;
+        let same_host = sibling.target.ip == key.target.ip;
+        let place = match (same_host, sibling.target.port == key.target.port) {
+            (true, true) => Place::Here,
+            (false, true) => Place::SamePort,
+            (true, false) => Place::SameHost,
+            (false, false) => Place::Elsewhere,
+        };
+        // Who may be a script vouches only for what a target group has in common.
+        let known = verdict.prober.is_some() || matches!(place, Place::Here | Place::SamePort);
+        let least = if known { Confidence::Likely } else { Confidence::Certain };
+        let period = verdict.period.or_else(|| group.interval());
+        let period = period.filter(|_| verdict.confidence >= least)?;
         Some(Timing { period, took: group.took(), from_end: verdict.is_from_end(), place })
     }
 

@@ -85,4 +85,10 @@ fn who_is_not_known_as_a_prober_vouches_for_nobody() {
     scene.to(OTHER).connects(Shape::ConnectFin, every(1.001, 60));
     scene.to(DOWN).connects(Shape::Refused, every(1.0005, 60).map(|at| at + SECOND / 3));
     assert_eq!(recognised(&mut scene, DOWN), NONE);
+    // Targets of one group have the same port.
+    let mut scene = Scene::new();
+    scene.to(OTHER).connects(Shape::ConnectFin, every(1.001, 60));
+    let same = "10.0.0.10:9001";
+    scene.to(same).connects(Shape::Refused, every(1.0005, 60).map(|at| at + SECOND / 3));
+    assert_eq!(recognised(&mut scene, same).len(), 60);
 }
