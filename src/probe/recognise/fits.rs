@@ -115,7 +115,7 @@ impl Attempts {
         let may_be_checks = match known.place {
             // They must be somewhere among them.
             Place::Here => !self.users_here || !(retries || waits),
-            Place::SamePort => !retries && !(waits && self.users),
+            Place::SamePort => !(retries || waits && self.users),
             // What belongs to the backend next to it, of a prober that tries again when users ask.
             Place::SameHost => known.from_end && !retries && !waits,
             Place::Elsewhere => false,
