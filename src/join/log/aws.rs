@@ -30,19 +30,18 @@ pub(super) fn alb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
         return None;
     }
     let at = |n: usize| fields.get(n - 1).copied().unwrap_or(b"-");
-    let mut line = access(&fields[1..12], at(13))?;
+    let mut line = Line::default();
+    let times = access(&mut line, &fields[1..12], at(13))?;
     let ended = line.ended?;
     if let Some(created) = iso(at(22)) {
         line.began = Some(created.at);
         line.resolution = line.resolution.max(created.resolution);
-    } else if let (Some(before), Some(target), Some(after)) =
-        (seconds(at(6)), seconds(at(7)), seconds(at(8)))
-    {
+    } else if let [Some(before), Some(target), Some(after)] = times {
         line.began = Some(ended.after(-(before + target + after)));
     }
     // The times between are in milliseconds.
     line.resolution = line.resolution.max(1_000_000);
-    line.sent = line.began.zip(seconds(at(6))).map(|(began, before)| began.after(before));
+    line.sent = line.began.zip(times[0]).map(|(began, before)| began.after(before));
     line.trace = at_or_empty(at(18)).into();
     line.node = host(at(34));
     let (lambda, waf) = (at(25).starts_with(b"Lambda"), at(23).starts_with(b"waf"));
@@ -96,10 +95,10 @@ pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
     if !split(text, false, fields) || fields.len() < CLB_FIELDS_MIN {
         return None;
     }
-    let mut line = access(&fields[..11], fields[11])?;
+    let mut line = Line::default();
+    let times = access(&mut line, &fields[..11], fields[11])?;
     // The time is that of the request's arrival; the duration follows from the three times.
     line.began = line.ended.take();
-    let times = [fields[4], fields[5], fields[6]].map(seconds);
     if let [Some(before), Some(target), Some(after)] = times {
         line.sent = line.began.map(|began| began.after(before));
         line.ended = line.began.map(|began| began.after(before + target + after));
@@ -121,39 +120,42 @@ pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
 }
 
 /// What both have in common: time, name, client, target, three times, two statuses, two counts; and
-/// the request line.
-fn access<'a>(fields: &[&'a [u8]], request: &'a [u8]) -> Option<Line<'a>> {
+/// the request line. The three times.
+fn access<'a>(
+    line: &mut Line<'a>,
+    fields: &[&'a [u8]],
+    request: &'a [u8],
+) -> Option<[Option<i64>; 3]> {
     let time = iso(fields[0])?;
     let client = endpoint(fields[2]).or_else(|| host(fields[2]));
     let undispatched = is_none(fields[3]);
     let target = endpoint(fields[3]);
-    let statuses = [fields[7], fields[8]];
-    let shaped = statuses.iter().all(|code| is_none(code) || status(code).is_some())
-        && fields[4..7]
-            .iter()
-            .all(|time| is_none(time) || time.starts_with(b"-1") || seconds(time).is_some())
-        && (client.is_some() || is_none(fields[2]))
-        && (undispatched || target.is_some());
+    let codes = [fields[7], fields[8]];
+    let [given, answered] = codes.map(status);
+    let times = [fields[4], fields[5], fields[6]];
+    let seconds = times.map(seconds);
+    let shaped =
+        codes.iter().zip([given, answered]).all(|(code, read)| is_none(code) || read.is_some())
+            && times
+                .iter()
+                .zip(seconds)
+                .all(|(time, read)| is_none(time) || time.starts_with(b"-1") || read.is_some())
+            && (client.is_some() || is_none(fields[2]))
+            && (undispatched || target.is_some());
     if !shaped {
         return None;
     }
-    let given = status(fields[7]);
-    let mut line = Line {
-        ended: Some(time.at),
-        resolution: time.resolution,
-        client,
-        undispatched,
-        status: given,
-        failed: given.is_some_and(is_failure),
-        ..Line::default()
-    };
+    line.ended = Some(time.at);
+    line.resolution = time.resolution;
+    (line.client, line.undispatched) = (client, undispatched);
+    (line.status, line.failed) = (given, given.is_some_and(is_failure));
     if !undispatched {
-        line.attempts.push(Attempt { target, status: status(fields[8]) });
+        line.attempts.push(Attempt { target, status: answered });
     }
     let (method, path) = request_line(request);
     line.method = method.into();
     line.path = origin_form(path).into();
-    Some(line)
+    Some(seconds)
 }
 
 fn at_or_empty(field: &[u8]) -> &[u8] {

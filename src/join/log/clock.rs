@@ -64,11 +64,12 @@ impl Clock {
 
     /// Estimated from the offsets that each pair allows, lowest and highest.
     pub(super) fn estimate(spans: &[(i64, i64)]) -> Clock {
-        let mut slack = SLACK;
+        let (edges, mut slack) = (Edges::new(spans.iter().copied()), SLACK);
         for _ in 0..=WIDENINGS {
-            if let Some((offset, room, agreeing)) = most(spans, slack)
-                && agreeing * 2 >= spans.len()
+            if let Some(best) = edges.peak(slack, i64::MIN, i64::MAX)
+                && best.count * 2 >= spans.len()
             {
+                let (offset, room, agreeing) = (best.middle(), best.room(), best.count);
                 let sure = spans.len() >= PAIRS_FOR_CERTAIN && agreeing * 10 >= spans.len() * 9;
                 return Clock {
                     offset,
@@ -92,15 +93,14 @@ impl Clock {
         if exchanges < EXCHANGES_FOR_GUESS {
             return Clock::unknown();
         }
-        let spans: Vec<(i64, i64)> = guesses.iter().map(|guess| (guess.low, guess.high)).collect();
         let mut widths: Vec<i64> =
-            spans.iter().map(|(low, high)| high.saturating_sub(*low)).collect();
-        widths.sort_unstable();
-        let width = widths[widths.len() / 2];
+            guesses.iter().map(|guess| guess.high.saturating_sub(guess.low)).collect();
+        let middle = widths.len() / 2;
+        let width = *widths.select_nth_unstable(middle).1;
+        let edges = Edges::new(guesses.iter().map(|guess| (guess.low, guess.high)));
         let mut slack = SLACK;
         for _ in 0..=WIDENINGS_OF_GUESSES {
-            let edges = edges(&spans, slack);
-            if let Some(best) = peak(&edges, i64::MIN, i64::MAX)
+            if let Some(best) = edges.peak(slack, i64::MIN, i64::MAX)
                 && let Some(clock) = pick(guesses, &edges, best, slack, width, exchanges)
             {
                 return clock;
@@ -124,7 +124,7 @@ impl Clock {
 /// The clock that guesses speak for, if one of half of the exchanges agrees.
 fn pick(
     guesses: &[Guess],
-    edges: &[(i64, bool)],
+    edges: &Edges,
     best: Peak,
     slack: i64,
     width: i64,
@@ -132,8 +132,8 @@ fn pick(
 ) -> Option<Clock> {
     let beside = width.saturating_add(slack.saturating_mul(2)).saturating_add(best.room());
     let others = [
-        peak(edges, i64::MIN, best.middle().saturating_sub(beside)),
-        peak(edges, best.middle().saturating_add(beside), i64::MAX),
+        edges.peak(slack, i64::MIN, best.middle().saturating_sub(beside)),
+        edges.peak(slack, best.middle().saturating_add(beside), i64::MAX),
     ];
     let next = others.iter().flatten().map(|peak| peak.count).max().unwrap_or(0);
     let (chosen, certainty) = if best.count * 2 >= next * 3 + BY_CHANCE {
@@ -141,7 +141,7 @@ fn pick(
     } else if best.count * 10 >= next * 11 {
         (best, Confidence::Possible)
     } else {
-        let near = peak(edges, -IN_STEP, IN_STEP)?;
+        let near = edges.peak(slack, -IN_STEP, IN_STEP)?;
         if near.count * 10 < best.count * 9 {
             return None;
         }
@@ -163,6 +163,8 @@ fn pick(
 
 fn distinct(seen: impl Iterator<Item = u32>) -> usize {
     let mut seen: Vec<u32> = seen.collect();
+    // Those of one exchange follow each other, so that few are left to sort.
+    seen.dedup();
     seen.sort_unstable();
     seen.dedup();
     seen.len()
@@ -187,36 +189,50 @@ impl Peak {
     }
 }
 
-/// Where spans begin and end, each widened by `slack`. At the same place, spans begin before others
-/// end.
-fn edges(spans: &[(i64, i64)], slack: i64) -> Vec<(i64, bool)> {
-    let mut edges = Vec::with_capacity(spans.len() * 2);
-    for (low, high) in spans {
-        edges.push((low.saturating_sub(slack), false));
-        edges.push((high.saturating_add(slack), true));
-    }
-    edges.sort_unstable();
-    edges
+/// Where spans begin and where they end, each in order.
+struct Edges {
+    lows: Vec<i64>,
+    highs: Vec<i64>,
 }
 
-/// Where most spans overlap between two offsets.
-fn peak(edges: &[(i64, bool)], least: i64, most: i64) -> Option<Peak> {
-    let (mut open, mut best) = (0_usize, None::<Peak>);
-    for (n, (at, ends)) in edges.iter().enumerate() {
-        open = if *ends { open.saturating_sub(1) } else { open + 1 };
-        let next = edges.get(n + 1).map_or(*at, |(next, _)| *next);
-        let (from, to) = ((*at).max(least), next.min(most));
-        if open > best.map_or(0, |best| best.count) && from <= to {
-            best = Some(Peak { from, to, count: open });
+impl Edges {
+    fn new(spans: impl Iterator<Item = (i64, i64)>) -> Edges {
+        let (mut lows, mut highs): (Vec<i64>, Vec<i64>) = spans.unzip();
+        lows.sort_unstable();
+        highs.sort_unstable();
+        Edges { lows, highs }
+    }
+
+    /// Where most spans overlap between two offsets, each widened by `slack`. At the same place, spans
+    /// begin before others end.
+    fn peak(&self, slack: i64, least: i64, most: i64) -> Option<Peak> {
+        let mut lows = self.lows.iter().map(|low| low.saturating_sub(slack)).peekable();
+        let mut highs = self.highs.iter().map(|high| high.saturating_add(slack)).peekable();
+        let (mut open, mut best) = (0_usize, None::<Peak>);
+        loop {
+            let begins = match (lows.peek(), highs.peek()) {
+                (Some(low), high) => high.is_none_or(|high| low <= high),
+                (None, Some(_)) => false,
+                (None, None) => return best,
+            };
+            let Some(at) = (if begins { lows.next() } else { highs.next() }) else { return best };
+            open = if begins { open + 1 } else { open.saturating_sub(1) };
+            if open <= best.map_or(0, |best| best.count) {
+                continue;
+            }
+            let next = lows.peek().into_iter().chain(highs.peek()).min().copied().unwrap_or(at);
+            let (from, to) = (at.max(least), next.min(most));
+            if from <= to {
+                best = Some(Peak { from, to, count: open });
+            }
         }
     }
-    best
 }
 
 /// The middle of where most of the spans overlap, each widened by `slack`; how far it is from there to
 /// either end; and how many overlap.
 pub(super) fn most(spans: &[(i64, i64)], slack: i64) -> Option<(i64, i64, usize)> {
-    let best = peak(&edges(spans, slack), i64::MIN, i64::MAX)?;
+    let best = Edges::new(spans.iter().copied()).peak(slack, i64::MIN, i64::MAX)?;
     Some((best.middle(), best.room(), best.count))
 }
 

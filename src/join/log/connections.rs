@@ -7,8 +7,6 @@ use super::kind::Kind;
 use super::seen::Known;
 use super::tie::{By, CANDIDATES_MAX, MARGIN, Tied, Ties, Tying};
 use crate::cause::Confidence;
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 
 impl Tying<'_> {
     /// Lines about connections: by the client's address and port, or a target and a time.
@@ -103,8 +101,12 @@ impl Tying<'_> {
 
     /// Failing lines whose request never got out: connections that failed before any request.
     pub(super) fn broken(&self, broken: &[u64], ties: &mut Ties) {
-        let has_back: HashSet<usize, FixedState> =
-            ties.tied.iter().filter(|it| it.leg == Leg::Back).map(|it| it.entry).collect();
+        if broken.is_empty() {
+            return;
+        }
+        let mut has_back = vec![false; self.entries.len()];
+        let back = ties.tied.iter().filter(|it| it.leg == Leg::Back);
+        back.for_each(|it| has_back[it.entry] = true);
         let mut claims: Vec<(usize, u64, i64)> = Vec::new();
         for id in broken {
             let Some(flow) = self.capture.flows.get(id) else { continue };
@@ -114,7 +116,7 @@ impl Tying<'_> {
                 let entry = &self.entries[n];
                 let wanted = entry.kind.has_requests()
                     && !entry.undispatched
-                    && !has_back.contains(&n)
+                    && !has_back[n]
                     && (entry.failed || entry.attempts.len() > 1);
                 let Some(found) = self.addresses(entry, flow).filter(|_| wanted) else { continue };
                 if found.leg == Leg::Back

@@ -1,6 +1,6 @@
 //! A log line that is kept until all flows are known.
 
-use super::keys::{Ids, asked, asked_path, ids};
+use super::keys::Ids;
 use super::kind::{Kind, Lines};
 use super::line::{Attempt, Line};
 use crate::packet::Endpoint;
@@ -60,8 +60,13 @@ impl Words {
 }
 
 impl Entry {
-    pub(super) fn new(place: Place, kind: Kind, line: Line<'_>) -> Entry {
-        let digest = if line.without_query { asked_path } else { asked };
+    /// `keys` are those of the line.
+    pub(super) fn keyed(
+        place: Place,
+        kind: Kind,
+        (asked, ids): (u64, Ids),
+        line: Line<'_>,
+    ) -> Entry {
         Entry {
             place,
             kind,
@@ -76,8 +81,8 @@ impl Entry {
             undispatched: line.undispatched,
             failed: line.failed,
             status: line.status,
-            asked: digest(&line.method, &line.path),
-            ids: ids(&line.trace, &line.request_id),
+            asked,
+            ids,
             own_cause: line.own_cause,
             text: None,
         }
@@ -91,12 +96,17 @@ impl Entry {
 
     /// Its time, by which entries are ordered: the earliest that it has.
     pub(super) fn at(&self) -> Timestamp {
-        self.began.or(self.sent).or(self.ended).unwrap_or_default()
+        first(self.began, self.sent, self.ended)
     }
 
-    /// The latest time that it has.
+    /// The time at which it was over.
     pub(super) fn until(&self) -> Timestamp {
-        self.ended.or(self.sent).or(self.began).unwrap_or_default()
+        first(self.ended, self.sent, self.began)
+    }
+
+    /// The latest time that it has, also where its times are in no order.
+    pub(super) fn latest(&self) -> Timestamp {
+        [self.began, self.sent, self.ended].into_iter().flatten().max().unwrap_or_default()
     }
 
     /// Whether the log names this target by its address.
@@ -119,6 +129,16 @@ impl Entry {
     pub(super) fn client_port(&self) -> Option<Endpoint> {
         self.client.filter(|client| client.port > 0)
     }
+}
+
+/// When a line began and when it was over.
+pub(super) fn times(line: &Line<'_>) -> (Timestamp, Timestamp) {
+    let (began, sent, ended) = (line.began, line.sent, line.ended);
+    (first(began, sent, ended), first(ended, sent, began))
+}
+
+fn first(one: Option<Timestamp>, two: Option<Timestamp>, three: Option<Timestamp>) -> Timestamp {
+    one.or(two).or(three).unwrap_or_default()
 }
 
 /// A field for people: bounded, and without control characters.

@@ -12,7 +12,7 @@ use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use crate::word;
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 /// Failing lines that are listed; further ones are counted.
 pub const FAILING_MAX: usize = 20_000;
@@ -120,15 +120,15 @@ pub(super) fn explain(
     let causes: HashMap<(u64, u32), &'static str, FixedState> =
         findings.iter().map(|it| ((it.flow, ordinal(it)), it.cause.id)).collect();
     let servers = Servers::of(capture);
-    let tied = best(ties);
-    let ambiguous: HashSet<usize, FixedState> = ties.ambiguous.iter().copied().collect();
+    let tied = best(ties, entries.len());
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
         let differ = disagreements(&entries[group[0].entry], group, capture, &causes);
         disagree(differ, logs);
     }
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
-        let why_not = (!tied.contains_key(&n))
-            .then(|| why_not(entry, ambiguous.contains(&n), ties, capture, &servers));
+        let ambiguous = || ties.ambiguous.binary_search(&n).is_ok();
+        let why_not =
+            tied[n].is_none().then(|| why_not(entry, ambiguous(), ties, capture, &servers));
         if why_not == Some(WhyNot::OtherTime) {
             other_time += 1;
             continue;

@@ -3,14 +3,15 @@
 //! What matters is known when all flows are: then what was kept is sifted. Where there is no more room
 //! before that, reading waits for it.
 
-use super::entry::{Entry, Place};
+use super::entry::{Entry, Place, times};
 use super::follow::{FOLLOWED_MAX, Followed};
 use super::index::Index;
+use super::keys::{Ids, keys};
 use super::kind::{Kind, Lines};
 use super::line::Line;
 use super::read::{self, LogError, LogFile};
 use super::seen::Capture;
-use super::tie::Tying;
+use super::tie::{Tying, sort};
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -47,18 +48,17 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn new(capture: Capture) -> Known {
         let mut wanted: HashSet<u64, FixedState> = HashSet::default();
-        wanted.reserve(capture.seen.len() * 2);
         for seen in &capture.seen {
             wanted.extend(seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|it| **it != 0));
         }
         Known { capture, wanted }
     }
 
-    fn wants(&self, entry: &Entry) -> bool {
-        entry.failed
-            || !entry.kind.has_requests()
-            || self.wanted.contains(&entry.asked)
-            || entry.ids.iter().any(|id| self.wanted.contains(id))
+    fn wants(&self, kind: Kind, failed: bool, (asked, ids): (u64, Ids)) -> bool {
+        failed
+            || !kind.has_requests()
+            || self.wanted.contains(&asked)
+            || ids.iter().any(|id| *id != 0 && self.wanted.contains(id))
     }
 }
 
@@ -180,12 +180,14 @@ pub(super) struct Found {
 
 fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut gathered = Gathered { most: job.most, ..Gathered::default() };
+    // With a single processor the capture is over already: what cannot matter is never kept.
+    gathered.known = told.try_recv().ok();
     let mut parts = parts(job);
     for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
         let path = path.as_path();
         let mut take = |kind: Kind, line: u64, said: Line<'_>, text: &[u8]| {
-            let entry = Entry::new(Place { file: number, line }, kind, said);
-            gathered.take(named, entry, text, &told);
+            let place = Place { file: number, line };
+            gathered.take((named, kind), place, said, text, &told);
         };
         let log = match file {
             None => read::file(path, &job.lines, job.kind, &mut take),
@@ -239,36 +241,48 @@ impl Gathered {
     }
 
     /// Takes in a line. Where there is no room, waits until it is known what can matter.
-    fn take(&mut self, named: u32, mut entry: Entry, text: &[u8], told: &Receiver<Arc<Known>>) {
-        if self.kept >= self.most && self.known.is_none() {
+    fn take(
+        &mut self,
+        source: (u32, Kind),
+        place: Place,
+        line: Line<'_>,
+        text: &[u8],
+        told: &Receiver<Arc<Known>>,
+    ) {
+        let full = self.kept >= self.most || (line.failed && self.text + text.len() > TEXT_MAX);
+        if full && self.known.is_none() {
             // Nobody will tell: the run has ended early.
             let Ok(known) = told.recv() else { return };
             self.sift(&known);
         }
-        let source = (named, entry.kind);
-        let known = self.known.clone();
+        let (at, until) = times(&line);
         let found = self.sources.entry(source).or_default();
-        let range = found.range.get_or_insert((entry.at(), entry.until()));
-        *range = (range.0.min(entry.at()), range.1.max(entry.until()));
-        found.failing += u64::from(entry.failed);
-        if let Some(known) = &known {
-            if !found.is_near(&entry, known) {
-                found.far_failing += u64::from(entry.failed);
+        let range = found.range.get_or_insert((at, until));
+        *range = (range.0.min(at), range.1.max(until));
+        found.failing += u64::from(line.failed);
+        let keys = keys(&line);
+        if let Some(known) = &self.known {
+            if !found.is_near(at, until, known) {
+                found.far_failing += u64::from(line.failed);
                 return;
             }
-            if !known.wants(&entry) {
+            if !known.wants(source.1, line.failed, keys) {
                 match self.times < TIMES_MAX {
-                    true => found.times.push(entry.at()),
+                    true => found.times.push(at),
                     false => self.timeless += 1,
                 }
                 self.times += 1;
                 return;
             }
-            if self.kept >= self.most && !self.narrow(source, known) {
-                self.dropped += 1;
-                return;
+            if self.kept >= self.most {
+                let known = Arc::clone(known);
+                if !self.narrow(source, &known) {
+                    self.dropped += 1;
+                    return;
+                }
             }
         }
+        let mut entry = Entry::keyed(place, source.1, keys, line);
         if entry.failed {
             match self.text + text.len() <= TEXT_MAX {
                 true => entry.text = Some(text.into()),
@@ -287,23 +301,24 @@ impl Gathered {
         }
         self.known = Some(Arc::clone(known));
         for found in self.sources.values_mut() {
-            let entries = std::mem::take(&mut found.entries);
+            let mut entries = std::mem::take(&mut found.entries);
             self.kept -= entries.len();
-            for entry in entries {
-                if !found.is_near(&entry, known) {
+            entries.retain(|entry| {
+                if !found.is_near(entry.at(), entry.until(), known) {
                     found.far_failing += u64::from(entry.failed);
                     self.text -= entry.text.as_ref().map_or(0, |text| text.len());
-                } else if known.wants(&entry) {
-                    found.entries.push(entry);
+                } else if known.wants(entry.kind, entry.failed, (entry.asked, entry.ids)) {
+                    return true;
                 } else if self.times < TIMES_MAX {
                     found.times.push(entry.at());
                     self.times += 1;
                 } else {
                     self.timeless += 1;
                 }
-            }
-            found.entries.shrink_to_fit();
-            self.kept += found.entries.len();
+                false
+            });
+            self.kept += entries.len();
+            found.entries = entries;
         }
     }
 
@@ -315,7 +330,7 @@ impl Gathered {
         };
         found.narrowed = true;
         let before = found.entries.len();
-        found.entries.sort_by_key(|entry| (entry.at(), entry.place));
+        sort(&mut found.entries);
         let index = Index::new(&found.entries, &known.capture);
         let mut tying = Tying::new(&mut found.entries, &known.capture, index);
         tying.compare_clocks();
@@ -326,7 +341,7 @@ impl Gathered {
         let slack = clock.tolerance.saturating_add(NEAR);
         let own = |at: Timestamp, more: i64| at.after(-clock.offset).after(more);
         found.window = Some((own(from, -slack), own(to, slack)));
-        let far = |found: &Found, entry: &Entry| !found.is_near(entry, known);
+        let far = |found: &Found, it: &Entry| !found.is_near(it.at(), it.until(), known);
         let entries = std::mem::take(&mut found.entries);
         for entry in entries {
             if far(found, &entry) {
@@ -344,12 +359,12 @@ impl Gathered {
 
 impl Found {
     /// Whether a line is of the time of the capture, as far as that is known.
-    fn is_near(&self, entry: &Entry, known: &Known) -> bool {
+    fn is_near(&self, at: Timestamp, until: Timestamp, known: &Known) -> bool {
         let (from, to) = self.window.unwrap_or_else(|| {
             let (from, to) = known.capture.span.unwrap_or_default();
             (from.after(-MARGIN), to.after(MARGIN))
         });
-        entry.until() >= from && entry.at() <= to
+        until >= from && at <= to
     }
 }
 

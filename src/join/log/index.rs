@@ -3,45 +3,107 @@
 use super::clock::Clock;
 use super::entry::Entry;
 use super::fit::Leg;
-use super::seen::{Capture, Seen};
+use super::seen::Capture;
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::cell::OnceCell;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Numbers by a key, those of a key in their order.
+/// Stands for a key that no exchange has.
+const NONE: u32 = u32::MAX;
+
+/// Lines that are looked at behind a cursor before all are searched.
+const STEPS: usize = 8;
+
+/// What belongs to each of so many numbered keys, in its order.
 #[derive(Debug, Default)]
-struct Lists<K>(Vec<(K, u32)>);
+pub(super) struct Lists<T> {
+    /// Where the items of each key begin, and behind the last where they end.
+    from: Vec<u32>,
+    items: Vec<T>,
+}
 
-impl<K: Ord + Copy> Lists<K> {
-    fn new(pairs: impl Iterator<Item = (K, u32)>) -> Lists<K> {
-        let mut pairs: Vec<(K, u32)> = pairs.collect();
-        pairs.sort_unstable();
-        Lists(pairs)
+impl<T: Copy + Default> Lists<T> {
+    fn new(keys: usize, pairs: &[(u32, T)]) -> Lists<T> {
+        let mut from = vec![0_u32; keys + 1];
+        for (key, _) in pairs {
+            from[*key as usize] += 1;
+        }
+        let mut sum = 0;
+        for from in &mut from {
+            (*from, sum) = (sum, sum + *from);
+        }
+        let mut items = vec![T::default(); pairs.len()];
+        for (key, item) in pairs {
+            let place = &mut from[*key as usize];
+            items[*place as usize] = *item;
+            *place += 1;
+        }
+        // Each now stands where the next one begins.
+        from.rotate_right(1);
+        from[0] = 0;
+        Lists { from, items }
     }
 
-    fn of(&self, key: K) -> &[(K, u32)] {
-        let from = self.0.partition_point(|(it, _)| *it < key);
-        let many = self.0[from..].partition_point(|(it, _)| *it == key);
-        &self.0[from..from + many]
+    fn of(&self, key: u32) -> &[T] {
+        let end = |key: usize| self.from.get(key).map(|at| *at as usize);
+        match (end(key as usize), end((key as usize).saturating_add(1))) {
+            (Some(from), Some(to)) => &self.items[from..to],
+            _ => &[],
+        }
     }
+
+    /// Keys with their items, those without left out; the items may be brought into another order.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = (u32, &mut [T])> {
+        let ends = self.from.windows(2).map(|two| (two[1] - two[0]) as usize);
+        let mut rest = self.items.as_mut_slice();
+        let lists = (0..).zip(ends).map(move |(key, many)| {
+            let (list, others) = std::mem::take(&mut rest).split_at_mut(many);
+            rest = others;
+            (key, list)
+        });
+        lists.filter(|(_, list)| !list.is_empty())
+    }
+}
+
+/// A line among those that ask the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asking {
+    at: Timestamp,
+    latest: Timestamp,
+    entry: u32,
+}
+
+/// The keys of an exchange by their numbers.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    asked: u32,
+    path: u32,
+    ids: [u32; 4],
 }
 
 /// Lines of one log, in the order of their times, and flows of a capture, by what ties them.
 pub(super) struct Index {
-    /// Entries by the digest of an id.
-    by_id: Lists<u64>,
-    /// Entries by the digest of what was asked.
-    by_asked: Lists<u64>,
-    /// Entries by the port that only one connection has, and its leg.
-    by_port: Lists<(Endpoint, Leg)>,
-    /// How many exchanges with a server asked the same or have the same id.
-    seen: Map<u64, u32>,
-    by_client: Map<Endpoint, Vec<u64>>,
-    /// Exchanges by their flow, in their order on it.
+    /// The digests that exchanges have, by their numbers.
+    digests: Vec<u64>,
+    /// The numbers of what each exchange has.
+    keys: Vec<Keys>,
+    /// Of these what lines call what each exchange asked.
+    asked: Vec<u32>,
+    /// Entries by an id.
+    by_id: Lists<u32>,
+    /// Entries by what was asked.
+    by_asked: Lists<Asking>,
+    /// Entries by the port that only one connection has, and its leg; those of no flow are left out.
+    by_port: Vec<((Endpoint, Leg), u32)>,
+    /// How many exchanges with a server asked the same or have the same id; made when it is asked for.
+    seen: OnceCell<Map<(u32, Endpoint), u32>>,
+    clients: Map<Endpoint, u32>,
+    by_client: Lists<u64>,
+    /// Exchanges by their flow, in their order on it, where lines name connections.
     by_flow: Vec<(u64, u32, u32)>,
     /// Flows by their first packet.
     flows: Vec<(Timestamp, u64)>,
@@ -49,112 +111,210 @@ pub(super) struct Index {
     fronts: HashSet<Endpoint, FixedState>,
     /// How long the longest line takes, nanoseconds.
     longest: i64,
+    /// The least exact time of any line, nanoseconds.
+    resolution: i64,
+    /// Some lines speak of connections.
+    connections: bool,
 }
 
 impl Index {
     /// `entries` are in the order of their times.
     pub(super) fn new(entries: &[Entry], capture: &Capture) -> Index {
-        let numbered = || (0..).zip(entries);
-        let ids = numbered().flat_map(|(n, entry)| entry.ids.map(|id| (id, n)));
-        let ports = numbered().flat_map(|(n, entry)| {
-            let ends = [(entry.client_port(), Leg::Front), (entry.local, Leg::Back)];
-            ends.into_iter().filter_map(move |(end, leg)| Some(((end?, leg), n)))
-        });
-        let asked = numbered().map(|(n, entry)| (entry.asked, n));
+        let (numbers, digests, keys) = numbered(capture);
         let mut index = Index {
-            by_id: Lists::new(ids.filter(|(id, _)| *id != 0)),
-            by_asked: Lists::new(asked.filter(|(asked, _)| *asked != 0)),
-            by_port: Lists::new(ports),
-            seen: Map::default(),
-            by_client: Map::default(),
-            by_flow: Vec::with_capacity(capture.seen.len()),
+            digests,
+            keys,
+            asked: Vec::new(),
+            by_id: Lists::default(),
+            by_asked: Lists::default(),
+            by_port: Vec::new(),
+            seen: OnceCell::new(),
+            clients: Map::default(),
+            by_client: Lists::default(),
+            by_flow: Vec::new(),
             flows: Vec::with_capacity(capture.flows.len()),
             fronts: HashSet::default(),
             longest: 0,
+            resolution: 0,
+            connections: false,
         };
-        let lasts = |entry: &Entry| entry.until().nanos_since(entry.at());
-        index.longest = entries.iter().map(lasts).max().unwrap_or(0);
-        let clients: HashSet<Endpoint, FixedState> =
-            entries.iter().filter_map(|entry| entry.client).collect();
-        for (n, seen) in (0..).zip(&capture.seen) {
-            let Some(flow) = capture.flows.get(&seen.flow) else { continue };
-            for key in seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|key| **key != 0) {
-                *index.seen.entry(at(*key, flow.server)).or_default() += 1;
-            }
-            index.by_flow.push((seen.flow, seen.ordinal, n));
+        let hosts = index.take_flows(capture);
+        let named = index.take_lines(entries, &numbers, &hosts);
+        if !named.is_empty() {
+            let is_named = |it: &Endpoint| named.contains(it) || named.contains(&anywhere(*it));
+            let fronts = capture.flows.values().filter(|flow| is_named(&flow.client));
+            index.fronts = fronts.map(|flow| flow.server).collect();
         }
-        index.by_flow.sort_unstable();
-        // The order of a hash table must not show.
-        let mut flows: Vec<_> = capture.flows.iter().collect();
-        flows.sort_unstable_by_key(|(id, flow)| (flow.first.at, **id));
-        for (id, flow) in flows {
-            let anywhere = Endpoint { port: 0, ..flow.client };
-            if clients.contains(&flow.client) || clients.contains(&anywhere) {
-                index.fronts.insert(flow.server);
-            }
-            index.by_client.entry(flow.client).or_default().push(*id);
-            index.flows.push((flow.first.at, *id));
+        let known = |key: &u32| !index.by_asked.of(*key).is_empty();
+        let asked = |keys: &Keys| [keys.asked, keys.path].into_iter().find(known).unwrap_or(NONE);
+        index.asked = index.keys.iter().map(asked).collect();
+        if index.connections || !index.by_port.is_empty() {
+            let known = (0..).zip(&capture.seen);
+            let known = known.filter(|(_, seen)| capture.flows.contains_key(&seen.flow));
+            index.by_flow = known.map(|(n, seen)| (seen.flow, seen.ordinal, n)).collect();
+            index.by_flow.sort_unstable();
         }
         index
     }
 
+    /// Flows by their clients; the addresses of these without their ports.
+    fn take_flows(&mut self, capture: &Capture) -> HashSet<Endpoint, FixedState> {
+        let mut hosts: HashSet<Endpoint, FixedState> = HashSet::default();
+        // The order of a hash table must not show.
+        let mut flows: Vec<_> = capture.flows.iter().collect();
+        flows.sort_unstable_by_key(|(id, flow)| (flow.first.at, **id));
+        let mut by_client = Vec::with_capacity(flows.len());
+        for (id, flow) in flows {
+            let next = self.clients.len() as u32;
+            by_client.push((*self.clients.entry(flow.client).or_insert(next), *id));
+            hosts.insert(anywhere(flow.client));
+            self.flows.push((flow.first.at, *id));
+        }
+        self.by_client = Lists::new(self.clients.len(), &by_client);
+        hosts
+    }
+
+    /// Lines by what they ask, by their ids and by the ports that they name, as far as capture has these.
+    /// The clients that lines name.
+    fn take_lines(
+        &mut self,
+        entries: &[Entry],
+        numbers: &Map<u64, u32>,
+        hosts: &HashSet<Endpoint, FixedState>,
+    ) -> HashSet<Endpoint, FixedState> {
+        let mut named: HashSet<Endpoint, FixedState> = HashSet::default();
+        let mut ids: Vec<(u32, u32)> = Vec::new();
+        let mut asked: Vec<(u32, Asking)> = Vec::with_capacity(entries.len());
+        for (n, entry) in (0..).zip(entries) {
+            if let Some(number) = numbers.get(&entry.asked) {
+                let line = Asking { at: entry.at(), latest: entry.latest(), entry: n };
+                asked.push((*number, line));
+            }
+            let known = entry.ids.iter().filter(|id| **id != 0);
+            ids.extend(known.filter_map(|id| Some((*numbers.get(id)?, n))));
+            self.longest = self.longest.max(entry.latest().nanos_since(entry.at()));
+            self.resolution = self.resolution.max(entry.resolution);
+            self.connections |= !entry.kind.has_requests();
+            if let Some(client) = entry.client {
+                if self.clients.contains_key(&client) {
+                    named.insert(client);
+                    if client.port > 0 {
+                        self.by_port.push(((client, Leg::Front), n));
+                    }
+                } else if client.port == 0 && hosts.contains(&client) {
+                    named.insert(client);
+                }
+            }
+            if let Some(local) = entry.local.filter(|local| self.clients.contains_key(local)) {
+                self.by_port.push(((local, Leg::Back), n));
+            }
+        }
+        self.by_id = Lists::new(self.digests.len(), &ids);
+        self.by_asked = Lists::new(self.digests.len(), &asked);
+        self.by_port.sort_unstable();
+        named
+    }
+
     /// The only line that has an id of this exchange, else the only one that asks the same.
-    pub(super) fn only(&self, seen: &Seen) -> Option<usize> {
-        let only = |found: &[(u64, u32)]| match found {
-            [(_, n)] => Some(*n as usize),
+    pub(super) fn only(&self, seen: usize) -> Option<usize> {
+        let keys = &self.keys[seen];
+        let id = |id: &u32| match self.by_id.of(*id) {
+            [n] => Some(*n as usize),
             _ => None,
         };
-        let ids = seen.ids.iter().filter(|id| **id != 0);
-        ids.filter_map(|id| only(self.by_id.of(*id)))
-            .next()
-            .or_else(|| only(self.by_asked.of(seen.asked)))
-            .or_else(|| only(self.by_asked.of(seen.path)))
+        let asking = |asked: u32| match self.by_asked.of(asked) {
+            [line] => Some(line.entry as usize),
+            _ => None,
+        };
+        let by_id = keys.ids.iter().find_map(id);
+        by_id.or_else(|| asking(keys.asked)).or_else(|| asking(keys.path))
     }
 
     /// Whether no other exchange with its server has an id of this one, or asked the same.
-    pub(super) fn is_alone(&self, seen: &Seen, server: Endpoint) -> bool {
-        let alone = |key: &u64| self.seen.get(&at(*key, server)) == Some(&1);
-        seen.ids.iter().chain([&seen.asked]).any(alone)
-            || (self.by_asked.of(seen.asked).is_empty() && alone(&seen.path))
+    pub(super) fn is_alone(&self, seen: usize, server: Endpoint, capture: &Capture) -> bool {
+        let known = self.seen.get_or_init(|| self.count(capture));
+        let keys = &self.keys[seen];
+        let alone = |key: &u32| known.get(&(*key, server)) == Some(&1);
+        keys.ids.iter().chain([&keys.asked]).any(alone)
+            || (self.by_asked.of(keys.asked).is_empty() && alone(&keys.path))
+    }
+
+    fn count(&self, capture: &Capture) -> Map<(u32, Endpoint), u32> {
+        let mut known: Map<(u32, Endpoint), u32> = Map::default();
+        for (seen, keys) in capture.seen.iter().zip(&self.keys) {
+            let Some(flow) = capture.flows.get(&seen.flow) else { continue };
+            for key in keys.all().filter(|key| *key != NONE) {
+                *known.entry((key, flow.server)).or_default() += 1;
+            }
+        }
+        known
     }
 
     /// The most particular id of this exchange that a line has.
-    pub(super) fn id_of(&self, seen: &Seen) -> Option<u64> {
-        let mut ids = seen.ids.iter().filter(|id| **id != 0);
-        ids.find(|id| !self.by_id.of(**id).is_empty()).copied()
+    pub(super) fn id_of(&self, seen: usize) -> Option<u32> {
+        self.keys[seen].ids.into_iter().find(|id| !self.by_id.of(*id).is_empty())
     }
 
     /// The lines that have this id.
-    pub(super) fn with_id(&self, id: u64) -> impl DoubleEndedIterator<Item = usize> {
-        self.by_id.of(id).iter().map(|(_, n)| *n as usize)
+    pub(super) fn with_id(&self, id: u32) -> impl DoubleEndedIterator<Item = usize> {
+        self.by_id.of(id).iter().map(|n| *n as usize)
     }
 
-    /// What lines call what this exchange asked.
-    pub(super) fn asked_of(&self, seen: &Seen) -> Option<u64> {
-        let known = |key: &u64| *key != 0 && !self.by_asked.of(*key).is_empty();
-        [seen.asked, seen.path].into_iter().find(known)
+    /// The number of what lines call what this exchange asked.
+    pub(super) fn asked_of(&self, seen: usize) -> Option<u32> {
+        Some(self.asked[seen]).filter(|asked| *asked != NONE)
+    }
+
+    /// Some exchanges by these numbers.
+    pub(super) fn asked(&self, mut which: impl FnMut(usize) -> bool) -> Lists<u32> {
+        let all = self.asked.iter().zip(0..);
+        let some = all.filter(|(asked, n)| **asked != NONE && which(*n as usize));
+        Lists::new(self.digests.len(), &some.map(|(asked, n)| (*asked, n)).collect::<Vec<_>>())
+    }
+
+    /// How many numbers there are.
+    pub(super) fn numbers(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// The digest of a number.
+    pub(super) fn digest(&self, asked: u32) -> u64 {
+        self.digests.get(asked as usize).copied().unwrap_or(0)
     }
 
     /// The lines that ask this, in the order of their times.
-    pub(super) fn asking(&self, asked: u64) -> impl ExactSizeIterator<Item = usize> {
-        self.by_asked.of(asked).iter().map(|(_, n)| *n as usize)
+    pub(super) fn asking(&self, asked: u32) -> impl ExactSizeIterator<Item = usize> {
+        self.by_asked.of(asked).iter().map(|line| line.entry as usize)
     }
 
     /// Those of them that may have begun before what was captured between two times, the latest
-    /// first, as far back as any line takes.
+    /// first, as far back as any line takes; at most `most` are looked at. Lines that were over by then are
+    /// left out. `cursor` is where the search before ended: the next often ends near it.
     pub(super) fn asking_before<'a>(
         &'a self,
-        asked: u64,
-        times: (Timestamp, Timestamp),
+        asked: u32,
+        (first, last): (Timestamp, Timestamp),
         entries: &'a [Entry],
         clock: &Clock,
+        (most, cursor): (usize, &mut u32),
     ) -> impl Iterator<Item = usize> + 'a {
         let found = self.by_asked.of(asked);
-        let until = latest(times, entries, clock);
-        let from = self.earliest(times, clock);
-        let end = found.partition_point(|(_, n)| entries[*n as usize].at() <= until);
-        let found = found[..end].iter().rev().map(|(_, n)| *n as usize);
-        found.take_while(move |n| entries[*n].at() >= from)
+        let until = latest((first, last), entries, clock);
+        let slack = clock.tolerance.saturating_add(self.resolution);
+        let own = first.min(last).after(-clock.offset);
+        let over = Timestamp(own.0.saturating_sub(slack));
+        let from = Timestamp(over.0.saturating_sub(self.longest));
+        let near = (*cursor as usize).min(found.len());
+        let steps = found[near..].iter().take(STEPS).take_while(|line| line.at <= until).count();
+        let is_behind = near.checked_sub(1).is_none_or(|last| found[last].at <= until);
+        let end = match is_behind && steps < STEPS {
+            true => near + steps,
+            false => found.partition_point(|line| line.at <= until),
+        };
+        *cursor = end as u32;
+        let found = found[..end].iter().rev().take(most);
+        let found = found.take_while(move |line| line.at >= from);
+        found.filter(move |line| line.latest >= over).map(|line| line.entry as usize)
     }
 
     /// The lines that may have begun before what was captured between two times, the latest first.
@@ -168,16 +328,9 @@ impl Index {
         (0..entries.partition_point(|entry| entry.at() <= until)).rev()
     }
 
-    /// The earliest that a line of what was captured then can have begun.
-    fn earliest(&self, (first, _): (Timestamp, Timestamp), clock: &Clock) -> Timestamp {
-        // Resolutions are a second at most.
-        let before = self.longest.saturating_add(clock.tolerance).saturating_add(1_000_000_000);
-        Timestamp(first.after(-clock.offset).0.saturating_sub(before))
-    }
-
     /// Connections that the log names by a port of theirs, with the lines of each.
     pub(super) fn by_port(&self) -> impl Iterator<Item = (Endpoint, Leg, Vec<usize>)> {
-        self.by_port.0.chunk_by(|one, next| one.0 == next.0).map(|lines| {
+        self.by_port.chunk_by(|one, next| one.0 == next.0).map(|lines| {
             let ((end, leg), _) = lines[0];
             (end, leg, lines.iter().map(|(_, n)| *n as usize).collect())
         })
@@ -190,7 +343,7 @@ impl Index {
 
     /// Flows that this side opened, by their first packets.
     pub(super) fn flows_of(&self, client: Endpoint) -> &[u64] {
-        self.by_client.get(&client).map_or(&[], Vec::as_slice)
+        self.clients.get(&client).map_or(&[], |client| self.by_client.of(*client))
     }
 
     /// Exchanges of a flow, in their order on it.
@@ -216,9 +369,35 @@ impl Index {
     }
 }
 
-/// A key among exchanges with one server.
-fn at(key: u64, server: Endpoint) -> u64 {
-    FixedState::with_seed(key).hash_one(server)
+impl Keys {
+    fn all(&self) -> impl Iterator<Item = u32> {
+        self.ids.into_iter().chain([self.asked, self.path])
+    }
+}
+
+/// An address with any port.
+fn anywhere(end: Endpoint) -> Endpoint {
+    Endpoint { port: 0, ..end }
+}
+
+/// The digests that exchanges have, numbered; the numbers of each exchange.
+fn numbered(capture: &Capture) -> (Map<u64, u32>, Vec<u64>, Vec<Keys>) {
+    let mut numbers: Map<u64, u32> = Map::default();
+    let mut digests = Vec::new();
+    let mut number = |digest: u64| match digest {
+        0 => NONE,
+        _ => *numbers.entry(digest).or_insert_with(|| {
+            digests.push(digest);
+            digests.len() as u32 - 1
+        }),
+    };
+    let keys = capture.seen.iter().map(|seen| Keys {
+        asked: number(seen.asked),
+        path: number(seen.path),
+        ids: seen.ids.map(&mut number),
+    });
+    let keys = keys.collect();
+    (numbers, digests, keys)
 }
 
 /// The latest time at which a line of what was captured between two times can have begun.

@@ -1,6 +1,7 @@
 //! What finds a request again in a log: digests of its ids and of what it asked.
 
-use super::text::path_only;
+use super::line::Line;
+use super::text::{find, path_only};
 use crate::http::RequestHead;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
@@ -29,8 +30,14 @@ pub(super) fn asked_path(method: &[u8], target: &[u8]) -> u64 {
     if target.is_empty() { 0 } else { digest(&[b"path", method, path_only(target)]) }
 }
 
+/// Digests of a log line: of what was asked (0: not known) and of its ids.
+pub(super) fn keys(line: &Line<'_>) -> (u64, Ids) {
+    let digest = if line.without_query { asked_path } else { asked };
+    (digest(&line.method, &line.path), ids(&line.trace, &line.request_id))
+}
+
 /// Digests of what a log has of ids.
-pub(super) fn ids(trace: &[u8], request_id: &[u8]) -> Ids {
+fn ids(trace: &[u8], request_id: &[u8]) -> Ids {
     let mut ids = [0; 4];
     trace_ids(trace, &mut ids);
     if !request_id.is_empty() {
@@ -62,7 +69,10 @@ pub(super) fn ids_of(head: &RequestHead<'_>) -> Ids {
 
 /// `Self=1-...;Root=1-...;custom=...`
 fn trace_ids(trace: &[u8], ids: &mut Ids) {
-    for part in trace.split(|byte| *byte == b';') {
+    let mut rest = trace;
+    while !rest.is_empty() {
+        let (part, after) = rest.split_at(find(b';', rest).unwrap_or(rest.len()));
+        rest = after.get(1..).unwrap_or_default();
         let part = part.trim_ascii();
         let (which, value) = match part.iter().position(|byte| *byte == b'=') {
             Some(4) if part[..4].eq_ignore_ascii_case(b"self") => (0, &part[5..]),

@@ -350,9 +350,11 @@ impl Tied<'_> {
         ties: &Ties,
         other_time: u64,
     ) -> Source {
-        let joined = best(ties);
-        let likely = |certainty: &&Confidence| **certainty >= Confidence::Likely;
-        let failing = |n: &&usize| found.entries[**n].failed;
+        let joined = best(ties, found.entries.len());
+        let is_joined = |n: usize| joined.get(n).is_some_and(Option::is_some);
+        let sure = |least: Confidence| joined.iter().flatten().filter(|it| **it >= least).count();
+        let likely = sure(Confidence::Likely) as u64;
+        let failing = found.entries.iter().enumerate().filter(|(_, entry)| entry.failed);
         let (from, to) = self.capture.span.unwrap_or_default();
         let clock = &ties.clock;
         // Times that a log cuts off may be later.
@@ -361,7 +363,7 @@ impl Tied<'_> {
             until.after(clock.offset) >= from.after(-clock.tolerance.saturating_add(cut_off))
                 && at.after(clock.offset) <= to.after(clock.tolerance)
         };
-        let fits = |n: &usize| joined.contains_key(n) || ties.ambiguous.binary_search(n).is_ok();
+        let fits = |n: &usize| is_joined(*n) || ties.ambiguous.binary_search(n).is_ok();
         let known = (0..).zip(&found.entries);
         let in_time = found.times.iter().filter(|at| inside(**at, **at)).count()
             + known.filter(|(n, it)| inside(it.at(), it.until()) || fits(n)).count();
@@ -379,11 +381,11 @@ impl Tied<'_> {
             first_bad: found.first_bad,
             in_time: in_time as u64,
             range: found.range,
-            joined: joined.values().filter(likely).count() as u64,
-            possible: joined.values().filter(|it| !likely(it)).count() as u64,
-            ambiguous: ties.ambiguous.iter().filter(|n| !joined.contains_key(n)).count() as u64,
+            joined: likely,
+            possible: joined.iter().flatten().count() as u64 - likely,
+            ambiguous: ties.ambiguous.iter().filter(|n| !is_joined(**n)).count() as u64,
             failing: found.failing,
-            failing_joined: joined.keys().filter(failing).count() as u64,
+            failing_joined: failing.filter(|(n, _)| is_joined(*n)).count() as u64,
             failing_other_time: other_time + found.far_failing,
             clock: ties.clock,
         }
@@ -396,12 +398,12 @@ impl Tied<'_> {
         for tied in &ties.tied {
             let entry = &entries[tied.entry];
             let seen = tied.seen.map(|n| &self.capture.seen[n]);
-            let Some(flow) = self.capture.flows.get(&tied.flow) else { continue };
             let ordinal = seen.map_or(0, |seen| seen.ordinal);
             let matters = entry.failed || found.contains(&(tied.flow, ordinal));
             if !(matters || self.settings.all) {
                 continue;
             }
+            let Some(flow) = self.capture.flows.get(&tied.flow) else { continue };
             if logs.ties.len() >= TIES_MAX {
                 dropped += 1;
                 continue;
@@ -432,12 +434,11 @@ impl Tied<'_> {
     }
 }
 
-/// The best certainty of each entry that is tied.
-pub(super) fn best(ties: &Ties) -> BTreeMap<usize, Confidence> {
-    let mut best = BTreeMap::new();
+/// The best certainty of each of so many entries; `None`: it is not tied.
+pub(super) fn best(ties: &Ties, entries: usize) -> Vec<Option<Confidence>> {
+    let mut best = vec![None; entries];
     for tied in &ties.tied {
-        let known = best.entry(tied.entry).or_insert(tied.certainty);
-        *known = (*known).max(tied.certainty);
+        best[tied.entry] = best[tied.entry].max(Some(tied.certainty));
     }
     best
 }

@@ -2,78 +2,89 @@
 //! in time first.
 
 use super::fit::{Leg, apart, same_status, times};
+use super::given::{Candidate, Given};
 use super::tie::{
-    By, CANDIDATES_MAX, LOOKED_MAX, MARGIN, Taken, Tied, Ties, Tying, asks_the_same, contradicts,
+    By, CANDIDATES_MAX, LOOKED_MAX, Taken, Tied, Ties, Tying, asks_the_same, contradicts,
 };
 use crate::cause::Confidence;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 /// Exchanges that ask the same, past which fewer lines are compared with each.
-const MANY: usize = 1 << 12;
-/// How many then, 20 bytes each.
+const MANY: u32 = 1 << 12;
+/// How many then, 32 bytes each.
 const FEW: usize = 8;
 /// How many lines are compared with each of fewer exchanges. They come in the order of their times, so
 /// that what is further away fits less.
 const NEAREST: usize = 16;
-/// Within it one of two lines is not nearer than the other, microseconds.
-const NEAR: u32 = 1_000;
-
-/// A line that an exchange may belong to.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    seen: u32,
-    entry: u32,
-    /// How far their times are apart, microseconds.
-    apart: u32,
-    leg: Leg,
-    by_port: bool,
-    /// Both ask the same and have the same status.
-    same: bool,
-}
-
-type By32<V> = HashMap<u32, V, FixedState>;
-
-/// Which line each exchange was given.
-#[derive(Debug, Default)]
-struct Given {
-    /// Places in the list of candidates, by exchange.
-    by_seen: By32<usize>,
-    /// The same by line; several only for attempts that followed each other.
-    by_entry: HashMap<(u32, Leg), Vec<usize>, FixedState>,
-}
+/// Candidates that are kept to be given, 32 bytes each; those of further exchanges are looked for once more.
+const KEPT_MAX: usize = 1 << 20;
 
 impl Tying<'_> {
     /// Ties lines and exchanges that have the same id.
     pub(super) fn ids(&self, taken: &mut Taken, ties: &mut Ties) {
-        let seen = self.capture.seen.iter().enumerate();
-        let mut with: Vec<(u64, usize)> =
-            seen.filter_map(|(n, seen)| Some((self.index.id_of(seen)?, n))).collect();
+        let mut with: Vec<(u32, u32)> = (0..self.capture.seen.len())
+            .filter_map(|n| Some((self.index.id_of(n)?, n as u32)))
+            .collect();
         with.sort_unstable();
+        let (mut candidates, mut given) = (Vec::new(), Given::nothing(self));
         for group in with.chunk_by(|one, next| one.0 == next.0) {
-            let mut candidates = Vec::new();
             for (id, n) in group {
                 let lines = self.index.with_id(*id).take(LOOKED_MAX);
-                self.candidates(*n, lines, (By::Id, FEW), taken, &mut candidates);
+                self.candidates(*n as usize, lines, (By::Id, FEW), taken, &mut candidates);
             }
-            self.give(candidates, By::Id, taken, ties);
+            self.give(&mut candidates, By::Id, &mut given, taken, ties);
         }
     }
 
     /// Ties lines and exchanges that ask the same, of those that are left.
     pub(super) fn requests(&self, taken: &mut Taken, ties: &mut Ties) {
-        for (asked, group) in self.by_asked() {
-            let most = if group.len() > MANY { FEW } else { NEAREST };
-            let mut candidates = Vec::new();
-            for n in group.into_iter().filter(|n| !taken.has_seen(*n)) {
-                let seen = &self.capture.seen[n];
-                let during = (seen.first.at, seen.last());
-                let lines = self.index.asking_before(asked, during, self.entries, &self.clock);
-                let lines = lines.take(LOOKED_MAX);
-                self.candidates(n, lines, (By::Request, most), taken, &mut candidates);
+        let mut asking = vec![0_u32; self.index.numbers()];
+        let seen = || 0..self.capture.seen.len();
+        seen().filter_map(|n| self.index.asked_of(n)).for_each(|asked| asking[asked as usize] += 1);
+        // Looked for in the order of the exchanges: like that of the lines it is about that of time, so that
+        // what belongs together is near each other in memory.
+        let (mut kept, mut ends) = (Vec::<Candidate>::new(), Vec::new());
+        let mut cursors = vec![0_u32; asking.len()];
+        for n in seen() {
+            if kept.len() >= KEPT_MAX {
+                break;
             }
-            self.give(candidates, By::Request, taken, ties);
+            if let Some(asked) = self.index.asked_of(n).filter(|_| !taken.has_seen(n)) {
+                let (many, cursor) = (asking[asked as usize], &mut cursors[asked as usize]);
+                self.candidates_asking(n, (asked, many), cursor, taken, &mut kept);
+            }
+            ends.push(kept.len());
         }
+        let (mut candidates, mut given) = (Vec::new(), Given::nothing(self));
+        for (asked, group) in self.index.asked(|n| !taken.has_seen(n)).each() {
+            for n in group.iter().map(|n| *n as usize) {
+                if let Some(end) = ends.get(n) {
+                    let from = n.checked_sub(1).map_or(0, |before| ends[before]);
+                    candidates.extend_from_slice(&kept[from..*end]);
+                } else {
+                    let many = asking[asked as usize];
+                    self.candidates_asking(n, (asked, many), &mut 0, taken, &mut candidates);
+                }
+            }
+            self.give(&mut candidates, By::Request, &mut given, taken, ties);
+        }
+    }
+
+    /// The nearest of the lines that ask what an exchange asks, which `many` do.
+    fn candidates_asking(
+        &self,
+        n: usize,
+        (asked, many): (u32, u32),
+        cursor: &mut u32,
+        taken: &Taken,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        let most = if many > MANY { FEW } else { NEAREST };
+        let seen = &self.capture.seen[n];
+        let during = (seen.first.at, seen.last());
+        let (entries, clock) = (&*self.entries, &self.clock);
+        let look = (LOOKED_MAX, cursor);
+        let lines = self.index.asking_before(asked, during, entries, clock, look);
+        self.candidates(n, lines, (By::Request, most), taken, candidates);
     }
 
     /// The nearest of those lines that an exchange may belong to, at most `most`. Where some ask and
@@ -116,144 +127,120 @@ impl Tying<'_> {
                 seen: n as u32,
                 entry: line as u32,
                 apart: u32::try_from(apart).unwrap_or(u32::MAX),
+                first: seen.first.at,
                 leg: found.leg,
                 by_port: found.by_port,
                 same,
+                failed: Self::has_failed(seen),
+                line_failed: entry.failed,
             });
         }
         if alike > 0 {
-            let same: Vec<Candidate> = candidates.drain(from..).filter(|it| it.same).collect();
-            candidates.extend(same);
+            let mut kept = from;
+            for n in from..candidates.len() {
+                candidates.swap(kept, n);
+                kept += usize::from(candidates[kept].same);
+            }
+            candidates.truncate(kept);
         }
         candidates[from..].sort_unstable_by_key(|it| (it.apart, it.entry));
         candidates.truncate(from + most);
     }
 
-    /// Gives each line to the nearest exchange, and ties them.
-    fn give(&self, mut candidates: Vec<Candidate>, by: By, taken: &mut Taken, ties: &mut Ties) {
+    /// Gives each line to the nearest exchange, and ties them; leaves no candidates, which come by exchange.
+    fn give(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        by: By,
+        given: &mut Given,
+        taken: &mut Taken,
+        ties: &mut Ties,
+    ) {
+        if let [it] = candidates[..] {
+            self.tie(&it, by, (true, false), taken, ties);
+            candidates.clear();
+            return;
+        }
+        given.know(candidates);
         candidates.sort_unstable_by_key(|it| {
-            let seen = &self.capture.seen[it.seen as usize];
-            let failed_otherwise =
-                Self::has_failed(seen) && !self.entries[it.entry as usize].failed;
-            (!it.same, failed_otherwise, it.apart, seen.first.at, it.entry, it.seen)
+            (!it.same, it.failed && !it.line_failed, it.apart, it.first, it.entry, it.seen)
         });
-        let mut given = Given::default();
         for (place, it) in candidates.iter().enumerate() {
-            let lines = given.by_entry.entry((it.entry, it.leg)).or_default();
-            if lines.is_empty() && !given.by_seen.contains_key(&it.seen) {
-                lines.push(place);
-                given.by_seen.insert(it.seen, place);
+            if given.of_line(it).is_none() && given.of_seen(it.seen).is_none() {
+                given.give(place, it);
             }
         }
-        self.give_attempts(&candidates, by, &mut given);
-        let doubtful = doubtful(&candidates, &given);
-        let mut several: By32<u32> = By32::default();
-        for it in &candidates {
-            *several.entry(it.seen).or_default() += 1;
-        }
+        self.give_attempts(candidates, by, given);
+        let doubtful = given.doubtful(candidates);
         for (place, it) in candidates.iter().enumerate() {
-            if given.by_seen.get(&it.seen) != Some(&place) {
-                continue;
+            if given.of_seen(it.seen) == Some(place) {
+                self.tie(it, by, (given.is_alone(it), doubtful[place]), taken, ties);
             }
-            let (line, n) = (it.entry as usize, it.seen as usize);
-            let (entry, seen) = (&self.entries[line], &self.capture.seen[n]);
-            let by = if by == By::Request && it.by_port { By::Port } else { by };
-            let known = self.clock.is_known();
-            let alone = several.get(&it.seen) == Some(&1);
-            let certainty = if doubtful[place] {
-                Confidence::Possible
-            } else if by >= By::Port && known && alone && asks_the_same(entry, seen) {
-                Confidence::Certain
-            } else if by >= By::Port || self.clock.is_likely() {
-                Confidence::Likely
-            } else {
-                Confidence::Possible
-            };
-            taken.take(line, n, it.leg);
-            ties.tied.push(Tied {
-                entry: line,
-                seen: Some(n),
-                flow: seen.flow,
-                leg: it.leg,
-                certainty,
-                by,
-                distance: i64::from(it.apart).saturating_mul(1_000),
-            });
         }
-        let left = candidates.iter().filter(|it| {
-            !given.by_seen.contains_key(&it.seen)
-                && given.by_entry.get(&(it.entry, it.leg)).is_none_or(Vec::is_empty)
+        given.forget(candidates);
+        candidates.clear();
+    }
+
+    /// Ties a line to its exchange: whether no other line fits that, whether another would do as well.
+    fn tie(
+        &self,
+        it: &Candidate,
+        by: By,
+        (alone, doubtful): (bool, bool),
+        taken: &mut Taken,
+        ties: &mut Ties,
+    ) {
+        let (line, n) = (it.entry as usize, it.seen as usize);
+        let (entry, seen) = (&self.entries[line], &self.capture.seen[n]);
+        let by = if by == By::Request && it.by_port { By::Port } else { by };
+        let certainty = if doubtful {
+            Confidence::Possible
+        } else if by >= By::Port && self.clock.is_known() && alone && asks_the_same(entry, seen) {
+            Confidence::Certain
+        } else if by >= By::Port || self.clock.is_likely() {
+            Confidence::Likely
+        } else {
+            Confidence::Possible
+        };
+        taken.take(line, n, it.leg);
+        ties.tied.push(Tied {
+            entry: line,
+            seen: Some(n),
+            flow: seen.flow,
+            leg: it.leg,
+            certainty,
+            by,
+            distance: i64::from(it.apart).saturating_mul(1_000),
         });
-        ties.ambiguous.extend(left.map(|it| it.entry as usize));
     }
 
     /// A proxy tries again after a failure: further attempts of a line that has one. All but the last
     /// have failed, and without an id the log has as many addresses, or none.
     fn give_attempts(&self, candidates: &[Candidate], by: By, given: &mut Given) {
         let seen = |place: usize| &self.capture.seen[candidates[place].seen as usize];
+        let failed = |place: &usize| candidates[*place].failed;
         for (place, it) in candidates.iter().enumerate() {
-            if it.leg != Leg::Back || given.by_seen.contains_key(&it.seen) {
+            if it.leg != Leg::Back || given.of_seen(it.seen).is_some() {
                 continue;
             }
-            let Some(lines) = given.by_entry.get_mut(&(it.entry, it.leg)) else { continue };
+            let Some(first) = given.of_line(it).filter(|first| it.failed || failed(first)) else {
+                continue;
+            };
             let entry = &self.entries[it.entry as usize];
             let room = match entry.names_targets() && by < By::Id {
                 true => entry.attempts.len(),
                 false => CANDIDATES_MAX,
             };
-            let mut tried: Vec<usize> = lines.iter().copied().chain([place]).collect();
+            let mut tried = vec![first, place];
+            tried.extend_from_slice(given.attempts_of(it));
             tried.sort_by_key(|place| (seen(*place).first.at, seen(*place).first.frame));
-            let failed = |place: &usize| Self::has_failed(seen(*place));
             let follows = tried.windows(2).all(|two| {
                 seen(two[0]).flow != seen(two[1]).flow
                     && seen(two[0]).first.at <= seen(two[1]).first.at
             });
             if tried.len() <= room && follows && tried[..tried.len() - 1].iter().all(failed) {
-                lines.push(place);
-                given.by_seen.insert(it.seen, place);
+                given.try_again(place, it);
             }
         }
     }
-}
-
-/// For each candidate that was given: whether another would do about as well.
-fn doubtful(candidates: &[Candidate], given: &Given) -> Vec<bool> {
-    let apart = |seen: u32, entry: u32, known: &HashMap<(u32, u32), u32, FixedState>| {
-        known.get(&(seen, entry)).copied()
-    };
-    let known: HashMap<(u32, u32), u32, FixedState> =
-        candidates.iter().map(|it| ((it.seen, it.entry), it.apart)).collect();
-    let near = |other: u32, this: u32| i64::from(other) <= i64::from(this.max(NEAR)) * MARGIN;
-    let mut doubtful = vec![false; candidates.len()];
-    for it in candidates {
-        let mine = given.by_seen.get(&it.seen).map(|place| &candidates[*place]);
-        let its = given.by_entry.get(&(it.entry, it.leg)).and_then(|lines| lines.first());
-        let is_given = mine.is_some_and(|mine| mine.entry == it.entry);
-        if is_given {
-            continue;
-        }
-        let its = its.map(|place| &candidates[*place]);
-        let doubted = match (mine, its) {
-            // The exchange could have this line, which nobody has.
-            (Some(mine), None) => near(it.apart, mine.apart),
-            // The line could be of this exchange, which has none.
-            (None, Some(its)) => near(it.apart, its.apart),
-            // They could be exchanged.
-            (Some(mine), Some(its)) => {
-                let crossed = apart(its.seen, mine.entry, &known);
-                crossed.is_some_and(|crossed| {
-                    near(it.apart.saturating_add(crossed), mine.apart.saturating_add(its.apart))
-                })
-            }
-            (None, None) => false,
-        };
-        if doubted {
-            for one in [mine, its].into_iter().flatten() {
-                if let Some(place) = given.by_seen.get(&one.seen) {
-                    doubtful[*place] = true;
-                }
-            }
-        }
-    }
-    doubtful
 }

@@ -27,6 +27,7 @@ mod fit;
 mod follow;
 mod format;
 mod gather;
+mod given;
 mod haproxy;
 mod haproxy_format;
 mod index;

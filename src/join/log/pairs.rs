@@ -3,6 +3,7 @@
 use super::clock::{Clock, Guess, PAIRS_MAX, most};
 use super::entry::Entry;
 use super::fit::{Leg, same_status, span};
+use super::index::Lists;
 use super::kind::Kind;
 use super::seen::Known;
 use super::tie::{Tying, contradicts};
@@ -52,10 +53,10 @@ impl Tying<'_> {
             if pairs.len() >= PAIRS_MAX {
                 break;
             }
-            let Some(entry) = self.index.only(seen) else { continue };
+            let Some(entry) = self.index.only(n) else { continue };
             let Some(flow) = self.capture.flows.get(&seen.flow) else { continue };
             if let Some(found) = self.addresses(&self.entries[entry], flow)
-                && (found.by_port || self.index.is_alone(seen, flow.server))
+                && (found.by_port || self.index.is_alone(n, flow.server, self.capture))
             {
                 pairs.push(Pair { entry, seen: n, leg: found.leg });
             }
@@ -107,25 +108,29 @@ impl Tying<'_> {
 
     /// Lines and exchanges that may belong together, of what was asked least often first.
     fn guesses(&self) -> Vec<Guess> {
-        let mut groups: Vec<(usize, u64, Vec<usize>)> = self
-            .by_asked()
-            .into_iter()
-            .map(|(asked, seen)| (self.index.asking(asked).len() * seen.len(), asked, seen))
+        let mut asked = self.by_asked();
+        let pairs = |asked: u32, seen: &[u32]| self.index.asking(asked).len() * seen.len();
+        let mut groups: Vec<(usize, u64, u32, &[u32])> = asked
+            .each()
+            .map(|(asked, seen)| (pairs(asked, seen), self.index.digest(asked), asked, &*seen))
             .collect();
         groups.sort_unstable();
         let mut guesses = Vec::new();
-        for (pairs, asked, seen) in groups {
+        for (pairs, _, asked, seen) in groups {
             let lines: Vec<usize> = self.index.asking(asked).collect();
             if guesses.len() + pairs <= GUESSES_MAX {
-                for one in &seen {
-                    guesses.extend(lines.iter().filter_map(|line| self.guess(*line, *one)));
+                for one in seen {
+                    self.guess(lines.iter().copied(), *one, &mut guesses);
                 }
                 continue;
             }
             let room = GUESSES_MAX.saturating_sub(guesses.len()) / (NEIGHBOURS * 2);
-            let step = seen.len().div_ceil(room.max(1)).max(1);
+            if room == 0 {
+                break;
+            }
+            let step = seen.len().div_ceil(room).max(1);
             for (rank, one) in seen.iter().enumerate().step_by(step).take(room) {
-                let at: Timestamp = self.capture.seen[*one].first.at;
+                let at: Timestamp = self.capture.seen[*one as usize].first.at;
                 let near = lines.partition_point(|line| self.entries[*line].at() < at);
                 let around = |middle: usize| {
                     let from = middle.saturating_sub(NEIGHBOURS / 2);
@@ -133,34 +138,35 @@ impl Tying<'_> {
                 };
                 let (near, ranked) = (around(near), around(rank));
                 let both = near.clone().chain(ranked.filter(|n| !near.contains(n)));
-                guesses.extend(both.filter_map(|n| self.guess(lines[n], *one)));
+                self.guess(both.map(|n| lines[n]), *one, &mut guesses);
             }
         }
         guesses
     }
 
-    fn guess(&self, line: usize, n: usize) -> Option<Guess> {
-        let (entry, seen) = (&self.entries[line], &self.capture.seen[n]);
-        let flow = self.capture.flows.get(&seen.flow)?;
-        let found = self.addresses(entry, flow)?;
-        if contradicts(entry, seen) || !same_status(entry, found.leg, flow.server, seen) {
-            return None;
+    /// Adds those of some lines that may be of an exchange.
+    fn guess(&self, lines: impl Iterator<Item = usize>, n: u32, guesses: &mut Vec<Guess>) {
+        let seen = &self.capture.seen[n as usize];
+        let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
+        for line in lines {
+            let entry = &self.entries[line];
+            if let Some(found) = self.addresses(entry, flow)
+                && !contradicts(entry, seen)
+                && same_status(entry, found.leg, flow.server, seen)
+            {
+                let (low, high) = span(entry, found.leg, seen.first.at, seen.last());
+                guesses.push(Guess { seen: n, low, high });
+            }
         }
-        let (low, high) = span(entry, found.leg, seen.first.at, seen.last());
-        Some(Guess { seen: n as u32, low, high })
     }
 
     /// Exchanges by what lines call what they ask, in the order of their times.
-    pub(super) fn by_asked(&self) -> Vec<(u64, Vec<usize>)> {
-        let seen = self.capture.seen.iter().enumerate();
-        let mut asked: Vec<(u64, Timestamp, usize)> = seen
-            .filter_map(|(n, seen)| Some((self.index.asked_of(seen)?, seen.first.at, n)))
-            .collect();
-        asked.sort_unstable();
+    fn by_asked(&self) -> Lists<u32> {
+        let mut asked = self.index.asked(|_| true);
+        for (_, seen) in asked.each() {
+            seen.sort_unstable_by_key(|n| (self.capture.seen[*n as usize].first.at, *n));
+        }
         asked
-            .chunk_by(|one, next| one.0 == next.0)
-            .map(|group| (group[0].0, group.iter().map(|(.., n)| *n).collect()))
-            .collect()
     }
 }
 

@@ -174,13 +174,25 @@ fn through(
         one(kind, *number, text, lines, log, &mut fields, take);
     }
     outcome?;
-    while next(input, &mut text)? {
-        number += 1;
-        if !is_blank(&text) {
-            one(kind, number, &text, lines, log, &mut fields, take);
+    loop {
+        // Most lines lie in the buffer as a whole.
+        let bytes = filled(input)?;
+        if let Some(end) = memchr(b'\n', bytes) {
+            number += 1;
+            let text = trimmed(&bytes[..end]);
+            if !is_blank(text) {
+                one(kind, number, text, lines, log, &mut fields, take);
+            }
+            input.consume(end + 1);
+        } else if next(input, &mut text)? {
+            number += 1;
+            if !is_blank(&text) {
+                one(kind, number, &text, lines, log, &mut fields, take);
+            }
+        } else {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 fn one(
@@ -195,7 +207,8 @@ fn one(
     log.lines += 1;
     let fits = text.len() <= LINE_MAX;
     let mut room: Vec<&[u8]> = std::mem::take(fields);
-    match lines.read(kind, text, &mut room).filter(|_| fits) {
+    let line = if fits { lines.read(kind, text, &mut room) } else { None };
+    match line {
         Some(line) => take(kind, number, line, text),
         None => {
             log.bad += 1;
@@ -218,11 +231,7 @@ fn next(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
     text.clear();
     let mut any = false;
     loop {
-        let bytes = match input.fill_buf() {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+        let bytes = filled(input)?;
         if bytes.is_empty() {
             break;
         }
@@ -237,10 +246,28 @@ fn next(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
             break;
         }
     }
-    while text.last().is_some_and(|byte| matches!(byte, b'\r' | b' ')) {
-        text.pop();
-    }
+    text.truncate(trimmed(text).len());
     Ok(any)
+}
+
+/// What is there of the input; empty at its end.
+fn filled(input: &mut dyn BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = input.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // What is there is not read again, so that this can only fail at the end.
+    match input.fill_buf() {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
+        read => read,
+    }
+}
+
+/// A line without what ends it.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b' '));
+    &text[..end.map_or(0, |end| end + 1)]
 }
 
 /// Whatever a file holds of lines, for tests and measurements without files.

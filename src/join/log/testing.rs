@@ -1,7 +1,7 @@
 //! Entries and flows for tests.
 
 use super::entry::{Entry, Place};
-use super::keys::{asked, asked_path};
+use super::keys::{asked, asked_path, keys};
 use super::kind::Kind;
 use super::line::{Attempt, Line, is_failure};
 use super::seen::{Capture, Known, Seen};
@@ -10,6 +10,10 @@ use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
 
 impl Entry {
+    pub(super) fn new(place: Place, kind: Kind, line: Line<'_>) -> Entry {
+        Entry::keyed(place, kind, keys(&line), line)
+    }
+
     pub(super) fn target(&mut self, ip: [u8; 4], port: u16) {
         self.attempts.push(Attempt { target: Some(Endpoint::v4(ip, port)), status: None });
     }

@@ -100,7 +100,7 @@ impl Taken {
 /// Ties the entries of one log, which it brings into the order of their times; `broken` are flows
 /// that failed before any request, by their first packets.
 pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> Ties {
-    entries.sort_by_key(|entry| (entry.at(), entry.place));
+    sort(entries);
     let index = Index::new(entries, capture);
     let mut tying = Tying::new(entries, capture, index);
     tying.compare_clocks();
@@ -115,6 +115,14 @@ pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> T
     ties.ambiguous.dedup();
     ties.tied.sort_by_key(|tied| (tied.entry, tied.leg, tied.flow, tied.seen));
     ties
+}
+
+/// Brings entries into the order of their times.
+pub(super) fn sort(entries: &mut [Entry]) {
+    let key = |entry: &Entry| (entry.at(), entry.place);
+    if !entries.is_sorted_by_key(key) {
+        entries.sort_by_cached_key(key);
+    }
 }
 
 impl<'a> Tying<'a> {

@@ -17,6 +17,9 @@ pub(super) struct Moment {
 }
 
 const SECOND: i64 = 1_000_000_000;
+/// What the last of so many decimals of a second stands for, nanoseconds.
+const DECIMALS: [i64; 10] =
+    [SECOND, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 impl Moment {
     fn new(at: jiff::Timestamp, text: &[u8]) -> Option<Moment> {
@@ -117,17 +120,18 @@ fn plain(year: i64, month: i64, day: i64, clock: &[u8], east: i64) -> Option<Mom
     if !exists || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let nanos = match decimals {
-        [] => 0,
-        [b'.', part @ ..] if (1..=9).contains(&part.len()) => {
+    let (nanos, resolution) = match decimals {
+        [] => (0, SECOND),
+        [b'.', part @ ..] if !part.is_empty() => {
+            let unit = *DECIMALS.get(part.len())?;
             let sum = part.iter().try_fold(0, |sum, digit| Some(sum * 10 + one(*digit)?))?;
-            sum * 10_i64.pow(9 - part.len() as u32)
+            (sum * unit, unit)
         }
         _ => return None,
     };
     let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
     let at = Timestamp((seconds - east) * SECOND + nanos);
-    Some(Moment { at, resolution: resolution(decimals) })
+    Some(Moment { at, resolution })
 }
 
 fn one(digit: u8) -> Option<i64> {
