@@ -109,7 +109,7 @@ fn through_tcp(segments: &[Segment<'_>], record: &mut impl Listen) -> usize {
             true => Side::Server,
             false => Side::Client,
         };
-        let turn = table.turn(segment, first, || ());
+        let turn = table.turn(segment, None, first, || ());
         record.flow(turn.entry.connection.flow.id);
         turn.entry.connection.on_segment(segment, record);
     }

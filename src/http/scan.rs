@@ -293,7 +293,7 @@ fn plain_name(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*word);
         // Without their high bits, so that no byte carries into the next. Letters in lower case.
         let low = word & !HIGHS;
-        let lower = low | 0x20 * ONES;
+        let lower = low | (0x20 * ONES);
         let letter = (lower + (0x80 - u64::from(b'a')) * ONES)
             & !(lower + (0x80 - u64::from(b'z') - 1) * ONES);
         let hyphen = !((low ^ (u64::from(b'-') * ONES)) + 0x7f * ONES);
