@@ -80,6 +80,11 @@ impl Group {
         self.arrivals.len() >= FLOOD && span < BUSY_INTERVAL * FLOOD as i64
     }
 
+    /// Whether a member came in that time.
+    pub(in crate::probe) fn came_between(&self, first: i64, last: i64) -> bool {
+        self.arrivals.iter().any(|arrival| (first..=last).contains(arrival))
+    }
+
     /// How long its members take, seconds.
     pub(in crate::probe) fn took(&self) -> f64 {
         median(self.durations.clone()).unwrap_or_default()

@@ -10,6 +10,8 @@ pub(super) const ATTEMPTS_MIN: usize = 4;
 /// The same where a proxy may try so for its users: more than one request that HAProxy tries four times, or
 /// than two where its users' requests are seen.
 const ATTEMPTS_RETRY_MIN: [usize; 2] = [6, 9];
+/// What a proxy may be late when it tries again, nanoseconds.
+const RETRY_WITHIN: i64 = 20_000_000;
 /// By how much a rhythm is finer than another, at least.
 const FINER: f64 = 0.2;
 /// What the rhythm may be off, as a share of the period.
@@ -93,7 +95,8 @@ impl Attempts {
             let pairs = found.windows(2).filter(|pair| !pair[0].silent);
             let answered =
                 median(pairs.map(|pair| (pair[1].at - pair[0].at) as f64 / 1e9).collect());
-            (!finer && self.are_checks(&found)).then_some((answered.unwrap_or(period), found))
+            let checks = !finer && self.are_checks(&found) && !self.are_tried_again(&found, period);
+            checks.then_some((answered.unwrap_or(period), found))
         })
     }
 
@@ -104,6 +107,39 @@ impl Attempts {
         };
         found.windows(2).filter(is_clear).count() + 1 >= ATTEMPTS_MIN
             || found.len() >= ATTEMPTS_RETRY_MIN[usize::from(self.users)]
+    }
+
+    /// Whether most of a chain are followed by another attempt when a proxy tries again: nobody does so
+    /// after a check.
+    fn are_tried_again(&self, found: &[Attempt], period: f64) -> bool {
+        let again = |attempt: &&Attempt| {
+            let from = attempt.at.saturating_add(RETRY - RETRY_WITHIN);
+            let next = self.all.partition_point(|next| next.at < from);
+            self.all.get(next).is_some_and(|next| next.at.saturating_sub(from) <= 2 * RETRY_WITHIN)
+        };
+        period * 1e9 > 1.5 * RETRY as f64 && 2 * found.iter().filter(again).count() >= found.len()
+    }
+
+    /// The longest run of equal steps at a target that is checked, and the seconds of a step: no other
+    /// attempt comes in between, so that these are the checks where no other is known.
+    pub(super) fn in_a_run(&self, known: &Timing) -> Option<(f64, Vec<Attempt>)> {
+        let gap = |at: usize| (self.all[at + 1].at.saturating_sub(self.all[at].at)) as f64 / 1e9;
+        let (mut longest, mut start) = (0..0, 0);
+        for at in 0..self.all.len().saturating_sub(1) {
+            if !steps(gap(start), 0.0).contains(&((gap(at) * 1e9) as i64)) {
+                start = at;
+            }
+            if at + 1 - start > longest.len() {
+                longest = start..at + 1;
+            }
+        }
+        let run =
+            self.all.get(longest.start..=longest.end).filter(|_| known.place == Place::Here)?;
+        let step = median(longest.clone().map(gap).collect())?;
+        let retries = is_retry(step) || run.iter().any(|attempt| attempt.silent);
+        let least = if retries { ATTEMPTS_RETRY_MIN[0] } else { ATTEMPTS_MIN };
+        let long = step * (run.len() - 1) as f64 >= 2.0 * known.period;
+        (run.len() >= least && long && !(retries && self.users_here)).then(|| (step, run.to_vec()))
     }
 
     /// All of them and the seconds between them, if they have a rhythm of their own: probers may check
@@ -242,6 +278,32 @@ mod tests {
             let users = refused(irregular(5.0, 30, seed));
             assert_eq!(other(&users, Place::Here, true), None, "{seed}");
         }
+    }
+
+    #[test]
+    fn a_client_that_asks_again_at_once_makes_no_checks_of_every_second_retry() {
+        for turn in 4..40 {
+            let tried = attempts(refused(retries(0.001, 1.001, 40).into_iter().take(turn)));
+            assert_eq!(tried.in_rhythm(&KNOWN), None, "{turn}");
+        }
+    }
+
+    #[test]
+    fn a_short_run_counts_where_its_target_is_checked() {
+        // A user, the first checks that fail, and then `downinter 4s`.
+        let mut all =
+            refused([30_450, 31_460, 32_462, 33_463, 34_280, 35_281].map(|at| at * SECOND / 1000));
+        let run = refused(every(4.002, 6).map(|at| at + 39 * SECOND));
+        all.extend(&run);
+        let here = Timing { period: 3.0, place: Place::Here, ..KNOWN };
+        let with_users = Attempts::new(all.clone(), true, true);
+        let (step, found) = with_users.in_a_run(&here).unwrap();
+        assert_eq!((found.len(), (step - 4.002).abs() < 0.001), (6, true));
+        assert_eq!(with_users.in_a_run(&Timing { place: Place::SameHost, ..here }), None);
+        let tried = Attempts::new(refused(retries(1.0, 1.001, 9)), true, true);
+        assert_eq!(tried.in_a_run(&here), None, "users that are tried again");
+        assert_eq!(Attempts::new(Vec::new(), true, true).in_a_run(&here), None);
+        assert_eq!(Attempts::new(all[..1].to_vec(), true, true).in_a_run(&here), None);
     }
 
     #[test]

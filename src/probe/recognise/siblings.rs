@@ -83,6 +83,15 @@ impl Recogniser {
                 Some((checks, None, InRhythm { of: *sibling, period, other: true }))
             })
         });
+        let found = found.or_else(|| {
+            known.iter().find_map(|(timing, sibling)| {
+                let (period, checks) = attempts.in_a_run(timing)?;
+                let (first, last) = (checks.first()?.at, checks.last()?.at);
+                let alone = !self.groups.get(sibling)?.came_between(first, last);
+                let how = InRhythm { of: *sibling, period, other: true };
+                alone.then_some((checks, None, how))
+            })
+        });
         let Some((checks, own, how)) = found else { return false };
         let Some(host) = own.or_else(|| self.open_by_sibling(key, &how)) else { return false };
         let Some(group) = self.groups.get_mut(key) else { return false };
