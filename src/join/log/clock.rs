@@ -320,6 +320,27 @@ mod tests {
             prop_assert!(clock.agreeing <= clock.pairs);
         }
 
+        /// Where most spans overlap, as many as there are at its ends, and nowhere more.
+        #[test]
+        fn a_peak_is_where_most_spans_overlap(
+            ends in prop::collection::vec((-50..50_i64, -50..50_i64), 0..20),
+            slack in 0..5_i64,
+            (one, other) in (-60..60_i64, -60..60_i64),
+        ) {
+            let spans: Vec<_> = ends.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
+            let (least, most) = (one.min(other), one.max(other));
+            let over = |at: i64| {
+                spans.iter().filter(|(low, high)| (low - slack..=high + slack).contains(&at)).count()
+            };
+            let best = (least..=most).map(over).max().unwrap_or(0);
+            let peak = Edges::new(spans.iter().copied()).peak(slack, least, most);
+            prop_assert_eq!(peak.map_or(0, |peak| peak.count), best);
+            if let Some(peak) = peak {
+                prop_assert!(least <= peak.from && peak.to <= most);
+                prop_assert_eq!((over(peak.from), over(peak.middle())), (best, best));
+            }
+        }
+
         #[test]
         fn any_spans(ends: Vec<(i64, i64)>) {
             let spans: Vec<_> = ends.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();

@@ -407,3 +407,19 @@ fn latest((first, last): (Timestamp, Timestamp), entries: &[Entry], clock: &Cloc
     let latest = if begins { first } else { last };
     latest.after(-clock.offset).after(clock.tolerance)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_keep_the_order_of_each_key() {
+        let mut lists = Lists::new(4, &[(2, 7), (0, 1), (2, 5), (3, 9), (2, 6)]);
+        assert_eq!((lists.of(0), lists.of(1), lists.of(2)), (&[1][..], &[][..], &[7, 5, 6][..]));
+        assert_eq!((lists.of(3), lists.of(4), lists.of(NONE)), (&[9][..], &[][..], &[][..]));
+        lists.each().for_each(|(_, list)| list.sort_unstable());
+        let keys: Vec<u32> = lists.each().map(|(key, _)| key).collect();
+        assert_eq!((keys, lists.of(2)), (vec![0, 2, 3], &[5, 6, 7][..]));
+        assert!(Lists::<u32>::new(0, &[]).of(0).is_empty());
+    }
+}
