@@ -133,7 +133,7 @@ pub struct Input {
     ///
     /// Tells the capture point of each connection of that host for certain: a SYN to this address has
     /// arrived, one from it was sent. Files that why502 live writes say it themselves.
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', hide_short_help = true)]
     pub local: Vec<IpAddr>,
     /// Read settings from this file: target groups and their health checks
     ///

@@ -155,7 +155,11 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     let mut file = match &cli.output.output {
         Some(path) => {
             ended::leave_nothing()?;
-            let file = Output::create(path);
+            let Cli { input, beside, logs, .. } = cli;
+            let read = [&input.captures, beside, &logs.log, &input.keylog, &input.probers];
+            let read = read.into_iter().flatten().chain(&input.config);
+            let file = Output::refuse_inputs(path, read.map(PathBuf::as_path));
+            let file = file.and_then(|()| Output::create(path));
             Some(file.with_context(|| format!("{}: cannot be written", path.display()))?)
         }
         None => None,
@@ -190,7 +194,10 @@ fn report(cli: &Cli) -> Result<ExitCode> {
     }
     stdout.flush()?;
     if let (Some(file), Some(path)) = (file, &cli.output.output) {
-        file.finish().with_context(|| format!("{}: cannot be written", path.display()))?;
+        // Those of directories are known by now.
+        let read = report.captures.iter().map(|capture| Path::new(&capture.path));
+        let file = Output::refuse_inputs(path, read).and_then(|()| file.finish());
+        file.with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     Ok(code(&report, cli.output.exit_code))
 }

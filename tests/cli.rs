@@ -248,6 +248,34 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn a_report_never_replaces_what_it_is_made_from() {
+    let place = Place::new();
+    let capture = shipped().join("demo/nginx-demo-lb.pcap");
+    let before = fs::read(&capture).unwrap();
+    let beside = place.path("beside.pcap");
+    fs::create_dir(place.path("folder")).unwrap();
+    for name in ["a.pcap", "beside.pcap", "folder/b.pcap"] {
+        fs::write(place.path(name), &before).unwrap();
+    }
+    std::os::unix::fs::symlink(place.path("a.pcap"), place.path("link")).unwrap();
+    for args in [
+        &["-o", "a.pcap", "a.pcap"][..],
+        &["-o", "link", "a.pcap"],
+        &["--format", "json", "-o", "a.pcap", "link"],
+        &["-o", "beside.pcap", "--beside", "beside.pcap", "a.pcap"],
+        &["-o", "folder/b.pcap", "folder"],
+    ] {
+        let outcome = place.run(args);
+        assert_eq!(outcome.code, 2, "{args:?}");
+        assert!(outcome.err.contains("never replaces its input"), "{}", outcome.err);
+    }
+    for path in [place.path("a.pcap"), beside, place.path("folder/b.pcap")] {
+        assert!(fs::read(path).unwrap() == before);
+    }
+    assert_eq!(fs::read_dir(place.path("folder")).unwrap().count(), 1);
+}
+
+#[test]
 fn output_goes_to_a_file() {
     let place = Place::new();
     for format in ["text", "json", "ndjson", "csv", "markdown", "html"] {

@@ -168,6 +168,34 @@ fn each_failure_that_a_client_saw_is_told_once() {
     }
 }
 
+/// nginx logs 499 where the client left, HAProxy C, Envoy DC.
+#[test]
+fn who_left_is_told_as_a_client_that_left() {
+    let (mut told, mut other) = (0, Vec::new());
+    for run in runs() {
+        let findings: BTreeMap<(u64, u32), &str> = (run.report.findings.iter())
+            .filter(|finding| finding.kind == Kind::Request)
+            .filter_map(|finding| {
+                let front = finding.joined.as_ref().map(|joined| &joined.front)?;
+                Some(((front.flow, front.ordinal), finding.cause.id))
+            })
+            .collect();
+        let ties = tied(&run.report);
+        for request in run.requests.iter().filter(|request| request["left"] == true) {
+            let client = request["ip"].as_str().unwrap().to_owned();
+            let front =
+                ties.get(&(client, place(request, "port"))).and_then(|it| it.front.as_ref());
+            let Some(front) = front else { continue };
+            match findings.get(&(front.flow, front.ordinal)) {
+                Some(&"client-abort") => told += 1,
+                cause => other.push(format!("{} {}: {cause:?}", run.name, request["lab"])),
+            }
+        }
+    }
+    assert!(told >= 20, "{told}");
+    assert!(other.is_empty(), "{}", other.join("\n"));
+}
+
 #[test]
 fn what_a_retry_hid_is_shown_as_such() {
     for run in &runs() {

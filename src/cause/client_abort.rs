@@ -2,7 +2,11 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::flow::EndingKind;
 use crate::{phrase, word};
+
+/// Time after its request in which a client sends FIN that waits for its answer all the same, nanoseconds.
+const AT_ONCE: i64 = 10_000_000;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -82,7 +86,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let close = case.closed_by_client()?;
     let silence = case.silence_before(close.mark);
-    let longer = case.wider.waited_longer(case.flow.client, silence);
+    // A client that only says that it sends no more does so at once (RFC 9293, 3.6), and waits for its answer.
+    let half_close = close.kind == EndingKind::Fin && silence < AT_ONCE;
+    let longer = !half_close && case.wider.waited_longer(case.flow.client, silence);
     let mut evidence = vec![case.ending(
         close,
         if longer {
@@ -106,6 +112,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, MS, S, Scene};
 
     #[test]
@@ -113,6 +120,17 @@ mod tests {
         let waited = 3 * S + 370 * MS;
         let scene = Scene::asked().balancer_fin(ASKED + waited, waited);
         assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn a_fin_right_behind_the_request_may_only_end_its_direction() {
+        let confidence = |after| {
+            let mut scene = Scene::asked().balancer_fin(ASKED + after, after);
+            scene.wider.learn(&scene.flow.clone(), 60 * S);
+            scene.rule("client-abort").map(|verdict| verdict.confidence)
+        };
+        assert_eq!(confidence(14_000), Some(Confidence::Possible));
+        assert_eq!(confidence(370 * MS), Some(Confidence::Likely));
     }
 
     #[test]

@@ -69,6 +69,20 @@ impl Output {
         Ok(output)
     }
 
+    /// Fails when the file would replace one of these, from which it is made.
+    pub fn refuse_inputs<'a>(
+        path: &Path,
+        inputs: impl IntoIterator<Item = &'a Path>,
+    ) -> io::Result<()> {
+        match inputs.into_iter().any(|input| is_same_file(path, input)) {
+            true => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "is read for this report, which never replaces its input; name another file",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Writes out what is buffered and gives the file its name.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.flush()?;
@@ -99,6 +113,28 @@ impl Drop for Output {
             unfinished().remove(temporary);
         }
     }
+}
+
+/// Whether both are one regular file, by whatever names.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one_about), Ok(other_about)) = (fs::metadata(one), fs::metadata(other)) else {
+        return false;
+    };
+    let same_path = fs::canonicalize(one).ok() == fs::canonicalize(other).ok();
+    one_about.is_file()
+        && other_about.is_file()
+        && (same_path || same_inode(&one_about, &other_about))
+}
+
+#[cfg(unix)]
+fn same_inode(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn same_inode(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::SliceError;
 use crate::capture::{CaptureError, CaptureInfo, Timeline};
+use crate::report::output::is_same_file;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -102,32 +103,11 @@ fn spool(mut from: impl Read, limit: u64) -> Result<File, SourceError> {
 
 /// Refuses an output that is one of the captures, by whatever name.
 pub(super) fn refuse_input(output: &Path, captures: &[CaptureInfo]) -> Result<(), SliceError> {
-    let same = |capture: &&CaptureInfo| same_file(output, Path::new(&capture.path));
+    let same = |capture: &&CaptureInfo| is_same_file(output, Path::new(&capture.path));
     match captures.iter().find(same) {
         Some(_) => Err(SliceError::OutputIsInput { path: output.display().to_string() }),
         None => Ok(()),
     }
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    let (Ok(one_about), Ok(other_about)) = (fs::metadata(one), fs::metadata(other)) else {
-        return false;
-    };
-    let same_path = fs::canonicalize(one).ok() == fs::canonicalize(other).ok();
-    one_about.is_file()
-        && other_about.is_file()
-        && (same_path || same_inode(&one_about, &other_about))
-}
-
-#[cfg(unix)]
-fn same_inode(one: &fs::Metadata, other: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-#[cfg(not(unix))]
-fn same_inode(_: &fs::Metadata, _: &fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -113,6 +113,10 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     let front_at = held.at(front.flow, front.ordinal);
     let back_at: Vec<Option<usize>> =
         correlation.back.iter().map(|it| held.at(it.ends.flow, it.ends.ordinal)).collect();
+    if back_at.is_empty() && held.get(front_at).is_some_and(|finding| finding.joined.is_some()) {
+        // An attempt for another request, and none is known for itself: what was asked is a target.
+        return;
+    }
     let left = front.closed_by == Some(Side::Client);
     let failed = front_at.is_some() || front.failed();
     // What clients may have asked themselves took no answer from this one.
@@ -248,7 +252,13 @@ fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
         }
         None => phrase!("the proxy had asked no target"),
     };
-    if TIMERS.contains(&finding.cause.id) && finding.confidence > Confidence::Possible {
+    // Who closed first tells a timer of the proxy from a client that left.
+    let gave_up = attempt.is_none_or(|attempt| attempt.ends.over.at < front.over.at);
+    if attempt.is_none() && TIMERS.contains(&finding.cause.id) {
+        return;
+    }
+    let timer = TIMERS.contains(&finding.cause.id) && finding.confidence > Confidence::Possible;
+    if timer && gave_up {
         let told = finding.summary.clone();
         finding.summary = phrase!("{told}; {asked} by then", told, asked);
         return;
