@@ -119,8 +119,12 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     }
     let left = front.closed_by == Some(Side::Client);
     let failed = front_at.is_some() || front.failed();
-    // What clients may have asked themselves took no answer from this one.
-    let last = correlation.back.iter().rposition(|attempt| !attempt.own);
+    // What clients may have asked themselves took no answer from this one, nor did health checks.
+    let is_check =
+        |at: &Option<usize>| held.get(*at).is_some_and(|finding| finding.kind == Kind::HealthCheck);
+    let checks: Vec<bool> = back_at.iter().map(is_check).collect();
+    let for_it = |(attempt, check): (&Attempt, &bool)| !attempt.own && !check;
+    let last = correlation.back.iter().zip(&checks).rposition(for_it);
     let last_at = last.and_then(|last| back_at[last]);
     let mut role = Role::Attempts;
     if left && front_at.is_some() {
@@ -170,6 +174,9 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
             maybe_an_attempt(finding, &front);
             continue;
         }
+        if checks[this] {
+            continue;
+        }
         if role == Role::Client && attempt.ends.over.at.nanos_since(front.over.at) >= -SLACK {
             // It ended because the client had left.
             held.take(*at);
@@ -188,7 +195,6 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         let joined = joined(Some(this), outcome);
         match joined.outcome {
             Outcome::Retried | Outcome::Masked => finding.kind = Kind::Attempt,
-            _ if finding.kind == Kind::HealthCheck => {}
             Outcome::PassedOn if attempt.certainty == Confidence::Possible => {
                 finding.kind = Kind::Attempt;
             }
