@@ -42,12 +42,13 @@ pub(super) fn logs(
         page.heading(word!("Where log and packets differ"))?;
         for it in logs.disagreements.iter().take(most) {
             let tie = logs.at(it.place).find(|tie| tie.flow == it.flow);
-            let frame = tie.map_or_else(String::new, |tie| names.frame(tie.mark.frame));
-            let line = place(logs, it.place);
-            page.hanging(
-                "  ",
-                phrase!("{line}, frame {frame}: {what}", line, frame, what = it.what.clone()),
-            )?;
+            let (line, what) = (place(logs, it.place), it.what.clone());
+            let said = match tie.map(|tie| names.frame(tie.mark.frame)) {
+                Some(frame) => phrase!("{line}, frame {frame}: {what}", line, frame, what),
+                // It is tied to no packet itself: another line of the same request is.
+                None => phrase!("{line}: {what}", line, what),
+            };
+            page.hanging("  ", said)?;
         }
         more(page, logs.disagreements.len(), most)?;
     }
