@@ -153,7 +153,7 @@ impl Bodies for Talk {
     }
 
     #[inline]
-    fn body(&mut self, _: Side, at: At, len: u64) {
+    fn body(&mut self, at: At, len: u64) {
         self.conversation.body(at, len);
     }
 }

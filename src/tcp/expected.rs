@@ -14,7 +14,7 @@ pub trait Bodies {
     /// does not.
     fn within_body(&self, side: Side, offset: u64, len: u64) -> bool;
     /// Takes them.
-    fn body(&mut self, side: Side, at: At, len: u64);
+    fn body(&mut self, at: At, len: u64);
 }
 
 impl Connection {
@@ -60,7 +60,7 @@ impl Connection {
             self.measure(side, segment.payload_len, end);
             self.advance_sent(side, end, mark);
             self.tracks[side as usize].next = end;
-            bodies.body(side, At { mark, offset: next, acked: Some(acked) }, len);
+            bodies.body(At { mark, offset: next, acked: Some(acked) }, len);
         }
         self.tracks[side as usize].set_window(segment);
         true

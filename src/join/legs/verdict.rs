@@ -252,19 +252,19 @@ pub(super) fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, s
 
 /// The front leg shows that the client closed before it had its answer.
 fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
-    let asked = match attempt {
-        Some(attempt) => {
-            phrase!("{target} had not answered the proxy", target = attempt.ends.server.socket())
-        }
-        None => phrase!("the proxy had asked no target"),
+    let timer = TIMERS.contains(&finding.cause.id);
+    let (asked, confidence) = match attempt {
+        Some(Attempt { ends, .. }) => (
+            phrase!("{target} had not answered the proxy", target = ends.server.socket()),
+            Confidence::Certain,
+        ),
+        // What waits for a timer may be a proxy's own, of which the other leg is not captured.
+        None if timer => return,
+        None => (phrase!("the proxy had asked no target"), Confidence::Likely),
     };
     // Who closed first tells a timer of the proxy from a client that left.
-    let gave_up = attempt.is_none_or(|attempt| attempt.ends.over.at < front.over.at);
-    if attempt.is_none() && TIMERS.contains(&finding.cause.id) {
-        return;
-    }
-    let timer = TIMERS.contains(&finding.cause.id) && finding.confidence > Confidence::Possible;
-    if timer && gave_up {
+    let gave_up = attempt.is_some_and(|attempt| attempt.ends.over.at < front.over.at);
+    if timer && gave_up && finding.confidence > Confidence::Possible {
         let told = finding.summary.clone();
         finding.summary = phrase!("{told}; {asked} by then", told, asked);
         return;
@@ -272,7 +272,7 @@ fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     let waited = span(front.over.at.nanos_since(front.asked.at));
     let told = phrase!("the client of the proxy closed {waited} after its request", waited);
     let summary = phrase!("{told}; {asked} by then", told, asked);
-    becomes(finding, "client-abort", Confidence::Certain, summary);
+    becomes(finding, "client-abort", confidence, summary);
 }
 
 /// Attempts that the proxy ended itself and that it followed by another one at once: its client still waited, so
@@ -377,6 +377,52 @@ mod tests {
         assert_eq!(is(0), (11, Kind::Attempt, "response-timeout"));
         assert_eq!(is(1), (12, Kind::Request, "response-timeout"));
         assert_eq!((told.len(), told[1].responsible), (2, Responsible::TargetApp));
+    }
+
+    #[test]
+    fn who_closes_first_tells_a_timer_from_a_client_that_left() {
+        let cause = |proxy_closes| {
+            let (mut front, mut made) = (leg(1, 7, 0, 30, 200), back(11, 7, 1, 80, 200));
+            (front.ends.answered, front.ends.status) = (None, None);
+            (front.ends.state, front.ends.closed_by) = (State::Unanswered, Some(Side::Client));
+            (made.ends.over, made.ends.closed_by) = (mark(proxy_closes * MS), Some(Side::Client));
+            let findings = vec![found(&front, "response-timeout"), found(&made, "client-abort")];
+            let told = told(&[front, made], findings);
+            told.iter().find(|finding| finding.flow == 1).map(|finding| finding.cause.id)
+        };
+        assert_eq!(cause(31), Some("client-abort"));
+        assert_eq!(cause(29), Some("response-timeout"));
+    }
+
+    #[test]
+    fn a_health_check_decides_no_request() {
+        let (front, made) = (leg(1, 7, 0, 80, 503), cut(11, 7, 1, 79));
+        let kinds = |kind| {
+            let mut attempt = found(&made, "target-fin-no-response");
+            attempt.kind = kind;
+            let findings = vec![found(&front, "target-own-5xx"), attempt];
+            let told = told(&[front.clone(), made.clone()], findings);
+            told.iter().map(|finding| (finding.flow, finding.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(Kind::Request), [(11, Kind::Request)]);
+        assert_eq!(kinds(Kind::HealthCheck), [(1, Kind::Request), (11, Kind::HealthCheck)]);
+    }
+
+    #[test]
+    fn an_attempt_of_which_no_other_is_known_was_asked_of_a_target() {
+        // The proxy gives up; its target may be a proxy itself, for all that is known.
+        let (front, made) = (leg(1, 7, 0, 80, 504), given_up(11, 7, 1, 79));
+        let mut all = Legs::new(false);
+        [&front, &made].into_iter().for_each(|leg| all.add(leg.clone()));
+        let mut joins = all.settle_all();
+        let mut inner = joins.settled[0].clone();
+        (inner.correlation.front, inner.correlation.back) = (Some(made.ends.clone()), Vec::new());
+        joins.settled.push(inner);
+        let findings = vec![found(&front, "target-own-5xx"), found(&made, "client-abort")];
+        let told = retell(&mut joins, findings);
+        let [only] = told.as_slice() else { panic!("{}", told.len()) };
+        assert_eq!((only.flow, only.cause.id), (11, "response-timeout"));
+        assert_eq!(only.joined.as_ref().unwrap().attempts.len(), 1);
     }
 
     #[test]
