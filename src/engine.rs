@@ -355,10 +355,11 @@ impl Engine {
                 let case =
                     Case { flow: &connection.flow, exchange: Some(&exchange), wider: &self.wider };
                 if let Some(finding) = judge(&case) {
-                    if talk.watch.is_held()
-                        && let Some(early) = &mut self.early
-                    {
-                        early.look_soon(turn.slot, belongs.flow, segment.mark.at);
+                    if let Some(early) = &mut self.early {
+                        early.settle(belongs.flow, exchange.ordinal);
+                        if talk.watch.is_held() {
+                            early.look_soon(turn.slot, belongs.flow, segment.mark.at);
+                        }
                     }
                     out.finding(finding);
                 }

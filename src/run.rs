@@ -20,7 +20,7 @@ use crate::http::Exchange;
 use crate::join::log::{LogSettings, Logs, LogsError};
 use crate::packet::{Decoder, DecoderOptions, Endpoint};
 use crate::probe::{Catalogue, FileError};
-use crate::report::{Report, Told};
+use crate::report::{Report, Told, Withdrawn};
 use keys::KeysError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,6 +153,16 @@ pub trait Listener {
     /// again as a finding, then final; a second time before that only with another verdict.
     fn early(&mut self, finding: &Finding) {
         let _ = finding;
+    }
+    /// A finding was told as that of a health check and is none, or the reverse, as what came later shows; only with
+    /// [`Settings::early`]. `before` is what was told.
+    fn revised(&mut self, finding: &Finding, before: Told) {
+        let _ = before;
+        self.finding(finding);
+    }
+    /// What was told early is no failure, or it is told as another one; only with [`Settings::early`].
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        let _ = withdrawn;
     }
     /// Something failed, and its log lines are known. Without [`Settings::early`] this comes in place of
     /// [`Listener::finding`]; with it, after it, and `before` is what that told.

@@ -15,7 +15,7 @@ use why502::health::config::Config;
 use why502::health::{Entry, HealthFlags};
 use why502::host::Addresses;
 use why502::packet::{Endpoint, Flags};
-use why502::report::{Report, Style, format};
+use why502::report::{Report, Style, Withdrawn, format};
 use why502::run::{Analysis, Listener, Settings};
 use why502::time::Timestamp;
 
@@ -29,6 +29,7 @@ struct Told {
     early: Vec<(Timestamp, Finding)>,
     finals: Vec<(Timestamp, Finding)>,
     states: Vec<(Timestamp, &'static str)>,
+    withdrawn: Vec<(Timestamp, Withdrawn)>,
 }
 
 impl Listener for Told {
@@ -38,9 +39,29 @@ impl Listener for Told {
     fn finding(&mut self, finding: &Finding) {
         self.finals.push((self.now, finding.clone()));
     }
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        self.withdrawn.push((self.now, withdrawn.clone()));
+    }
     fn transition(&mut self, _: Endpoint, _: &str, entry: &Entry) {
         self.states.push((self.now, entry.state.id()));
     }
+}
+
+/// What is told and not withdrawn.
+fn standing(told: &Told) -> BTreeSet<(u64, u32)> {
+    let findings = told.early.iter().chain(&told.finals).map(|(at, it)| (*at, key(it), true));
+    let withdrawn = told.withdrawn.iter().map(|(at, it)| (*at, (it.flow, it.ordinal), false));
+    let mut all: Vec<_> = findings.chain(withdrawn).collect();
+    // Of the same tick a withdrawal comes after what it withdraws.
+    all.sort_by_key(|(at, failure, holds)| (*at, *failure, !holds));
+    let last: BTreeMap<(u64, u32), bool> =
+        all.into_iter().map(|(_, failure, holds)| (failure, holds)).collect();
+    last.into_iter().filter(|(_, holds)| *holds).map(|(failure, _)| failure).collect()
+}
+
+/// Those that were told as something: findings of checks that failed by their answer alone come with the report.
+fn failures(report: &Report) -> BTreeSet<(u64, u32)> {
+    report.findings.iter().map(key).collect()
 }
 
 fn key(finding: &Finding) -> (u64, u32) {
@@ -162,12 +183,11 @@ fn the_report_does_not_depend_on_early_verdicts_and_these_are_its_own() {
                 println!("{name}: {at} a check told as {}", finding.cause.id);
             }
         }
-        for (key, early) in &last {
-            if !report.findings.iter().any(|finding| self::key(finding) == *key) {
-                *counts.entry("withdrawn").or_default() += 1;
-                println!("{name}: {:?} {} withdrawn", early.kind, early.cause.id);
-            }
+        for (at, withdrawn) in &told.withdrawn {
+            *counts.entry("withdrawn").or_default() += u64::from(!withdrawn.is_check);
+            println!("{name}: {at} {withdrawn:?}");
         }
+        assert_eq!(standing(&told), failures(&report), "{name}");
     }
     println!("{counts:?}");
     let count = |name| counts.get(name).copied().unwrap_or_default();
@@ -205,16 +225,74 @@ fn syns_that_come_to_an_address_of_this_host_have_arrived() {
     let (balancer, target) = ("192.0.2.10", "198.51.100.20");
     let path = ("connect-timeout", Confidence::Certain);
     let host = ("connect-timeout-host", Confidence::Certain);
-    for told in causes_of_syns(&[balancer]).into_iter().chain(causes_of_syns(&[])) {
-        assert_eq!(told, [path]);
-    }
-    for told in causes_of_syns(&[target]) {
-        assert_eq!(told, [host]);
-    }
+    // As long as an answer may come it is not certain.
+    let both = |(cause, finally)| [vec![(cause, Confidence::Likely)], vec![(cause, finally)]];
+    assert_eq!(causes_of_syns(&[balancer]), both(path));
+    assert_eq!(causes_of_syns(&[]), both(path));
+    assert_eq!(causes_of_syns(&[target]), both(host));
     // Both on one host: nothing was lost on the way.
-    for told in causes_of_syns(&[balancer, target]) {
-        assert_eq!(told, [host]);
+    assert_eq!(causes_of_syns(&[balancer, target]), both(host));
+}
+
+/// What is told of connections drawn with `draw`, in a capture that goes on for 20 s.
+fn told_of(draw: impl FnOnce(&mut Wire)) -> (Report, Told) {
+    let mut wire = Wire::default();
+    draw(&mut wire);
+    for second in 0..20 {
+        wire.alive(second * 1_000 + 500);
     }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pcap");
+    std::fs::write(&path, wire.pcap()).unwrap();
+    watch(&path, 0)
+}
+
+const USER: [u8; 4] = [10, 0, 1, 7];
+const TARGET: ([u8; 4], u16) = ([10, 0, 2, 9], 8080);
+const ASKS: &str = "GET /report HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+
+#[test]
+fn a_client_that_closes_its_direction_and_is_answered_is_taken_back() {
+    let (report, told) = told_of(|wire| {
+        let asked = wire.connect(1_000, USER, TARGET).open().say(0, ASKS);
+        asked
+            .flags(0, Flags::FIN | Flags::ACK)
+            .wait(4_000)
+            .say(1, OK)
+            .flags(1, Flags::FIN | Flags::ACK)
+            .flags(0, Flags::ACK)
+            .end();
+    });
+    assert_eq!(report.findings.len(), 0);
+    let early: Vec<_> = told.early.iter().map(|it| (it.1.cause.id, it.1.confidence)).collect();
+    assert_eq!(early, [("client-abort", Confidence::Possible)]);
+    let [(at, withdrawn)] = &told.withdrawn[..] else { panic!("{:?}", told.withdrawn) };
+    assert_eq!((withdrawn.told.cause, withdrawn.ordinal), ("client-abort", 1));
+    assert_eq!(withdrawn.asked, "GET /report");
+    // Half a second after the answer, with the next tick.
+    let late = at.nanos_since(told.early[0].0);
+    assert!((3_900_000_000..4_700_000_000).contains(&late), "{late}");
+}
+
+#[test]
+fn syns_that_are_answered_late_are_taken_back_while_the_connection_goes_on() {
+    let (report, told) = told_of(|wire| {
+        let tries =
+            wire.connect(1_000, USER, TARGET).flags(0, Flags::SYN).again(1_000).again(2_000);
+        let answered = tries.wait(1_500).flags(1, Flags::SYN | Flags::ACK).flags(0, Flags::ACK);
+        answered.say(0, ASKS).say(1, OK).wait(8_000).say(0, ASKS).say(1, OK).close().end();
+    });
+    assert_eq!(report.findings.len(), 0);
+    let early: Vec<_> = told.early.iter().map(|it| (it.1.cause.id, it.1.confidence)).collect();
+    assert!(!early.is_empty(), "{early:?}");
+    assert!(
+        early.iter().all(|it| it.0.starts_with("connect-timeout") && it.1 < Confidence::Certain),
+        "{early:?}"
+    );
+    let [(at, withdrawn)] = &told.withdrawn[..] else { panic!("{:?}", told.withdrawn) };
+    assert_eq!((withdrawn.told.cause, withdrawn.ordinal), (early[0].0, 0));
+    let known = told.early.last().unwrap().0;
+    assert!(at.nanos_since(known) < 4_000_000_000, "{at} {known}");
 }
 
 /// What is told within a second of the packet that proves each failure of `capture`, when nothing comes

@@ -55,7 +55,15 @@ impl Engine {
         if let Some(tap) = &mut self.shared.tap {
             tap.conclude(std::mem::take(&mut talk.watch), flow, &mut Found(out));
         }
-        if is_bare(flow, &cases) {
+        let bare = is_bare(flow, &cases);
+        if let Some(early) = &mut self.early {
+            let failures: Vec<u32> =
+                bare.then_some(0).into_iter().chain(cases.iter().map(|it| it.ordinal)).collect();
+            for ordinal in early.refute(flow.id, &failures) {
+                out.refuted(flow, ordinal);
+            }
+        }
+        if bare {
             self.weigh(flow, None, out);
         }
         for exchange in cases {
@@ -86,9 +94,14 @@ impl Engine {
 
     fn decide(&mut self, flow: &Flow, exchange: Option<&Exchange>, out: &mut impl Output) {
         let case = Case { flow, exchange, wider: &self.wider };
+        let ordinal = exchange.map_or(0, |exchange| exchange.ordinal);
+        let told = self.early.as_mut().is_some_and(|early| early.settle(flow.id, ordinal));
         match judge(&case) {
             Some(finding) => out.finding(finding),
             None => {
+                if told {
+                    out.refuted(flow, ordinal);
+                }
                 let asked = exchange.filter(|exchange| {
                     exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
                 });

@@ -8,12 +8,14 @@
 
 use super::conclude::is_bare;
 use super::{Engine, Options, Output, Shared, Talk};
-use crate::cause::{Case, judge};
+use crate::cause::{Case, Confidence, Finding, What, judge};
 use crate::flow::{Ending, EndingKind, Flow};
+use crate::http::{Exchange, State};
 use crate::packet::Segment;
 use crate::probe::{Catalogue, Habit, Sighting, Sightings, Tap};
 use crate::tcp::{Connection, Entry, Side};
 use crate::time::Timestamp;
+use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ const SYN_ACK_REPEATED: i64 = 600_000_000;
 const SYNS_ENOUGH: u16 = 3;
 /// Looks that wait, each of 24 bytes; what comes beyond is told at its connection's end only.
 pub(super) const LOOKS_MAX: usize = 1 << 16;
+/// Connections of which it is remembered what was told, about 60 bytes each; with more, nothing is told early.
+const TOLD_MAX: usize = 1 << 16;
 /// Flows looked at for age in one tick.
 const AGED: usize = 512;
 
@@ -47,11 +51,59 @@ pub(super) struct Early {
     opened: VecDeque<(Timestamp, u32, u64)>,
     /// Stands in for the engine's own, which a look must not change.
     shared: Shared,
-    /// Looks that [`LOOKS_MAX`] left no room for.
+    /// What was told, by the id of its connection: what comes later may refute it.
+    told: HashMap<u64, Told>,
+    /// Looks that [`LOOKS_MAX`] or [`TOLD_MAX`] left no room for.
     missed: u64,
 }
 
+/// What was told of a connection.
+#[derive(Debug, Default)]
+struct Told {
+    /// Positions of the requests on it, 0 for the connection itself.
+    ordinals: Vec<u32>,
+    /// A look is due.
+    due: bool,
+}
+
 impl Early {
+    /// Notes that a failure is told; `false`: there is no room to take it back.
+    fn tell(&mut self, flow: u64, ordinal: u32) -> bool {
+        if self.told.len() >= TOLD_MAX && !self.told.contains_key(&flow) {
+            self.missed += 1;
+            return false;
+        }
+        let told = self.told.entry(flow).or_default();
+        if !told.ordinals.contains(&ordinal) {
+            told.ordinals.push(ordinal);
+        }
+        true
+    }
+
+    /// Its verdict is final; whether one was told.
+    pub(super) fn settle(&mut self, flow: u64, ordinal: u32) -> bool {
+        let Some(told) = self.told.get_mut(&flow) else { return false };
+        let before = told.ordinals.len();
+        told.ordinals.retain(|known| *known != ordinal);
+        let found = told.ordinals.len() < before;
+        if told.ordinals.is_empty() {
+            self.told.remove(&flow);
+        }
+        found
+    }
+
+    /// Those of the failures told that are none of these any more, in the order in which they were told.
+    pub(super) fn refute(&mut self, flow: u64, failures: &[u32]) -> Vec<u32> {
+        let Some(told) = self.told.get_mut(&flow) else { return Vec::new() };
+        let (left, refuted) =
+            std::mem::take(&mut told.ordinals).into_iter().partition(|it| failures.contains(it));
+        told.ordinals = left;
+        if told.ordinals.is_empty() {
+            self.told.remove(&flow);
+        }
+        refuted
+    }
+
     /// A connection was opened by `SYN` at `at`. These wait in the order of their time.
     fn opened(&mut self, slot: u32, id: u64, at: Timestamp) {
         if self.opened.len() < LOOKS_MAX {
@@ -78,6 +130,13 @@ impl Early {
     #[inline]
     pub(super) fn after(&mut self, segment: &Segment<'_>, slot: u32, flow: &Flow, closed: bool) {
         let (at, flags) = (segment.mark.at, segment.flags);
+        if !self.told.is_empty()
+            && let Some(told) = self.told.get_mut(&flow.id)
+            && !std::mem::replace(&mut told.due, true)
+        {
+            // Whether it still holds.
+            self.look_soon(slot, flow.id, at);
+        }
         if flags.fin() || flags.rst() {
             // Who closes, and once more when the other side has followed late.
             let began = flow.endings.first().map(|first| at.nanos_since(first.mark.at));
@@ -152,7 +211,8 @@ impl Engine {
         let (Some(early), Some(entry)) = (&mut self.early, self.table.at(slot, id)) else {
             return;
         };
-        if !may_have_failed(entry) {
+        let told = early.told.get_mut(&id).map(|told| told.due = false).is_some();
+        if !told && !may_have_failed(entry) {
             return;
         }
         let shared = &mut early.shared;
@@ -183,12 +243,31 @@ impl Engine {
         let handshake = flow.opening.syn_ack.is_none() || unacknowledged(flow);
         let bare = is_bare(flow, &cases) && (closed || handshake);
         let alone = bare.then_some(None);
+        let mut failures = Vec::new();
         for exchange in alone.into_iter().chain(cases.iter().map(Some)) {
-            if let Some(finding) = judge(&Case { flow, exchange, wider }) {
+            let Some(mut finding) = judge(&Case { flow, exchange, wider }) else { continue };
+            let ordinal = exchange.map_or(0, |exchange| exchange.ordinal);
+            failures.push(ordinal);
+            if early.tell(id, ordinal) {
+                if may_recover(&connection, exchange, &finding) {
+                    finding.confidence = finding.confidence.min(Confidence::Likely);
+                }
                 out.early(finding);
             }
         }
+        for ordinal in early.refute(id, &failures) {
+            out.refuted(&connection.flow, ordinal);
+        }
     }
+}
+
+/// Whether packets to come may show that nothing failed: what rests on an answer that has not come yet, while
+/// both can still speak.
+fn may_recover(connection: &Connection, exchange: Option<&Exchange>, finding: &Finding) -> bool {
+    let answered = exchange.is_some_and(|exchange| exchange.state == State::Answered);
+    let guilty = finding.evidence.first().map(|guilty| guilty.what);
+    let proved = matches!(guilty, Some(What::Rst | What::Icmp | What::Response));
+    !answered && !proved && !connection.is_closed() && !connection.closed_by(Side::Server)
 }
 
 /// Whether nothing that decides is to come. The other side may never follow. When the client has closed,

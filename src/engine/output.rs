@@ -24,6 +24,11 @@ pub trait Output {
     fn early(&mut self, finding: Finding) {
         let _ = finding;
     }
+    /// What was told early of this request of the connection (0: of the connection itself) is no failure, as packets
+    /// that came since show.
+    fn refuted(&mut self, flow: &Flow, ordinal: u32) {
+        let _ = (flow, ordinal);
+    }
     /// The same of what may be a health check. Says when to look at its connection again, if it is too
     /// early to tell.
     fn early_sighting(&mut self, sighting: Sighting) -> Option<Timestamp> {

@@ -20,7 +20,7 @@ use crate::host::{self, Watching};
 use crate::http::{Exchange, State};
 use crate::join::log::Logs;
 use crate::packet::Endpoint;
-use crate::report::{Report, Told, words};
+use crate::report::{Report, Told, Withdrawn, words};
 use crate::run::{Analysis, Listener};
 use crate::time::{FrameId, Mark, Timestamp};
 use std::sync::Arc;
@@ -202,6 +202,13 @@ impl Listener for Fan {
     fn early(&mut self, finding: &Finding) {
         let dressed = self.dressed(finding);
         self.each(|it| it.early(dressed.as_ref().unwrap_or(finding)));
+    }
+    fn revised(&mut self, finding: &Finding, before: Told) {
+        let dressed = self.dressed(finding);
+        self.each(|it| it.revised(dressed.as_ref().unwrap_or(finding), before));
+    }
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        self.each(|it| it.withdrawn(withdrawn));
     }
     fn explained(&mut self, finding: &Finding, before: Option<Told>, logs: &Logs) {
         let dressed = self.dressed(finding);

@@ -7,6 +7,7 @@ use super::evidence::{
 use crate::capture::Frame;
 use crate::cause::Finding;
 use crate::flow::Flow;
+use crate::report::Told;
 use crate::run::Listener;
 use std::mem;
 
@@ -79,6 +80,10 @@ impl Listener for Keeper {
 
     fn finding(&mut self, finding: &Finding) {
         self.say(Word::Failed(finding.flow, remarks(finding)));
+    }
+
+    fn revised(&mut self, _: &Finding, _: Told) {
+        // Its packets are kept.
     }
 }
 

@@ -7,9 +7,9 @@ use crate::health::{Check, Effect, Entry, State};
 use crate::host::Event;
 use crate::join::log::Logs;
 use crate::packet::Endpoint;
-use crate::report::{Style, Told, ndjson, words};
+use crate::report::{Style, Told, Withdrawn, ndjson, words};
 use crate::run::Listener;
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use hashbrown::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -177,6 +177,13 @@ impl Lines {
         self.failures += u64::from(!check);
     }
 
+    fn uncount(&mut self, known: Known) {
+        if let Some(count) = self.by_cause.get_mut(known.told.cause) {
+            *count = count.saturating_sub(1);
+        }
+        self.failures = self.failures.saturating_sub(u64::from(known.is_failure));
+    }
+
     fn recount(&mut self, before: &'static str, now: &'static str) {
         if let Some(count) = self.by_cause.get_mut(before) {
             *count = count.saturating_sub(1);
@@ -217,11 +224,31 @@ impl Lines {
             let _ = write!(text, "; {host}");
         }
         if let Some(guilty) = finding.evidence.first() {
-            let frame = guilty.mark.frame;
-            let name = self.names.get(frame.file() as usize).map_or("", String::as_str);
-            let _ = write!(text, " [{name} packet {}]", frame.number());
+            let _ = write!(text, " [{}]", self.packet(guilty.mark));
         }
         text
+    }
+}
+
+impl Lines {
+    fn withdrawn_text(&self, withdrawn: &Withdrawn) -> String {
+        let Told { cause, responsible, confidence } = withdrawn.told;
+        let mut text = format!(
+            "withdrawn, was {cause} ({confidence}, {responsible}): {} > {}",
+            withdrawn.client.socket(),
+            withdrawn.server.socket(),
+        );
+        if !withdrawn.asked.is_empty() {
+            let _ = write!(text, " {}", words::shorten(&withdrawn.asked, 60));
+        }
+        let _ = write!(text, ": {} [{}]", withdrawn.reason(), self.packet(withdrawn.guilty));
+        text
+    }
+
+    /// Its interface and number there.
+    fn packet(&self, mark: Mark) -> String {
+        let name = self.names.get(mark.frame.file() as usize).map_or("", String::as_str);
+        format!("{name} packet {}", mark.frame.number())
     }
 }
 
@@ -235,6 +262,51 @@ impl Listener for Lines {
 
     fn finding(&mut self, finding: &Finding) {
         self.found(finding, false);
+    }
+
+    fn revised(&mut self, finding: &Finding, before: Told) {
+        let said = Told::of(finding);
+        if before.cause != said.cause {
+            self.recount(before.cause, said.cause);
+        }
+        match finding.kind {
+            Kind::HealthCheck => self.failures = self.failures.saturating_sub(1),
+            _ => self.failures += 1,
+        }
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                // Writing into memory does not fail.
+                let _ = ndjson::write_live(finding, false, Some(before), &mut line);
+                self.send(Line::Told(line));
+            }
+            Form::Text => {
+                let text = self.finding_text(finding, Some(before));
+                let at = finding.evidence.first().map_or(Timestamp::default(), |it| it.mark.at);
+                self.say(at, &text);
+            }
+        }
+    }
+
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        let mut withdrawn = withdrawn.clone();
+        if let Some(known) = self.known.remove(&(withdrawn.flow, withdrawn.ordinal)) {
+            self.uncount(known);
+            withdrawn.told = known.told;
+        }
+        match self.form {
+            Form::Quiet => {}
+            Form::Ndjson => {
+                let mut line = Vec::new();
+                // Writing into memory does not fail.
+                let _ = ndjson::write_withdrawn(&withdrawn, &mut line);
+                self.send(Line::Told(line));
+            }
+            // The line of the check says it.
+            Form::Text if withdrawn.is_check => {}
+            Form::Text => self.say(withdrawn.guilty.at, &self.withdrawn_text(&withdrawn)),
+        }
     }
 
     fn explained(&mut self, finding: &Finding, before: Option<Told>, logs: &Logs) {
@@ -263,9 +335,11 @@ impl Listener for Lines {
         let failed = check.outcome.is_some_and(|outcome| outcome.effect() == Effect::Fail);
         self.failed_checks += u64::from(failed);
         let key = (check.flow, check.ordinal);
+        let mut before = None;
         if let Some(known) = self.known.get_mut(&key).filter(|known| known.is_failure) {
             // It was not recognised as a check when its failure was told.
             known.is_failure = false;
+            before = Some(known.told.cause);
             self.failures = self.failures.saturating_sub(1);
         }
         if failed && self.checks.len() < KNOWN_MAX {
@@ -282,8 +356,10 @@ impl Listener for Lines {
                     "" => outcome.cause().summary,
                     note => note,
                 };
+                let before =
+                    before.map(|cause| format!("revised, was {cause}: ")).unwrap_or_default();
                 let text = format!(
-                    "check {} of {} by {prober} from {}: {} [packet {}]",
+                    "{before}check {} of {} by {prober} from {}: {} [packet {}]",
                     outcome.id(),
                     server.socket(),
                     check.source.addr(),
@@ -369,6 +445,7 @@ impl Follower for Lines {
 mod tests {
     use super::*;
     use crate::capture::Timeline;
+    use crate::report::{RECORD_SCHEMA, Why, fixture};
     use crate::run::{Analysis, Settings};
     use std::path::Path;
     use std::sync::mpsc;
@@ -417,6 +494,38 @@ mod tests {
         assert!(!lines.iter().any(|line| line.contains("target-own-5xx")), "{lines:#?}");
         assert!(lines.iter().any(|line| line.contains(" is unhealthy ")), "{lines:#?}");
         assert!(!lines.iter().any(|line| line.contains(" is unknown")), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_said_and_counts_no_more() {
+        let finding = fixture::report().findings.remove(0);
+        let withdrawn = Withdrawn { why: Why::Answered, ..Withdrawn::of(&finding) };
+        for form in [Form::Text, Form::Ndjson] {
+            let (out, lines) = mpsc::sync_channel(10);
+            let mut told = Lines::new(form, Style::default(), TimeZone::UTC, Vec::new(), out);
+            told.early(&finding);
+            assert_eq!(told.failures(), 1);
+            told.withdrawn(&withdrawn);
+            assert_eq!((told.failures(), told.by_cause[finding.cause.id]), (0, 0));
+            let Some(Line::Told(line)) = lines.try_iter().nth(1) else { panic!("{form:?}") };
+            let line = String::from_utf8(line).unwrap();
+            if form == Form::Text {
+                let was = format!(" withdrawn, was {} (", finding.cause.id);
+                assert!(
+                    line.contains(&was) && line.contains("the answer came after all"),
+                    "{line}"
+                );
+                continue;
+            }
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let schema = serde_json::from_str(RECORD_SCHEMA).unwrap();
+            fixture::obeys(&record, &schema, &schema, "record");
+            assert_eq!(
+                (&record["record"], &record["why"]),
+                (&"withdrawn".into(), &"answered".into())
+            );
+            assert_eq!(record["told_before"]["cause"], finding.cause.id);
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn health() -> Health {
 }
 
 /// Four requests failed for one reason, one connection for another, and much is not seen.
-pub(super) fn report() -> Report {
+pub(crate) fn report() -> Report {
     let mut report = Report {
         captures: vec![capture("/data/lb/web.pcapng.gz")],
         flows: vec![flow(0), flow(1)],
@@ -303,7 +303,7 @@ pub(super) fn same_as_file(name: &str, text: &str) {
 }
 
 /// Panics unless `value` obeys `schema`, for the keywords that our schemas use.
-pub(super) fn obeys(value: &Value, schema: &Value, root: &Value, at: &str) {
+pub(crate) fn obeys(value: &Value, schema: &Value, root: &Value, at: &str) {
     let Some(schema) = schema.as_object() else {
         assert_eq!(schema, &Value::Bool(true), "{at}");
         return;

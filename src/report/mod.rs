@@ -43,7 +43,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 pub use json::{RECORD_SCHEMA, REPORT_SCHEMA, SCHEMA};
-pub use model::Told;
+pub use model::{Told, Why, Withdrawn};
 pub use records::{Records, Start};
 
 /// How a report is written.

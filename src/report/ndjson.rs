@@ -4,7 +4,7 @@
 
 use super::model::{self, Record};
 use super::records::Records;
-use super::{Format, Report, Style, Told};
+use super::{Format, Report, Style, Told, Withdrawn};
 use crate::capture::CaptureInfo;
 use crate::cause;
 use crate::flow;
@@ -157,6 +157,11 @@ pub fn write_live(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     line(&Record::Finding(model::Finding::new(finding, None).live(early, before)), out)
+}
+
+/// Writes that a failure that was told live is none.
+pub fn write_withdrawn(withdrawn: &Withdrawn, out: &mut dyn Write) -> io::Result<()> {
+    line(&Record::Withdrawn(model::WithdrawnRecord::new(withdrawn)), out)
 }
 
 /// Writes a finding with its log lines; `before` is what was told of it live without them.

@@ -2,6 +2,7 @@
 
 mod collect;
 mod legs;
+mod told;
 mod unsure;
 
 use super::checks::{self, Checks};
@@ -76,7 +77,7 @@ impl Analysis {
             .with_keys(keys);
         let early = settings.early.then(|| Early {
             checks: Checks::new(&settings, Arc::clone(&probers)).without_waiting(),
-            told: HashMap::new(),
+            told: told::Told::default(),
             sighted: HashMap::new(),
             now: Timestamp::default(),
             fresh: VecDeque::new(),
@@ -301,6 +302,7 @@ impl Analysis {
         collector.recognise_rest();
         collector.settle_unsure(Timestamp(i64::MAX));
         collector.join_legs();
+        collector.withdraw_rest();
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
         let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
@@ -315,6 +317,11 @@ impl Analysis {
             Some(early) => {
                 early.checks.finish(&mut Report::default(), listener);
                 checks.finish(&mut report, &mut Patient);
+                for finding in &report.findings {
+                    if let Some(before) = early.told.otherwise(finding) {
+                        listener.revised(finding, before);
+                    }
+                }
             }
             None => checks.finish(&mut report, listener),
         }

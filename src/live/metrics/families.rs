@@ -27,6 +27,7 @@ pub(super) struct Families {
     pub(super) rtt: HistogramVec,
     pub(super) findings: IntCounterVec,
     pub(super) revised: IntCounter,
+    pub(super) withdrawn: IntCounter,
     pub(super) checks: IntCounterVec,
     pub(super) target_state: GaugeVec,
     pub(super) other_targets: IntCounter,
@@ -134,6 +135,10 @@ impl Families {
             revised: make.counter(
                 "why502_findings_revised_total",
                 "Failures whose cause turned out to be another when their connection was over.",
+            )?,
+            withdrawn: make.counter(
+                "why502_findings_withdrawn_total",
+                "Failures counted before their connection was over that turned out to be none, or to be told elsewhere.",
             )?,
             checks: make.counters(
                 "why502_checks_total",

@@ -20,6 +20,7 @@ use crate::health::{Check, Entry, State as TargetState};
 use crate::http::{Exchange, State};
 use crate::packet::Endpoint;
 use crate::report::terms::ended_id;
+use crate::report::{Told, Withdrawn};
 use crate::run::Listener;
 use families::Families;
 use hashbrown::HashMap;
@@ -260,6 +261,18 @@ impl Listener for Metrics {
             Some(told) if told == finding.cause.id => {}
             Some(_) => self.families.revised.inc(),
             None => self.count(finding),
+        }
+    }
+
+    fn revised(&mut self, _: &Finding, _: Told) {
+        // It is counted, and a counter does not fall.
+        self.families.revised.inc();
+    }
+
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        // A counter does not fall.
+        if self.early.remove(&(withdrawn.flow, withdrawn.ordinal)).is_some() {
+            self.families.withdrawn.inc();
         }
     }
 

@@ -14,7 +14,7 @@ use crate::http::Exchange;
 use crate::packet::Endpoint;
 use crate::probe::Catalogue;
 use crate::report::so_far::{self, Counted, Tone};
-use crate::report::{Report, Summary, failed_at};
+use crate::report::{Report, Summary, Told, Withdrawn, failed_at};
 use crate::run::Listener;
 use crate::time::Timestamp;
 use crate::words::Lang;
@@ -192,6 +192,16 @@ impl Listener for Board {
         self.found(finding, true);
     }
 
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        let Some(old) = self.known.get((withdrawn.flow, withdrawn.ordinal)).cloned() else {
+            return;
+        };
+        self.revision += 1;
+        self.uncount(&old.finding);
+        self.shown.findings.take(&old);
+        self.known.forget(old.failure());
+    }
+
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {
         self.reach(check.began);
         self.shown.asked += u64::from(check.ordinal > 0);
@@ -299,6 +309,14 @@ impl Listener for SharedBoard {
 
     fn early(&mut self, finding: &Finding) {
         self.lock().early(finding);
+    }
+
+    fn revised(&mut self, finding: &Finding, before: Told) {
+        self.lock().revised(finding, before);
+    }
+
+    fn withdrawn(&mut self, withdrawn: &Withdrawn) {
+        self.lock().withdrawn(withdrawn);
     }
 
     fn check(&mut self, server: Endpoint, prober: &str, check: &Check) {

@@ -12,6 +12,7 @@ mod list;
 mod log;
 mod target;
 mod tls;
+mod withdrawn;
 
 pub(super) use correlation::Correlation;
 pub(super) use exchange::Exchange;
@@ -22,6 +23,8 @@ pub(super) use host::{Happened, Host};
 use list::List;
 pub(super) use log::{FailingLine, LogSource, Logs};
 pub(super) use target::{CheckRecord, Target, Transition};
+pub(super) use withdrawn::WithdrawnRecord;
+pub use withdrawn::{Why, Withdrawn};
 
 use super::json::spill::Key;
 use super::json::stream::{Spilled, doubt, key_of};
@@ -397,6 +400,7 @@ pub(super) enum Record<'a> {
     Flow(Flow<'a>),
     Exchange(Exchange<'a>),
     Finding(Finding<'a>),
+    Withdrawn(WithdrawnRecord<'a>),
     Correlation(Correlation<'a>),
     Check(CheckRecord<'a>),
     Transition(Transition<'a>),

@@ -1,6 +1,7 @@
 //! What an analysis has found so far, and how what the engine gives out gets there.
 
-use crate::cause::{Confidence, Finding, Kind, Responsible};
+use super::told::{Told, failure};
+use crate::cause::{Finding, Kind};
 use crate::engine::Output;
 use crate::flow::Flow;
 use crate::http::Exchange;
@@ -8,9 +9,10 @@ use crate::join::legs::{Leg, Legs};
 use crate::join::log;
 use crate::packet::Endpoint;
 use crate::probe::{Habit, Sighting};
-use crate::report::{Report, failed_at};
+use crate::report::{Report, Why, failed_at};
 use crate::run::checks::Checks;
 use crate::run::{Listener, Patient, SAME_PACKET, SERVERS_MAX, Settings};
+use crate::tcp::Side;
 use crate::time::Timestamp;
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
@@ -18,7 +20,7 @@ use std::collections::{BTreeSet, VecDeque};
 /// Flows listed when there is no end to them: about 100 MB.
 const FLOWS_LISTED_MAX: usize = 100_000;
 /// Early verdicts remembered until their connection is over, so that none is told twice.
-const EARLY_MAX: usize = 1 << 16;
+pub(super) const EARLY_MAX: usize = 1 << 16;
 
 /// How long a failure that was decided at once waits before it is told, nanoseconds: by then a check is
 /// recognised as one, so that it is not told as the failure of a user, and one second is kept.
@@ -47,8 +49,8 @@ pub(super) struct Results {
 pub(super) struct Early {
     /// Health checks by what was told early: what the report says of them must not depend on it.
     pub(super) checks: Checks,
-    /// By flow and ordinal.
-    pub(super) told: HashMap<(u64, u32), (&'static str, Responsible, Confidence)>,
+    /// Those that are not final.
+    pub(super) told: Told,
     /// Flows and ordinals of possible checks that were told.
     pub(super) sighted: HashMap<(u64, u32), ()>,
     /// Capture time.
@@ -179,25 +181,23 @@ impl Output for Collector<'_> {
     fn early(&mut self, mut finding: Finding) {
         let is_wanted = self.results.is_wanted(&finding);
         let Some(early) = &mut self.results.early else { return };
-        let key = (finding.flow, ordinal(&finding));
-        let verdict = (finding.cause.id, finding.responsible, finding.confidence);
-        let known = early.told.get(&key);
-        if known == Some(&verdict) || (known.is_none() && early.told.len() >= EARLY_MAX) {
-            return;
-        }
-        if !early.checks.settle(&mut finding) || !is_wanted {
+        if !early.told.is_news(&finding) || !early.checks.settle(&mut finding) || !is_wanted {
             return;
         }
         if early.checks.expects(&finding) {
             finding.kind = Kind::HealthCheck;
         }
-        early.told.insert(key, verdict);
+        early.told.tell(&finding);
         self.listener.early(&finding);
+    }
+
+    fn refuted(&mut self, flow: &Flow, ordinal: u32) {
+        self.withdraw((flow.id, ordinal), why(flow, ordinal));
     }
 
     fn finding(&mut self, finding: Finding) {
         if let Some(early) = &mut self.results.early
-            && early.told.remove(&(finding.flow, ordinal(&finding))).is_none()
+            && !early.told.knows(failure(&finding))
             && early.fresh.len() < EARLY_MAX.min(self.results.settings.findings_max())
         {
             early.fresh.push_back((early.now.after(RECOGNISED), finding));
@@ -221,7 +221,12 @@ impl Collector<'_> {
             // Its other leg, or what makes it a check, may be long in coming.
             let waits = self.results.legs.concerns(finding.flow, ordinal(&finding))
                 || self.may_wait(&finding);
-            if failed && waits {
+            if let Some(early) = &mut self.results.early
+                && failed
+                && waits
+                && early.told.is_news(&told)
+            {
+                early.told.tell(&told);
                 self.listener.early(&told);
             }
             if let Some(finding) = self.is_unsure(finding) {
@@ -244,8 +249,12 @@ impl Collector<'_> {
     }
 
     pub(super) fn settle(&mut self, mut finding: Finding) {
-        let elsewhere = self.results.seen_elsewhere(&finding);
-        if elsewhere || !self.results.checks.settle(&mut finding) {
+        if self.results.seen_elsewhere(&finding) {
+            self.withdraw(failure(&finding), Why::Elsewhere);
+            return;
+        }
+        if !self.results.checks.settle(&mut finding) {
+            self.withdraw(failure(&finding), Why::Check);
             return;
         }
         if self.results.legs.concerns(finding.flow, ordinal(&finding)) {
@@ -260,20 +269,25 @@ impl Collector<'_> {
     pub(super) fn give(&mut self, mut finding: Finding) {
         // While it was held it may have been recognised as that of a check.
         if !self.results.checks.settle(&mut finding) {
+            self.withdraw(failure(&finding), Why::Check);
             return;
         }
         let listed = self.results.report.findings.len() < self.results.settings.findings_max();
         // Its log line may give it another cause.
         let waits = listed && self.results.logs.is_some() && !self.results.settings.early;
         if !waits && !self.results.is_wanted(&finding) {
+            self.withdraw(failure(&finding), Why::OtherCause);
             return;
         }
-        match &self.results.early {
+        match &mut self.results.early {
             // It may be known as that of a check by what was told early.
             Some(early) => {
                 let mut told = finding.clone();
                 if early.checks.settle(&mut told) {
+                    early.told.give(&told);
                     self.listener.finding(&told);
+                } else {
+                    self.withdraw(failure(&finding), Why::Check);
                 }
             }
             None if waits => {}
@@ -290,6 +304,16 @@ impl Collector<'_> {
                 report.unlisted.entry(key).or_default().add(at);
             }
         }
+    }
+}
+
+/// What came of a request of the connection, or of the connection itself.
+fn why(flow: &Flow, ordinal: u32) -> Why {
+    let connected = flow.opening.ack.is_some() || flow.half(Side::Client).payload_bytes > 0;
+    match ordinal {
+        0 if connected => Why::Connected,
+        1.. if flow.responses >= ordinal => Why::Answered,
+        _ => Why::Open,
     }
 }
 

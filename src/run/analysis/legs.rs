@@ -1,5 +1,6 @@
 //! Ties both legs of proxies: at the end, live for what is long over, and before where there are too many.
 
+use super::told::{Failure, failure};
 use super::{Collector, ordinal};
 use crate::blind::BlindSpot;
 use crate::cause::Finding;
@@ -75,7 +76,10 @@ impl Collector<'_> {
     }
 
     fn tell_legs(&mut self, mut joins: Joins, findings: Vec<Finding>) {
-        for finding in retell(&mut joins, findings) {
+        let before: Vec<Failure> = findings.iter().map(failure).collect();
+        let findings = retell(&mut joins, findings);
+        self.withdraw_merged(&before, &findings);
+        for finding in findings {
             self.give(finding);
         }
         let summary = &mut self.results.report.summary;
