@@ -143,6 +143,9 @@ pub fn tell_losses(
     let Some(nearer_server) = place.clocks.nearer_server else { return Vec::new() };
     let this = (finding.client, finding.server);
     if !there.knows(name) || here.lost + there.lost > 0 {
+        if finding.cause.id == "injected-reset" {
+            finding.confidence = finding.confidence.min(Confidence::Likely);
+        }
         return Vec::new();
     }
     let request = finding.exchange.as_deref().and_then(|it| it.request.as_ref());
@@ -181,6 +184,15 @@ pub fn tell_losses(
             // Beyond a router the place does not tell of the host.
             let at_host = !nearer_server || place.point.is_at(name.1.ip) != Some(false);
             decide(finding, to, back, at_host);
+        }
+        // What the RST answers may have gone to another host with the same address.
+        "injected-reset" if sent_here.last.is_none() || !sent_here.missing.is_empty() => {
+            let summary = finding.summary.clone();
+            finding.confidence = finding.confidence.min(Confidence::Likely);
+            finding.summary = phrase!(
+                "{summary}; what came before it is not all there: another host with the same address may have got it, and have sent this",
+                summary
+            );
         }
         "response-timeout" | "response-stalled" | "client-abort" | "lb-cut" | "inconclusive"
             if nearer_server =>

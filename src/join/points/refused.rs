@@ -1,4 +1,7 @@
 //! A RST answered a SYN: did the target send it, or somebody on the path in its name.
+//!
+//! Several servers may share an address, as behind a load balancer whose targets answer clients themselves. Where
+//! nothing of a connection is at the other place, one of those may have refused it: that is never certain.
 
 use super::absent::Absence;
 use super::point::{Landmark, Point};
@@ -45,7 +48,8 @@ pub fn refusals(findings: &mut [Finding], here: &Point, places: &[Elsewhere<'_>]
         match shown {
             Some(Shown::Forged) => {
                 forged.insert(server, refusal.rst.ttl);
-                prove(finding);
+                let usual = here.sender(server.ip).is_none_or(|it| it.ttl == refusal.rst.ttl);
+                never_sent(finding, usual);
             }
             Some(Shown::There) => drop(sent.insert(server)),
             Some(shown) => open.push((n, refusal, shown)),
@@ -93,12 +97,27 @@ fn show(refusal: &Refusal, here: &Point, place: &Elsewhere<'_>) -> Shown {
     }
 }
 
-fn prove(finding: &mut Finding) {
-    let summary = phrase!(
-        "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there",
-        sender = finding.server.socket()
-    );
-    becomes(finding, "injected-reset", Responsible::Network, Confidence::Certain, summary);
+/// The other place captured, and nothing of this connection is there. `usual`: the RST has the TTL that the server's
+/// packets have, or they are not known; another server of the address may be as far away.
+fn never_sent(finding: &mut Finding, usual: bool) {
+    let sender = finding.server.socket();
+    let (confidence, summary) = match usual {
+        true => (
+            Confidence::Possible,
+            phrase!(
+                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there: something on the path refused, or another host with the same address",
+                sender
+            ),
+        ),
+        false => (
+            Confidence::Likely,
+            phrase!(
+                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there, whose packets have another time to live: something on the path refused, unless another host has the same address",
+                sender
+            ),
+        ),
+    };
+    becomes(finding, "injected-reset", Responsible::Network, confidence, summary);
 }
 
 /// A refusal that the other place does not show, and may not have been able to. `usual`: the TTL of the
@@ -189,7 +208,7 @@ mod tests {
     const REFUSED: (&str, Confidence) = ("connect-refused", Confidence::Certain);
     const DOUBTED: (&str, Confidence) = ("connect-refused", Confidence::Likely);
     const LIKELY: (&str, Confidence) = ("injected-reset", Confidence::Likely);
-    const FORGED: (&str, Confidence) = ("injected-reset", Confidence::Certain);
+    const FORGED: (&str, Confidence) = ("injected-reset", Confidence::Possible);
 
     #[test]
     fn a_reset_for_a_syn_that_never_arrived_was_injected() {

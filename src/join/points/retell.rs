@@ -3,6 +3,7 @@
 use super::absent::Absence;
 use super::clocks::Clocks;
 use super::point::{Landmark, Point};
+use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Evidence, Finding, PacketFacts, Responsible, What, by_id};
 use crate::flow::Vantage;
 use crate::phrase;
@@ -222,11 +223,7 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
     let there = place.point;
     let at = place.clocks.there(rst.mark.at);
     let captured = there.span().is_some_and(|(first, last)| first <= at && at <= last);
-    // What loses packets may have lost this one.
-    if !from_there || there.lost > 0 || !captured || place.clocks.misses {
-        return;
-    }
-    if there.find(rst, place.clocks).is_some() {
+    if !from_there || !captured || there.find(rst, place.clocks).is_some() {
         return;
     }
     // The connection has to be known there, or nothing follows from an absence.
@@ -238,11 +235,25 @@ fn reset(finding: &mut Finding, rst: &Landmark, here: &Point, place: &Elsewhere<
     if there.between(name.0, name.1).any(|it| it.is_rst() && it.src == from) {
         return;
     }
+    if there.lost > 0 || place.clocks.misses {
+        let summary = finding.summary.clone();
+        finding.summary = phrase!(
+            "{summary}; this RST is not at the other capture point, which lacks other packets, too: {sender} may not have sent it",
+            summary,
+            sender = rst.src.socket()
+        );
+        finding.blind_spots.add(BlindSpot::Gap);
+        finding.confidence = finding.confidence.min(Confidence::Likely);
+        return;
+    }
     let summary = phrase!(
         "the capture at the side of {sender} shows that it never sent this RST",
         sender = rst.src.socket()
     );
-    let sure = if there.dropped { Confidence::Likely } else { Confidence::Certain };
+    // Of a request it is known whether it got there, see `lost`.
+    let compared = finding.exchange.is_some() && place.clocks.nearer_server.is_some();
+    let sure = compared && !there.dropped;
+    let sure = if sure { Confidence::Certain } else { Confidence::Likely };
     let side = if last.src == name.1 { Side::Server } else { Side::Client };
     let mark = last.mark;
     becomes(finding, "injected-reset", Responsible::Network, sure, summary);
@@ -364,10 +375,38 @@ mod tests {
                     }
                 });
                 let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
-                let finding = finding("target-rst-no-response", rst.mark, What::Rst, SERVER);
+                let mut finding = finding("target-rst-no-response", rst.mark, What::Rst, SERVER);
                 let (id, sure, _) = told(&finding, &places.clients, &places.servers);
                 let wanted = if injected { "injected-reset" } else { "target-rst-no-response" };
+                assert_eq!((id, sure), (wanted, Confidence::Likely), "{path:?}");
+                // Of a request it is known whether the host got it that the other place shows.
+                finding.exchange = Some(Box::default());
+                let (id, sure, _) = told(&finding, &places.clients, &places.servers);
                 assert_eq!((id, sure == Confidence::Certain), (wanted, injected), "{path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_that_a_place_which_misses_packets_does_not_show_is_doubted() {
+        for path in paths() {
+            let places = places(path, |it| {
+                it.both(N, 500 * MS, true, SYN);
+                it.both(N, 506 * MS, false, SYN_ACK);
+                it.at_clients(N, 530 * MS, false, RST);
+                it.both(8, 600 * MS, true, SYN);
+                it.at_clients(8, 606 * MS, false, SYN_ACK);
+                it.both(8, 700 * MS, true, FIN);
+            });
+            let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
+            let mut finding = finding("target-rst-no-response", rst.mark, What::Rst, SERVER);
+            let compared = clocks(&places.clients, &places.servers).unwrap();
+            let place = Elsewhere { point: &places.servers, clocks: &compared };
+            retell(&mut finding, &places.clients, &[place]);
+            assert_eq!(finding.cause.id, "target-rst-no-response", "{path:?}");
+            assert!(finding.confidence < Confidence::Certain, "{path:?}");
+            if compared.nearer_server == Some(true) {
+                assert!(finding.blind_spots.has(BlindSpot::Gap), "{path:?}");
             }
         }
     }
