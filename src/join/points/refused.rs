@@ -1,7 +1,8 @@
 //! A RST answered a SYN: did the target send it, or somebody on the path in its name.
 //!
 //! Several servers may share an address, as behind a load balancer whose targets answer clients themselves. Where
-//! nothing of a connection is at the other place, one of those may have refused it: that is never certain.
+//! nothing of a connection is at the other place, one of those may have refused it: that is certain only of a RST
+//! that comes from elsewhere by its time to live.
 
 use super::absent::Absence;
 use super::point::{Landmark, Point};
@@ -48,8 +49,8 @@ pub fn refusals(findings: &mut [Finding], here: &Point, places: &[Elsewhere<'_>]
         match shown {
             Some(Shown::Forged) => {
                 forged.insert(server, refusal.rst.ttl);
-                let usual = here.sender(server.ip).is_none_or(|it| it.ttl == refusal.rst.ttl);
-                never_sent(finding, usual);
+                let usual = here.sender(server.ip).map(|it| it.ttl);
+                never_sent(finding, usual.is_some_and(|usual| usual != refusal.rst.ttl));
             }
             Some(Shown::There) => drop(sent.insert(server)),
             Some(shown) => open.push((n, refusal, shown)),
@@ -97,22 +98,22 @@ fn show(refusal: &Refusal, here: &Point, place: &Elsewhere<'_>) -> Shown {
     }
 }
 
-/// The other place captured, and nothing of this connection is there. `usual`: the RST has the TTL that the server's
-/// packets have, or they are not known; another server of the address may be as far away.
-fn never_sent(finding: &mut Finding, usual: bool) {
+/// The other place captured, and nothing of this connection is there. `foreign`: the server's packets are known, and have
+/// another time to live than the RST. Another server of the address is as far away, if there is one.
+fn never_sent(finding: &mut Finding, foreign: bool) {
     let sender = finding.server.socket();
-    let (confidence, summary) = match usual {
+    let (confidence, summary) = match foreign {
         true => (
-            Confidence::Possible,
+            Confidence::Certain,
             phrase!(
-                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there: something on the path refused, or another host with the same address",
+                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there, whose packets have another time to live: something on the path refused",
                 sender
             ),
         ),
         false => (
             Confidence::Likely,
             phrase!(
-                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there, whose packets have another time to live: something on the path refused, unless another host has the same address",
+                "the SYN that this RST answers never reached the other capture point, nor did {sender} send the RST there: something on the path refused, unless another host has the same address",
                 sender
             ),
         ),
@@ -208,7 +209,7 @@ mod tests {
     const REFUSED: (&str, Confidence) = ("connect-refused", Confidence::Certain);
     const DOUBTED: (&str, Confidence) = ("connect-refused", Confidence::Likely);
     const LIKELY: (&str, Confidence) = ("injected-reset", Confidence::Likely);
-    const FORGED: (&str, Confidence) = ("injected-reset", Confidence::Possible);
+    const FORGED: (&str, Confidence) = ("injected-reset", Confidence::Certain);
 
     #[test]
     fn a_reset_for_a_syn_that_never_arrived_was_injected() {
@@ -219,7 +220,7 @@ mod tests {
                 let wanted = match path.nat {
                     _ if arrived => REFUSED,
                     Some(_) => DOUBTED,
-                    None => FORGED,
+                    None => LIKELY,
                 };
                 assert_eq!(all(&places), [wanted], "{path:?}");
                 let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
@@ -246,7 +247,7 @@ mod tests {
             // The same happens while it captures for sure.
             refuse(&mut some, 3, 250 * MS, false);
             some.whole(4, 300 * MS);
-            let wanted = if path.nat.is_some() { [DOUBTED; 2] } else { [LIKELY, FORGED] };
+            let wanted = if path.nat.is_some() { [DOUBTED; 2] } else { [LIKELY; 2] };
             assert_eq!(all(&some), wanted, "{path:?}");
         }
     }
@@ -277,13 +278,27 @@ mod tests {
             it.at_clients(8, 606 * MS, false, SYN_ACK);
         });
         let told = all(&lossy);
-        assert_ne!(told, [FORGED]);
+        assert_ne!(told, [LIKELY]);
         let whole = places(path, |it| {
             refuse(it, N, 500 * MS, false);
             it.both(8, 600 * MS, true, SYN);
             it.both(8, 606 * MS, false, SYN_ACK);
         });
-        assert_eq!(all(&whole), [FORGED]);
+        assert_eq!(all(&whole), [LIKELY]);
+    }
+
+    #[test]
+    fn a_reset_from_elsewhere_by_its_time_to_live_is_proved() {
+        for nearer in [false, true] {
+            let mut places = places(Path::new(2 * MS, 0), |it| {
+                it.whole(2, 300 * MS);
+                refuse(it, N, 500 * MS, false);
+            });
+            if let Some(rst) = places.clients.landmarks.iter_mut().find(|it| it.is_rst()) {
+                rst.ttl += u8::from(nearer);
+            }
+            assert_eq!(all(&places), [if nearer { FORGED } else { LIKELY }]);
+        }
     }
 
     /// Of two ways to a server, or two servers behind one address, the other place shows one.
