@@ -140,7 +140,7 @@ impl Timeline {
     }
 
     /// The frame that [`step`](Timeline::step) went to.
-    #[inline]
+    #[inline(always)]
     pub fn frame(&mut self) -> Option<Frame<'_>> {
         let open = self.current.as_deref_mut()?;
         let record = &open.record;

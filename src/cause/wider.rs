@@ -8,7 +8,7 @@ use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
-use std::collections::BTreeMap;
+use std::hash::Hash;
 
 /// Addresses for which something is remembered; past it new ones are not learned.
 const HOSTS_MAX: usize = 1 << 16;
@@ -38,26 +38,28 @@ struct Cut {
     at: Timestamp,
 }
 
-/// Something of each host. Nothing depends on their order.
-type Hosts<V> = HashMap<Address, V, RandomState>;
+/// What is known by some key. Nothing depends on its order.
+type Known<K, V> = HashMap<K, V, RandomState>;
+/// Something of each host.
+type Hosts<V> = Known<Address, V>;
 
 /// Learned from all flows so far.
 #[derive(Clone, Debug, Default)]
 pub struct Wider {
     /// Votes that an address belongs to the host that captured; negative: that it does not.
     local: Hosts<i32>,
-    cuts: BTreeMap<Address, Vec<Cut>>,
+    cuts: Hosts<Vec<Cut>>,
     /// Closes of idle connections by the client.
-    closes: BTreeMap<Address, Vec<Timestamp>>,
+    closes: Hosts<Vec<Timestamp>>,
     /// First and last packet of the connections of a client (without its port) to each server;
     /// once sealed, in the order of the first, with the latest last packet so far.
-    spans: BTreeMap<(Endpoint, Endpoint), Vec<(Timestamp, Timestamp)>>,
+    spans: Known<(Endpoint, Endpoint), Vec<(Timestamp, Timestamp)>>,
     /// Idle times after which a server closed, nanoseconds.
-    idle_closes: BTreeMap<Endpoint, Vec<i64>>,
+    idle_closes: Known<Endpoint, Vec<i64>>,
     /// What each server's port has spoken, as bits of [`Language`].
-    spoken: BTreeMap<Endpoint, u8>,
+    spoken: Known<Endpoint, u8>,
     /// A ServerHello of each server: its frame and the version in it, the latest of those seen.
-    versions: BTreeMap<Endpoint, (Mark, u16)>,
+    versions: Known<Endpoint, (Mark, u16)>,
     /// Time to live of a host's packets.
     ttl: Hosts<u8>,
     /// Addresses that opened connections.
@@ -375,8 +377,8 @@ fn place<V: Default>(map: &mut Hosts<V>, key: Address) -> Option<&mut V> {
 
 /// Adds to the samples of `key` while `most` of it and all [`SAMPLES_MAX`] are not reached; says
 /// whether it did.
-fn sample<K: Ord, V>(
-    map: &mut BTreeMap<K, Vec<V>>,
+fn sample<K: Eq + Hash, V>(
+    map: &mut Known<K, Vec<V>>,
     key: K,
     value: V,
     most: usize,

@@ -11,7 +11,7 @@
 
 use super::{Analysis, Listener, PROGRESS_EVERY, RunError};
 use crate::capture::{CaptureError, Timeline};
-use crate::packet::{Decoder, Packet};
+use crate::packet::{Decoder, Packet, Segment};
 use crate::time::Timestamp;
 use std::hint::black_box;
 use std::num::NonZero;
@@ -40,7 +40,14 @@ enum Place {
 /// What the analysis takes in.
 enum Item {
     /// A packet without its payload, and the time of its frame.
-    Packet { at: Timestamp, packet: Packet<'static>, place: Place, length: usize },
+    Packet {
+        at: Timestamp,
+        packet: Packet<'static>,
+        place: Place,
+        length: usize,
+        /// A head may begin here.
+        begins: bool,
+    },
     /// Keys of TLS sessions.
     Secrets(Vec<u8>),
 }
@@ -81,8 +88,9 @@ impl Batch {
                 Place::Copied(self.copied.len() - payload.len())
             }
         };
-        let length = payload.len();
-        self.items.push(Item::Packet { at, packet: packet.without_payload(), place, length });
+        let (length, begins) = (payload.len(), begins_a_head(payload));
+        let packet = packet.without_payload();
+        self.items.push(Item::Packet { at, packet, place, length, begins });
     }
 
     /// Whether it should be handed on although its buffer is not used up.
@@ -199,17 +207,25 @@ fn take(
         if let Some(tunnels) = batch.tunnels.take() {
             analysis.name_tunnels(tunnels);
         }
+        // Segments of one connection come in rows.
+        let mut latest: Option<(&Segment<'_>, u32)> = None;
         for group in batch.items.chunks(TOGETHER) {
             let mut places = [None; TOGETHER];
             for (item, slot) in group.iter().zip(&mut places) {
-                if let Item::Packet { packet, place, length, .. } = item {
-                    *slot = analysis.look_up(packet);
+                let Item::Packet { packet, place, length, begins, .. } = item else { continue };
+                let Packet::Tcp(segment) = packet else { continue };
+                *slot = match latest {
+                    Some((before, slot)) if segment.same_connection(before) => Some(slot),
+                    _ => analysis.look_up(segment),
+                };
+                latest = slot.map(|slot| (segment, slot)).or(latest);
+                if *begins {
                     warm(batch.payload(*place, *length));
                 }
             }
             for (item, slot) in group.iter().zip(places) {
                 match item {
-                    Item::Packet { at, packet, place, length } => {
+                    Item::Packet { at, packet, place, length, .. } => {
                         let mut packet = packet.with_payload(batch.payload(*place, *length));
                         analysis.packet(*at, &mut packet, slot, listener);
                     }
@@ -227,6 +243,12 @@ fn take(
         // Refused once all is read.
         let _ = empty.try_send(batch);
     }
+}
+
+/// Whether a payload may begin with a head: a method (RFC 9110, 9.1) or `HTTP/`, or a record of TLS
+/// (RFC 8446, 5.1). What else is in bodies is not looked at.
+fn begins_a_head(payload: &[u8]) -> bool {
+    matches!(payload.first(), Some(b'A'..=b'Z' | 20..=23))
 }
 
 /// Has the processor fetch the start of a payload, where a head may be.

@@ -135,13 +135,10 @@ impl Analysis {
         flow
     }
 
-    /// Where the connection of a packet that is soon to come in is; see [`Engine::look_up`].
+    /// Where the connection of a segment is that is soon to come in; see [`Engine::look_up`].
     #[inline]
-    pub(super) fn look_up(&self, packet: &Packet<'_>) -> Option<u32> {
-        match packet {
-            Packet::Tcp(segment) => self.engine.look_up(segment),
-            Packet::Icmp(_) | Packet::Skip(_) => None,
-        }
+    pub(super) fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
+        self.engine.look_up(segment)
     }
 
     /// Takes in what the next frame, of the time `at`, was decoded to; see [`Analysis::frame`].
