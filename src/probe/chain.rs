@@ -16,7 +16,16 @@ pub(super) struct Attempt {
     pub(super) at: i64,
     /// Nobody answered it, so that its prober waited until its time-out.
     pub(super) silent: bool,
+    /// How long its client waited, as far as its SYNs tell, nanoseconds: at least and at most.
+    pub(super) waited: (i64, i64),
 }
+
+/// Time to the second SYN, nanoseconds; it doubles with each (RFC 6298, 2.1 and 5.5).
+const SYN_REPEATED: i64 = 1_000_000_000;
+/// SYNs after which there is no next one: Linux sends seven.
+const SYNS_MAX: u16 = 7;
+/// What a SYN may come late, as a share of the time since the first, and nanoseconds.
+const SYN_LATE: (f64, f64) = (0.05, 50e6);
 
 /// Nanoseconds from a check to the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +37,46 @@ pub(super) struct Steps {
 }
 
 impl Attempt {
-    /// A candidate that failed.
-    pub(super) fn of(sighting: &Sighting) -> Attempt {
-        Attempt { at: sighting.began().0, silent: sighting.shape != Shape::Refused }
+    /// A candidate that failed. What it did after `until`, nanoseconds, is not known.
+    pub(super) fn of(sighting: &Sighting, until: i64) -> Attempt {
+        let at = sighting.began().0;
+        let silent = sighting.shape != Shape::Refused;
+        let unanswered = sighting.shape == Shape::Unanswered && sighting.icmp.is_none();
+        let (least, most) = if unanswered { waited(sighting) } else { (0, i64::MAX) };
+        let known = at.saturating_add(most) <= until;
+        Attempt { at, silent, waited: (least, if known { most } else { i64::MAX }) }
     }
+
+    /// Whether its client may have given up after so many nanoseconds: with one who waits for longer, another
+    /// SYN comes.
+    pub(super) fn may_wait(&self, patience: i64) -> bool {
+        let late = |nanos: i64| nanos as f64 * SYN_LATE.0 + SYN_LATE.1;
+        let (least, most) = self.waited;
+        !self.silent
+            || (least as f64 - late(least) <= patience as f64
+                && patience as f64 <= most as f64 + late(most))
+    }
+}
+
+impl Attempt {
+    /// Whether its client may have given up within so many nanoseconds.
+    pub(super) fn may_end_in(&self, patience: i64) -> bool {
+        !self.silent || self.waited.0 <= patience
+    }
+}
+
+/// How long the client of an attempt that nobody answered waited, nanoseconds: until its last SYN at least, and
+/// until its next one would have come at most.
+fn waited(sighting: &Sighting) -> (i64, i64) {
+    let marks = &sighting.marks;
+    let last = marks.last_syn.or(marks.syn).unwrap_or(marks.first).at;
+    let least = last.nanos_since(marks.syn.unwrap_or(marks.first).at).max(0);
+    let most = match marks.syns {
+        0 | 1 => SYN_REPEATED,
+        SYNS_MAX.. => i64::MAX,
+        syns => least / ((1 << (syns - 1)) - 1) * ((1 << syns) - 1),
+    };
+    (least, most)
 }
 
 impl Steps {
@@ -107,7 +152,7 @@ mod tests {
     const STEPS: Steps = Steps { answered: STEP, silent: STEP };
 
     fn refused(times: &[i64]) -> Vec<Attempt> {
-        times.iter().map(|at| Attempt { at: *at, silent: false }).collect()
+        times.iter().map(|at| Attempt { at: *at, silent: false, waited: (0, i64::MAX) }).collect()
     }
 
     fn mixed(lists: &[&[i64]]) -> Vec<Attempt> {
@@ -134,7 +179,7 @@ mod tests {
         let mut at = 0;
         let checks: Vec<Attempt> = (0..24)
             .map(|turn| {
-                let check = Attempt { at, silent: turn % 12 >= 6 };
+                let check = Attempt { at, silent: turn % 12 >= 6, waited: (0, i64::MAX) };
                 at += if check.silent { 2 * SECOND } else { SECOND };
                 check
             })

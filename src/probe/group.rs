@@ -3,9 +3,13 @@
 //! A single connection says little: what makes a check is that the same comes again. So verdicts
 //! belong to groups: the same source, the same target, the same thing asked.
 
+mod beat;
 mod times;
 
+pub(super) use beat::{Beat, Due};
+
 use super::catalogue::{Catalogue, Rule};
+use super::chain::Attempt;
 use super::evidence::{
     CERTAIN, CLUES, Evidence, EvidenceSet, LIKELY, POSSIBLE, PRIOR, WITHOUT_CLUE,
 };
@@ -98,8 +102,12 @@ pub(super) struct Group {
     answer: (Option<u16>, u64, [u64; 2]),
     kept: u32,
     arrivals: Vec<i64>,
-    /// Those that nobody answered, at most as many.
-    silent: Vec<i64>,
+    /// When each of them was over.
+    overs: Vec<i64>,
+    /// Those of them that are failed attempts, at most as many.
+    tried: Vec<Attempt>,
+    /// What its timer does, as far as its members show it.
+    pub(super) beat: Option<Beat>,
     durations: Vec<f64>,
     waits: Vec<f64>,
 }
@@ -140,7 +148,8 @@ impl Group {
     pub(super) fn add(&mut self, sighting: &Sighting, catalogue: &Catalogue) {
         self.members = self.members.saturating_add(1);
         let began = sighting.began().0;
-        self.arrive(began);
+        let last = sighting.marks.response_last.unwrap_or(sighting.marks.last).at.0;
+        self.arrive(began, last);
         if self.members > ARRIVALS_MAX as u32 && self.standing == Standing::Given {
             return;
         }
@@ -169,7 +178,6 @@ impl Group {
             let count = &mut self.ends[ends as usize];
             *count = count.saturating_add(1);
         }
-        let last = sighting.marks.response_last.unwrap_or(sighting.marks.last).at.0;
         push(&mut self.durations, last.saturating_sub(began));
         if let Some(silence) = sighting.silence() {
             push(&mut self.waits, silence);

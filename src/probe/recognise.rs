@@ -80,6 +80,8 @@ pub struct Recogniser {
     targets: Different,
     sources: Different,
     refused: Different,
+    /// Newest packet of a candidate, nanoseconds.
+    newest: i64,
     unweighed: Unweighed,
     /// See [`Recogniser::without_waiting`].
     at_once: bool,
@@ -106,6 +108,7 @@ impl Recogniser {
             targets: Different::default(),
             sources: Different::default(),
             refused: Different::default(),
+            newest: i64::MIN,
             unweighed: Unweighed::default(),
             at_once: false,
         }
@@ -147,6 +150,7 @@ impl Recogniser {
     /// Takes in a candidate, and gives out what is recognised by now.
     pub fn sight(&mut self, sighting: Sighting, out: &mut impl FnMut(Recognised)) {
         let attempt = is_attempt(&sighting);
+        self.newest = self.newest.max(sighting.marks.last.at.0);
         if attempt {
             let host = hash((sighting.source.ip, sighting.target.ip, "refused"));
             if sighting.shape == Shape::Refused {
@@ -157,7 +161,8 @@ impl Recogniser {
             && let Some(key) = self.host_of(&sighting, self.so_far())
             && (sighting.shape != Shape::HalfOpen || key.on < ATTEMPTS)
         {
-            return self.adopt(&key, sighting, out);
+            self.adopt(&key, sighting, out);
+            return self.place_among_users(&key, out);
         }
         let key = key(&sighting, attempt);
         if !self.groups.contains_key(&key) && !self.open_group(key, &sighting, attempt, out) {
@@ -176,8 +181,12 @@ impl Recogniser {
                 if due {
                     self.judge_again(&key, &sighting);
                 }
-                let Some(group) = self.groups.get(&key) else { return };
-                return give(group, sighting, out);
+                let Some(group) = self.groups.get_mut(&key) else { return };
+                if due {
+                    group.measure();
+                }
+                give(group, sighting, out);
+                return self.place_among_users(&key, out);
             }
             Standing::Open => {}
         }
@@ -336,6 +345,7 @@ impl Recogniser {
                 group.standing = Standing::Given;
                 self.given_count += 1;
                 group.verdict = Some(Arc::new(verdict));
+                group.measure();
                 let likely = judgement.decibans >= LIKELY;
                 // Settings may yet say that these are checks, and then what failed among them is.
                 let hosts = likely || (matches!(key.on, TLS | BARE) && judgement.has_period());

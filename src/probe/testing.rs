@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) out: Vec<Recognised>,
     frames: u64,
     flows: u64,
+    /// Nanoseconds for which a client waits for an answer to its SYN.
+    pub(super) waits: i64,
     pub(super) source: Endpoint,
     pub(super) target: Endpoint,
 }
@@ -53,6 +55,7 @@ impl Scene {
             out: Vec::new(),
             frames: 0,
             flows: 0,
+            waits: 0,
             source: endpoint("10.0.0.5"),
             target: endpoint("10.0.0.9:8080"),
         }
@@ -87,6 +90,13 @@ impl Scene {
         sighting.marks.first = first;
         sighting.marks.syn = Some(first);
         sighting.marks.syns = 1;
+        if shape == Shape::Unanswered {
+            // Repeated after 1 s, 2 s and so on.
+            let repeated = |syns: u32| ((1 << syns) - 1) * SECOND;
+            let syns = (1..7).take_while(|syns| repeated(*syns) < self.waits).count();
+            sighting.marks.syns += syns as u16;
+            sighting.marks.last_syn = Some(self.mark(at + repeated(syns as u32)));
+        }
         if shape.is_accepted() {
             sighting.marks.syn_ack = Some(self.mark(at + MILLISECOND));
             if !matches!(shape, Shape::HandshakeReset | Shape::HalfOpen) {

@@ -6,8 +6,6 @@ use crate::probe::chain::Attempt;
 use crate::probe::period::{ARRIVALS_MAX, median};
 use crate::probe::sighting::Sighting;
 
-/// An arrival that is nearer than this share of the period takes its place in the rhythm.
-const TAKEN: f64 = 0.5;
 /// Steps between few members are equal up to this share.
 const EQUAL: f64 = 0.05;
 /// Members after which a group may be [busy](Group::is_busy).
@@ -33,25 +31,28 @@ impl Group {
 
     /// Adds when a failed attempt of it came.
     pub(in crate::probe) fn add_attempt(&mut self, sighting: &Sighting) {
-        let attempt = Attempt::of(sighting);
-        self.arrive(attempt.at);
-        if attempt.silent {
-            if self.silent.len() >= ARRIVALS_MAX {
-                self.silent.remove(0);
-            }
-            self.silent.push(attempt.at);
+        let attempt = Attempt::of(sighting, i64::MAX);
+        self.arrive(attempt.at, attempt.at);
+        if self.tried.len() >= ARRIVALS_MAX {
+            self.tried.remove(0);
         }
+        let place = self.tried.partition_point(|tried| *tried <= attempt);
+        self.tried.insert(place, attempt);
     }
 
-    /// Adds when a member came.
-    pub(in crate::probe) fn arrive(&mut self, began: i64) {
-        let at = self.arrivals.partition_point(|arrival| *arrival <= began);
-        if self.arrivals.len() < ARRIVALS_MAX {
-            self.arrivals.insert(at, began);
-        } else if at > 0 {
+    /// Adds when a member came and when it was over.
+    pub(in crate::probe) fn arrive(&mut self, began: i64, over: i64) {
+        let mut at = self.arrivals.partition_point(|arrival| *arrival <= began);
+        if self.arrivals.len() >= ARRIVALS_MAX {
+            if at == 0 {
+                return;
+            }
             self.arrivals.remove(0);
-            self.arrivals.insert(at - 1, began);
+            self.overs.remove(0);
+            at -= 1;
         }
+        self.arrivals.insert(at, began);
+        self.overs.insert(at, over);
     }
 
     /// Seconds between its members, where there are three in equal steps at least.
@@ -61,6 +62,15 @@ impl Group {
         let gaps: Vec<f64> = gaps.collect();
         let middle = median(gaps.clone()).filter(|_| gaps.len() + 1 >= GROUP as usize)?;
         gaps.iter().all(|gap| (gap - middle).abs() <= EQUAL * middle).then_some(middle)
+    }
+
+    /// Whether members came a period before `at` and a period after it.
+    pub(in crate::probe) fn is_between(&self, at: i64) -> bool {
+        let period = self.verdict.as_ref().and_then(|verdict| verdict.period).unwrap_or(0.0) * 1e9;
+        let apart = (period * (1.0 - EQUAL)) as u64..=(period * (1.0 + EQUAL)) as u64;
+        let meets = |arrival: &i64| apart.contains(&at.abs_diff(*arrival));
+        let (before, after) = self.arrivals.split_at(self.arrivals.partition_point(|it| *it < at));
+        before.iter().any(meets) && after.iter().any(meets)
     }
 
     /// Whether no member came within this share of its period around `at`.
@@ -93,26 +103,5 @@ impl Group {
     /// The longest time that one of its members took, seconds.
     pub(in crate::probe) fn longest(&self) -> f64 {
         self.durations.iter().copied().fold(0.0, f64::max)
-    }
-
-    /// Whether `attempt` came a period before or after a member, give or take how long a check takes.
-    pub(in crate::probe) fn is_in_rhythm(&self, attempt: Attempt) -> bool {
-        let Some(verdict) = &self.verdict else { return false };
-        let Some(period) = verdict.period else { return false };
-        let at = attempt.at;
-        let within = (0.03 * period).max(0.02);
-        let next = self.arrivals.partition_point(|arrival| *arrival < at);
-        let near = next.saturating_sub(2)..(next + 2).min(self.arrivals.len());
-        let taken = |arrival: &i64| at.abs_diff(*arrival) as f64 / 1e9 < TAKEN * period;
-        if self.arrivals[near.clone()].iter().any(taken) {
-            return false;
-        }
-        self.arrivals[near].iter().any(|arrival| {
-            let apart = at.abs_diff(*arrival) as f64 / 1e9;
-            let silent = if *arrival < at { self.silent.contains(arrival) } else { attempt.silent };
-            // HAProxy waits for an answer as long as it waits between two checks.
-            let waited = silent && verdict.is_from_end() && (apart - 2.0 * period).abs() <= within;
-            waited || (apart >= period - within && apart <= period + self.longest() + within)
-        })
     }
 }

@@ -5,6 +5,7 @@ use super::{Recogniser, sorted};
 use crate::cause::Confidence;
 use crate::phrase;
 use crate::probe::chain::Attempt;
+use crate::probe::group::{Due, Group};
 use crate::probe::sighting::Sighting;
 use crate::probe::verdict::{GroupId, Reason, Recognised, Verdict};
 use std::sync::Arc;
@@ -32,65 +33,136 @@ impl Recogniser {
         let pair = (key.tunnel, key.source, key.target);
         self.pairs.entry(pair).or_default().push(key);
         self.add_sibling(key);
-        let attempts = Key { on: ATTEMPTS, asked: 0, ..key };
-        let Some(group) = self.groups.get_mut(&attempts) else { return };
+        self.place(&key, out);
+    }
+
+    /// A check of `key` is known that came where users go, too: more can be said of attempts before it.
+    pub(super) fn place_among_users(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) {
+        if self.has_users_at(key.source, key.target) {
+            self.place(key, out);
+        }
+    }
+
+    /// Looks again at the attempts of the same pair that wait.
+    fn place(&mut self, key: &Key, out: &mut impl FnMut(Recognised)) {
+        let attempts = Key { on: ATTEMPTS, asked: 0, ..*key };
+        let group = self.groups.get_mut(&attempts).filter(|group| !group.held.is_empty());
+        let Some(group) = group.filter(|group| !group.is_flood()) else { return };
         let held = std::mem::take(&mut group.held);
         self.held -= held.len();
-        // The nearest to a known check first: each makes a place for the next.
-        for sighting in sorted(held).into_iter().rev() {
-            match self.host_of(&sighting, Strays::Wait) {
-                Some(host) => self.adopt(&host, sighting, out),
-                None => {
-                    if let Some(group) = self.groups.get_mut(&attempts) {
-                        group.held.push(sighting);
-                        self.held += 1;
-                    }
+        let left = self.adopt_those_due(sorted(held), Strays::Wait, out);
+        self.held += left.len();
+        if let Some(group) = self.groups.get_mut(&attempts) {
+            group.held = left;
+        }
+    }
+
+    /// Counts those among the checks that come when one is due, and gives back the others. The nearest to a
+    /// known check first: each makes a place for the next.
+    fn adopt_those_due(
+        &mut self,
+        mut left: Vec<Sighting>,
+        strays: Strays,
+        out: &mut impl FnMut(Recognised),
+    ) -> Vec<Sighting> {
+        let mut in_vain = 0;
+        while in_vain < 2 && !left.is_empty() {
+            let mut all: Vec<Attempt> = left.iter().map(|one| self.attempt(one)).collect();
+            all.sort_unstable();
+            let count = left.len();
+            left.reverse();
+            let mut others = Vec::with_capacity(count);
+            for sighting in left {
+                match self.host_among(&sighting, strays, Some(&all)) {
+                    Some(host) => self.adopt(&host, sighting, out),
+                    None => others.push(sighting),
                 }
             }
+            left = others;
+            in_vain = if left.len() < count { 0 } else { in_vain + 1 };
         }
+        sorted(left)
     }
 
     /// The group of checks that a failed attempt belongs to.
     pub(super) fn host_of(&self, sighting: &Sighting, strays: Strays) -> Option<Key> {
-        self.host_among(sighting, strays, &[])
+        self.host_among(sighting, strays, None)
     }
 
-    /// The same of one that came among `others`, which belong to none yet.
-    fn host_among(&self, sighting: &Sighting, strays: Strays, others: &[Attempt]) -> Option<Key> {
+    /// The same of one of `all` (ascending) that belong to none yet; without them it is not known what else
+    /// will come when that check is due.
+    fn host_among(
+        &self,
+        sighting: &Sighting,
+        strays: Strays,
+        all: Option<&[Attempt]>,
+    ) -> Option<Key> {
         let pair = (sighting.tunnel, sighting.source.ip, sighting.target);
         let keys = self.pairs.get(&pair)?;
-        let attempt = Attempt::of(sighting);
-        let at = attempt.at;
-        let in_rhythm = keys
-            .iter()
-            .find(|key| self.groups.get(*key).is_some_and(|group| group.is_in_rhythm(attempt)));
-        let host = in_rhythm.filter(|key| !self.is_crowded(key, at, others));
+        let attempt = self.attempt(sighting);
+        let users = self.has_users_at(pair.1, pair.2);
+        let host = keys.iter().find(|key| {
+            let group = self.groups.get(*key);
+            group.is_some_and(|group| self.is_due(key, group, attempt, users, all))
+        });
         // Probers change their rhythm when a check fails. What is out of it can be told only of a
         // source that has never asked for anything else, which is known at the end.
         let source = sighting.source.ip;
         let alone = strays != Strays::Wait
             && !self.has_users(source)
-            && !self.failed_requests.explain(source, at);
-        host.or(keys.first().filter(|key| alone && self.takes_stray(key, at, strays))).copied()
+            && !self.failed_requests.explain(source, attempt.at);
+        host.or(keys.first().filter(|key| alone && self.takes_stray(key, attempt.at, strays)))
+            .copied()
+    }
+
+    /// A candidate that failed.
+    pub(super) fn attempt(&self, sighting: &Sighting) -> Attempt {
+        Attempt::of(sighting, self.newest)
     }
 
     pub(super) fn so_far(&self) -> Strays {
         if self.at_once { Strays::SoFar } else { Strays::Wait }
     }
 
-    /// Whether other attempts came about the same time, or `others` when that check was due, so that it is
-    /// chance which fits.
-    fn is_crowded(&self, key: &Key, at: i64, others: &[Attempt]) -> bool {
-        let Some(group) = self.groups.get(key) else { return false };
+    /// Whether `attempt` is the check of `group` that was due, and no other may be that.
+    fn is_due(
+        &self,
+        key: &Key,
+        group: &Group,
+        attempt: Attempt,
+        users: bool,
+        all: Option<&[Attempt]>,
+    ) -> bool {
         let period = group.verdict.as_ref().and_then(|verdict| verdict.period).unwrap_or(0.0);
-        let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
-        let mut held = attempts.into_iter().flat_map(|attempts| &attempts.held);
-        let within = |other: i64, share: f64| {
-            let apart = other.abs_diff(at) as f64 / 1e9;
-            apart > 0.0 && apart < share * period
+        let period = (period * 1e9) as i64;
+        let within = |share: f64| {
+            let apart = (share * period as f64) as i64;
+            let all = all.unwrap_or_default();
+            let first = all.partition_point(|other| other.at < attempt.at.saturating_sub(apart));
+            let near = all[first..].iter();
+            near.take_while(move |other| other.at <= attempt.at.saturating_add(apart))
+                .filter(move |other| other.at != attempt.at)
         };
-        held.any(|other| within(other.began().0, CROWDED))
-            || others.iter().any(|other| within(other.at, EITHER) && group.is_in_rhythm(*other))
+        let may_be = |due: Due| within(EITHER).any(|other| group.due(*other) >= due);
+        match (group.due(attempt), group.beat) {
+            (Due::No, _) => false,
+            (Due::Exact, Some(_)) if users => !may_be(Due::Exact),
+            // Users are not as exact, but one may well come about then: only where a check is missing between
+            // two others, or where others hardly come, it was that check, and late.
+            (Due::Near, Some(_)) if users => {
+                all.is_some_and(|all| group.is_between(attempt.at) || group.is_rare_beside(all))
+                    && !may_be(Due::Near)
+            }
+            _ => {
+                let attempts = self.groups.get(&Key { on: ATTEMPTS, asked: 0, ..*key });
+                let mut held = attempts.into_iter().flat_map(|attempts| &attempts.held);
+                let crowds = |at: i64| {
+                    let apart = at.abs_diff(attempt.at);
+                    apart > 0 && (apart as f64) < CROWDED * period as f64
+                };
+                !held.any(|other| crowds(other.began().0)) && !may_be(Due::Near)
+            }
+        }
     }
 
     /// Counts a failed attempt among the checks of `key`.
@@ -120,18 +192,13 @@ impl Recogniser {
         out: &mut impl FnMut(Recognised),
     ) {
         let verdict = verdict.map(Arc::new);
-        let held = sorted(held);
-        let attempts: Vec<Attempt> = held.iter().map(Attempt::of).collect();
-        for (at, sighting) in held.into_iter().enumerate() {
-            let others = &attempts[at.saturating_sub(1)..(at + 2).min(attempts.len())];
-            if let Some(host) = self.host_among(&sighting, Strays::AtEnd, others) {
-                self.adopt(&host, sighting, out);
-            } else if let Some(verdict) = &verdict {
-                let key = key(&sighting, true);
-                let checker = checker(&key, shape(&key, &sighting));
-                let checker = self.checkers.get(&checker).copied().unwrap_or_default();
-                out(Recognised { sighting, group, checker, verdict: Arc::clone(verdict) });
-            }
+        let left = self.adopt_those_due(sorted(held), Strays::AtEnd, out);
+        let Some(verdict) = verdict else { return };
+        for sighting in left {
+            let key = key(&sighting, true);
+            let checker = checker(&key, shape(&key, &sighting));
+            let checker = self.checkers.get(&checker).copied().unwrap_or_default();
+            out(Recognised { sighting, group, checker, verdict: Arc::clone(&verdict) });
         }
     }
 }

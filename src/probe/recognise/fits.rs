@@ -1,6 +1,7 @@
 //! Which of the attempts at one target come when the checks of a prober would.
 
 use crate::probe::chain::{Attempt, Steps, chain};
+use crate::probe::group::Beat;
 use crate::probe::period::{Rhythm, Strength, median, rhythm};
 use crate::probe::requests::RETRY;
 use std::ops::RangeInclusive;
@@ -31,6 +32,8 @@ pub(super) struct Timing {
     pub(super) took: f64,
     /// The period counts from the end of a check, so that one that nobody answers delays the next.
     pub(super) from_end: bool,
+    /// How exact they are, where that is known.
+    pub(super) beat: Option<Beat>,
     /// Where they are made.
     pub(super) place: Place,
 }
@@ -81,17 +84,30 @@ impl Attempts {
 
     /// Those in the rhythm of checks that are known, and the seconds from one that is answered to the next.
     pub(super) fn in_rhythm(&self, known: &Timing) -> Option<(f64, Vec<Attempt>)> {
-        let Timing { period, took, from_end, .. } = *known;
+        let Timing { period, took, from_end, beat, .. } = *known;
         let own = self.own.map(|own| own.period);
         // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
         let longest = if from_end { 2.0 * period } else { period };
         let shorter = own.filter(|own| (period * (1.0 + 2.0 * WITHIN)..longest).contains(own));
-        [Some(longest), shorter].into_iter().flatten().find_map(|wait| {
+        let usually = steps(period, if from_end { took } else { 0.0 });
+        // Among users only what is as exact as the checks is known from them.
+        let exactly = beat.filter(|_| self.users_here).map(|beat| beat.steps());
+        let waits = [Some(longest), shorter];
+        let ways = exactly.into_iter().chain([usually]);
+        let mut ways =
+            ways.flat_map(|step| waits.into_iter().flatten().map(move |wait| (step.clone(), wait)));
+        ways.find_map(|(answered, wait)| {
             // A step of theirs may be two of others who are as regular.
             let usual = if self.silent { wait } else { period };
             let finer = own.is_some_and(|own| own < usual * (1.0 - FINER));
-            let answered = steps(period, if from_end { took } else { 0.0 });
-            let found = chain(&self.all, &Steps { answered, silent: steps(wait, 0.0) });
+            // A check waits for what is left of a step without the pause; users of a proxy for as long as
+            // that waits for any connection.
+            let patience = ((wait - if from_end { period } else { 0.0 }) * 1e9) as i64;
+            let all: Vec<Attempt> = match from_end {
+                true => self.all.iter().filter(|it| it.may_wait(patience)).copied().collect(),
+                false => self.all.iter().filter(|it| it.may_end_in(patience)).copied().collect(),
+            };
+            let found = chain(&all, &Steps { answered, silent: steps(wait, 0.0) });
             let pairs = found.windows(2).filter(|pair| !pair[0].silent);
             let answered =
                 median(pairs.map(|pair| (pair[1].at - pair[0].at) as f64 / 1e9).collect());
@@ -192,14 +208,14 @@ mod tests {
     use crate::probe::testing::{SECOND, every, irregular};
 
     const KNOWN: Timing =
-        Timing { period: 2.0, took: 0.001, from_end: true, place: Place::SameHost };
+        Timing { period: 2.0, took: 0.001, from_end: true, beat: None, place: Place::SameHost };
 
     fn refused(times: impl IntoIterator<Item = i64>) -> Vec<Attempt> {
-        times.into_iter().map(|at| Attempt { at, silent: false }).collect()
+        times.into_iter().map(|at| Attempt { at, silent: false, waited: (0, i64::MAX) }).collect()
     }
 
     fn silent(times: impl IntoIterator<Item = i64>) -> Vec<Attempt> {
-        times.into_iter().map(|at| Attempt { at, silent: true }).collect()
+        times.into_iter().map(|at| Attempt { at, silent: true, waited: (0, i64::MAX) }).collect()
     }
 
     /// Attempts beside users elsewhere.
@@ -310,7 +326,7 @@ mod tests {
     fn who_comes_between_two_checks_is_none() {
         let checks = refused(every(5.001, 40));
         let mut all = checks.clone();
-        all.push(Attempt { at: 52 * SECOND, silent: false });
+        all.extend(refused([52 * SECOND]));
         assert_eq!(attempts(all).in_other_rhythm(&KNOWN).map(|(_, found)| found), Some(checks));
     }
 }

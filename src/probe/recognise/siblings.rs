@@ -69,8 +69,11 @@ impl Recogniser {
         let free = |held: &&Sighting| !self.failed_requests.explain(key.source, held.began().0);
         let free = group.held.iter().filter(free);
         let users_here = self.has_users_at(key.source, key.target);
-        let attempts =
-            Attempts::new(free.map(Attempt::of).collect(), self.has_users(key.source), users_here);
+        let attempts = Attempts::new(
+            free.map(|one| self.attempt(one)).collect(),
+            self.has_users(key.source),
+            users_here,
+        );
         let alike = known.iter().find_map(|(timing, sibling)| {
             let (period, checks) = attempts.in_rhythm(timing)?;
             let own = (timing.place == Place::Here).then_some(*sibling);
@@ -96,12 +99,16 @@ impl Recogniser {
         let Some(host) = own.or_else(|| self.open_by_sibling(key, &how)) else { return false };
         let Some(group) = self.groups.get_mut(key) else { return false };
         let held = std::mem::take(&mut group.held);
-        let is_check = |held: &Sighting| checks.binary_search(&Attempt::of(held)).is_ok();
+        let until = self.newest;
+        let is_check = |held: &Sighting| checks.binary_search(&Attempt::of(held, until)).is_ok();
         let (checks, others): (Vec<_>, Vec<_>) = held.into_iter().partition(is_check);
         group.held = others;
         self.held -= checks.len();
         for sighting in sorted(checks) {
             self.adopt(&host, sighting, out);
+        }
+        if let Some(group) = self.groups.get_mut(&host) {
+            group.measure();
         }
         true
     }
@@ -139,7 +146,8 @@ impl Recogniser {
         let least = if known { Confidence::Likely } else { Confidence::Certain };
         let period = verdict.period.or_else(|| group.interval());
         let period = period.filter(|_| verdict.confidence >= least)?;
-        Some(Timing { period, took: group.took(), from_end: verdict.is_from_end(), place })
+        let (took, from_end) = (group.took(), verdict.is_from_end());
+        Some(Timing { period, took, from_end, beat: group.beat, place })
     }
 
     /// Nanoseconds after which an attempt of `source` that failed hardly turns out to be a check.
@@ -160,7 +168,7 @@ impl Recogniser {
     }
 
     /// Whether that source sends that target what users send.
-    fn has_users_at(&self, source: Address, target: Endpoint) -> bool {
+    pub(super) fn has_users_at(&self, source: Address, target: Endpoint) -> bool {
         self.habits.has_users_at(source, target) || self.others.has_users_at(source, target)
     }
 

@@ -4,7 +4,7 @@ use crate::cause::Confidence;
 use crate::packet::Endpoint;
 use crate::probe::sighting::Shape;
 use crate::probe::tap::Habit;
-use crate::probe::testing::{MILLISECOND, SECOND, Scene, endpoint, every};
+use crate::probe::testing::{MILLISECOND, SECOND, Scene, endpoint, every, irregular};
 
 const OPTIONS: &str = "OPTIONS / HTTP/1.0\n";
 const NONE: [i64; 0] = [];
@@ -39,6 +39,7 @@ fn users_whose_proxy_tries_again_in_the_rhythm_of_its_checks_stay_users() {
     all.sort_unstable();
     for other_targets in [false, true] {
         let mut scene = Scene::new();
+        scene.waits = 2 * SECOND;
         if other_targets {
             scene.to(OTHER).habit(Habit::Users).asks(OPTIONS, every(2.002, 50));
         }
@@ -46,6 +47,51 @@ fn users_whose_proxy_tries_again_in_the_rhythm_of_its_checks_stay_users() {
         scene.connects(Shape::Unanswered, millis(&all));
         scene.asks(OPTIONS, every(2.0025, 12).map(|at| at + 74_074 * MILLISECOND));
         assert_eq!(recognised(&mut scene, DOWN), checks, "{other_targets}");
+    }
+}
+
+/// Users of an Application Load Balancer come from the addresses of its nodes, and are refused with its checks.
+#[test]
+fn checks_are_as_exact_while_they_fail_as_they_were_before() {
+    let head = "GET /health HTTP/1.1\nHost: 10.0.0.9:9103\nConnection: close\n\
+        User-Agent: ELB-HealthChecker/2.0\nAccept-Encoding: gzip, compressed\n";
+    let (mut found, mut taken) = (0, 0);
+    for (seed, pause) in [(1, 0.3), (2, 0.3), (3, 0.3), (4, 1.0), (5, 1.0), (6, 5.0)] {
+        // One comes late, when its host has no time.
+        let late = |at: i64| at + if at == 75 * SECOND { 40 * MILLISECOND } else { at % 7 };
+        let checks: Vec<i64> = every(5.0, 26).skip(10).take(8).map(late).collect();
+        let users = irregular(pause, (40.0 / pause) as usize, seed).into_iter();
+        let users: Vec<i64> = users.map(|at| at + 50 * SECOND).collect();
+        let mut all = [checks.clone(), users].concat();
+        all.sort_unstable();
+        let mut scene = Scene::new();
+        scene.to(DOWN).habit(Habit::Users).asks(head, every(5.0, 10));
+        scene.connects(Shape::Refused, all);
+        scene.asks(head, every(5.0, 26).skip(18));
+        let told = recognised(&mut scene, DOWN);
+        let checks: Vec<i64> = checks.iter().map(|at| at / MILLISECOND).collect();
+        let right = told.iter().filter(|at| checks.contains(at)).count();
+        (found, taken) = (found + right, taken + told.len() - right);
+    }
+    assert!(found >= 44 && taken <= 2, "{found} of 48 found and {taken} users taken");
+}
+
+/// `timeout connect 5s` of the users' proxy, which checks with `inter 2s`: its users' SYNs are repeated once more.
+#[test]
+fn who_waits_longer_than_checks_do_is_no_check() {
+    let checks = millis(&[32_041, 36_044, 40_047, 44_049, 48_053, 52_055, 56_058]);
+    let user = 34_043 * MILLISECOND;
+    for waits in [2, 5] {
+        let mut scene = Scene::new();
+        scene.to(DOWN).habit(Habit::Users).asks(OPTIONS, every(2.0025, 16));
+        scene.waits = waits * SECOND;
+        scene.connects(Shape::Unanswered, [user, 43_000 * MILLISECOND]);
+        scene.waits = 2 * SECOND;
+        scene.connects(Shape::Unanswered, checks.clone());
+        scene.asks(OPTIONS, every(2.0025, 12).map(|at| at + 60_060 * MILLISECOND));
+        let told = recognised(&mut scene, DOWN);
+        assert_eq!(told.contains(&(user / MILLISECOND)), waits == 2, "{waits} {told:?}");
+        assert!(waits == 2 || told.len() == checks.len(), "{told:?}");
     }
 }
 
