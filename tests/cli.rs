@@ -364,7 +364,7 @@ fn json_has_the_fields_of_the_shipped_schema() {
         .iter()
         .map(|kind| kind["properties"]["record"]["const"].as_str().unwrap())
         .collect();
-    let flows = ["capture", "flow", "exchange", "finding", "correlation"];
+    let flows = ["capture", "flow", "exchange", "finding", "withdrawn", "correlation"];
     let others = ["check", "transition", "host", "log", "log-line", "target", "summary"];
     assert_eq!(names, [&flows[..], &others].concat());
 }
