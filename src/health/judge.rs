@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub period: Option<i64>,
     /// The same prober also sends checks with data to this target.
     pub talks: bool,
+    /// Connections to the target's host are captured, and none of its packets.
+    pub one_way: bool,
 }
 
 /// A prober that closes sooner than this after its request closes its sending side only, and still
@@ -106,11 +108,19 @@ impl Context<'_> {
         if waited < self.patience() {
             return unknown(last_syn, word!("the capture ended before the SYN could be answered"));
         }
-        let note = match check.marks.syns {
-            0 | 1 => phrase!("one SYN, no answer"),
-            n => phrase!("{n} SYN, no answer", n),
+        let (confidence, note) = match check.marks.syns {
+            // What is not answered is repeated (RFC 6298, 2.1), unless the prober gives up before that.
+            0 | 1 if self.one_way => (
+                Confidence::Possible,
+                phrase!(
+                    "one SYN; the target's packets are not in the capture: it may have refused it"
+                ),
+            ),
+            0 | 1 => (Confidence::Certain, phrase!("one SYN, no answer")),
+            n if self.one_way => (Confidence::Likely, phrase!("{n} SYN, no answer", n)),
+            n => (Confidence::Certain, phrase!("{n} SYN, no answer", n)),
         };
-        sure(Outcome::ConnectTimeout, last_syn, note)
+        Judged { confidence, ..sure(Outcome::ConnectTimeout, last_syn, note) }
     }
 
     /// How long to wait before silence is one.
@@ -323,9 +333,13 @@ pub(super) mod tests {
         Settings::new(Some(&group), prober, &Defaults::default(), &Estimates::default())
     }
 
+    pub(in crate::health) fn context(settings: &Settings, until: Timestamp) -> Context<'_> {
+        Context { settings, prober: None, until, period: None, talks: false, one_way: false }
+    }
+
     pub(in crate::health) fn judge_as(check: &Sighting, settings: &Settings) -> Judged {
         let until = Timestamp(1_000 * SECOND);
-        Context { settings, prober: None, until, period: None, talks: false }.judge(check)
+        context(settings, until).judge(check)
     }
 
     /// Id and confidence of the outcome, as an Application Load Balancer without known settings.
@@ -344,13 +358,25 @@ pub(super) mod tests {
         assert_eq!(alb(&attempt(1, Shape::Abandoned)), ("hc-connect-timeout", "likely"));
         let settings = settings("aws-alb", &[]);
         let until = Timestamp(SECOND + 300 * MS);
-        let context =
-            Context { settings: &settings, prober: None, until, period: None, talks: false };
+        let context = context(&settings, until);
         let judged = context.judge(&attempt(1, Shape::Unanswered));
         assert_eq!(judged.outcome, None, "the capture ends 300 ms after the SYN");
         let given_up = Context { period: Some(200 * MS), ..context };
         let judged = given_up.judge(&attempt(1, Shape::Unanswered));
         assert_eq!(judged.outcome, Some(Outcome::ConnectTimeout), "the next check is due");
+    }
+
+    #[test]
+    fn where_the_targets_packets_are_not_captured_silence_is_not_certain() {
+        let settings = settings("aws-alb", &[]);
+        let until = Timestamp(1_000 * SECOND);
+        let context = Context { one_way: true, ..context(&settings, until) };
+        let mut check = attempt(1, Shape::Unanswered);
+        let judged = context.judge(&check);
+        assert_eq!(judged.outcome, Some(Outcome::ConnectTimeout));
+        assert_eq!(judged.confidence, Confidence::Possible, "a refusal looks the same");
+        check.marks.syns = 3;
+        assert_eq!(context.judge(&check).confidence, Confidence::Likely);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(super) struct NodeProgress {
     gaps: VecDeque<i64>,
     /// The shortest of them.
     shortest: i64,
+    /// How many of them came since the prober may have changed its rhythm.
+    even: usize,
 }
 
 /// One in so many checks may wait to be put in order, so that working out the states again costs the
@@ -74,6 +76,7 @@ impl NodeProgress {
 
     /// So much time has passed between two checks.
     fn note(&mut self, gap: i64) {
+        self.even = (self.even + 1).min(GAPS_MAX);
         let oldest = if self.gaps.len() == GAPS_MAX { self.gaps.pop_front() } else { None };
         self.gaps.push_back(gap);
         self.shortest = if oldest == Some(self.shortest) {
@@ -85,9 +88,14 @@ impl NodeProgress {
 
     /// Usual nanoseconds between two checks: the median, once there are two intervals.
     pub(super) fn interval(&self) -> Option<i64> {
+        self.usual(self.gaps.len())
+    }
+
+    /// The same of the `last` intervals only.
+    fn usual(&self, last: usize) -> Option<i64> {
         let mut gaps = [0; GAPS_MAX];
-        let gaps = &mut gaps[..self.gaps.len()];
-        gaps.iter_mut().zip(&self.gaps).for_each(|(place, gap)| *place = *gap);
+        let gaps = &mut gaps[..last.min(self.gaps.len())];
+        gaps.iter_mut().zip(self.gaps.iter().rev()).for_each(|(place, gap)| *place = *gap);
         let middle = gaps.len() / 2;
         (gaps.len() >= 2).then(|| *gaps.select_nth_unstable(middle).1)
     }
@@ -109,6 +117,7 @@ impl Progress {
             last: check.began,
             gaps: VecDeque::new(),
             shortest: i64::MAX,
+            even: 0,
         });
         let mut missed = None;
         if node.checks > 0 {
@@ -118,7 +127,7 @@ impl Progress {
             // What is not long against the shortest is not long against the usual one.
             let lost = check.vantage != Vantage::Client
                 && long(node.shortest)
-                && node.interval().is_some_and(long);
+                && node.usual(node.even).is_some_and(long);
             missed = if lost { node.machine.forget(check.frame) } else { None };
             if gap >= 0 {
                 node.note(gap);
@@ -149,7 +158,14 @@ impl Progress {
         let result =
             Result { outcome: check.outcome, confidence: check.confidence, mark: check.decisive };
         let node = self.nodes.get_mut(&check.source.ip).expect("inserted above");
-        if let Some(change) = node.machine.feed(&result) {
+        let change = node.machine.feed(&result);
+        // Probers check more often while a state is about to change, and more often or less while a target is
+        // down: HAProxy's `fastinter` and `downinter` (configuration.txt), Envoy's
+        // `unhealthy_interval` and the like (core.v3.HealthCheck).
+        if change.as_ref().is_some_and(|it| it.from.is_decided()) || node.machine.is_wavering() {
+            node.even = 0;
+        }
+        if let Some(change) = change {
             node.change(&change, &mut self.changes_lost);
             self.look(&change);
         }
@@ -384,6 +400,27 @@ mod tests {
         }
         let paused = [(10, "unknown"), (20, "healthy"), (70, "unknown"), (80, "healthy")];
         assert_eq!(seen, [paused.to_vec(), paused[..2].to_vec()]);
+    }
+
+    #[test]
+    fn a_prober_that_checks_less_often_while_the_target_is_down_says_so_all_the_time() {
+        // `inter 1s fastinter 300ms downinter 3s`, in tenths of a second, at the target.
+        let mut at = 0;
+        let mut series = Series::default();
+        let turns =
+            [(10, '+', 8), (10, 'C', 1), (3, 'C', 2), (30, 'C', 5), (30, '+', 1), (3, '+', 1)];
+        for (step, letter, times) in turns.into_iter().chain([(10, '+', 8), (80, '+', 2)]) {
+            for _ in 0..times {
+                at += step;
+                let check = check(at, 1, letter);
+                series.add(Check { vantage: Vantage::Server, ..check }, RULES, |_| false);
+            }
+        }
+        let down = 10 * 8 + 10 + 3;
+        let up = down + 3 + 5 * 30 + 30 + 3;
+        let lost = up + 8 * 10 + 80;
+        let wanted = [(10, "unknown"), (20, "healthy"), (down, "unhealthy"), (up, "healthy")];
+        assert_eq!(states(&series), [&wanted[..], &[(lost, "unknown")]].concat());
     }
 
     #[test]

@@ -164,6 +164,15 @@ impl Machine {
         self.state
     }
 
+    /// Whether the last results speak against the state.
+    pub(super) fn is_wavering(&self) -> bool {
+        match self.state {
+            State::Healthy => self.failures > 0,
+            State::Unhealthy => self.passes > 0,
+            _ => false,
+        }
+    }
+
     /// Passes and failures in a row so far, one of them 0.
     pub fn in_a_row(&self) -> (u32, u32) {
         (self.passes, self.failures)

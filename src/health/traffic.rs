@@ -1,5 +1,6 @@
 //! Connections per server, so that checks can be seen beside what else arrives there.
 
+use crate::blind::BlindSpot;
 use crate::flow::{EndingKind, Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
@@ -74,6 +75,9 @@ pub(super) struct Server {
 pub(super) struct Traffic {
     servers: BTreeMap<Endpoint, Server>,
     held: usize,
+    /// Hosts of servers: whether one of their packets was captured, and whether one was missing that must
+    /// have been sent.
+    sent: BTreeMap<Address, [bool; 2]>,
     /// Hosts that opened connections, once [sealed](Traffic::seal).
     clients: Option<BTreeSet<Address>>,
     /// Connections that were not remembered.
@@ -149,6 +153,15 @@ impl Traffic {
         }
         server.seen.push_back(Seen::of(flow));
         self.held += 1;
+        let captured = flow.half(Side::Server).packets > 0;
+        let missing = !captured && flow.blind_spots.has(BlindSpot::OneDirection);
+        let host = self.sent.entry(flow.server.ip).or_default();
+        *host = [host[0] || captured, host[1] || missing];
+    }
+
+    /// Whether connections to that host are captured, and none of what it sends.
+    pub(super) fn is_one_way(&self, host: Address) -> bool {
+        self.sent.get(&host) == Some(&[false, true])
     }
 
     /// No more connections come. From now on it is known at once which hosts opened none.
@@ -244,6 +257,14 @@ mod tests {
             traffic.seal();
         }
         assert!(traffic.knows_host(server));
+        assert!(!traffic.is_one_way(server.ip), "nobody answered, or nothing of it was captured");
+        let mut talks = flow(3, 80);
+        talks.blind_spots.add(BlindSpot::OneDirection);
+        traffic.flow(&talks);
+        assert!(traffic.is_one_way(server.ip));
+        accepted.halves[Side::Server as usize].packets = 1;
+        traffic.flow(&accepted);
+        assert!(!traffic.is_one_way(server.ip));
         assert!(!traffic.knows_host(Endpoint::v4([10, 0, 0, 3], 80)));
     }
 

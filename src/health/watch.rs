@@ -139,6 +139,7 @@ impl Watch {
             until,
             period: checker.verdict.period.map(|seconds| (seconds * SECOND as f64) as i64),
             talks: false,
+            one_way: self.traffic.is_one_way(server.ip),
         };
         let judged = context.judge(&sighting);
         let check = facts(sighting, judged);
