@@ -14,6 +14,9 @@ use crate::join::TiedBy;
 use crate::tcp::Side;
 use crate::time::Timestamp;
 
+/// Whether the second leg is no attempt for the first, for all that is known of where they were asked.
+pub(super) type Parts<'a> = dyn Fn(&Leg, &Leg) -> bool + 'a;
+
 /// Requests that are weighed for one attempt: those whose ends are nearest to its own.
 const NEAREST: usize = 8;
 /// Time in which a proxy tries again after an attempt has failed, nanoseconds.
@@ -99,7 +102,7 @@ impl Unsettled {
     }
 
     /// Ties them anew: what decided a request first, then what came before.
-    pub(super) fn settle(mut self, legs: &[Leg], ties: &mut Ties) {
+    pub(super) fn settle(mut self, legs: &[Leg], ties: &mut Ties, parts: &Parts<'_>) {
         let before: Vec<Option<Tie>> =
             self.attempts.iter().map(|unsure| ties.of[unsure.back].take()).collect();
         // The first attempt that each request has for sure, and the last.
@@ -127,7 +130,7 @@ impl Unsettled {
             if passes_on(this) {
                 continue;
             }
-            let next = next_attempts(*back, legs, ties, &first);
+            let next = next_attempts(*back, legs, ties, &first, parts);
             for (at, _) in &next {
                 if let Some(tie) = ties.of[*at].as_mut().filter(|tie| tie.by != TiedBy::Id) {
                     tie.certainty = tie.certainty.min(Confidence::Likely);
@@ -234,6 +237,7 @@ fn next_attempts(
     legs: &[Leg],
     ties: &Ties,
     first: &[Option<usize>],
+    parts: &Parts<'_>,
 ) -> Vec<(usize, usize)> {
     let this = &legs[back];
     let over = this.ends.over.at;
@@ -241,7 +245,10 @@ fn next_attempts(
     let next = legs.iter().enumerate().skip(from.max(back + 1)).take(UNDER_WAY_MAX);
     next.take_while(|(_, leg)| leg.ends.asked.at.nanos_since(over) <= AGAIN)
         .filter_map(|(at, _)| Some((at, ties.of[at]?.front)))
-        .filter(|(at, front)| first[*front] == Some(*at) && may_be_for(&legs[*front], this))
+        .filter(|(at, front)| {
+            let front_leg = &legs[*front];
+            first[*front] == Some(*at) && may_be_for(front_leg, this) && !parts(front_leg, this)
+        })
         .collect()
 }
 
@@ -261,7 +268,9 @@ mod tests {
         legs.sort_by_key(|leg| leg.ends.asked.at);
         let opaque = HashSet::new();
         let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
-        let ties = ties(legs, &Surroundings { opaque: &opaque, proxies: &proxies });
+        let forward = HashSet::new();
+        let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
+        let ties = ties(legs, &around);
         let front = |tie: Tie| legs[tie.front].ends.flow;
         let made = legs.iter().zip(&ties.of).filter(|(leg, _)| leg.ends.flow > 10);
         made.map(|(leg, tie)| (leg.ends.flow, tie.map(front))).collect()

@@ -4,6 +4,7 @@
 //! [`Leg`] is kept. [`Legs`] ties them when all are known, or in parts where there are too many.
 
 mod alike;
+mod beside;
 mod compare;
 mod connections;
 mod leg;
@@ -202,8 +203,16 @@ impl Legs {
             let ends = &leg.ends;
             (ends.asked.at, ends.asked.frame, ends.ordinal == 0)
         });
-        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
+        let none = HashSet::new();
+        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward: &none };
         let mut ties = tie::ties(&legs, &around);
+        let forward = beside::that_forward(&legs, &ties);
+        let wrong = |(leg, tie): (&Leg, &Option<tie::Tie>)| {
+            tie.is_some_and(|tie| beside::lacks_forwarding(&legs[tie.front], leg, &forward))
+        };
+        if legs.iter().zip(&ties.of).any(wrong) {
+            ties = tie::ties(&legs, &Surroundings { forward: &forward, ..around });
+        }
         self.learn_proxies(&legs, &ties);
         let requests = ties.clone();
         self.tie_connections(&legs, &mut ties);
@@ -261,7 +270,8 @@ impl Legs {
     }
 
     fn tie_connections(&self, legs: &[Leg], ties: &mut Ties) {
-        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies };
+        let forward = &HashSet::new();
+        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward };
         connections::tie_connections(legs, ties, &around);
     }
 

@@ -4,6 +4,7 @@
 //! as `possible` only.
 
 use super::alike::Unsettled;
+use super::beside::{Beside, lacks_forwarding};
 use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
 use super::leg::Leg;
 use super::order::not_behind;
@@ -73,12 +74,14 @@ impl Ties {
 }
 
 /// What is known beside the legs themselves.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings<'a> {
     /// Addresses that accepted connections whose requests are not known.
     pub(super) opaque: &'a HashSet<Address>,
     /// Where certain ties have shown a proxy.
     pub(super) proxies: &'a HashSet<Endpoint>,
+    /// Proxies that name their client in whatever they ask.
+    pub(super) forward: &'a HashSet<Endpoint>,
 }
 
 /// A request that an attempt may be for.
@@ -114,7 +117,10 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         strays: BTreeMap::new(),
         contested: vec![false; legs.len()],
     };
-    let apart = not_behind(legs);
+    let (apart, beside) = (not_behind(legs), Beside::of(legs));
+    let parts = |front: &Leg, back: &Leg| {
+        beside.parts(front, back) || lacks_forwarding(front, back, around.forward)
+    };
     let mut progress = vec![Progress::default(); legs.len()];
     let mut under_way: Vec<usize> = Vec::new();
     let mut unsettled = Unsettled::default();
@@ -133,7 +139,10 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
                 apart: ends_apart(&legs[*front], leg) >> STEP,
                 ready: progress[*front].free.unwrap_or(legs[*front].whole.at),
             })
-            .filter(|candidate| candidate.likeness.is_plausible())
+            .filter(|candidate| {
+                let like = &candidate.likeness;
+                like.is_plausible() && (like.id || !parts(&legs[candidate.front], leg))
+            })
             .collect();
         // An attempt that is over has asked nobody for the request that it was made for.
         let ended =
@@ -179,7 +188,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         }
         under_way.push(at);
     }
-    unsettled.settle(legs, &mut ties);
+    unsettled.settle(legs, &mut ties, &parts);
     ties
 }
 
@@ -296,7 +305,8 @@ mod tests {
         legs.sort_by_key(|leg| leg.ends.asked.at);
         let opaque = HashSet::new();
         let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
-        let around = Surroundings { opaque: &opaque, proxies: &proxies };
+        let forward = HashSet::new();
+        let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
         let mut ties = ties(legs, &around);
         tie_connections(legs, &mut ties, &around);
         even_out(legs, &mut ties, legs.len());
