@@ -12,6 +12,7 @@ use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
 /// Requests of a host to itself that are looked at; more of them tell no more.
 const REQUESTS_MAX: usize = 1 << 13;
@@ -28,9 +29,14 @@ const MOVES: [i64; 6] =
 /// A listener, whatever the address of its host by which it was asked.
 type Listener = (Option<Address>, u16);
 
-/// Pairs of listeners of which the second is not asked for requests at the first.
+/// What the requests of hosts to themselves tell.
 #[derive(Debug, Default)]
-pub(super) struct Beside(HashSet<(Listener, Listener)>);
+pub(super) struct Beside {
+    /// Pairs of listeners of which the second is not asked for requests at the first.
+    parted: HashSet<(Listener, Listener)>,
+    /// Where requests came in for which another listener was asked.
+    pub(super) proxies: BTreeSet<Endpoint>,
+}
 
 fn listener(leg: &Leg) -> Listener {
     let server = leg.ends.server;
@@ -62,10 +68,15 @@ impl Beside {
         let pairs = fronts.iter().flat_map(|front| backs.iter().map(move |back| (front, back)));
         for ((front, asked), (back, made)) in pairs.take(PAIRS_MAX) {
             let same = asked.first().zip(made.first());
-            if same.is_some_and(|(front, back)| front.at_the_host_of(back))
-                && by_chance(asked, made)
-            {
-                beside.0.insert((*front, *back));
+            if !same.is_some_and(|(front, back)| front.at_the_host_of(back)) {
+                continue;
+            }
+            let found = within(asked, made, 0);
+            let chance = || MOVES.iter().any(|moved| 3 * within(asked, made, *moved) >= 2 * found);
+            if made.len() - found >= SOME && chance() {
+                beside.parted.insert((*front, *back));
+            } else if found * 10 >= made.len() * 9 && !chance() {
+                beside.proxies.extend(made.iter().filter_map(|it| around(asked, it, 0)));
             }
         }
         beside
@@ -73,31 +84,27 @@ impl Beside {
 
     /// Whether what `back` asks is none of what was asked with `front`.
     pub(super) fn parts(&self, front: &Leg, back: &Leg) -> bool {
-        !self.0.is_empty() && self.0.contains(&(listener(front), listener(back)))
+        !self.parted.is_empty() && self.parted.contains(&(listener(front), listener(back)))
     }
-}
-
-/// Whether chance explains how many of `made` lie within one of `asked`.
-fn by_chance(asked: &[&Leg], made: &[&Leg]) -> bool {
-    let found = within(asked, made, 0);
-    made.len() - found >= SOME
-        && MOVES.iter().any(|moved| 3 * within(asked, made, *moved) >= 2 * found)
 }
 
 /// How many of `made`, moved by so much, lie within an alike one of `asked`. Both are in the order of time.
 fn within(asked: &[&Leg], made: &[&Leg], moved: i64) -> usize {
-    let inside = |back: &&&Leg| {
-        let (from, over) = (back.ends.asked.at.after(moved), back.ends.over.at.after(moved));
-        let began = asked.partition_point(|front| front.ends.asked.at <= from);
-        let around = |front: &&&Leg| {
-            until(front).nanos_since(from) >= -SLACK
-                && front.ends.over.at.nanos_since(over) >= -SLACK
-                && front.ends.flow != back.ends.flow
-                && compare(front, back).is_plausible()
-        };
-        asked[..began].iter().rev().take(LOOK_BACK).any(|front| around(&front))
+    made.iter().filter(|back| around(asked, back, moved).is_some()).count()
+}
+
+/// Where an alike one of `asked` was asked within which `back`, moved by so much, lies.
+fn around(asked: &[&Leg], back: &Leg, moved: i64) -> Option<Endpoint> {
+    let (from, over) = (back.ends.asked.at.after(moved), back.ends.over.at.after(moved));
+    let began = asked.partition_point(|front| front.ends.asked.at <= from);
+    let around = |front: &&&Leg| {
+        until(front).nanos_since(from) >= -SLACK
+            && front.ends.over.at.nanos_since(over) >= -SLACK
+            && front.ends.flow != back.ends.flow
+            && compare(front, back).is_plausible()
     };
-    made.iter().filter(inside).count()
+    let found = asked[..began].iter().rev().take(LOOK_BACK).find(around);
+    found.map(|front| front.ends.server)
 }
 
 fn until(front: &Leg) -> Timestamp {

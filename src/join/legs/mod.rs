@@ -213,6 +213,8 @@ impl Legs {
         if legs.iter().zip(&ties.of).any(wrong) {
             ties = tie::ties(&legs, &Surroundings { forward: &forward, ..around });
         }
+        let room = PROXIES_MAX.saturating_sub(self.proxies.len());
+        self.proxies.extend(ties.proxies.iter().copied().take(room));
         self.learn_proxies(&legs, &ties);
         let requests = ties.clone();
         self.tie_connections(&legs, &mut ties);

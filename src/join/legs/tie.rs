@@ -14,7 +14,7 @@ use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::HashSet;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests under way at the same time that are compared; with more the oldest are left out.
 pub(super) const UNDER_WAY_MAX: usize = 1 << 12;
@@ -40,6 +40,8 @@ pub(super) struct Ties {
     pub(super) strays: BTreeMap<usize, Stray>,
     /// By position: a leg that is not tied may have been made for it.
     pub(super) contested: Vec<bool>,
+    /// Where requests came in for which their host asked itself.
+    pub(super) proxies: BTreeSet<Endpoint>,
 }
 
 /// A failed leg that is not tied.
@@ -112,12 +114,13 @@ struct Progress {
 pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
     /// Steps of [`Candidate::apart`] as a power of two, nanoseconds: 131 microseconds.
     const STEP: u32 = 17;
+    let (apart, beside) = (not_behind(legs), Beside::of(legs));
     let mut ties = Ties {
         of: vec![None; legs.len()],
         strays: BTreeMap::new(),
         contested: vec![false; legs.len()],
+        proxies: beside.proxies.clone(),
     };
-    let (apart, beside) = (not_behind(legs), Beside::of(legs));
     let parts = |front: &Leg, back: &Leg| {
         beside.parts(front, back) || lacks_forwarding(front, back, around.forward)
     };
