@@ -8,7 +8,7 @@ use super::fit::Leg;
 use super::kind::Lines;
 use super::logs::ordinal;
 use super::seen::Capture;
-use super::tie::Ties;
+use super::tie::{By, Tied, Ties};
 use crate::blind::BlindSpots;
 use crate::cause::{
     Cause, Confidence, Evidence, Finding, Kind, PacketFacts, Responsible, What, by_id, span,
@@ -19,7 +19,7 @@ use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::words::Phrase;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Causes that one leg alone gives to an answer that a proxy may have made.
 const ANSWERED: [&str; 8] = [
@@ -105,6 +105,7 @@ impl Findings {
         lines: &Lines,
     ) -> Vec<Said> {
         let mut said = Vec::new();
+        let writer = Writer::new(ties, capture);
         for tied in ties.tied.iter().filter(|tied| tied.certainty >= Confidence::Likely) {
             let entry = &entries[tied.entry];
             let ordinal = tied.seen.map_or(0, |n| capture.seen[n].ordinal);
@@ -124,6 +125,9 @@ impl Findings {
                 if tied.leg == Leg::Back && (is_attempt || !own) {
                     continue;
                 }
+                if own && !writer.tells_of(tied, &findings[*finding]) {
+                    continue;
+                }
                 said.push(Said {
                     finding: *finding,
                     account,
@@ -141,6 +145,38 @@ impl Findings {
             }
         }
         said
+    }
+}
+
+/// The proxy that wrote a log, as far as its lines name connections by their ports or requests by their ids.
+#[derive(Debug, Default)]
+struct Writer {
+    /// The connection of its client that each line names.
+    fronts: HashMap<usize, u64, FixedState>,
+    /// Where its clients ask it.
+    listeners: HashSet<Endpoint, FixedState>,
+}
+
+impl Writer {
+    fn new(ties: &Ties, capture: &Capture) -> Writer {
+        let mut writer = Writer::default();
+        for tied in ties.tied.iter().filter(|tied| tied.leg == Leg::Front && tied.by >= By::Port) {
+            writer.fronts.insert(tied.entry, tied.flow);
+            writer.listeners.extend(capture.flows.get(&tied.flow).map(|flow| flow.server));
+        }
+        writer
+    }
+
+    /// Whether a line that is tied so can tell of this finding: one of this proxy.
+    fn tells_of(&self, tied: &Tied, finding: &Finding) -> bool {
+        if self.listeners.is_empty() || tied.by >= By::Port {
+            return true;
+        }
+        let Some(front) = finding.joined.as_ref().map(|joined| &joined.front) else {
+            return tied.leg == Leg::Back || self.listeners.contains(&finding.server);
+        };
+        let names = self.fronts.get(&tied.entry);
+        self.listeners.contains(&front.server) && names.is_none_or(|flow| *flow == front.flow)
     }
 }
 
@@ -407,5 +443,27 @@ mod tests {
             (it.cause.id, it.evidence.len()),
             ("client-abort", fixture::race(2).evidence.len())
         );
+    }
+
+    #[test]
+    fn a_line_tells_nothing_of_what_another_proxy_did() {
+        let finding = finding("response-timeout", Confidence::Possible);
+        let tied = Tied {
+            entry: 3,
+            seen: None,
+            flow: finding.flow,
+            leg: Leg::Front,
+            certainty: Confidence::Likely,
+            by: By::Request,
+            distance: 0,
+        };
+        let mut writer = Writer::default();
+        // Nothing is known of who wrote it.
+        assert!(writer.tells_of(&tied, &finding));
+        writer.listeners.insert(Endpoint { port: 81, ..finding.server });
+        assert!(!writer.tells_of(&tied, &finding));
+        assert!(writer.tells_of(&Tied { by: By::Port, ..tied }, &finding));
+        writer.listeners.insert(finding.server);
+        assert!(writer.tells_of(&tied, &finding));
     }
 }
