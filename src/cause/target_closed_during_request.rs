@@ -150,12 +150,19 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         confidence,
         evidence,
-        summary: phrase!(
-            "the target closed ({name}) after {received} bytes of a request of which {sent} were sent",
-            name,
-            received,
-            sent = request.end - request.start
-        ),
+        summary: match request.end - request.start {
+            // It took everything from the wire, and closed with some of it unread.
+            sent if answered && received >= sent => phrase!(
+                "the target answered before it had the whole request and closed ({name}): a reset may overtake the answer",
+                name
+            ),
+            sent => phrase!(
+                "the target closed ({name}) after {received} bytes of a request of which {sent} were sent",
+                name,
+                received,
+                sent
+            ),
+        },
         responsible: None,
     })
 }

@@ -3,7 +3,7 @@
 use super::roles::Roles;
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
-use crate::http::{Exchange, HEAD_KEPT, RequestHead, Response, ResponseHead, State};
+use crate::http::{Exchange, HEAD_KEPT, Request, RequestHead, Response, ResponseHead, State};
 use crate::join::Ends;
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
@@ -104,7 +104,7 @@ pub struct Leg {
     pub ends: Ends,
     /// Last byte of the request seen.
     pub whole: Mark,
-    /// Its response has something wrong.
+    /// Its response has something wrong, or came before the whole request.
     pub odd: bool,
     /// Whether the client's and the server's address are known as the capturing host's.
     pub local: [bool; 2],
@@ -134,7 +134,8 @@ impl Leg {
                 state: exchange.state,
             },
             whole: request.last,
-            odd: response.is_some_and(is_odd),
+            odd: response
+                .is_some_and(|response| is_odd(response) || may_be_early(request, response)),
             local: [false; 2],
             sketch: Sketch::of(exchange),
             waited: 0,
@@ -225,6 +226,12 @@ fn is_odd(response: &Response) -> bool {
     /// The least limit of a common load balancer for response headers (ALB), bytes.
     const HEAD_LIMIT: u64 = 32 * 1024;
     response.fault.is_some() || response.unsolicited || response.head_len > HEAD_LIMIT
+}
+
+/// The answer refuses a request that was sent in parts: its target may not have read all of it.
+fn may_be_early(request: &Request, response: &Response) -> bool {
+    let parts = request.first.frame != request.last.frame;
+    parts && (response.first.at <= request.last.at || response.status.is_some_and(|it| it >= 400))
 }
 
 impl Sketch {
@@ -365,7 +372,6 @@ fn address(text: &str) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Request;
 
     fn asked(head: &str) -> Sketch {
         let request =

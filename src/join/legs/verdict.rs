@@ -126,6 +126,14 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     let for_it = |(attempt, check): (&Attempt, &bool)| !attempt.own && !check;
     let last = correlation.back.iter().zip(&checks).rposition(for_it);
     let last_at = last.and_then(|last| back_at[last]);
+    if let Some(attempt) = last.map(|last| &mut correlation.back[last])
+        && handed_on(&front, attempt)
+        && held.get(last_at).is_some_and(|finding| may_be_lost(finding))
+    {
+        // It was not: nothing failed.
+        attempt.cause = None;
+        held.take(last_at);
+    }
     let mut role = Role::Attempts;
     if left && front_at.is_some() {
         role = Role::Client;
@@ -212,6 +220,20 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     } else if let Some(finding) = held.get(front_at) {
         finding.joined = Some(Box::new(joined(None, Outcome::Failed)));
     }
+}
+
+/// The client of the proxy got the answer of this attempt, whole.
+fn handed_on(front: &Ends, attempt: &Attempt) -> bool {
+    front.state == State::Answered
+        && front.status.is_some()
+        && status_given(front, &attempt.ends) == front.status
+        && attempt.certainty >= Confidence::Likely
+}
+
+/// All that is wrong is that the answer, which came early, may have been overtaken by a reset.
+fn may_be_lost(finding: &Finding) -> bool {
+    finding.cause.id == "target-closed-during-request"
+        && finding.exchange.as_ref().is_some_and(|exchange| exchange.state == State::Answered)
 }
 
 /// A failed request that its client may have made itself, or the proxy for the request of another one.
@@ -492,6 +514,23 @@ mod tests {
         let told = told(&[front, made.clone()], vec![found(&made, "target-own-5xx")]);
         assert_eq!(told[0].kind, Kind::Attempt);
         assert_eq!(told[0].joined.as_ref().unwrap().outcome, Outcome::Masked);
+    }
+
+    #[test]
+    fn an_early_answer_that_the_proxy_handed_on_was_not_lost() {
+        let (front, mut made) = (leg(1, 7, 0, 50, 413), back(11, 7, 2, 49, 413));
+        made.odd = true;
+        let finding = || {
+            let mut finding = found(&made, "target-closed-during-request");
+            let exchange = crate::http::Exchange { state: State::Answered, ..Default::default() };
+            finding.exchange = Some(Box::new(crate::http::Exchange { ordinal: 1, ..exchange }));
+            finding
+        };
+        assert_eq!(told(&[front.clone(), made.clone()], vec![finding()]).len(), 0);
+        // Its client got something else.
+        let other = leg(1, 7, 0, 50, 502);
+        let told = told(&[other, made.clone()], vec![finding()]);
+        assert_eq!((told.len(), told[0].kind), (1, Kind::Request));
     }
 
     #[test]
