@@ -31,7 +31,7 @@ pub(super) fn alb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
     }
     let at = |n: usize| fields.get(n - 1).copied().unwrap_or(b"-");
     let mut line = Line::default();
-    let times = access(&mut line, &fields[1..12], at(13))?;
+    let times = access(&mut line, fields[1..].first_chunk()?, at(13))?;
     let ended = line.ended?;
     if let Some(created) = iso(at(22)) {
         line.began = Some(created.at);
@@ -96,7 +96,7 @@ pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
         return None;
     }
     let mut line = Line::default();
-    let times = access(&mut line, &fields[..11], fields[11])?;
+    let times = access(&mut line, fields.first_chunk()?, fields[11])?;
     // The time is that of the request's arrival; the duration follows from the three times.
     line.began = line.ended.take();
     if let [Some(before), Some(target), Some(after)] = times {
@@ -123,26 +123,25 @@ pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
 /// the request line. The three times.
 fn access<'a>(
     line: &mut Line<'a>,
-    fields: &[&'a [u8]],
+    fields: &[&'a [u8]; 9],
     request: &'a [u8],
 ) -> Option<[Option<i64>; 3]> {
     let time = iso(fields[0])?;
     let client = endpoint(fields[2]).or_else(|| host(fields[2]));
     let undispatched = is_none(fields[3]);
     let target = endpoint(fields[3]);
-    let codes = [fields[7], fields[8]];
-    let [given, answered] = codes.map(status);
-    let times = [fields[4], fields[5], fields[6]];
-    let seconds = times.map(seconds);
-    let shaped =
-        codes.iter().zip([given, answered]).all(|(code, read)| is_none(code) || read.is_some())
-            && times
-                .iter()
-                .zip(seconds)
-                .all(|(time, read)| is_none(time) || time.starts_with(b"-1") || read.is_some())
-            && (client.is_some() || is_none(fields[2]))
-            && (undispatched || target.is_some());
-    if !shaped {
+    let code = |n: usize| {
+        let read = status(fields[n]);
+        (read.is_some() || is_none(fields[n])).then_some(read)
+    };
+    let (given, answered) = (code(7)?, code(8)?);
+    let duration = |n: usize| {
+        let read = seconds(fields[n]);
+        let none = || is_none(fields[n]) || fields[n].starts_with(b"-1");
+        (read.is_some() || none()).then_some(read)
+    };
+    let seconds = [duration(4)?, duration(5)?, duration(6)?];
+    if (client.is_none() && !is_none(fields[2])) || (target.is_none() && !undispatched) {
         return None;
     }
     line.ended = Some(time.at);
@@ -237,7 +236,7 @@ pub(super) fn health_check<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Op
         ended: seconds(fields[2]).map(|latency| began.at.after(latency)),
         resolution: began.resolution,
         node: fields.get(9).and_then(|ip| host(ip)),
-        attempts: thin_vec::thin_vec![Attempt { target, status: code }],
+        attempts: smallvec::smallvec![Attempt { target, status: code }],
         failed: !passed,
         ..Line::default()
     };
@@ -291,7 +290,7 @@ mod tests {
         assert_eq!(line.ended, Some(Timestamp(1_795_257_335_250_000_000)));
         assert_eq!(line.client, Some(Endpoint::v4([203, 0, 113, 7], 40_001)));
         let target = Some(Endpoint::v4([10, 0, 0, 9], 8080));
-        assert_eq!(line.attempts, [Attempt { target, status: Some(200) }]);
+        assert_eq!(line.attempts[..], [Attempt { target, status: Some(200) }]);
         assert_eq!((&*line.method, &*line.path), (&b"GET"[..], &b"/cart?id=7"[..]));
         assert!(line.trace.starts_with(b"Self=1-6a20c001"));
         assert!(!line.failed && !line.undispatched && line.said.is_empty());

@@ -11,10 +11,11 @@ use crate::cause::Confidence;
 impl Tying<'_> {
     /// Lines about connections: by the client's address and port, or a target and a time.
     pub(super) fn connections(&self, ties: &mut Ties) {
+        // The lines of a log are all of one kind.
+        if self.entries.first().is_none_or(|entry| entry.kind.has_requests()) {
+            return;
+        }
         for (n, entry) in self.entries.iter().enumerate() {
-            if entry.kind.has_requests() {
-                continue;
-            }
             let tied = |flow: u64, seen, leg, certainty, by, distance| Tied {
                 entry: n,
                 seen,
@@ -71,7 +72,7 @@ impl Tying<'_> {
                 && away <= self.clock.tolerance
                 && fits.len() < CANDIDATES_MAX
             {
-                let node = entry.node.is_some_and(|node| node.ip == flow.client.ip);
+                let node = entry.node().is_some_and(|node| node.ip == flow.client.ip);
                 fits.push((away, *id, node));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::keys::Ids;
 use super::kind::{Kind, Lines};
-use super::line::{Attempt, Line};
+use super::line::{Attempt, Attempts, Line};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 
@@ -28,18 +28,26 @@ pub(super) struct Entry {
     pub(super) ended: Option<Timestamp>,
     pub(super) resolution: i64,
     pub(super) client: Option<Endpoint>,
-    pub(super) node: Option<Endpoint>,
     pub(super) local: Option<Endpoint>,
-    pub(super) attempts: thin_vec::ThinVec<Attempt>,
+    pub(super) attempts: Attempts,
     pub(super) undispatched: bool,
     pub(super) failed: bool,
     pub(super) status: Option<u16>,
     /// Digest of what was asked; 0: not known.
     pub(super) asked: u64,
     pub(super) ids: Ids,
-    pub(super) own_cause: Option<&'static str>,
+    /// What only few lines have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    /// The proxy's own address, of a line about a health check.
+    node: Option<Endpoint>,
+    /// What a failing line says of itself, see [`Line::own_cause`].
+    own_cause: Option<&'static str>,
     /// A failing line as it stands.
-    pub(super) text: Option<Box<[u8]>>,
+    text: Option<Box<[u8]>>,
 }
 
 /// What a failing line says, for people.
@@ -60,12 +68,12 @@ impl Words {
 }
 
 impl Entry {
-    /// `keys` are those of the line.
+    /// `keys` are those of the line, which is left without its attempts.
     pub(super) fn keyed(
         place: Place,
         kind: Kind,
         (asked, ids): (u64, Ids),
-        line: Line<'_>,
+        line: &mut Line<'_>,
     ) -> Entry {
         Entry {
             place,
@@ -75,23 +83,47 @@ impl Entry {
             ended: line.ended,
             resolution: line.resolution,
             client: line.client,
-            node: line.node,
             local: line.local,
-            attempts: line.attempts,
+            attempts: std::mem::take(&mut line.attempts),
             undispatched: line.undispatched,
             failed: line.failed,
             status: line.status,
             asked,
             ids,
-            own_cause: line.own_cause,
-            text: None,
+            rare: (line.failed || kind == Kind::AlbHealthCheck)
+                .then(|| Box::new(Rare { node: line.node, own_cause: line.own_cause, text: None })),
         }
+    }
+
+    /// The proxy's own address, of a line about a health check.
+    pub(super) fn node(&self) -> Option<Endpoint> {
+        self.rare.as_ref()?.node
+    }
+
+    /// The cause that a failing line tells by itself.
+    pub(super) fn own_cause(&self) -> Option<&'static str> {
+        self.rare.as_ref()?.own_cause
+    }
+
+    /// A failing line as it stands, where that is kept.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.text.as_deref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn tell_cause(&mut self, cause: &'static str) {
+        self.rare.get_or_insert_default().own_cause = Some(cause);
+    }
+
+    /// Keeps the line as it stands.
+    pub(super) fn keep_text(&mut self, text: &[u8]) {
+        self.rare.get_or_insert_default().text = Some(text.into());
     }
 
     /// What a failing line says; `lines` read it.
     pub(super) fn words(&self, lines: &Lines) -> Option<Words> {
         let mut fields = Vec::new();
-        lines.read(self.kind, self.text.as_deref()?, &mut fields).as_ref().map(words)
+        lines.read(self.kind, self.text()?, &mut fields).as_ref().map(words)
     }
 
     /// Its time, by which entries are ordered: the earliest that it has.
@@ -106,7 +138,7 @@ impl Entry {
 
     /// The latest time that it has, also where its times are in no order.
     pub(super) fn latest(&self) -> Timestamp {
-        [self.began, self.sent, self.ended].into_iter().flatten().max().unwrap_or_default()
+        self.began.max(self.sent).max(self.ended).unwrap_or_default()
     }
 
     /// Whether the log names this target by its address.

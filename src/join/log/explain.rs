@@ -147,7 +147,7 @@ pub(super) fn explain(
             words: entry.words(lines).unwrap_or_default(),
             status: entry.status,
             // Packets of an attempt know better.
-            own_cause: entry.own_cause.filter(|_| !back),
+            own_cause: entry.own_cause().filter(|_| !back),
             why_not,
         });
     }
@@ -341,7 +341,7 @@ mod tests {
         let mut unsent = logged(2, "/b", (1_000, 1_001), 503, T);
         unsent.attempts.clear();
         unsent.undispatched = true;
-        unsent.own_cause = Some("lb-no-target");
+        unsent.tell_cause("lb-no-target");
         let mut entries = [
             logged(1, "/a", (0, 5_001), 200, T),
             unsent,

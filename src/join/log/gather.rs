@@ -13,8 +13,6 @@ use super::read::{self, LogError, LogFile};
 use super::seen::Capture;
 use super::tie::{Tying, sort};
 use crate::time::Timestamp;
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -24,7 +22,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
-/// Lines that are kept until they are tied, about 230 bytes each: those that name a request of the
+/// Lines that are kept until they are tied, about 210 bytes each: those that name a request of the
 /// capture, and those that failed. Further ones are counted.
 pub const ENTRIES_MAX: usize = 1 << 20;
 /// How far from the capture's time a line may be to be kept, while its clock is not known,
@@ -41,24 +39,20 @@ const TEXT_MAX: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) capture: Capture,
-    /// Digests of what requests asked and of their ids.
-    wanted: HashSet<u64, FixedState>,
 }
 
 impl Known {
     pub(super) fn new(capture: Capture) -> Known {
-        let mut wanted: HashSet<u64, FixedState> = HashSet::default();
-        for seen in &capture.seen {
-            wanted.extend(seen.ids.iter().chain([&seen.asked, &seen.path]).filter(|it| **it != 0));
-        }
-        Known { capture, wanted }
+        capture.numbers();
+        Known { capture }
     }
 
     fn wants(&self, kind: Kind, failed: bool, (asked, ids): (u64, Ids)) -> bool {
+        let numbers = self.capture.numbers();
         failed
             || !kind.has_requests()
-            || self.wanted.contains(&asked)
-            || ids.iter().any(|id| *id != 0 && self.wanted.contains(id))
+            || numbers.of(asked).is_some()
+            || ids.iter().any(|id| *id != 0 && numbers.of(*id).is_some())
     }
 }
 
@@ -185,7 +179,7 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut parts = parts(job);
     for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
         let path = path.as_path();
-        let mut take = |kind: Kind, line: u64, said: Line<'_>, text: &[u8]| {
+        let mut take = |kind: Kind, line: u64, said: &mut Line<'_>, text: &[u8]| {
             let place = Place { file: number, line };
             gathered.take((named, kind), place, said, text, &told);
         };
@@ -245,7 +239,7 @@ impl Gathered {
         &mut self,
         source: (u32, Kind),
         place: Place,
-        line: Line<'_>,
+        line: &mut Line<'_>,
         text: &[u8],
         told: &Receiver<Arc<Known>>,
     ) {
@@ -255,12 +249,12 @@ impl Gathered {
             let Ok(known) = told.recv() else { return };
             self.sift(&known);
         }
-        let (at, until) = times(&line);
+        let (at, until) = times(line);
         let found = self.sources.entry(source).or_default();
         let range = found.range.get_or_insert((at, until));
         *range = (range.0.min(at), range.1.max(until));
         found.failing += u64::from(line.failed);
-        let keys = keys(&line);
+        let keys = keys(line);
         if let Some(known) = &self.known {
             if !found.is_near(at, until, known) {
                 found.far_failing += u64::from(line.failed);
@@ -285,10 +279,10 @@ impl Gathered {
         let mut entry = Entry::keyed(place, source.1, keys, line);
         if entry.failed {
             match self.text + text.len() <= TEXT_MAX {
-                true => entry.text = Some(text.into()),
+                true => entry.keep_text(text),
                 false => self.textless += 1,
             }
-            self.text += entry.text.as_ref().map_or(0, |text| text.len());
+            self.text += entry.text().map_or(0, <[u8]>::len);
         }
         self.kept += 1;
         self.sources.entry(source).or_default().entries.push(entry);
@@ -306,7 +300,7 @@ impl Gathered {
             entries.retain(|entry| {
                 if !found.is_near(entry.at(), entry.until(), known) {
                     found.far_failing += u64::from(entry.failed);
-                    self.text -= entry.text.as_ref().map_or(0, |text| text.len());
+                    self.text -= entry.text().map_or(0, <[u8]>::len);
                 } else if known.wants(entry.kind, entry.failed, (entry.asked, entry.ids)) {
                     return true;
                 } else if self.times < TIMES_MAX {
@@ -346,7 +340,7 @@ impl Gathered {
         for entry in entries {
             if far(found, &entry) {
                 found.far_failing += u64::from(entry.failed);
-                self.text -= entry.text.as_ref().map_or(0, |text| text.len());
+                self.text -= entry.text().map_or(0, <[u8]>::len);
             } else {
                 found.entries.push(entry);
             }

@@ -30,6 +30,15 @@ pub(super) struct Candidate {
     pub(super) line_failed: bool,
 }
 
+impl Candidate {
+    /// The first are those that say the same, then those of which the line does not hide a failure, then the
+    /// nearest. 34 bits.
+    fn rank(&self) -> u64 {
+        let kind = u64::from(!self.same) << 1 | u64::from(self.failed && !self.line_failed);
+        kind << 32 | u64::from(self.apart)
+    }
+}
+
 /// Places among the candidates of one group, by exchange and by line. Tables as long as there are exchanges
 /// and lines: hash tables of a group take several times as long.
 pub(super) struct Given {
@@ -41,6 +50,8 @@ pub(super) struct Given {
     /// The candidates by exchange, and where those of each begin.
     by_exchange: Vec<Candidate>,
     from: Vec<u32>,
+    /// The candidates by their rank and place, which sort faster than they do.
+    order: Vec<u64>,
 }
 
 impl Given {
@@ -52,15 +63,27 @@ impl Given {
             attempts: HashMap::default(),
             by_exchange: Vec::new(),
             from: vec![NONE; seen],
+            order: Vec::new(),
         }
     }
 
-    /// The candidates of a group, those of an exchange one after the other.
-    pub(super) fn know(&mut self, candidates: &[Candidate]) {
+    /// Takes in the candidates of a group, those of an exchange one after the other, and brings them into the order
+    /// in which lines are given.
+    pub(super) fn know(&mut self, candidates: &mut Vec<Candidate>) {
         self.by_exchange.clear();
-        self.by_exchange.extend_from_slice(candidates);
-        for (place, it) in candidates.iter().enumerate().rev() {
+        self.by_exchange.append(candidates);
+        for (place, it) in self.by_exchange.iter().enumerate().rev() {
             self.from[it.seen as usize] = place as u32;
+        }
+        // Of each exchange there are at most `NEAREST`, so that places are below 2^30.
+        let ranked = self.by_exchange.iter().zip(0..);
+        self.order.clear();
+        self.order.extend(ranked.map(|(it, place)| it.rank() << 30 | place));
+        self.order.sort_unstable();
+        let place = |ranked: &u64| (*ranked & ((1 << 30) - 1)) as usize;
+        candidates.extend(self.order.iter().map(|ranked| self.by_exchange[place(ranked)]));
+        for alike in candidates.chunk_by_mut(|one, next| one.rank() == next.rank()) {
+            alike.sort_unstable_by_key(|it| (it.first, it.entry, it.seen));
         }
     }
 

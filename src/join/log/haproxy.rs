@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(line.sent, Some(Timestamp(1_795_257_340_877_000_000)));
             assert_eq!(line.ended, Some(Timestamp(1_795_257_340_926_000_000)));
             assert_eq!((line.status, line.failed, line.undispatched), (Some(502), true, false));
-            assert_eq!(line.attempts, [Attempt { target: None, status: None }]);
+            assert_eq!(line.attempts[..], [Attempt { target: None, status: None }]);
             assert_eq!(&*line.path, b"/h/length/017df3ca49");
         }
     }

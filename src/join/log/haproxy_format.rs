@@ -263,7 +263,7 @@ mod tests {
             assert_eq!(line.sent, Some(Timestamp(1_795_257_340_882_000_000)));
             assert_eq!(line.ended, Some(Timestamp(1_795_257_340_926_000_000)));
             let target = Some(Endpoint::v4([10, 0, 0, 9], 8080));
-            assert_eq!(line.attempts, [Attempt { target, status: None }]);
+            assert_eq!(line.attempts[..], [Attempt { target, status: None }]);
             assert_eq!((&*line.path, line.failed, line.status), (&b"/a\"b"[..], true, Some(502)));
             assert!(line.said.contains(&("termination_state", b"SH--"[..].into())));
         }

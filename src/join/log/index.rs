@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::entry::Entry;
 use super::fit::Leg;
-use super::seen::Capture;
+use super::seen::{Capture, Seen};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
@@ -74,6 +74,8 @@ impl<T: Copy + Default> Lists<T> {
 struct Asking {
     at: Timestamp,
     latest: Timestamp,
+    /// The latest time of this line and of those before it.
+    reach: Timestamp,
     entry: u32,
 }
 
@@ -85,12 +87,20 @@ struct Keys {
     ids: [u32; 4],
 }
 
-/// Lines of one log, in the order of their times, and flows of a capture, by what ties them.
-pub(super) struct Index {
-    /// The digests that exchanges have, by their numbers.
+/// The digests that exchanges have, numbered in their order: lists by number take less than tables by digest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    numbers: Map<u64, u32>,
+    /// By their numbers.
     digests: Vec<u64>,
     /// The numbers of what each exchange has.
     keys: Vec<Keys>,
+}
+
+/// Lines of one log, in the order of their times, and flows of a capture, by what ties them.
+pub(super) struct Index<'a> {
+    /// The numbers of what exchanges have.
+    numbers: &'a Numbers,
     /// Of these what lines call what each exchange asked.
     asked: Vec<u32>,
     /// Entries by an id.
@@ -109,21 +119,17 @@ pub(super) struct Index {
     flows: Vec<(Timestamp, u64)>,
     /// Servers to which clients of the log connect: the proxy itself.
     fronts: HashSet<Endpoint, FixedState>,
-    /// How long the longest line takes, nanoseconds.
-    longest: i64,
     /// The least exact time of any line, nanoseconds.
     resolution: i64,
     /// Some lines speak of connections.
     connections: bool,
 }
 
-impl Index {
+impl<'a> Index<'a> {
     /// `entries` are in the order of their times.
-    pub(super) fn new(entries: &[Entry], capture: &Capture) -> Index {
-        let (numbers, digests, keys) = numbered(capture);
+    pub(super) fn new(entries: &[Entry], capture: &'a Capture) -> Index<'a> {
         let mut index = Index {
-            digests,
-            keys,
+            numbers: capture.numbers(),
             asked: Vec::new(),
             by_id: Lists::default(),
             by_asked: Lists::default(),
@@ -134,12 +140,11 @@ impl Index {
             by_flow: Vec::new(),
             flows: Vec::with_capacity(capture.flows.len()),
             fronts: HashSet::default(),
-            longest: 0,
             resolution: 0,
             connections: false,
         };
         let hosts = index.take_flows(capture);
-        let named = index.take_lines(entries, &numbers, &hosts);
+        let named = index.take_lines(entries, &hosts);
         if !named.is_empty() {
             let is_named = |it: &Endpoint| named.contains(it) || named.contains(&anywhere(*it));
             let fronts = capture.flows.values().filter(|flow| is_named(&flow.client));
@@ -147,7 +152,7 @@ impl Index {
         }
         let known = |key: &u32| !index.by_asked.of(*key).is_empty();
         let asked = |keys: &Keys| [keys.asked, keys.path].into_iter().find(known).unwrap_or(NONE);
-        index.asked = index.keys.iter().map(asked).collect();
+        index.asked = index.numbers.keys.iter().map(asked).collect();
         if index.connections || !index.by_port.is_empty() {
             let known = (0..).zip(&capture.seen);
             let known = known.filter(|(_, seen)| capture.flows.contains_key(&seen.flow));
@@ -179,20 +184,20 @@ impl Index {
     fn take_lines(
         &mut self,
         entries: &[Entry],
-        numbers: &Map<u64, u32>,
         hosts: &HashSet<Endpoint, FixedState>,
     ) -> HashSet<Endpoint, FixedState> {
+        let numbers = self.numbers;
         let mut named: HashSet<Endpoint, FixedState> = HashSet::default();
         let mut ids: Vec<(u32, u32)> = Vec::new();
         let mut asked: Vec<(u32, Asking)> = Vec::with_capacity(entries.len());
         for (n, entry) in (0..).zip(entries) {
-            if let Some(number) = numbers.get(&entry.asked) {
-                let line = Asking { at: entry.at(), latest: entry.latest(), entry: n };
-                asked.push((*number, line));
+            if let Some(number) = numbers.of(entry.asked) {
+                let latest = entry.latest();
+                let line = Asking { at: entry.at(), latest, reach: latest, entry: n };
+                asked.push((number, line));
             }
             let known = entry.ids.iter().filter(|id| **id != 0);
-            ids.extend(known.filter_map(|id| Some((*numbers.get(id)?, n))));
-            self.longest = self.longest.max(entry.latest().nanos_since(entry.at()));
+            ids.extend(known.filter_map(|id| Some((numbers.of(*id)?, n))));
             self.resolution = self.resolution.max(entry.resolution);
             self.connections |= !entry.kind.has_requests();
             if let Some(client) = entry.client {
@@ -209,15 +214,22 @@ impl Index {
                 self.by_port.push(((local, Leg::Back), n));
             }
         }
-        self.by_id = Lists::new(self.digests.len(), &ids);
-        self.by_asked = Lists::new(self.digests.len(), &asked);
+        self.by_id = Lists::new(numbers.digests.len(), &ids);
+        self.by_asked = Lists::new(numbers.digests.len(), &asked);
+        for (_, lines) in self.by_asked.each() {
+            let mut reach = Timestamp(i64::MIN);
+            for line in lines {
+                reach = reach.max(line.latest);
+                line.reach = reach;
+            }
+        }
         self.by_port.sort_unstable();
         named
     }
 
     /// The only line that has an id of this exchange, else the only one that asks the same.
     pub(super) fn only(&self, seen: usize) -> Option<usize> {
-        let keys = &self.keys[seen];
+        let keys = &self.numbers.keys[seen];
         let id = |id: &u32| match self.by_id.of(*id) {
             [n] => Some(*n as usize),
             _ => None,
@@ -233,7 +245,7 @@ impl Index {
     /// Whether no other exchange with its server has an id of this one, or asked the same.
     pub(super) fn is_alone(&self, seen: usize, server: Endpoint, capture: &Capture) -> bool {
         let known = self.seen.get_or_init(|| self.count(capture));
-        let keys = &self.keys[seen];
+        let keys = &self.numbers.keys[seen];
         let alone = |key: &u32| known.get(&(*key, server)) == Some(&1);
         keys.ids.iter().chain([&keys.asked]).any(alone)
             || (self.by_asked.of(keys.asked).is_empty() && alone(&keys.path))
@@ -241,7 +253,7 @@ impl Index {
 
     fn count(&self, capture: &Capture) -> Map<(u32, Endpoint), u32> {
         let mut known: Map<(u32, Endpoint), u32> = Map::default();
-        for (seen, keys) in capture.seen.iter().zip(&self.keys) {
+        for (seen, keys) in capture.seen.iter().zip(&self.numbers.keys) {
             let Some(flow) = capture.flows.get(&seen.flow) else { continue };
             for key in keys.all().filter(|key| *key != NONE) {
                 *known.entry((key, flow.server)).or_default() += 1;
@@ -252,7 +264,7 @@ impl Index {
 
     /// The most particular id of this exchange that a line has.
     pub(super) fn id_of(&self, seen: usize) -> Option<u32> {
-        self.keys[seen].ids.into_iter().find(|id| !self.by_id.of(*id).is_empty())
+        self.numbers.keys[seen].ids.into_iter().find(|id| !self.by_id.of(*id).is_empty())
     }
 
     /// The lines that have this id.
@@ -269,17 +281,17 @@ impl Index {
     pub(super) fn asked(&self, mut which: impl FnMut(usize) -> bool) -> Lists<u32> {
         let all = self.asked.iter().zip(0..);
         let some = all.filter(|(asked, n)| **asked != NONE && which(*n as usize));
-        Lists::new(self.digests.len(), &some.map(|(asked, n)| (*asked, n)).collect::<Vec<_>>())
+        Lists::new(self.numbers(), &some.map(|(asked, n)| (*asked, n)).collect::<Vec<_>>())
     }
 
     /// How many numbers there are.
     pub(super) fn numbers(&self) -> usize {
-        self.digests.len()
+        self.numbers.digests.len()
     }
 
     /// The digest of a number.
     pub(super) fn digest(&self, asked: u32) -> u64 {
-        self.digests.get(asked as usize).copied().unwrap_or(0)
+        self.numbers.digests.get(asked as usize).copied().unwrap_or(0)
     }
 
     /// The lines that ask this, in the order of their times.
@@ -288,22 +300,21 @@ impl Index {
     }
 
     /// Those of them that may have begun before what was captured between two times, the latest
-    /// first, as far back as any line takes; at most `most` are looked at. Lines that were over by then are
+    /// first, as far back as any of them lasted; at most `most` are looked at. Lines that were over by then are
     /// left out. `cursor` is where the search before ended: the next often ends near it.
-    pub(super) fn asking_before<'a>(
-        &'a self,
+    pub(super) fn asking_before<'b>(
+        &'b self,
         asked: u32,
         (first, last): (Timestamp, Timestamp),
-        entries: &'a [Entry],
+        entries: &'b [Entry],
         clock: &Clock,
         (most, cursor): (usize, &mut u32),
-    ) -> impl Iterator<Item = usize> + 'a {
+    ) -> impl Iterator<Item = usize> + 'b {
         let found = self.by_asked.of(asked);
         let until = latest((first, last), entries, clock);
         let slack = clock.tolerance.saturating_add(self.resolution);
         let own = first.min(last).after(-clock.offset);
         let over = Timestamp(own.0.saturating_sub(slack));
-        let from = Timestamp(over.0.saturating_sub(self.longest));
         let near = (*cursor as usize).min(found.len());
         let steps = found[near..].iter().take(STEPS).take_while(|line| line.at <= until).count();
         let is_behind = near.checked_sub(1).is_none_or(|last| found[last].at <= until);
@@ -313,17 +324,17 @@ impl Index {
         };
         *cursor = end as u32;
         let found = found[..end].iter().rev().take(most);
-        let found = found.take_while(move |line| line.at >= from);
+        let found = found.take_while(move |line| line.reach >= over);
         found.filter(move |line| line.latest >= over).map(|line| line.entry as usize)
     }
 
     /// The lines that may have begun before what was captured between two times, the latest first.
-    pub(super) fn before<'a>(
-        &'a self,
+    pub(super) fn before<'b>(
+        &'b self,
         times: (Timestamp, Timestamp),
-        entries: &'a [Entry],
+        entries: &'b [Entry],
         clock: &Clock,
-    ) -> impl Iterator<Item = usize> + 'a {
+    ) -> impl Iterator<Item = usize> + 'b {
         let until = latest(times, entries, clock);
         (0..entries.partition_point(|entry| entry.at() <= until)).rev()
     }
@@ -380,24 +391,29 @@ fn anywhere(end: Endpoint) -> Endpoint {
     Endpoint { port: 0, ..end }
 }
 
-/// The digests that exchanges have, numbered; the numbers of each exchange.
-fn numbered(capture: &Capture) -> (Map<u64, u32>, Vec<u64>, Vec<Keys>) {
-    let mut numbers: Map<u64, u32> = Map::default();
-    let mut digests = Vec::new();
-    let mut number = |digest: u64| match digest {
-        0 => NONE,
-        _ => *numbers.entry(digest).or_insert_with(|| {
-            digests.push(digest);
-            digests.len() as u32 - 1
-        }),
-    };
-    let keys = capture.seen.iter().map(|seen| Keys {
-        asked: number(seen.asked),
-        path: number(seen.path),
-        ids: seen.ids.map(&mut number),
-    });
-    let keys = keys.collect();
-    (numbers, digests, keys)
+impl Numbers {
+    pub(super) fn new(all: &[Seen]) -> Numbers {
+        let mut it = Numbers::default();
+        let mut number = |digest: u64| match digest {
+            0 => NONE,
+            _ => *it.numbers.entry(digest).or_insert_with(|| {
+                it.digests.push(digest);
+                it.digests.len() as u32 - 1
+            }),
+        };
+        let keys = all.iter().map(|seen| Keys {
+            asked: number(seen.asked),
+            path: number(seen.path),
+            ids: seen.ids.map(&mut number),
+        });
+        it.keys = keys.collect();
+        it
+    }
+
+    /// The number of a digest that some exchange has.
+    pub(super) fn of(&self, digest: u64) -> Option<u32> {
+        self.numbers.get(&digest).copied()
+    }
 }
 
 /// The latest time at which a line of what was captured between two times can have begun.

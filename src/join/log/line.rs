@@ -4,8 +4,8 @@ use super::text::{self, endpoint, host, is_none, milliseconds, seconds, status};
 use super::time::{self, Moment};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
+use smallvec::SmallVec;
 use std::borrow::Cow;
-use thin_vec::ThinVec;
 
 /// Attempts at targets that are kept of one line; a proxy that retries more often is not known.
 pub(super) const ATTEMPTS_MAX: usize = 16;
@@ -18,6 +18,9 @@ pub struct Attempt {
     /// What the target answered; `None` when it did not.
     pub status: Option<u16>,
 }
+
+/// The attempts of a line; most have one.
+pub type Attempts = SmallVec<[Attempt; 1]>;
 
 /// What a log line says.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ pub struct Line<'a> {
     /// Address and port from which the proxy connected to the target.
     pub local: Option<Endpoint>,
     /// Where it was sent, in order.
-    pub attempts: ThinVec<Attempt>,
+    pub attempts: Attempts,
     /// The log says that it was sent to no target at all.
     pub undispatched: bool,
     /// Status given to the client; 0 where the log says that none was.

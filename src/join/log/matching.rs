@@ -162,9 +162,6 @@ impl Tying<'_> {
             return;
         }
         given.know(candidates);
-        candidates.sort_unstable_by_key(|it| {
-            (!it.same, it.failed && !it.line_failed, it.apart, it.first, it.entry, it.seen)
-        });
         for (place, it) in candidates.iter().enumerate() {
             if given.of_line(it).is_none() && given.of_seen(it.seen).is_none() {
                 given.give(place, it);

@@ -60,7 +60,7 @@ pub use fit::Leg;
 pub use format::{Format, FormatError};
 pub use gather::ENTRIES_MAX;
 pub use kind::Kind;
-pub use line::{Attempt, Line};
+pub use line::{Attempt, Attempts, Line};
 pub use logs::{LogSettings, Logs, LogsError, Source, TIES_MAX, Tie, Watch};
 pub use read::{LogError, LogFile};
 pub use seen::{FLOWS_MAX, SEEN_MAX};

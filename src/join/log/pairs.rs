@@ -74,7 +74,10 @@ impl Tying<'_> {
 
     /// Lines about connections, with the only flow of their client's address and port.
     fn by_client(&self) -> impl Iterator<Item = (&Entry, (u64, &Known))> {
-        self.entries.iter().filter(|entry| !entry.kind.has_requests()).filter_map(|entry| {
+        // The lines of a log are all of one kind.
+        let requests = self.entries.first().is_none_or(|entry| entry.kind.has_requests());
+        let entries = if requests { &[] } else { &*self.entries };
+        entries.iter().filter_map(|entry| {
             let client = entry.client_port().or(entry.local)?;
             let &[id] = self.index.flows_of(client) else { return None };
             Some((entry, (id, self.capture.flows.get(&id)?)))

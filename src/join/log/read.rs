@@ -99,7 +99,7 @@ fn collect(
 }
 
 /// Is given the kind of log, the number of a line, what it says, and the line itself.
-pub(super) type Take<'a> = dyn FnMut(Kind, u64, Line<'_>, &[u8]) + 'a;
+pub(super) type Take<'a> = dyn FnMut(Kind, u64, &mut Line<'_>, &[u8]) + 'a;
 
 /// Reads a file and hands over what each line says, with its number.
 pub(super) fn file(
@@ -209,7 +209,7 @@ fn one(
     let mut room: Vec<&[u8]> = std::mem::take(fields);
     let line = if fits { lines.read(kind, text, &mut room) } else { None };
     match line {
-        Some(line) => take(kind, number, line, text),
+        Some(mut line) => take(kind, number, &mut line, text),
         None => {
             log.bad += 1;
             log.first_bad.get_or_insert(number);

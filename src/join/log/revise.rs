@@ -111,7 +111,7 @@ impl Findings {
             let ordinal = tied.seen.map_or(0, |n| capture.seen[n].ordinal);
             let Some(told) = self.by_exchange.get(&(tied.flow, ordinal)) else { continue };
             let mut fields = Vec::new();
-            let line = entry.text.as_deref().and_then(|it| lines.read(entry.kind, it, &mut fields));
+            let line = entry.text().and_then(|it| lines.read(entry.kind, it, &mut fields));
             let Some((line, account)) =
                 line.and_then(|line| account::of(entry.kind, &line).map(|it| (line, it)))
             else {

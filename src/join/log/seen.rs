@@ -1,5 +1,6 @@
 //! What is kept of the capture until the logs are read.
 
+use super::index::Numbers;
 use super::keys::{Ids, asked, asked_path, ids_of};
 use crate::flow::Flow;
 use crate::http::{Exchange, RequestHead, State};
@@ -7,6 +8,7 @@ use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use std::sync::OnceLock;
 
 /// Exchanges that are kept, about 130 bytes each. A capture of 1 GB has fewer.
 pub const SEEN_MAX: usize = 1 << 21;
@@ -60,6 +62,8 @@ pub(super) struct Capture {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// Exchanges and flows that were not kept.
     pub(super) lost: u64,
+    /// Made when it is asked for, which is when all exchanges are known.
+    numbers: OnceLock<Numbers>,
 }
 
 impl Seen {
@@ -70,6 +74,11 @@ impl Seen {
 }
 
 impl Capture {
+    /// The digests of what exchanges asked and of their ids, by numbers.
+    pub(super) fn numbers(&self) -> &Numbers {
+        self.numbers.get_or_init(|| Numbers::new(&self.seen))
+    }
+
     pub(super) fn exchange(&mut self, flow: u64, exchange: &Exchange) {
         let Some(request) = &exchange.request else { return };
         if self.seen.len() >= SEEN_MAX {

@@ -10,8 +10,8 @@ use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
 
 impl Entry {
-    pub(super) fn new(place: Place, kind: Kind, line: Line<'_>) -> Entry {
-        Entry::keyed(place, kind, keys(&line), line)
+    pub(super) fn new(place: Place, kind: Kind, mut line: Line<'_>) -> Entry {
+        Entry::keyed(place, kind, keys(&line), &mut line)
     }
 
     pub(super) fn target(&mut self, ip: [u8; 4], port: u16) {

@@ -67,7 +67,7 @@ pub(super) struct Ties {
 pub(super) struct Tying<'a> {
     pub(super) entries: &'a mut [Entry],
     pub(super) capture: &'a Capture,
-    pub(super) index: Index,
+    pub(super) index: Index<'a>,
     pub(super) clock: Clock,
 }
 
@@ -113,21 +113,38 @@ pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> T
     tying.broken(broken, &mut ties);
     ties.ambiguous.sort_unstable();
     ties.ambiguous.dedup();
-    ties.tied.sort_by_key(|tied| (tied.entry, tied.leg, tied.flow, tied.seen));
+    ties.order();
     ties
 }
 
-/// Brings entries into the order of their times.
+/// Brings entries, which are in the order of their places, into that of their times.
 pub(super) fn sort(entries: &mut [Entry]) {
-    let key = |entry: &Entry| (entry.at(), entry.place);
-    if !entries.is_sorted_by_key(key) {
-        entries.sort_by_cached_key(key);
+    if !entries.is_sorted_by_key(Entry::at) {
+        entries.sort_by_cached_key(Entry::at);
+    }
+}
+
+impl Ties {
+    /// Brings ties into the order of their lines.
+    fn order(&mut self) {
+        // Whole ties are moved once only: there are as many as requests.
+        let place = |(tied, n): (&Tied, u64)| (tied.entry as u64) << 32 | n;
+        let mut order: Vec<u64> = self.tied.iter().zip(0..).map(place).collect();
+        order.sort_unstable();
+        self.tied = order.into_iter().map(|place| self.tied[place as u32 as usize]).collect();
+        for group in self.tied.chunk_by_mut(|one, next| one.entry == next.entry) {
+            group.sort_by_key(|tied| (tied.leg, tied.flow, tied.seen));
+        }
     }
 }
 
 impl<'a> Tying<'a> {
     /// Nothing is known of the clock yet; `index` is that of both.
-    pub(super) fn new(entries: &'a mut [Entry], capture: &'a Capture, index: Index) -> Tying<'a> {
+    pub(super) fn new(
+        entries: &'a mut [Entry],
+        capture: &'a Capture,
+        index: Index<'a>,
+    ) -> Tying<'a> {
         Tying { entries, capture, index, clock: Clock::unknown() }
     }
 

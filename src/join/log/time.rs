@@ -85,10 +85,50 @@ pub(super) fn common(text: &[u8]) -> Option<Moment> {
 
 /// `2026-11-21T10:35:33.186641Z`, as nearly all are: in a twentieth of the time. `None`: another form.
 fn plain_iso(text: &[u8]) -> Option<Moment> {
+    if let Ok(text) = <&[u8; 27]>::try_from(text)
+        && text[26] == b'Z'
+        && let Some(moment) = text.first_chunk().and_then(iso_micros)
+    {
+        return Some(moment);
+    }
     let [y, y1, y2, y3, b'-', m, m1, b'-', d, d1, b'T', clock @ ..] = text else { return None };
     let clock = clock.strip_suffix(b"Z")?;
     let year = two([*y, *y1])? * 100 + two([*y2, *y3])?;
     plain(year, two([*m, *m1])?, two([*d, *d1])?, clock, 0)
+}
+
+/// `2026-11-21T10:35:33.186641`: eight bytes at a time.
+fn iso_micros(text: &[u8; 26]) -> Option<Moment> {
+    let word = |at: usize, shape: &[u8; 8]| {
+        let bytes: [u8; 8] = *text[at..].first_chunk()?;
+        pairs(bytes, *shape)
+    };
+    let [century, _, year, _, _, month, _, _] = word(0, b"0000-00-")?;
+    let [day, _, _, hour, _, _, minute, _] = word(8, b"00T00:00")?;
+    let [_, second, _, _, a, _, b, _] = word(16, b":00.0000")?;
+    let c = two([text[24], text[25]])?;
+    let year = century * 100 + year;
+    if !exists(year, month, day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    let nanos = (a * 10_000 + b * 100 + c) * 1_000;
+    Some(Moment { at: Timestamp(seconds * SECOND + nanos), resolution: 1_000 })
+}
+
+/// The numbers that each byte and the next one make, of digits where `shape` has zeros; `None` when the text has
+/// not this shape.
+#[inline]
+fn pairs(text: [u8; 8], shape: [u8; 8]) -> Option<[i64; 8]> {
+    // A digit becomes its value, what stands between them 0: what is more than 9 or 0 reaches, with this room
+    // filled, the upper half of its byte.
+    let room = u64::from_le_bytes(shape.map(|byte| if byte == b'0' { 6 } else { 15 }));
+    let values = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
+    if (values | values.wrapping_add(room)) & (u64::MAX / 255 * 0xF0) != 0 {
+        return None;
+    }
+    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+    Some(pairs.to_le_bytes().map(i64::from))
 }
 
 /// `21/Nov/2026:10:35:33 +0000`, with or without a zone and decimals. `None`: another form.
@@ -116,8 +156,7 @@ fn plain(year: i64, month: i64, day: i64, clock: &[u8], east: i64) -> Option<Mom
     let (clock, decimals) = clock.split_at_checked(8)?;
     let [h, h1, b':', m, m1, b':', s, s1] = clock else { return None };
     let (hour, minute, second) = (two([*h, *h1])?, two([*m, *m1])?, two([*s, *s1])?);
-    let exists = (1970..2200).contains(&year) && (1..=days_of(year, month)).contains(&day);
-    if !exists || hour > 23 || minute > 59 || second > 59 {
+    if !exists(year, month, day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (nanos, resolution) = match decimals {
@@ -142,6 +181,11 @@ fn two([ten, one_]: [u8; 2]) -> Option<i64> {
     Some(one(ten)? * 10 + one(one_)?)
 }
 
+/// Whether there is such a day, as far as times can be told as nanoseconds.
+fn exists(year: i64, month: i64, day: i64) -> bool {
+    (1970..2200).contains(&year) && (1..=days_of(year, month)).contains(&day)
+}
+
 fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
@@ -158,12 +202,12 @@ fn days_of(year: i64, month: i64) -> i64 {
 
 /// Of the Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let past = year - 1;
-    let leaps = past / 4 - past / 100 + past / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
-    let this = i64::from(month > 2 && is_leap(year));
-    let before = usize::try_from(month - 1).ok().and_then(|n| BEFORE.get(n)).copied();
-    (year - 1970) * 365 + leaps + before.unwrap_or(0) + this + day - 1
+    // The year begins in March, so that the leap day is its last: each five months have 153 days.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = year / 4 - year / 100 + year / 400;
+    // Of 1 March of the year 0.
+    const BEFORE: i64 = 719_468;
+    year * 365 + leaps + (153 * month + 2) / 5 + day - 1 - BEFORE
 }
 
 /// `Sat Nov 21 10:35:33.087285 2026`, with or without decimals.
@@ -250,12 +294,28 @@ mod tests {
             let utc = at.to_zoned(TimeZone::UTC);
             let text = utc.strftime("%Y-%m-%dT%H:%M:%S%.9fZ").to_string();
             prop_assert_eq!(plain_iso(text.as_bytes()).map(|it| it.at), Some(wanted));
+            let text = utc.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            let micros = Moment { at: Timestamp(wanted.0 / 1_000 * 1_000), resolution: 1_000 };
+            prop_assert_eq!(iso_micros(text.as_bytes().first_chunk().unwrap()), Some(micros));
+            prop_assert_eq!(plain_iso(text.as_bytes()), Some(micros));
             let text = utc.strftime("%d/%b/%Y:%H:%M:%S%.9f").to_string();
             prop_assert_eq!(plain_common(text.as_bytes()).map(|it| it.at), Some(wanted));
             let zone = TimeZone::fixed(jiff::tz::offset(east as i8));
             let text = at.to_zoned(zone).strftime("%d/%b/%Y:%H:%M:%S %z").to_string();
             let whole = Timestamp(second * SECOND);
             prop_assert_eq!(plain_common(text.as_bytes()).map(|it| it.at), Some(whole));
+        }
+
+        /// What is looked at eight bytes at a time is what is looked at byte by byte.
+        #[test]
+        fn damaged_times_are_none(at in 0..27_usize, byte: u8, more in 0..3_usize) {
+            let mut text = b"2026-11-21T10:35:33.186641Z".to_vec();
+            text[at] = byte;
+            text.resize(25 + more, b'Z');
+            let slow = ISO.parse_timestamp(&text).ok().map(|it| it.as_nanosecond() as i64);
+            if let Some(moment) = plain_iso(&text) {
+                prop_assert_eq!(Some(moment.at.0), slow);
+            }
         }
 
         #[test]

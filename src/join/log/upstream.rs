@@ -113,6 +113,9 @@ fn open(entries: &[Entry], ties: &Ties, lines: &Lines) -> HashMap<u64, Vec<Open>
     };
     let is_error =
         |entry: &Entry| entry.failed && entry.kind == Kind::NginxError && entry.asked != 0;
+    // The lines of a log are all of one kind.
+    let errors = entries.first().is_some_and(|entry| entry.kind == Kind::NginxError);
+    let entries = if errors { entries } else { &[] };
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| is_error(entry)) {
         let front = has(n, Leg::Front);
         if entry.client.is_some() && front.is_none_or(|sure| sure == Confidence::Possible) {
@@ -121,7 +124,7 @@ fn open(entries: &[Entry], ties: &Ties, lines: &Lines) -> HashMap<u64, Vec<Open>
         }
         if entry.names_targets() && has(n, Leg::Back).is_none() {
             let mut fields = Vec::new();
-            let line = entry.text.as_deref().and_then(|it| lines.read(entry.kind, it, &mut fields));
+            let line = entry.text().and_then(|it| lines.read(entry.kind, it, &mut fields));
             let said = line
                 .as_ref()
                 .and_then(|line| line.said.iter().find(|(name, _)| *name == "upstream"));
@@ -203,7 +206,7 @@ mod tests {
         );
         let line = super::super::nginx_error::error(text.as_bytes()).unwrap();
         let mut entry = Entry::new(Place { file: 0, line: n }, Kind::NginxError, line);
-        entry.text = Some(text.into_bytes().into());
+        entry.keep_text(text.as_bytes());
         entry
     }
 

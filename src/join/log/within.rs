@@ -49,10 +49,13 @@ const TRIED: i64 = 130_000_000_000;
 /// Lines that a connection to a target could not be made, and that name no client: the connection without a request
 /// that was tried last.
 pub(super) fn find_connections(entries: &[Entry], ties: &mut Ties, capture: &Capture) {
+    // The lines of a log are all of one kind.
+    if entries.first().is_none_or(|entry| entry.kind != Kind::ApacheError) {
+        return;
+    }
     let tied: HashSet<usize, FixedState> = ties.tied.iter().map(|tied| tied.entry).collect();
     let wanted = |(n, entry): &(usize, &Entry)| {
-        let names = entry.kind == Kind::ApacheError && entry.failed && entry.names_targets();
-        names && entry.client.is_none() && !tied.contains(n)
+        entry.failed && entry.names_targets() && entry.client.is_none() && !tied.contains(n)
     };
     let wanted: Vec<(usize, &Entry)> = entries.iter().enumerate().filter(wanted).collect();
     if wanted.is_empty() {
