@@ -12,6 +12,7 @@ use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// Requests of a host to itself that are looked at; more of them tell no more.
@@ -52,7 +53,7 @@ impl Beside {
     /// By all requests that are known.
     pub(super) fn of(legs: &[Leg]) -> Beside {
         let asked = |leg: &&Leg| leg.ends.ordinal > 0 && leg.is_readable();
-        let mut backs: HashMap<Listener, Vec<&Leg>> = HashMap::new();
+        let mut backs: BTreeMap<Listener, Vec<&Leg>> = BTreeMap::new();
         for leg in legs.iter().filter(asked).filter(|leg| is_own(leg)).take(REQUESTS_MAX) {
             backs.entry(listener(leg)).or_default().push(leg);
         }
@@ -61,7 +62,7 @@ impl Beside {
         if backs.is_empty() {
             return beside;
         }
-        let mut fronts: HashMap<Listener, Vec<&Leg>> = HashMap::new();
+        let mut fronts: BTreeMap<Listener, Vec<&Leg>> = BTreeMap::new();
         for leg in legs.iter().filter(asked) {
             fronts.entry(listener(leg)).or_default().push(leg);
         }
