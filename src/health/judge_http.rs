@@ -4,7 +4,7 @@ use super::judge::{Context, HALF_CLOSE, Judged, closing, near, s, sure, unknown}
 use super::outcome::Outcome;
 use super::settings::{Origin, Protocol};
 use crate::cause::Confidence;
-use crate::flow::EndingKind;
+use crate::flow::{Ending, EndingKind};
 use crate::http;
 use crate::probe::{Close, ResponseFacts, Sighting};
 use crate::tcp::Side;
@@ -176,13 +176,38 @@ impl Context<'_> {
     }
 
     /// Bytes of another protocol: HTTP/2, or a dialogue that is not read.
+    /// The close of a prober that did not close with the answer, as it does when that says what it expects
+    /// (HAProxy's `tcp-check expect`: its manual, and `tcpcheck_eval_expect` in src/tcpcheck.c).
+    fn waited_for_more<'c>(&self, check: &'c Sighting) -> Option<&'c Ending> {
+        let end = check.ending(Side::Client).filter(|_| check.closed_by == Some(Side::Client))?;
+        let last = check.marks.response_last?;
+        let tcp =
+            self.prober.is_some_and(|prober| prober.defaults.tcp) && !check.opening.is_empty();
+        (tcp && end.mark.at.nanos_since(last.at) >= HALF_CLOSE).then_some(end)
+    }
+
     pub(super) fn other_data(&self, check: &Sighting) -> Judged {
         let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { word!("bytes") };
         match check.marks.response_first {
             None => self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked),
-            Some(answer) => Judged {
-                confidence: Confidence::Possible,
-                ..sure(Outcome::Pass, answer, word!("answered; what the answer says is not read"))
+            Some(answer) => match self.waited_for_more(check) {
+                Some(end) => {
+                    let after = end.mark.at.nanos_since(check.began());
+                    let note = phrase!(
+                        "answered, but the prober waited for more and gave up after {after}",
+                        after = s(after)
+                    );
+                    let confidence = Confidence::Likely;
+                    Judged { confidence, ..sure(Outcome::Timeout, end.mark, note) }
+                }
+                None => Judged {
+                    confidence: Confidence::Possible,
+                    ..sure(
+                        Outcome::Pass,
+                        answer,
+                        word!("answered; what the answer says is not read"),
+                    )
+                },
             },
         }
     }
@@ -190,8 +215,8 @@ impl Context<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::tests::{alb, judge_as, settings};
-    use super::super::testing::{MS, closed, mark, sighting};
+    use super::super::judge::tests::{alb, context, judge_as, settings};
+    use super::super::testing::{MS, closed, mark, sighting, silent};
     use super::super::vendor::SECOND;
     use super::*;
     use crate::http::{Fault, FaultKind};
@@ -213,6 +238,26 @@ mod tests {
         Arc::make_mut(texts).location = Some("/login".into());
         let judged = judge_as(&redirect, &settings("aws-alb", &[]));
         assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
+    }
+
+    #[test]
+    fn a_prober_that_waits_on_expected_another_answer() {
+        let catalogue = crate::probe::Catalogue::load([]).unwrap();
+        let settings = settings("haproxy", &[]);
+        let until = crate::time::Timestamp(1_000 * SECOND);
+        let prober = catalogue.prober("haproxy").map(|prober| &**prober);
+        let judge = |ms| {
+            let mut check = silent(1);
+            check.ordinal = 0;
+            check.opening = b"PING\r\n".as_slice().into();
+            check.marks.response_first = Some(mark(SECOND + 3 * MS));
+            check.marks.response_last = check.marks.response_first;
+            let check = closed(check, Client, EndingKind::Rst, ms);
+            let judged = Context { prober, ..context(&settings, until) }.judge(&check);
+            (judged.outcome, judged.confidence)
+        };
+        assert_eq!(judge(4), (Some(Outcome::Pass), Confidence::Possible));
+        assert_eq!(judge(1_003), (Some(Outcome::Timeout), Confidence::Likely));
     }
 
     #[test]

@@ -273,6 +273,9 @@ impl Whole {
             std::cmp::Ordering::Equal if initial == all && all > 0 => State::Initial,
             std::cmp::Ordering::Equal => State::Unknown,
         };
+        // That one node's opinion is not known any more says nothing for that of the others.
+        let lost = change.outcome.is_none() && self.state.is_decided() && next.is_decided();
+        let next = if lost && next != self.state { State::Unknown } else { next };
         if next == self.state {
             return None;
         }
@@ -397,7 +400,7 @@ mod tests {
             mark: Mark::default(),
             from: State::Unknown,
             state,
-            outcome: None,
+            outcome: Some(Outcome::Refused),
             confidence: Confidence::Certain,
         };
         let mut whole = Whole::default();
@@ -429,5 +432,28 @@ mod tests {
             machine.feed(result).or(last)
         });
         assert_eq!(change.unwrap().confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn an_opinion_that_is_lost_turns_nobodys() {
+        let (healthy, unhealthy) = (State::Healthy, State::Unhealthy);
+        let change = |outcome| Change {
+            mark: Mark { frame: FrameId::new(0, 7), at: Timestamp(7) },
+            from: State::Unknown,
+            state: State::Unknown,
+            outcome,
+            confidence: Confidence::Likely,
+        };
+        let mut whole = Whole::default();
+        let passed = change(Some(Outcome::Pass));
+        let seen = whole.look([healthy, healthy, unhealthy].into_iter(), &passed);
+        assert_eq!(seen.map(|change| change.state), Some(healthy));
+        let seen = whole.look([healthy, unhealthy].into_iter(), &change(None));
+        assert_eq!(seen, None, "the others are of two minds");
+        let seen = whole.look([unhealthy, State::Unknown].into_iter(), &change(None));
+        assert_eq!(seen.map(|change| change.state), Some(State::Unknown));
+        let failed = change(Some(Outcome::Refused));
+        let seen = whole.look([unhealthy, unhealthy].into_iter(), &failed);
+        assert_eq!(seen.map(|change| change.state), Some(unhealthy));
     }
 }

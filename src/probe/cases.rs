@@ -2,6 +2,7 @@
 //! their behaviour, and what looks like a check and is none.
 
 use super::catalogue::Catalogue;
+use super::file::{Ends, Example};
 use super::sighting::{Shape, Sighting};
 use super::tap::Habit;
 use super::testing::{SECOND, Scene, endpoint, every, irregular};
@@ -210,6 +211,25 @@ fn failed_attempts_in_the_rhythm_of_checks_are_checks() {
     };
     assert_eq!(failing(true), 4, "what is out of step may be a user's");
     assert_eq!(failing(false), 5, "this source does nothing but check");
+}
+
+#[test]
+fn what_a_tcp_check_sends_is_known_by_how_it_comes_and_goes() {
+    let ping = |rides: bool, ends: Ends| {
+        let mut scene = Scene::new();
+        scene.play(&Example {
+            payload: Some("50494e470d0a".to_owned().try_into().unwrap()),
+            every: Some(2.0),
+            rides,
+            ends: Some(ends),
+            ..Example::default()
+        });
+        last(scene.finish()).map(|(prober, confidence)| (prober == Some("haproxy"), confidence))
+    };
+    assert_eq!(ping(true, Ends::Rst), Some((true, Likely)));
+    // Clients that poll do neither.
+    assert!(ping(false, Ends::Rst).is_none_or(|(_, confidence)| confidence == Possible));
+    assert!(ping(true, Ends::Fin).is_none_or(|(_, confidence)| confidence == Possible));
 }
 
 #[test]

@@ -124,6 +124,13 @@ pub(super) struct Match {
     pub(super) example: Option<Example>,
 }
 
+impl Match {
+    /// Whether it leaves open what is sent.
+    pub(super) fn says_anything(&self) -> bool {
+        self.payload.is_none() && self.proxy.is_none()
+    }
+}
+
 /// A header that must be there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -262,6 +262,10 @@ impl Group {
             Some(On::Http) if tool && !contrast => bound = bound.min(POSSIBLE_ONLY),
             // Pollers and client libraries with a heartbeat are as regular.
             Some(On::Payload) if plain || strength < TELLING => bound = bound.min(POSSIBLE_ONLY),
+            // What it says may be anybody's: only how it says it is a prober's.
+            Some(On::Payload) if won.is_some_and(|rule| rule.when.says_anything()) => {
+                bound = bound.min(LIKELY_ONLY)
+            }
             Some(On::Tls) if plain => bound = bound.min(POSSIBLE_ONLY),
             Some(On::Tls) if weak => bound = bound.min(LIKELY_ONLY),
             _ => {}
@@ -285,7 +289,8 @@ impl Group {
         found.set(Evidence::IdenticalRequests, http && most(self.same_request));
         found.set(Evidence::IdenticalResponses, http && most(self.same_answer));
         let tls = self.on == Some(On::Tls);
-        found.set(Evidence::EqualSizes, tls && most(self.same_answer));
+        let payload = self.on == Some(On::Payload);
+        found.set(Evidence::EqualSizes, (tls || payload) && most(self.same_answer));
         found.set(Evidence::DedicatedConnection, http && most(self.kept));
         found.set(
             Evidence::UnforwardedFromForwarder,

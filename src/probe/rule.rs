@@ -57,12 +57,13 @@ impl Sighting {
             let forms = host_forms(facts, self.source, self.target);
             found.set(Evidence::HostIsTarget, forms.target);
             found.set(Evidence::OnePerConnection, self.scope == Scope::Connection);
-            let rides = self.marks.ack.zip(self.marks.request_first);
-            found.set(
-                Evidence::RequestRidesHandshake,
-                self.ordinal == 1 && rides.is_some_and(|(ack, request)| ack.frame == request.frame),
-            );
         }
+        let alone = self.ordinal == 1 || self.on() == On::Payload;
+        let rides = self.marks.ack.zip(self.marks.request_first).filter(|_| alone);
+        found.set(
+            Evidence::RequestRidesHandshake,
+            rides.is_some_and(|(ack, request)| ack.frame == request.frame),
+        );
         if let Some(response) = &self.response {
             found
                 .set(Evidence::ProbeResponseHeader, response.texts.healthchecked_cluster.is_some());

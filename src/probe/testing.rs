@@ -238,6 +238,7 @@ impl Scene {
                     sighting.tls = bytes.starts_with(&[22, 3]).then(Arc::default);
                     sighting.payload = [bytes.len() as u64, 10];
                     sighting.opening = bytes.into();
+                    sighting.marks.request_first = Some(self.mark(at + MILLISECOND));
                     sighting
                 }
                 (None, None) => {
