@@ -25,6 +25,9 @@ use std::thread::{self, JoinHandle};
 /// Lines that are kept until they are tied, about 210 bytes each: those that name a request of the
 /// capture, and those that failed. Further ones are counted.
 pub const ENTRIES_MAX: usize = 1 << 20;
+/// Lines that there is room for at once, 54 MB, of which only what is used becomes memory: blocks above 32 MB grow
+/// without being copied.
+const ROOM: usize = 1 << 18;
 /// How far from the capture's time a line may be to be kept, while its clock is not known,
 /// nanoseconds: the clock may be off by a time zone.
 const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
@@ -285,7 +288,11 @@ impl Gathered {
             self.text += entry.text().map_or(0, <[u8]>::len);
         }
         self.kept += 1;
-        self.sources.entry(source).or_default().entries.push(entry);
+        let entries = &mut self.sources.entry(source).or_default().entries;
+        if self.kept == 1 {
+            entries.reserve_exact(ROOM.min(self.most));
+        }
+        entries.push(entry);
     }
 
     /// It is known what can matter: drops the rest of what was kept.

@@ -27,7 +27,8 @@ pub(super) struct Lists<T> {
 }
 
 impl<T: Copy + Default> Lists<T> {
-    fn new(keys: usize, pairs: &[(u32, T)]) -> Lists<T> {
+    /// Keys are below `keys`; `item` gives the item of what comes with each.
+    fn new<U: Copy>(keys: usize, pairs: &[(u32, U)], item: impl Fn(U) -> T) -> Lists<T> {
         let mut from = vec![0_u32; keys + 1];
         for (key, _) in pairs {
             from[*key as usize] += 1;
@@ -37,9 +38,9 @@ impl<T: Copy + Default> Lists<T> {
             (*from, sum) = (sum, sum + *from);
         }
         let mut items = vec![T::default(); pairs.len()];
-        for (key, item) in pairs {
+        for (key, one) in pairs {
             let place = &mut from[*key as usize];
-            items[*place as usize] = *item;
+            items[*place as usize] = item(*one);
             *place += 1;
         }
         // Each now stands where the next one begins.
@@ -175,7 +176,7 @@ impl<'a> Index<'a> {
             hosts.insert(anywhere(flow.client));
             self.flows.push((flow.first.at, *id));
         }
-        self.by_client = Lists::new(self.clients.len(), &by_client);
+        self.by_client = Lists::new(self.clients.len(), &by_client, |flow| flow);
         hosts
     }
 
@@ -189,12 +190,10 @@ impl<'a> Index<'a> {
         let numbers = self.numbers;
         let mut named: HashSet<Endpoint, FixedState> = HashSet::default();
         let mut ids: Vec<(u32, u32)> = Vec::new();
-        let mut asked: Vec<(u32, Asking)> = Vec::with_capacity(entries.len());
+        let mut asked: Vec<(u32, u32)> = Vec::with_capacity(entries.len());
         for (n, entry) in (0..).zip(entries) {
             if let Some(number) = numbers.of(entry.asked) {
-                let latest = entry.latest();
-                let line = Asking { at: entry.at(), latest, reach: latest, entry: n };
-                asked.push((number, line));
+                asked.push((number, n));
             }
             let known = entry.ids.iter().filter(|id| **id != 0);
             ids.extend(known.filter_map(|id| Some((numbers.of(*id)?, n))));
@@ -214,8 +213,13 @@ impl<'a> Index<'a> {
                 self.by_port.push(((local, Leg::Back), n));
             }
         }
-        self.by_id = Lists::new(numbers.digests.len(), &ids);
-        self.by_asked = Lists::new(numbers.digests.len(), &asked);
+        self.by_id = Lists::new(numbers.digests.len(), &ids, |n| n);
+        let line = |n: u32| {
+            let entry = &entries[n as usize];
+            let (at, latest) = (entry.at(), entry.latest());
+            Asking { at, latest, reach: latest, entry: n }
+        };
+        self.by_asked = Lists::new(numbers.digests.len(), &asked, line);
         for (_, lines) in self.by_asked.each() {
             let mut reach = Timestamp(i64::MIN);
             for line in lines {
@@ -281,7 +285,8 @@ impl<'a> Index<'a> {
     pub(super) fn asked(&self, mut which: impl FnMut(usize) -> bool) -> Lists<u32> {
         let all = self.asked.iter().zip(0..);
         let some = all.filter(|(asked, n)| **asked != NONE && which(*n as usize));
-        Lists::new(self.numbers(), &some.map(|(asked, n)| (*asked, n)).collect::<Vec<_>>())
+        let some: Vec<(u32, u32)> = some.map(|(asked, n)| (*asked, n)).collect();
+        Lists::new(self.numbers(), &some, |n| n)
     }
 
     /// How many numbers there are.
@@ -430,12 +435,12 @@ mod tests {
 
     #[test]
     fn lists_keep_the_order_of_each_key() {
-        let mut lists = Lists::new(4, &[(2, 7), (0, 1), (2, 5), (3, 9), (2, 6)]);
+        let mut lists = Lists::new(4, &[(2, 7), (0, 1), (2, 5), (3, 9), (2, 6)], |item| item);
         assert_eq!((lists.of(0), lists.of(1), lists.of(2)), (&[1][..], &[][..], &[7, 5, 6][..]));
         assert_eq!((lists.of(3), lists.of(4), lists.of(NONE)), (&[9][..], &[][..], &[][..]));
         lists.each().for_each(|(_, list)| list.sort_unstable());
         let keys: Vec<u32> = lists.each().map(|(key, _)| key).collect();
         assert_eq!((keys, lists.of(2)), (vec![0, 2, 3], &[5, 6, 7][..]));
-        assert!(Lists::<u32>::new(0, &[]).of(0).is_empty());
+        assert!(Lists::<u32>::new(0, &[], |item| item).of(0).is_empty());
     }
 }

@@ -259,7 +259,7 @@ impl Watch {
         let (kind, most) = (settings.kind, ENTRIES_MAX);
         let job = Job { files, kind, lines: Arc::clone(&lines), most, growing };
         let reading = Reading::start(job);
-        Ok(Some(Watch { settings, lines, reading, capture: Capture::default() }))
+        Ok(Some(Watch { settings, lines, reading, capture: Capture::with_room() }))
     }
 
     /// A flow is over.

@@ -12,6 +12,9 @@ use std::sync::OnceLock;
 
 /// Exchanges that are kept, about 130 bytes each. A capture of 1 GB has fewer.
 pub const SEEN_MAX: usize = 1 << 21;
+/// Exchanges that there is room for at once, 34 MB, of which only what is used becomes memory: blocks above 32 MB
+/// grow without being copied.
+const ROOM: usize = 1 << 18;
 /// Flows that are kept, about 130 bytes each.
 pub const FLOWS_MAX: usize = 1 << 20;
 
@@ -74,6 +77,11 @@ impl Seen {
 }
 
 impl Capture {
+    /// Nothing yet, with room for what a capture has.
+    pub(super) fn with_room() -> Capture {
+        Capture { seen: Vec::with_capacity(ROOM), ..Capture::default() }
+    }
+
     /// The digests of what exchanges asked and of their ids, by numbers.
     pub(super) fn numbers(&self) -> &Numbers {
         self.numbers.get_or_init(|| Numbers::new(&self.seen))
