@@ -213,6 +213,37 @@ fn failed_attempts_in_the_rhythm_of_checks_are_checks() {
     assert_eq!(failing(false), 5, "this source does nothing but check");
 }
 
+/// A snap length of 96 bytes leaves about 30 of the request.
+#[test]
+fn what_is_not_captured_of_a_head_speaks_for_nothing() {
+    let cut = |path: &str| {
+        let mut scene = Scene::new();
+        let head = format!("GET {path} HTTP/1.1\nHost: 10.0.0.9:8080\n");
+        for at in every(5.0, 20) {
+            let mut sighting = scene.exchange(&head, at, 200).unwrap();
+            let facts = Arc::make_mut(sighting.request.as_mut().unwrap());
+            *facts = super::head::facts(head.replace('\n', "\r\n").as_bytes());
+            facts.asked = 7;
+            facts.signs = scene.signs(facts);
+            sighting.response = None;
+            scene.sight(sighting);
+        }
+        best(scene.finish())
+    };
+    assert_eq!(cut("/healthz"), Some(Likely));
+    for path in ["/server-status?auto", "/orders", "/"] {
+        assert!(cut(path).is_none_or(|confidence| confidence == Possible), "{path}");
+    }
+    // Nothing at all of what was sent: a client that polls looks the same.
+    let mut scene = Scene::new();
+    for at in every(1.0, 40) {
+        let mut sighting = scene.connection(Shape::Data, at, 5_000_000);
+        sighting.payload = [120, 300];
+        scene.sight(sighting);
+    }
+    assert!(best(scene.finish()).is_none_or(|confidence| confidence == Possible));
+}
+
 #[test]
 fn what_a_tcp_check_sends_is_known_by_how_it_comes_and_goes() {
     let ping = |rides: bool, ends: Ends| {

@@ -138,6 +138,14 @@ pub(super) const CLUES: EvidenceSet = EvidenceSet(
         | 1 << Evidence::ProbeResponseHeader as u8,
 );
 
+/// Those that are a check's even where the rest of the request is not known.
+pub(super) const TELLING_CLUES: EvidenceSet = EvidenceSet(
+    1 << Evidence::PathStrong as u8
+        | 1 << Evidence::OptionsRoot as u8
+        | 1 << Evidence::AgentSaysCheck as u8
+        | 1 << Evidence::ProbeResponseHeader as u8,
+);
+
 /// A set of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EvidenceSet(u64);

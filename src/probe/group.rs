@@ -11,7 +11,7 @@ pub(super) use beat::{Beat, Due};
 use super::catalogue::{Catalogue, Rule};
 use super::chain::Attempt;
 use super::evidence::{
-    CERTAIN, CLUES, Evidence, EvidenceSet, LIKELY, POSSIBLE, PRIOR, WITHOUT_CLUE,
+    CERTAIN, CLUES, Evidence, EvidenceSet, LIKELY, POSSIBLE, PRIOR, TELLING_CLUES, WITHOUT_CLUE,
 };
 use super::file::{Ends, On};
 use super::period::{ARRIVALS_MAX, Strength, median, rhythm};
@@ -101,6 +101,8 @@ pub(super) struct Group {
     same_answer: u32,
     answer: (Option<u16>, u64, [u64; 2]),
     kept: u32,
+    /// Requests whose head was not captured to its end.
+    cut: u32,
     arrivals: Vec<i64>,
     /// When each of them was over.
     overs: Vec<i64>,
@@ -169,6 +171,7 @@ impl Group {
             On::Http => (answer.0, answer.1) == (self.answer.0, self.answer.1),
             _ => answer.2[1].abs_diff(self.answer.2[1]) <= SIGNATURE,
         });
+        self.cut += u32::from(sighting.request.as_ref().is_some_and(|facts| !facts.whole));
         self.kept += u32::from(sighting.scope == Scope::Exchange);
         for evidence in sighting.evidence().iter() {
             let count = &mut self.evidence.0[evidence as usize];
@@ -257,6 +260,11 @@ impl Group {
         }
         let contrast = evidence.has(Evidence::UnforwardedFromForwarder);
         let plain = won.is_none() || tool;
+        if weak && 2 * self.cut > self.members.min(ARRIVALS_MAX as u32) {
+            // The User-Agent of a client may have been what is missing.
+            let telling = evidence.any_of(TELLING_CLUES);
+            bound = bound.min(if telling { LIKELY_ONLY } else { POSSIBLE_ONLY });
+        }
         match self.on {
             Some(On::Http) if plain && !evidence.any_of(CLUES) => bound = bound.min(WITHOUT_CLUE),
             Some(On::Http) if tool && !contrast => bound = bound.min(POSSIBLE_ONLY),

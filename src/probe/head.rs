@@ -107,7 +107,7 @@ impl Heads {
         let mut facts = facts(head);
         facts.digest = digest;
         facts.whole = complete && head.len() < HEAD_KEPT;
-        facts.signs = scan.signs.with(self.catalogue.path_signs(&facts.target)).with(signs(&facts));
+        facts.signs = scan.signs.with(self.signs(&facts));
         facts.agent_rules = agent.map(|(hits, _)| hits).unwrap_or_default();
         facts.named = named;
         let facts = Arc::new(facts);
@@ -116,6 +116,11 @@ impl Heads {
         }
         self.heads.insert(digest, (head.into(), Arc::clone(&facts)));
         Glance::Candidate(facts)
+    }
+
+    /// What in a head speaks for a check and against one, beside what a glance shows.
+    pub(super) fn signs(&self, facts: &RequestFacts) -> EvidenceSet {
+        self.catalogue.path_signs(&facts.target).with(signs(facts))
     }
 
     /// Whether the User-Agent of `head` names a known prober.
@@ -252,8 +257,9 @@ fn signs(facts: &RequestFacts) -> EvidenceSet {
         &*facts.method == "OPTIONS" && root && !cors && facts.header("origin").is_none(),
     );
     signs.set(Evidence::HeadMethod, &*facts.method == "HEAD");
-    signs.set(Evidence::FewHeaders, facts.names.len() <= 2);
-    signs.set(Evidence::NoUserAgent, facts.user_agent.is_none());
+    // What is not there shows only in a head that was captured to its end.
+    signs.set(Evidence::FewHeaders, facts.whole && facts.names.len() <= 2);
+    signs.set(Evidence::NoUserAgent, facts.whole && facts.user_agent.is_none());
     let says = facts.user_agent.as_deref().is_some_and(|agent| {
         let agent = agent.to_ascii_lowercase();
         ["health", "probe", "check", "monitor", "uptime"]

@@ -27,7 +27,7 @@ impl Sighting {
             On::Http
         } else if self.is_tls() {
             On::Tls
-        } else if !self.opening.is_empty() || self.proxy.is_some() {
+        } else if self.payload[0] > 0 || self.proxy.is_some() {
             On::Payload
         } else {
             On::Bare
@@ -225,7 +225,7 @@ fn asks(rule: &Rule, facts: &RequestFacts, sighting: &Sighting) -> bool {
     let among = |list: &[String], text: &str| list.is_empty() || list.iter().any(|one| one == text);
     let agent = match (rule.agent, &when.ua) {
         (Some(agent), _) => facts.agent_rules.contains(&(agent as u16)),
-        (None, Some(absent)) => absent.holds(facts.user_agent.as_deref()),
+        (None, Some(absent)) => facts.whole && absent.holds(facts.user_agent.as_deref()),
         (None, None) => true,
     };
     agent
@@ -247,10 +247,11 @@ fn asks(rule: &Rule, facts: &RequestFacts, sighting: &Sighting) -> bool {
                     Case::Canonical => HeaderCase::Canonical,
                 }
         })
-        && (when.host.is_empty() || {
-            let forms = host_forms(facts, sighting.source, sighting.target);
-            when.host.iter().any(|form| forms.is(*form))
-        })
+        && (when.host.is_empty()
+            || (facts.whole || facts.host.is_some()) && {
+                let forms = host_forms(facts, sighting.source, sighting.target);
+                when.host.iter().any(|form| forms.is(*form))
+            })
 }
 
 /// The version as files of probers write it.

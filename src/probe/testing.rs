@@ -209,6 +209,11 @@ impl Scene {
         self.recogniser.failed_request(client, asked, over);
     }
 
+    /// What in a head speaks for a check and against one.
+    pub(super) fn signs(&self, facts: &super::facts::RequestFacts) -> super::evidence::EvidenceSet {
+        self.heads.signs(facts)
+    }
+
     pub(super) fn unweighed(&self) -> super::Unweighed {
         self.recogniser.unweighed()
     }
