@@ -209,6 +209,10 @@ impl Scene {
         self.recogniser.failed_request(client, asked, over);
     }
 
+    pub(super) fn may_yet_be_checks(&self, now: Timestamp) -> bool {
+        self.recogniser.may_yet_be_checks(self.source, self.target, now)
+    }
+
     /// What in a head speaks for a check and against one.
     pub(super) fn signs(&self, facts: &super::facts::RequestFacts) -> super::evidence::EvidenceSet {
         self.heads.signs(facts)

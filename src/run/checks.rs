@@ -178,6 +178,11 @@ impl Checks {
         self.recogniser.patience(finding.client)
     }
 
+    /// Whether that may take longer.
+    pub(super) fn may_yet_be_check(&self, finding: &Finding, now: Timestamp) -> bool {
+        self.recogniser.may_yet_be_checks(finding.client, finding.server, now)
+    }
+
     /// Names the finding a health check's if it is one. `false`: the check passed, so that nothing
     /// failed.
     pub(super) fn settle(&self, finding: &mut Finding) -> bool {

@@ -16,6 +16,7 @@ use crate::probe::evidence::{CERTAIN, LIKELY};
 use crate::probe::group::{Group, Standing};
 use crate::probe::sighting::Sighting;
 use crate::probe::verdict::{Reason, Recognised, Verdict};
+use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// [`Key::on`] of attempts that are known by the checks of other targets.
@@ -25,6 +26,8 @@ pub(super) const BY_SIBLING: u8 = 7;
 pub(super) const SIBLINGS_MAX: usize = 64;
 /// What comes between two checks is nearer to one of them than this share of their period.
 const APART: f64 = 0.75;
+/// Attempts after which those that keep a rhythm are known as checks, or for nobody's.
+const UNSURE_MAX: usize = 16;
 /// Time in which a check of a common interval, such as 2 s, is known as one, nanoseconds.
 const PATIENCE: i64 = 20_000_000_000;
 
@@ -163,6 +166,21 @@ impl Recogniser {
         PATIENCE.max(enough as i64)
     }
 
+    /// Whether attempts of `source` at `target` that failed keep a rhythm by which they may yet turn out to be
+    /// checks: it is known for sure after more of them than [`Recogniser::patience`] has time for where they
+    /// come in steps of their own.
+    pub fn may_yet_be_checks(&self, source: Endpoint, target: Endpoint, now: Timestamp) -> bool {
+        let tunnel = TunnelId::default();
+        let key = Key { tunnel, source: source.ip, target, on: ATTEMPTS, asked: 0 };
+        let group = self.groups.get(&key).filter(|_| self.siblings_of(tunnel, source.ip) > 0);
+        group.is_some_and(|group| {
+            let goes_on = |step: f64| {
+                group.came_between(now.0.saturating_sub((2.0 * step * 1e9) as i64), now.0)
+            };
+            group.held.len() <= UNSURE_MAX && group.interval().is_some_and(goes_on)
+        })
+    }
+
     pub(super) fn has_users(&self, source: Address) -> bool {
         self.habits.has_users(source) || self.others.has_users(source)
     }
@@ -223,7 +241,6 @@ mod tests {
     use crate::probe::sighting::Shape;
     use crate::probe::tap::Habit;
     use crate::probe::testing::{SECOND, Scene, every, irregular};
-    use crate::time::Timestamp;
 
     const OPTIONS: &str = "OPTIONS / HTTP/1.0\n";
     const UP: &str = "10.0.0.9:8080";
@@ -279,6 +296,19 @@ mod tests {
         }
         let down = scene.out.iter().filter(|one| one.sighting.target == scene.target).count();
         assert_eq!(down, 20);
+    }
+
+    #[test]
+    fn attempts_that_keep_a_rhythm_of_their_own_may_yet_be_checks() {
+        let mut scene = Scene::new();
+        scene.to(UP).asks(OPTIONS, every(1.0, 20));
+        let may_be = |scene: &Scene, at| scene.may_yet_be_checks(Timestamp(at * SECOND));
+        scene.to(DOWN).connects(Shape::Refused, every(5.0, 4));
+        assert!(may_be(&scene, 20) && !may_be(&scene, 40), "they have stopped");
+        scene.connects(Shape::Refused, [22 * SECOND]);
+        assert!(!may_be(&scene, 23), "others come between");
+        scene.from("10.0.0.77").connects(Shape::Refused, every(5.0, 5));
+        assert!(!may_be(&scene, 24), "nobody who checks");
     }
 
     #[test]

@@ -31,6 +31,12 @@ impl Collector<'_> {
         while self.results.unsure.front().is_some_and(|unsure| unsure.0 <= now)
             && let Some((_, finding)) = self.results.unsure.pop_front()
         {
+            let results = &mut *self.results;
+            if now.0 < i64::MAX && results.checks.may_yet_be_check(&finding, now) {
+                let due = now.after(results.checks.patience(&finding));
+                results.unsure.push_back((due, finding));
+                continue;
+            }
             self.settle(finding);
         }
     }
