@@ -1,6 +1,10 @@
 //! What findings of one cause have in common: the same idle time, the same outstanding time, a
 //! burst, one target among many, a request cap.
 
+mod pace;
+
+pub use pace::{PACES, Pace, ROW, paces, steadiest};
+
 use crate::blind::BlindSpot;
 use crate::cause::{Finding, What};
 use crate::packet::Endpoint;

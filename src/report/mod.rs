@@ -117,6 +117,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What the findings have in common.
     pub patterns: Vec<Pattern>,
+    /// Ids of the causes that were asked for, and nothing else; empty: all.
+    pub causes: Vec<&'static str>,
     /// What was odd about the input as a whole, for people.
     pub warnings: Vec<crate::words::Phrase>,
     /// Targets and their health checks.

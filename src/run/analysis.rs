@@ -330,6 +330,7 @@ impl Analysis {
             report.findings.push(finding);
         }
         report.captures = captures;
+        report.causes.clone_from(&settings.causes);
         report.warnings = warnings.into_iter().map(Into::into).collect();
         if !settings.keylogs.is_empty() {
             let counts = engine.counts();

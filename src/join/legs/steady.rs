@@ -2,21 +2,11 @@
 
 use super::leg::Leg;
 use crate::packet::{Address, Endpoint};
+use crate::pattern::{PACES, ROW, steadiest};
 use crate::time::Timestamp;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
-/// Connections in a row that make a pace: proxies give up a request after fewer tries (HAProxy `retries` 3,
-/// one second apart).
-const ROW: usize = 6;
-/// Paces looked for at one target: another one while it is down, and while that is not sure yet.
-const PACES: usize = 3;
-/// Connections ahead whose distance is taken for a pace: several workers may check by turns.
-const AHEAD: usize = 3;
-/// How much of its pace a check may be early or late: a twentieth.
-const EARLY: i64 = 20;
-/// Where connections are dense some follow at that pace by chance: no more than one in four may.
-const DENSE: i64 = 8;
 /// Time in which a proxy opens a connection for a request that came, nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
 
@@ -44,64 +34,6 @@ pub(super) fn checks(legs: &[Leg]) -> Vec<bool> {
         }
     }
     checks
-}
-
-/// The pace that most of these times keep, and which of them do, in rows long enough.
-fn steadiest(times: &[Timestamp]) -> Option<(i64, Vec<usize>)> {
-    let mut apart: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
-    for ahead in 1..=AHEAD {
-        for (from, to) in times.iter().zip(times.iter().skip(ahead)) {
-            let nanos = to.nanos_since(*from);
-            apart.entry(magnitude(nanos)).or_default().push(nanos);
-        }
-    }
-    apart.remove(&0);
-    let mut lists: Vec<Vec<i64>> = apart.into_values().collect();
-    lists.sort_by_key(|list| std::cmp::Reverse(list.len()));
-    let kept = lists.into_iter().take(PACES).map(|mut list| {
-        list.sort_unstable();
-        let pace = list[list.len() / 2];
-        (pace, rows(times, pace))
-    });
-    kept.filter(|(_, rows)| !rows.is_empty()).max_by_key(|(pace, rows)| (rows.len(), -pace))
-}
-
-/// Steps of one sixteenth of a power of two; 0 for what is too short to be a pace.
-fn magnitude(nanos: i64) -> u32 {
-    let short = u64::try_from(nanos).unwrap_or(0) >> 20;
-    match short {
-        0..16 => 0,
-        _ => (short.ilog2() << 4) | ((short >> (short.ilog2() - 4)) & 15) as u32,
-    }
-}
-
-/// The times that follow each other at this pace, in rows long enough.
-fn rows(times: &[Timestamp], pace: i64) -> Vec<usize> {
-    let span = times.first().zip(times.last()).map_or(0, |(from, to)| to.nanos_since(*from));
-    let slack = (pace / EARLY).min(span / DENSE / times.len().max(1) as i64);
-    let mut next: Vec<Option<usize>> = vec![None; times.len()];
-    let mut follows = vec![false; times.len()];
-    for (at, time) in times.iter().enumerate() {
-        let due = time.after(pace);
-        let from = times.partition_point(|other| other.nanos_since(due) < -slack);
-        let near = times[from..].iter().take_while(|other| other.nanos_since(due) <= slack);
-        let best = (from..)
-            .zip(near)
-            .filter(|(other, _)| *other > at && !follows[*other])
-            .min_by_key(|(_, other)| other.nanos_since(due).abs());
-        if let Some((other, _)) = best {
-            (next[at], follows[other]) = (Some(other), true);
-        }
-    }
-    let mut kept = Vec::new();
-    for first in (0..times.len()).filter(|at| !follows[*at]) {
-        let row: Vec<usize> = std::iter::successors(Some(first), |at| next[*at]).collect();
-        if row.len() >= ROW {
-            kept.extend(row);
-        }
-    }
-    kept.sort_unstable();
-    kept
 }
 
 /// When the requests at each host were complete.

@@ -3,9 +3,11 @@
 use super::Group;
 use super::page::{Ink, WIDTH};
 use super::targets;
-use crate::cause::Kind;
+use crate::cause::{Kind, span};
 use crate::health::{State, Target};
 use crate::http::Protocol;
+use crate::packet::Endpoint;
+use crate::pattern::paces;
 use crate::report::{Report, terms, words};
 use crate::words::{Phrase, plural};
 use crate::{phrase, word};
@@ -42,6 +44,7 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
     ] {
         if found.0 > 0 {
             let and = if parts.is_empty() { "" } else { word!("and ") };
+            let pace = if when.is_empty() { None } else { paced(groups) };
             let what = plural(found.0, what);
             parts.push(phrase!(
                 "{and}{what} failed{when}: {causes}",
@@ -50,6 +53,7 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
                 when,
                 causes = found.1
             ));
+            parts.extend(pace);
         }
     }
     let attempts = failed(groups, Kind::Attempt, summary.failed_attempts);
@@ -66,6 +70,8 @@ pub(in crate::report) fn headline(report: &Report, groups: &[Group<'_>]) -> (Vec
     let ink = match (parts.is_empty(), summary.exchanges + summary.encrypted_requests) {
         (false, _) => Ink::Bad,
         (true, 0) => Ink::Label,
+        // What was not asked for may have failed.
+        (true, _) if !report.causes.is_empty() => Ink::Label,
         (true, _) => Ink::Good,
     };
     if requests.0 == 0 {
@@ -96,6 +102,33 @@ fn failed(groups: &[Group<'_>], kind: Kind, counted: u64) -> (u64, Phrase) {
         of_kind.push((counted - listed, word!("not listed")));
     }
     (counted.max(listed), words::counted(of_kind, WIDTH - 30))
+}
+
+/// Of connections that failed before a request, those at a steady pace: they may be health checks that nothing else
+/// tells of, as where the target was down all the time.
+fn paced(groups: &[Group<'_>]) -> Option<Phrase> {
+    let connections = groups.iter().filter(|group| group.kind == Kind::Connection);
+    let paces = paces(connections.flat_map(|group| group.findings.iter().copied()));
+    let first = paces.first()?;
+    let n = paces.iter().map(|pace| pace.connections).sum::<u64>();
+    let client = Endpoint { ip: first.client, port: 0 }.addr().to_string();
+    let (every, server) = (span(first.every), first.server.socket());
+    Some(match paces.len() {
+        1 => phrase!(
+            "{n} of these every {every} from {client} to {server}: perhaps health checks, or a program that tries again",
+            n = words::count(n),
+            every,
+            client,
+            server
+        ),
+        _ => phrase!(
+            "{n} of these at a steady pace, as every {every} from {client} to {server}: perhaps health checks, or programs that try again",
+            n = words::count(n),
+            every,
+            client,
+            server
+        ),
+    })
 }
 
 /// Targets that are not as they should be: one by name, several counted.
@@ -168,7 +201,25 @@ fn without_failed_request(report: &Report) -> Phrase {
         0 => Phrase::default(),
         n => phrase!(", nor among {n} that cannot be read without keys", n = words::count(n)),
     };
-    match of_users(report).saturating_sub(summary.encrypted_requests) {
+    let users = of_users(report).saturating_sub(summary.encrypted_requests);
+    if !report.causes.is_empty() && users > 0 {
+        // Others are not counted.
+        let cause = Phrase::from(report.causes.join(", "));
+        return match users {
+            1 => phrase!(
+                "the only request did not fail by {cause}, and nothing else was asked for{unknown}",
+                cause,
+                unknown
+            ),
+            n => phrase!(
+                "none of {n} requests failed by {cause}, and nothing else was asked for{unknown}",
+                n = words::count(n),
+                cause,
+                unknown
+            ),
+        };
+    }
+    match users {
         0 => phrase!("no request but health checks{unknown}{encrypted}", unknown, encrypted),
         1 => phrase!("the only request did not fail{unknown}{encrypted}", unknown, encrypted),
         n => phrase!(
@@ -293,6 +344,40 @@ mod tests {
         assert_eq!(
             first_line(&report),
             "1 connection failed before a request: 1 connect-refused; no failed request among 4 310"
+        );
+    }
+
+    #[test]
+    fn connections_at_a_steady_pace_may_be_checks() {
+        let mut report = Report { health: Health::default(), ..fixture::report() };
+        let refused = |n: i64| {
+            let mut finding = fixture::refused(n as u32, 3);
+            for evidence in &mut finding.evidence {
+                evidence.mark.at = evidence.mark.at.after(n * 5_000_000_000);
+            }
+            finding
+        };
+        report.findings = (0..8).map(refused).collect();
+        (report.summary.failed_requests, report.summary.unknown_requests) = (0, 0);
+        report.summary.failed_connections = 8;
+        let said = first_line(&report);
+        assert!(
+            said.contains("8 connect-refused; 8 of these every 5.00 s from 10.0.1.7 to 10.0.2.9:"),
+            "{said}"
+        );
+        assert!(said.contains("perhaps health checks"), "{said}");
+        report.findings.truncate(4);
+        assert!(!first_line(&report).contains("perhaps"));
+    }
+
+    #[test]
+    fn nothing_failed_of_what_was_asked_for() {
+        let mut report = Report::default();
+        (report.summary.packets, report.summary.flows, report.summary.exchanges) = (9, 2, 430);
+        report.causes = vec!["lb-cut"];
+        assert_eq!(
+            first_line(&report),
+            "none of 430 requests failed by lb-cut, and nothing else was asked for"
         );
     }
 

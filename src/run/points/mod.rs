@@ -133,6 +133,7 @@ pub(super) fn analyse(
     }
     collect(&mut report, places, settings);
     report.captures = infos;
+    report.causes.clone_from(&settings.causes);
     report.patterns = patterns(&report.findings, &servers);
     Ok(report)
 }
