@@ -57,6 +57,8 @@ pub struct Ends {
     pub closed_by: Option<Side>,
     /// Status of the response.
     pub status: Option<u16>,
+    /// Bytes of the response's head, as far as they came.
+    pub head_len: u64,
     /// How it ended.
     pub state: State,
 }

@@ -6,6 +6,12 @@ use crate::cause::{Confidence, Finding, Responsible, span};
 use crate::join::{Attempt, Ends};
 use crate::phrase;
 
+/// Smallest limit of a common proxy for the header of a response, bytes: nginx' `proxy_buffer_size` on a page of
+/// 4 KiB.
+const SMALLEST_LIMIT: u64 = 4096;
+/// What most of them do not take by default, bytes: HAProxy's `tune.bufsize` without `tune.maxrewrite`.
+const COMMON_LIMIT: u64 = 15 * 1024;
+
 /// What one leg alone makes of a 5xx.
 const OWN: &str = "target-own-5xx";
 
@@ -44,6 +50,20 @@ pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Atte
         return;
     }
     let (Some(saw), Some(given)) = (front.status, attempt.ends.status) else { return };
+    let head_len = attempt.ends.head_len;
+    if head_len > SMALLEST_LIMIT && given < 500 && (502..=503).contains(&saw) {
+        let summary = phrase!(
+            "the proxy answered {saw}, although {target} had answered {given} with {head_len} bytes of header: nginx takes 4 or 8 KB by default, HAProxy 15 KB, Apache 8 KB in one line, Envoy 60 KB",
+            saw,
+            target = attempt.ends.server.socket(),
+            given,
+            head_len
+        );
+        let sure = head_len > COMMON_LIMIT && attempt.certainty >= Confidence::Likely;
+        let sure = if sure { Confidence::Likely } else { Confidence::Possible };
+        becomes(finding, "response-header-too-large", sure, summary);
+        return;
+    }
     let summary = phrase!(
         "the proxy answered {saw}, although {target} had answered {given}; its log has the reason",
         saw,

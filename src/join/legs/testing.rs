@@ -28,6 +28,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
             over: mark(over * MS),
             closed_by: None,
             status: Some(status),
+            head_len: 200,
             state: State::Answered,
         },
         whole: mark(asked * MS),

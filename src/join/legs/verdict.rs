@@ -534,6 +534,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_refuses_an_answer_with_a_large_header_did_so_for_that() {
+        let told = |head_len| {
+            let (front, mut made) = (leg(1, 7, 0, 50, 502), back(11, 7, 2, 49, 200));
+            made.ends.head_len = head_len;
+            let finding = found(&front, "target-own-5xx");
+            let told = told(&[front, made], vec![finding]);
+            (told[0].cause.id, told[0].confidence)
+        };
+        assert_eq!(told(20_150), ("response-header-too-large", Confidence::Likely));
+        assert_eq!(told(5_000), ("response-header-too-large", Confidence::Possible));
+        assert_eq!(told(300), ("inconclusive", Confidence::Possible));
+    }
+
+    #[test]
     fn a_host_that_asks_others_may_have_answered_for_them() {
         let (refused, later) = (leg(1, 7, 0, 2, 503), back(11, 9, 60, 70, 200));
         let finding = || vec![found(&refused, "target-own-5xx")];

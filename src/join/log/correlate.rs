@@ -81,6 +81,7 @@ fn ends(tie: &Tie) -> Ends {
         over: tie.over,
         closed_by: None,
         status: tie.seen_status,
+        head_len: 0,
         state: tie.state,
     }
 }

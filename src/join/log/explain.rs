@@ -117,8 +117,16 @@ pub(super) fn explain(
     logs: &mut Logs,
 ) -> u64 {
     let mut other_time = 0;
-    let causes: HashMap<(u64, u32), &'static str, FixedState> =
-        findings.iter().map(|it| ((it.flow, ordinal(it)), it.cause.id)).collect();
+    let mut causes: HashMap<(u64, u32), &'static str, FixedState> = HashMap::default();
+    for finding in findings {
+        causes.insert((finding.flow, ordinal(finding)), finding.cause.id);
+        // Where the proxy refused the answer of its target, that is said of its own answer.
+        let refused = finding.joined.as_ref().filter(|joined| joined.this.is_none());
+        let attempts = refused.into_iter().flat_map(|joined| &joined.attempts);
+        for attempt in attempts.filter(|attempt| attempt.ends.status.is_some()) {
+            causes.entry((attempt.ends.flow, attempt.ends.ordinal)).or_insert(finding.cause.id);
+        }
+    }
     let servers = Servers::of(capture);
     let tied = best(ties, entries.len());
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {

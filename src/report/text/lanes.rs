@@ -248,6 +248,7 @@ mod tests {
             over: fixture::mark(0, 124, 2_003),
             closed_by: None,
             status: Some(if outcome == Outcome::Failed { 502 } else { 200 }),
+            head_len: 200,
             state: State::Answered,
         };
         let attempt = |server: Endpoint, frame, ms, status: Option<u16>| Attempt {
@@ -262,6 +263,7 @@ mod tests {
                 over: fixture::mark(0, frame + 1, ms + 1),
                 closed_by: None,
                 status,
+                head_len: 200,
                 state: State::Answered,
             },
             cause: None,

@@ -334,6 +334,7 @@ fn correlation(finding: &Finding, frames: Vec<FrameId>) -> Option<Correlation> {
                 over: guilty,
                 closed_by: None,
                 status: response.and_then(|response| response.status),
+                head_len: response.map_or(0, |response| response.head_len),
                 state: exchange.map_or(State::Unanswered, |exchange| exchange.state),
             },
             cause: Some(finding.cause.id),
