@@ -15,6 +15,8 @@ BODIES = 256
 BODY = 8192
 # Seconds after which a recording ends whatever its size.
 LONGEST = 180
+# Seconds after which tcpdump must have begun to write.
+PATIENCE = 30
 # Room for packets that tcpdump has not written yet, KiB.
 KERNEL_BUFFER = 524288
 
@@ -88,11 +90,20 @@ class Recorder:
         """So many keep-alive connections, and so many that check health, until the capture has
         `size` bytes. Without TCP timestamps a packet of a health check has 80 bytes."""
         run(*self.inside("sysctl", "-qw", f"net.ipv4.tcp_timestamps={int(timestamps)}"))
+        path.unlink(missing_ok=True)
         log = self.directory / "tcpdump.log"
         with open(log, "w") as errors:
             dump = subprocess.Popen(
                 self.inside("tcpdump", "-i", "lo", "-B", str(KERNEL_BUFFER), "-Z", "root",
                             "-s", "0", "-w", str(path), "tcp"), stderr=errors)
+        # On a busy machine it takes a while until tcpdump is there.
+        until = time.monotonic() + PATIENCE
+        while not path.exists() and dump.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        if not path.exists():
+            dump.kill()
+            dump.wait()
+            raise SystemExit(f"tcpdump did not begin to write {path}: {log.read_text()}")
         time.sleep(1)
         url = f"http://127.0.0.1:{PORT}"
         users = [
