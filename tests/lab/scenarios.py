@@ -11,6 +11,25 @@ BIG_POST = {"early-413": 200_000, "post-fin": 60_000, "post-rst": 60_000, "zero-
 STALLS = {"headers-stall", "no-response", "body-stall", "chunked-stall", "zero-window"}
 QUICK = {"read-fin", "read-rst", "headers-fin", "body-fin", "chunked-bad", "bad-status", "no-response", "app-503"}
 IDLE = 1.0
+# Seconds by which timers differ only if their host had no time for them.
+LATE = 0.02
+ROUND_TRIP = 0.05
+
+
+def times_out(apart, ask):
+    """Three requests, so many seconds apart, that the load balancer gives up by its timer. That each waits equally
+    long tells the timer: on a machine that stalls meanwhile they do not."""
+    def timed(wait):
+        time.sleep(wait)
+        began = time.monotonic()
+        ask()
+        return time.monotonic() - began
+
+    waited = together([lambda wait=n * apart: timed(wait) for n in range(3)])
+    # The first may have a connection that is open already, and saves the time that it takes to open one.
+    new = sorted(waited[1:])
+    if new[1] - new[0] > LATE or abs(waited[0] - new[0]) > LATE + ROUND_TRIP:
+        raise LabError("the balancer's timer ran late: " + ", ".join(f"{wait:.3f} s" for wait in waited))
 
 
 def standard(fault):
@@ -20,7 +39,9 @@ def standard(fault):
 
     def play(lab):
         lab.ask()
-        if fault in STALLS:
+        if fault == "no-response":
+            times_out(0.15, lambda: lab.fail(fault, method, body=body))
+        elif fault in STALLS:
             together([lambda wait=n * 0.15: (time.sleep(wait), lab.fail(fault, method, body=body)) for n in range(3)])
         else:
             lab.fail(fault, method, body=body)
@@ -100,7 +121,7 @@ def queue_rst(lab):
 @scenario("queue-stall", backend=("--on-accept", "never"))
 def queue_stall(lab):
     """Requests wait in connections that nobody accepts until the load balancer gives up."""
-    together([lambda wait=n * 0.2: (time.sleep(wait), lab.ask(fault="queue-stall")) for n in range(3)])
+    times_out(0.2, lambda: lab.ask(fault="queue-stall"))
 
 
 def crossing(lab, fault, count, offset, clients=None):
