@@ -110,6 +110,8 @@ pub(super) struct Group {
     tried: Vec<Attempt>,
     /// What its timer does, as far as its members show it.
     pub(super) beat: Option<Beat>,
+    /// By how many nanoseconds its timer is off, where that is much.
+    pub(super) spread: Option<i64>,
     durations: Vec<f64>,
     waits: Vec<f64>,
 }

@@ -16,6 +16,9 @@ const TAKEN: f64 = 0.5;
 const NEAR: f64 = 0.03;
 /// The same in seconds, where that is more: timers of a busy host.
 const NEAR_MIN: f64 = 0.02;
+/// By how much of it timers are off that are off on purpose, at most: HAProxy's `spread-checks` takes up to
+/// 50 % and its manual advises 2 to 5 %.
+const SPREAD: f64 = 0.15;
 /// Steps of a timer from which it is known how exact it is.
 const STEPS_MIN: usize = 4;
 /// Share of the steps that are as exact as the timer; the rest are moments in which its host had no time.
@@ -72,10 +75,14 @@ impl Beat {
 impl Group {
     /// Learns how exact the timer is from those members that are known by what they say.
     pub(in crate::probe) fn measure(&mut self) {
-        self.beat = self.measured();
+        let most = |beat: &Beat, share: f64| (beat.step as f64 * share) as i64;
+        self.beat = self.measured(NEAR).filter(|beat| beat.within <= most(beat, NEAR));
+        let spread = || self.measured(SPREAD).map(|beat| beat.within.min(most(&beat, SPREAD)));
+        self.spread = if self.beat.is_none() { spread() } else { None };
     }
 
-    fn measured(&self) -> Option<Beat> {
+    /// The timer as steps tell that are off by so much of the period at most.
+    fn measured(&self, most: f64) -> Option<Beat> {
         let verdict = self.verdict.as_ref()?;
         let from_end = verdict.is_from_end();
         let usual = verdict.period? - if from_end { self.took() } else { 0.0 };
@@ -89,9 +96,9 @@ impl Group {
             let next =
                 next.min_by_key(|next| next.abs_diff(due)).filter(|_| self.tried(*began).is_none());
             let step = next.map(|next| next.saturating_sub(base));
-            steps.extend(step.filter(|step| (*step as f64 / 1e9 - usual).abs() <= NEAR * usual));
+            steps.extend(step.filter(|step| (*step as f64 / 1e9 - usual).abs() <= most * usual));
         }
-        if steps.len() < STEPS_MIN {
+        if steps.len() < STEPS_MIN.max(self.arrivals.len().saturating_sub(self.tried.len()) / 2) {
             return None;
         }
         let step = (median(steps.iter().map(|step| *step as f64).collect())?) as i64;
@@ -99,12 +106,8 @@ impl Group {
         off.sort_unstable();
         let most = off.get(((off.len() - 1) as f64 * EXACT) as usize)?;
         let within = (MORE * most).max(EXACT_MIN);
-        (within as f64 / 1e9 <= NEAR * usual).then(|| Beat {
-            step,
-            within,
-            from_end,
-            patience: self.patience(step, within),
-        })
+        let patience = self.patience(step, within);
+        Some(Beat { step, within, from_end, patience })
     }
 
     /// How long a check waits for an answer: as steps between those that got none tell, or else as long as
@@ -138,7 +141,7 @@ impl Group {
     }
 
     /// Whether a check was due when `attempt` came.
-    pub(in crate::probe) fn due(&self, attempt: Attempt) -> Due {
+    pub(in crate::probe) fn due(&self, attempt: Attempt, users: bool) -> Due {
         let Some(verdict) = &self.verdict else { return Due::No };
         let Some(period) = verdict.period else { return Due::No };
         let at = attempt.at;
@@ -170,7 +173,9 @@ impl Group {
         if self.beat.is_some_and(|beat| around(AROUND).any(|member| meets(&beat, member))) {
             return Due::Exact;
         }
-        let within = (NEAR * period).max(NEAR_MIN);
+        // Only where nobody else comes, what the timer is off on purpose tells enough.
+        let spread = self.spread.filter(|_| !users).map_or(0.0, |spread| spread as f64 / 1e9);
+        let within = (NEAR * period).max(NEAR_MIN).max(spread);
         let near = self.arrivals[around(2)].iter().any(|arrival| {
             let apart = at.abs_diff(*arrival) as f64 / 1e9;
             let silent = if *arrival < at { self.was_silent(*arrival) } else { attempt.silent };

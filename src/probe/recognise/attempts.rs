@@ -143,8 +143,8 @@ impl Recogniser {
             near.take_while(move |other| other.at <= attempt.at.saturating_add(apart))
                 .filter(move |other| other.at != attempt.at)
         };
-        let may_be = |due: Due| within(EITHER).any(|other| group.due(*other) >= due);
-        match (group.due(attempt), group.beat) {
+        let may_be = |due: Due| within(EITHER).any(|other| group.due(*other, users) >= due);
+        match (group.due(attempt, users), group.beat) {
             (Due::No, _) => false,
             (Due::Exact, Some(_)) if users => !may_be(Due::Exact),
             // Users are not as exact, but one may well come about then: only where a check is missing between

@@ -34,6 +34,8 @@ pub(super) struct Timing {
     pub(super) from_end: bool,
     /// How exact they are, where that is known.
     pub(super) beat: Option<Beat>,
+    /// By how many seconds they are off, where that is much.
+    pub(super) spread: Option<f64>,
     /// Where they are made.
     pub(super) place: Place,
 }
@@ -84,16 +86,20 @@ impl Attempts {
 
     /// Those in the rhythm of checks that are known, and the seconds from one that is answered to the next.
     pub(super) fn in_rhythm(&self, known: &Timing) -> Option<(f64, Vec<Attempt>)> {
-        let Timing { period, took, from_end, beat, .. } = *known;
+        let Timing { period, took, from_end, beat, spread, .. } = *known;
         let own = self.own.map(|own| own.period);
         // HAProxy waits for an answer as long as it waits between two checks, unless it is told otherwise.
         let longest = if from_end { 2.0 * period } else { period };
         let shorter = own.filter(|own| (period * (1.0 + 2.0 * WITHIN)..longest).contains(own));
         let usually = steps(period, if from_end { took } else { 0.0 });
+        let widely = spread.map(|spread| {
+            let nanos = |seconds: f64| (seconds * 1e9) as i64;
+            usually.start() - nanos(spread)..=usually.end() + nanos(spread)
+        });
         // Among users only what is as exact as the checks is known from them.
         let exactly = beat.filter(|_| self.users_here).map(|beat| beat.steps());
         let waits = [Some(longest), shorter];
-        let ways = exactly.into_iter().chain([usually]);
+        let ways = exactly.into_iter().chain([usually]).chain(widely);
         let mut ways =
             ways.flat_map(|step| waits.into_iter().flatten().map(move |wait| (step.clone(), wait)));
         ways.find_map(|(answered, wait)| {
@@ -207,8 +213,14 @@ mod tests {
     use super::*;
     use crate::probe::testing::{SECOND, every, irregular};
 
-    const KNOWN: Timing =
-        Timing { period: 2.0, took: 0.001, from_end: true, beat: None, place: Place::SameHost };
+    const KNOWN: Timing = Timing {
+        period: 2.0,
+        took: 0.001,
+        from_end: true,
+        beat: None,
+        spread: None,
+        place: Place::SameHost,
+    };
 
     fn refused(times: impl IntoIterator<Item = i64>) -> Vec<Attempt> {
         times.into_iter().map(|at| Attempt { at, silent: false, waited: (0, i64::MAX) }).collect()

@@ -150,7 +150,8 @@ impl Recogniser {
         let period = verdict.period.or_else(|| group.interval());
         let period = period.filter(|_| verdict.confidence >= least)?;
         let (took, from_end) = (group.took(), verdict.is_from_end());
-        Some(Timing { period, took, from_end, beat: group.beat, place })
+        let spread = group.spread.map(|spread| spread as f64 / 1e9);
+        Some(Timing { period, took, from_end, beat: group.beat, spread, place })
     }
 
     /// Nanoseconds after which an attempt of `source` that failed hardly turns out to be a check.

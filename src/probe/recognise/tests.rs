@@ -76,6 +76,22 @@ fn checks_are_as_exact_while_they_fail_as_they_were_before() {
     assert!(found >= 44 && taken <= 2, "{found} of 48 found and {taken} users taken");
 }
 
+/// HAProxy's `spread-checks 10`, where users go to other targets only.
+#[test]
+fn a_timer_that_is_off_on_purpose_is_so_while_checks_fail() {
+    let step = |turn: i64| 2_000 + (turn * 7_919 % 400) - 200;
+    let times =
+        |count: i64| (0..count).scan(0, |at, turn| Some(std::mem::replace(at, *at + step(turn))));
+    let all = millis(&times(60).collect::<Vec<i64>>());
+    let mut scene = Scene::new();
+    scene.to(OTHER).habit(Habit::Users);
+    scene.to(DOWN).asks(OPTIONS, all[..20].iter().copied());
+    scene.connects(Shape::Refused, all[20..40].iter().copied());
+    scene.asks(OPTIONS, all[40..].iter().copied());
+    let refused: Vec<i64> = all[20..40].iter().map(|at| at / MILLISECOND).collect();
+    assert_eq!(recognised(&mut scene, DOWN), refused);
+}
+
 /// `timeout connect 5s` of the users' proxy, which checks with `inter 2s`: its users' SYNs are repeated once more.
 #[test]
 fn who_waits_longer_than_checks_do_is_no_check() {
