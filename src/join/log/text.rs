@@ -216,10 +216,24 @@ fn octet(text: &[u8], end: u8) -> Option<(u8, &[u8])> {
 
 /// An address without a port, as an endpoint of port 0.
 pub(super) fn host(field: &[u8]) -> Option<Endpoint> {
+    if let Some(ip) = plain_host(field) {
+        return Some(Endpoint::v4(ip, 0));
+    }
     if is_none(field) {
         return None;
     }
     Some(at(std::str::from_utf8(field).ok()?.parse().ok()?, 0))
+}
+
+/// `10.0.0.1`, as nearly all are.
+fn plain_host(field: &[u8]) -> Option<[u8; 4]> {
+    let (a, rest) = octet(field, b'.')?;
+    let (b, rest) = octet(rest, b'.')?;
+    let (c, last) = octet(rest, b'.')?;
+    // Zeros in front, and what is too long, are left to the whole parser.
+    let plain = last.len() <= 3 && (last.len() == 1 || !last.starts_with(b"0"));
+    let d = digits(last).filter(|_| plain)?;
+    Some([a, b, c, u8::try_from(d).ok()?])
 }
 
 fn at(ip: IpAddr, port: u16) -> Endpoint {
@@ -367,6 +381,10 @@ mod tests {
             let socket = end.parse::<SocketAddr>().ok();
             if let Some(plain) = plain_endpoint(end.as_bytes()) {
                 prop_assert_eq!(Some(plain), socket.map(|it| at(it.ip(), it.port())));
+            }
+            let host = end.split(':').next().unwrap_or_default();
+            if let Some(plain) = plain_host(host.as_bytes()) {
+                prop_assert_eq!(Some(IpAddr::from(plain)), host.parse().ok());
             }
             for byte in *b"ab\" " {
                 prop_assert_eq!(find(byte, text.as_bytes()), memchr(byte, text.as_bytes()));

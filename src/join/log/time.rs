@@ -137,8 +137,7 @@ fn plain_common(text: &[u8]) -> Option<Moment> {
     let [m @ b'A'..=b'Z', m1, m2, b'/', y, y1, y2, y3, b':', _, _, b':', ..] = month else {
         return None;
     };
-    let names = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    let month = names.chunks(3).position(|name| name == [*m, *m1, *m2])? as i64 + 1;
+    let month = month_of([*m, *m1, *m2])?;
     let year = two([*y, *y1])? * 100 + two([*y2, *y3])?;
     let (clock, zone) = match &text[12..] {
         [clock @ .., b' ', sign @ (b'+' | b'-'), h, h1, m, m1] => {
@@ -186,6 +185,24 @@ fn exists(year: i64, month: i64, day: i64) -> bool {
     (1970..2200).contains(&year) && (1..=days_of(year, month)).contains(&day)
 }
 
+fn month_of(name: [u8; 3]) -> Option<i64> {
+    Some(match &name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    })
+}
+
 fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
@@ -215,8 +232,7 @@ pub(super) fn apache_error(text: &[u8]) -> Option<Moment> {
     let (day, year) = text.split_at_checked(text.len().checked_sub(5)?)?;
     let [_, _, _, b' ', m, m1, m2, b' ', d, d1, b' ', clock @ ..] = day else { return None };
     let [b' ', y, y1, y2, y3] = year else { return None };
-    let names = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    let month = names.chunks(3).position(|name| name == [*m, *m1, *m2])? as i64 + 1;
+    let month = month_of([*m, *m1, *m2])?;
     let year = two([*y, *y1])? * 100 + two([*y2, *y3])?;
     plain(year, month, two([*d, *d1])?, clock, 0)
 }
