@@ -148,6 +148,9 @@ fn connections_without_data_are_told_by_their_shape() {
     let cases = [
         (syn().wait(RTT).rst_ack(Server), Shape::Refused),
         (syn(), Shape::Unanswered),
+        // What the server said is not captured, only what answers it.
+        (syn().wait(RTT).rst_ack(Client), Shape::HandshakeReset),
+        (syn().wait(RTT).ack(Client).fin(Client), Shape::ConnectFin),
         (syn_ack().rst_ack(Client), Shape::HandshakeReset),
         (syn_ack().bare_rst(Client), Shape::HalfOpen),
         (syn_ack(), Shape::Abandoned),

@@ -175,7 +175,11 @@ impl Context<'_> {
         };
         match self.connect_time_over(check) {
             Some(judged) => judged,
-            None => Judged { what: What::SynAck, ..sure(Outcome::Pass, accepted, note) },
+            None => {
+                // The answer may not be captured, only what answers it.
+                let what = if marks.syn_ack.is_some() { What::SynAck } else { What::Syn };
+                Judged { what, ..sure(Outcome::Pass, accepted, note) }
+            }
         }
     }
 

@@ -95,6 +95,8 @@ impl Seen {
             None if server.sent > 0 => Opened::Accepted,
             None if flow.opening.syn.is_none() => Opened::Unseen,
             None if refusal.is_some() => Opened::Refused,
+            // What follows a SYN that nobody answered is another SYN: the answer was not captured.
+            None if flow.blind_spots.has(BlindSpot::OneDirection) => Opened::Accepted,
             None if server.packets == 0 => Opened::Unanswered,
             None => Opened::Unseen,
         };

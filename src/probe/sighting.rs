@@ -5,7 +5,7 @@
 //! by a [`Recognised`](super::Recognised); what the check found out is for others to say.
 
 use super::facts::{ProxyHeader, RequestFacts, ResponseFacts};
-use crate::blind::BlindSpots;
+use crate::blind::{BlindSpot, BlindSpots};
 use crate::flow::{Ending, EndingKind, Flow, Rtt, Vantage};
 use crate::http::{Protocol, State};
 use crate::packet::{Endpoint, IcmpError, TunnelId};
@@ -216,6 +216,17 @@ impl Shape {
             });
             return match refusal {
                 Some(_) => Shape::Refused,
+                // What follows a SYN that nobody answered is another SYN: the answer was not captured.
+                None if flow.blind_spots.has(BlindSpot::OneDirection) => {
+                    match first(Side::Client) {
+                        Some(Ending { kind: EndingKind::Rst, ack_flag: true, .. }) => {
+                            Shape::HandshakeReset
+                        }
+                        Some(Ending { kind: EndingKind::Rst, .. }) => Shape::HalfOpen,
+                        Some(_) => Shape::ConnectFin,
+                        None => Shape::ConnectOpen,
+                    }
+                }
                 None if flow.half(Side::Server).packets == 0 => Shape::Unanswered,
                 None if opening.odd().challenge_ack.is_some() => Shape::Unanswered,
                 None => Shape::Unseen,

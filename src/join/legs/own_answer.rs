@@ -95,6 +95,14 @@ pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserv
             busy = unserved.busy
         );
         becomes(finding, "lb-overload", Confidence::Likely, summary);
+    } else if status == 504 {
+        // It waited for somebody (RFC 9110, 15.6.5).
+        let summary = phrase!(
+            "the proxy answered 504 after {waited}: whom it waited for is not in the capture; its log has the target",
+            waited = span(unserved.waited)
+        );
+        becomes(finding, "inconclusive", Confidence::Possible, summary);
+        finding.responsible = Responsible::LoadBalancer;
     } else if unserved.targets > 0 && unserved.failing == unserved.targets {
         let summary = phrase!(
             "{told}: the latest attempt at each of the targets asked before ({n}) had failed",

@@ -118,6 +118,8 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         return;
     }
     let left = front.closed_by == Some(Side::Client);
+    // What the client of an outer proxy saw decides, if there is one.
+    let outer = held.get(front_at).and_then(|finding| finding.joined.clone());
     let failed = front_at.is_some() || front.failed();
     // What clients may have asked themselves took no answer from this one, nor did health checks.
     let is_check =
@@ -137,7 +139,9 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
     let mut role = Role::Attempts;
     if left && front_at.is_some() {
         role = Role::Client;
-        if let Some(finding) = held.get(front_at) {
+        // An outer proxy whose own client got an answer did not leave: it gave up, which is told already.
+        let gave_up = outer.as_ref().is_some_and(|outer| outer.front.status.is_some());
+        if let Some(finding) = held.get(front_at).filter(|_| !gave_up) {
             client_left(finding, &front, last.map(|last| &correlation.back[last]));
         }
     } else if let Some(found) = held.get(last_at) {
@@ -155,8 +159,6 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         }
     }
     tried_again(correlation, &back_at, held);
-    // What the client of an outer proxy saw decides, if there is one.
-    let outer = held.get(front_at).and_then(|finding| finding.joined.clone());
     let exchange = held.get(front_at).and_then(|finding| finding.exchange.clone());
     let joined = |this: Option<usize>, outcome| match &outer {
         Some(outer) => Joined {
@@ -275,10 +277,12 @@ pub(super) fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, s
 /// The front leg shows that the client closed before it had its answer.
 fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     let timer = TIMERS.contains(&finding.cause.id);
+    // On the proxy's own host the client may be another proxy, whose timer it was.
+    let beside = front.client.ip == front.server.ip;
     let (asked, confidence) = match attempt {
         Some(Attempt { ends, .. }) => (
             phrase!("{target} had not answered the proxy", target = ends.server.socket()),
-            Confidence::Certain,
+            if beside { Confidence::Likely } else { Confidence::Certain },
         ),
         // What waits for a timer may be a proxy's own, of which the other leg is not captured.
         None if timer => return,
@@ -399,6 +403,22 @@ mod tests {
         assert_eq!(is(0), (11, Kind::Attempt, "response-timeout"));
         assert_eq!(is(1), (12, Kind::Request, "response-timeout"));
         assert_eq!((told.len(), told[1].responsible), (2, Responsible::TargetApp));
+    }
+
+    #[test]
+    fn an_outer_proxy_that_gave_up_is_no_client_that_left() {
+        let (front, middle) = (leg(1, 7, 0, 20, 504), given_up(11, 7, 1, 20));
+        let mut inner = given_up(21, 7, 2, 21);
+        inner.ends.client = Endpoint { port: 50_021, ..middle.ends.server };
+        inner.ends.server = Endpoint::v4([10, 9, 9, 9], 8080);
+        let findings = vec![
+            found(&front, "target-own-5xx"),
+            found(&middle, "client-abort"),
+            found(&inner, "client-abort"),
+        ];
+        let told = told(&[front, middle, inner], findings);
+        let is: Vec<_> = told.iter().map(|it| (it.flow, it.kind, it.cause.id)).collect();
+        assert_eq!(is, [(11, Kind::Request, "response-timeout")]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::blind::BlindSpot;
 use crate::cause::Finding;
 use crate::join::CORRELATIONS_MAX;
 use crate::join::legs::{Joins, Leg, may_be_a_proxys, retell};
+use crate::report::Why;
 use crate::time::Timestamp;
 
 /// How long legs wait live for others, nanoseconds: the time after which a SYN without an answer is
@@ -57,7 +58,15 @@ impl Collector<'_> {
     /// All flows are known: ties what is left.
     pub(super) fn join_legs(&mut self) {
         let joins = self.results.legs.settle_all();
-        let held = std::mem::take(&mut self.results.held);
+        let mut held = std::mem::take(&mut self.results.held);
+        // Checks have been recognised since these came: they decide no user's request.
+        held.retain_mut(|finding| {
+            let failed = self.results.checks.settle(finding);
+            if !failed {
+                self.withdraw(failure(finding), Why::Check);
+            }
+            failed
+        });
         self.tell_legs(joins, held);
         let early = self.results.legs.settled_early();
         self.reached("legs of proxies tied before all were known", early);
