@@ -243,10 +243,10 @@ impl Engine {
     }
 
     /// Where the connection of a segment is that is soon to come in, as far as it is known by now. The
-    /// processor fetches it from memory meanwhile.
+    /// processor fetches it from memory meanwhile. `before` is where that of the segment before it is.
     #[inline]
-    pub fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
-        self.table.look_up(segment)
+    pub fn look_up(&self, segment: &Segment<'_>, before: Option<u32>) -> Option<u32> {
+        self.table.look_up(segment, before)
     }
 
     /// Takes in one segment and says whose it is.

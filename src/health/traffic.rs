@@ -264,6 +264,8 @@ mod tests {
         talks.blind_spots.add(BlindSpot::OneDirection);
         traffic.flow(&talks);
         assert!(traffic.is_one_way(server.ip));
+        let opened: Vec<Opened> = traffic.to(server).map(|seen| seen.opened).collect();
+        assert_eq!(opened, [Opened::Unanswered, Opened::Accepted], "its client went on");
         accepted.halves[Side::Server as usize].packets = 1;
         traffic.flow(&accepted);
         assert!(!traffic.is_one_way(server.ip));

@@ -183,14 +183,6 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
-    /// Whether `other` has the same endpoints, in either order, and the same encapsulation.
-    #[inline]
-    pub fn same_connection(&self, other: &Segment<'_>) -> bool {
-        let (there, back) = ((other.src, other.dst), (other.dst, other.src));
-        ((self.src, self.dst) == there || (self.src, self.dst) == back)
-            && self.tunnel == other.tunnel
-    }
-
     /// Payload bytes that the snap length cut off.
     pub fn cut(&self) -> u32 {
         self.payload_len - self.payload.len() as u32

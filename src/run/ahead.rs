@@ -11,7 +11,7 @@
 
 use super::{Analysis, Listener, PROGRESS_EVERY, RunError};
 use crate::capture::{CaptureError, Timeline};
-use crate::packet::{Decoder, Packet, Segment};
+use crate::packet::{Decoder, Packet};
 use crate::time::Timestamp;
 use std::hint::black_box;
 use std::num::NonZero;
@@ -208,17 +208,14 @@ fn take(
             analysis.name_tunnels(tunnels);
         }
         // Segments of one connection come in rows.
-        let mut latest: Option<(&Segment<'_>, u32)> = None;
+        let mut latest = None;
         for group in batch.items.chunks(TOGETHER) {
             let mut places = [None; TOGETHER];
             for (item, slot) in group.iter().zip(&mut places) {
                 let Item::Packet { packet, place, length, begins, .. } = item else { continue };
                 let Packet::Tcp(segment) = packet else { continue };
-                *slot = match latest {
-                    Some((before, slot)) if segment.same_connection(before) => Some(slot),
-                    _ => analysis.look_up(segment),
-                };
-                latest = slot.map(|slot| (segment, slot)).or(latest);
+                *slot = analysis.look_up(segment, latest);
+                latest = slot.or(latest);
                 if *begins {
                     warm(batch.payload(*place, *length));
                 }

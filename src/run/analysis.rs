@@ -137,8 +137,8 @@ impl Analysis {
 
     /// Where the connection of a segment is that is soon to come in; see [`Engine::look_up`].
     #[inline]
-    pub(super) fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
-        self.engine.look_up(segment)
+    pub(super) fn look_up(&self, segment: &Segment<'_>, before: Option<u32>) -> Option<u32> {
+        self.engine.look_up(segment, before)
     }
 
     /// Takes in what the next frame, of the time `at`, was decoded to; see [`Analysis::frame`].

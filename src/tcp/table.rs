@@ -124,11 +124,12 @@ impl<T: Attached> Table<T> {
         self.next_id
     }
 
-    /// The slot of the flow of a segment that is soon to come in, as far as there is one by now. Has
-    /// the processor fetch the flow.
+    /// The slot of the flow of a segment that is soon to come in, as far as there is one by now; often that of
+    /// the segment `before`. Has the processor fetch the flow.
     #[inline]
-    pub fn look_up(&self, segment: &Segment<'_>) -> Option<u32> {
-        let slot = self.find(key_of_segment(segment))?;
+    pub fn look_up(&self, segment: &Segment<'_>, before: Option<u32>) -> Option<u32> {
+        let key = key_of_segment(segment);
+        let slot = before.filter(|slot| self.is_at(*slot, key)).or_else(|| self.find(key))?;
         self.slots[slot as usize].as_ref()?.connection.warm_live();
         Some(slot)
     }

@@ -12,8 +12,7 @@ use crate::cause::Confidence;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests of a host to itself that are looked at; more of them tell no more.
 const REQUESTS_MAX: usize = 1 << 13;

@@ -119,3 +119,23 @@ pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserv
         finding.responsible = Responsible::LoadBalancer;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::by_id;
+    use crate::join::legs::testing::leg;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_time_out_has_waited_for_a_target() {
+        let all_failed = Unserved { waited: 1_500_000_000, busy: 0, targets: 1, failing: 1 };
+        let told = |status| {
+            let mut finding = fixture::race(2);
+            finding.cause = by_id(OWN).unwrap();
+            asked_nobody(&mut finding, &leg(1, 7, 0, 1_500, status).ends, all_failed);
+            finding.cause.id
+        };
+        assert_eq!((told(503), told(504)), ("lb-no-target", "inconclusive"));
+    }
+}

@@ -352,6 +352,7 @@ fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
 mod tests {
     use super::*;
     use crate::cause::Responsible;
+    use crate::join::TiedBy;
     use crate::join::legs::testing::{MS, PROXY, back, cut, given_up, leg, mark};
     use crate::join::legs::{Leg, Legs};
     use crate::packet::Endpoint;
@@ -386,6 +387,22 @@ mod tests {
         let joined = only.joined.as_ref().unwrap();
         assert_eq!((only.flow, only.confidence), (1, Confidence::Certain));
         assert_eq!((joined.this, joined.attempts.len()), (None, 1));
+    }
+
+    #[test]
+    fn what_left_on_the_proxys_own_host_may_have_been_another_proxy() {
+        let (mut front, ends) = (leg(1, 7, 0, 30, 200).ends, given_up(11, 7, 1, 31).ends);
+        front.closed_by = Some(Side::Client);
+        let (certainty, by) = (Confidence::Certain, TiedBy::Request);
+        let attempt = Attempt { ends, cause: None, certainty, by, own: false };
+        let sure = |front: &Ends| {
+            let mut finding = found(&leg(1, 7, 0, 30, 200), "client-abort");
+            client_left(&mut finding, front, Some(&attempt));
+            finding.confidence
+        };
+        assert_eq!(sure(&front), Confidence::Certain);
+        front.client.ip = front.server.ip;
+        assert_eq!(sure(&front), Confidence::Likely);
     }
 
     #[test]

@@ -266,12 +266,7 @@ impl Collector<'_> {
     }
 
     /// Everything about this finding is known.
-    pub(super) fn give(&mut self, mut finding: Finding) {
-        // While it was held it may have been recognised as that of a check.
-        if !self.results.checks.settle(&mut finding) {
-            self.withdraw(failure(&finding), Why::Check);
-            return;
-        }
+    pub(super) fn give(&mut self, finding: Finding) {
         let listed = self.results.report.findings.len() < self.results.settings.findings_max();
         // Its log line may give it another cause.
         let waits = listed && self.results.logs.is_some() && !self.results.settings.early;

@@ -58,15 +58,7 @@ impl Collector<'_> {
     /// All flows are known: ties what is left.
     pub(super) fn join_legs(&mut self) {
         let joins = self.results.legs.settle_all();
-        let mut held = std::mem::take(&mut self.results.held);
-        // Checks have been recognised since these came: they decide no user's request.
-        held.retain_mut(|finding| {
-            let failed = self.results.checks.settle(finding);
-            if !failed {
-                self.withdraw(failure(finding), Why::Check);
-            }
-            failed
-        });
+        let held = std::mem::take(&mut self.results.held);
         self.tell_legs(joins, held);
         let early = self.results.legs.settled_early();
         self.reached("legs of proxies tied before all were known", early);
@@ -84,7 +76,15 @@ impl Collector<'_> {
         self.tell_legs(joins, ready);
     }
 
-    fn tell_legs(&mut self, mut joins: Joins, findings: Vec<Finding>) {
+    fn tell_legs(&mut self, mut joins: Joins, mut findings: Vec<Finding>) {
+        // Checks have been recognised while these were held: they decide no user's request.
+        findings.retain_mut(|finding| {
+            let failed = self.results.checks.settle(finding);
+            if !failed {
+                self.withdraw(failure(finding), Why::Check);
+            }
+            failed
+        });
         let before: Vec<Failure> = findings.iter().map(failure).collect();
         let findings = retell(&mut joins, findings);
         self.withdraw_merged(&before, &findings);
