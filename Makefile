@@ -26,7 +26,7 @@ demo: build-deps
 	@cargo build --release --locked
 	echo
 	echo '$$ why502 $(DEMO)'
-	target/release/why502 --no-progress $(DEMO)
+	$(or $(CARGO_TARGET_DIR),target)/release/why502 --no-progress $(DEMO)
 
 test: test-deps
 	cargo test --locked --no-fail-fast
