@@ -18,8 +18,9 @@ use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-/// Batches in flight: one being analysed, one waiting, one being made.
-const BATCHES: usize = 3;
+/// Batches in flight: one being analysed, one being made, the others full or empty, so that neither thread often
+/// sleeps until the other is done. To wake one takes as long as a part of a batch.
+const BATCHES: usize = 6;
 /// Stored bytes from which on a thread is worth its start: a buffer of the reader.
 const WORTH_A_THREAD: u64 = 256 << 10;
 /// Bytes copied from files that take turns after which a batch is handed on.

@@ -4,17 +4,14 @@
 //! Load Balancer", "Access logs for your Classic Load Balancer", "Access logs for your Network Load
 //! Balancer".
 
+use super::fields::{Fields, split};
 use super::line::{Attempt, Line, is_failure};
-use super::text::{endpoint, host, is_none, origin_form, request_line, seconds, split, status};
+use super::text::{endpoint, host, is_even, is_none, origin_form, request_line, seconds, status};
 use super::time::iso;
 use std::borrow::Cow;
 
-/// Fields of an entry of 2016, when these logs began; each later one came behind the last.
-const ALB_FIELDS_MIN: usize = 17;
 /// What the first field of an entry may be.
 const ALB_TYPES: [&[u8]; 6] = [b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"];
-/// Up to the status codes and byte counts, the request and the user agent.
-const CLB_FIELDS_MIN: usize = 12;
 /// Statuses by which an Application Load Balancer itself refuses a request ("Troubleshoot your
 /// Application Load Balancers").
 const ALB_POLICY: [u16; 16] =
@@ -22,18 +19,34 @@ const ALB_POLICY: [u16; 16] =
 
 /// An entry of an Application Load Balancer's access log: 33 documented fields, `ip_address` of
 /// the node as the 34th, and any that may follow.
-pub(super) fn alb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line<'a>> {
-    if !split(text, false, fields) || fields.len() < ALB_FIELDS_MIN {
+///
+/// All lines are read up to the reason of an error; what stands behind says more of a request that failed.
+pub(super) fn alb<'a>(text: &'a [u8], all: &mut Vec<&'a [u8]>) -> Option<Line<'a>> {
+    let mut fields = Fields::new(text, false);
+    let kind = fields.next()?;
+    if !ALB_TYPES.contains(&kind) {
         return None;
     }
-    if !ALB_TYPES.contains(&fields[0]) || fields[2].starts_with(b"net/") {
-        return None;
-    }
-    let at = |n: usize| fields.get(n - 1).copied().unwrap_or(b"-");
     let mut line = Line::default();
-    let times = access(&mut line, fields[1..].first_chunk()?, at(13))?;
+    let times = access(&mut line, &mut fields)?;
+    let (_agent, _cipher, _protocol) = (fields.next()?, fields.next()?, fields.next()?);
+    let _target_group = fields.next()?;
+    // Here the entries of 2016 ended, when these logs began; each later field came behind the last.
+    let mut later = || fields.next().unwrap_or(b"-");
+    line.trace = or_empty(later()).into();
+    let (_domain, _certificate, _rule) = (later(), later(), later());
+    let created = fields.time();
+    let mut later = || fields.next().unwrap_or(b"-");
+    let (actions, _redirect, reason) = (later(), later(), later());
+    let lambda = reason.starts_with(b"Lambda");
+    line.failed |= lambda || line.status.is_some_and(|code| matches!(code, 463 | 464));
+    // Quotes of an even number are closed, unless one is escaped.
+    let whole = line.failed || !is_even(b'"', fields.rest());
+    if fields.is_unclosed() || (whole && !split(text, false, all)) {
+        return None;
+    }
     let ended = line.ended?;
-    if let Some(created) = iso(at(22)) {
+    if let Some(created) = created {
         line.began = Some(created.at);
         line.resolution = line.resolution.max(created.resolution);
     } else if let [Some(before), Some(target), Some(after)] = times {
@@ -42,23 +55,22 @@ pub(super) fn alb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
     // The times between are in milliseconds.
     line.resolution = line.resolution.max(1_000_000);
     line.sent = line.began.zip(times[0]).map(|(began, before)| began.after(before));
-    line.trace = at_or_empty(at(18)).into();
-    line.node = host(at(34));
-    let (lambda, waf) = (at(25).starts_with(b"Lambda"), at(23).starts_with(b"waf"));
+    let waf = actions.starts_with(b"waf");
     line.own_cause = match line.status {
         _ if lambda => Some("lambda-target"),
         Some(408) if line.undispatched => Some("client-request-timeout"),
-        Some(503) if line.undispatched && !fixed(at(23)) => Some("lb-no-target"),
+        Some(503) if line.undispatched && !fixed(actions) => Some("lb-no-target"),
         Some(code)
             if line.undispatched
-                && (!is_none(at(25)) || fixed(at(23)) || waf || ALB_POLICY.contains(&code)) =>
+                && (!is_none(reason) || fixed(actions) || waf || ALB_POLICY.contains(&code)) =>
         {
             Some("lb-policy")
         }
         _ => None,
     };
-    line.failed |= lambda || line.status.is_some_and(|code| matches!(code, 463 | 464));
     if line.failed {
+        let at = |n: usize| all.get(n - 1).copied().unwrap_or(b"-");
+        line.node = host(at(34));
         line.says("elb_status_code", at(9));
         line.says("target_status_code", at(10));
         line.says("target:port", at(5));
@@ -91,12 +103,13 @@ fn fixed(actions: &[u8]) -> bool {
 }
 
 /// An entry of a Classic Load Balancer's access log. Those of TCP listeners have no statuses.
-pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line<'a>> {
-    if !split(text, false, fields) || fields.len() < CLB_FIELDS_MIN {
+pub(super) fn clb<'a>(text: &'a [u8], all: &mut Vec<&'a [u8]>) -> Option<Line<'a>> {
+    let mut fields = Fields::new(text, false);
+    let mut line = Line::default();
+    let times = access(&mut line, &mut fields)?;
+    if !split(text, false, all) {
         return None;
     }
-    let mut line = Line::default();
-    let times = access(&mut line, fields.first_chunk()?, fields[11])?;
     // The time is that of the request's arrival; the duration follows from the three times.
     line.began = line.ended.take();
     if let [Some(before), Some(target), Some(after)] = times {
@@ -112,52 +125,60 @@ pub(super) fn clb<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line
         };
     }
     if line.failed {
-        line.says("elb_status_code", fields[7]);
-        line.says("backend_status_code", fields[8]);
-        line.says("backend:port", fields[3]);
+        line.says("elb_status_code", all[7]);
+        line.says("backend_status_code", all[8]);
+        line.says("backend:port", all[3]);
     }
     Some(line)
 }
 
-/// What both have in common: time, name, client, target, three times, two statuses, two counts; and
-/// the request line. The three times.
-fn access<'a>(
-    line: &mut Line<'a>,
-    fields: &[&'a [u8]; 9],
-    request: &'a [u8],
-) -> Option<[Option<i64>; 3]> {
-    let time = iso(fields[0])?;
-    let client = endpoint(fields[2]).or_else(|| host(fields[2]));
-    let undispatched = is_none(fields[3]);
-    let target = endpoint(fields[3]);
-    let code = |n: usize| {
-        let read = status(fields[n]);
-        (read.is_some() || is_none(fields[n])).then_some(read)
-    };
-    let (given, answered) = (code(7)?, code(8)?);
-    let duration = |n: usize| {
-        let read = seconds(fields[n]);
-        let none = || is_none(fields[n]) || fields[n].starts_with(b"-1");
-        (read.is_some() || none()).then_some(read)
-    };
-    let seconds = [duration(4)?, duration(5)?, duration(6)?];
-    if (client.is_none() && !is_none(fields[2])) || (target.is_none() && !undispatched) {
+/// What both have in common: time, name, client, target, three times, two statuses, two counts, and the
+/// request line. The three times.
+fn access<'a>(line: &mut Line<'a>, fields: &mut Fields<'a>) -> Option<[Option<i64>; 3]> {
+    let time = fields.time()?;
+    // Network Load Balancers have other fields.
+    if fields.next()?.starts_with(b"net/") {
         return None;
     }
+    line.client = match fields.endpoint() {
+        Ok(client) => Some(client),
+        Err(field) => unless_none(field, |it| endpoint(it).or_else(|| host(it)))?,
+    };
+    let target = match fields.endpoint() {
+        Ok(target) => Some(target),
+        Err(field) => unless_none(field, endpoint)?,
+    };
+    let mut duration = || match fields.seconds() {
+        Ok(nanos) => Some(Some(nanos)),
+        // Phases that were not reached.
+        Err(field) => (is_none(field) || field.starts_with(b"-1")).then_some(None),
+    };
+    let seconds = [duration()?, duration()?, duration()?];
+    let mut code = || match fields.status() {
+        Ok(code) => Some(Some(code)),
+        Err(field) => is_none(field).then_some(None),
+    };
+    let (given, answered) = (code()?, code()?);
+    let (_received, _sent) = (fields.next()?, fields.next()?);
+    let (method, path) = request_line(fields.next()?);
     line.ended = Some(time.at);
     line.resolution = time.resolution;
-    (line.client, line.undispatched) = (client, undispatched);
+    line.undispatched = target.is_none();
     (line.status, line.failed) = (given, given.is_some_and(is_failure));
-    if !undispatched {
+    if target.is_some() {
         line.attempts.push(Attempt { target, status: answered });
     }
-    let (method, path) = request_line(request);
     line.method = method.into();
     line.path = origin_form(path).into();
     Some(seconds)
 }
 
-fn at_or_empty(field: &[u8]) -> &[u8] {
+/// What a field says: `Some(None)` where it says that there is nothing, `None` where it cannot be read.
+fn unless_none<T>(field: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
+    if is_none(field) { Some(None) } else { read(field).map(Some) }
+}
+
+fn or_empty(field: &[u8]) -> &[u8] {
     if is_none(field) { b"" } else { field }
 }
 

@@ -1,8 +1,9 @@
 //! The common and the combined log format, which Apache and nginx write with different times: Apache's
 //! is that of the request, nginx's that of the end of its answer.
 
+use super::fields::split;
 use super::line::{Line, is_failure};
-use super::text::{endpoint, host, is_none, number, split, status, unescape};
+use super::text::{endpoint, host, is_none, number, status, unescape};
 use super::time::common;
 
 /// What the time of a line stands for.

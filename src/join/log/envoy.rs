@@ -8,9 +8,10 @@
 //! Istio has the response code's details, the connection's and the transport failure behind the flags, and
 //! the addresses of both sides behind the upstream's.
 
+use super::fields::split;
 use super::format::proxy_words;
 use super::line::{Field, Line};
-use super::text::{is_none, split};
+use super::text::is_none;
 
 use Field::{Client, DurationMs, ForwardedFor, Local, Other, RequestId, Status, Targets, Words};
 

@@ -9,8 +9,9 @@
 //! Addresses with a port behind the frontend, wherever a `log-format` puts them, are taken for
 //! `%bi:%bp` and then `%si:%sp`.
 
+use super::fields::split;
 use super::line::{Attempt, Line, is_failure};
-use super::text::{endpoint, milliseconds, split, status, unescape};
+use super::text::{endpoint, milliseconds, status, unescape};
 use super::time::common;
 
 /// An entry of an HTTP frontend.

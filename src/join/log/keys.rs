@@ -4,7 +4,7 @@ use super::line::Line;
 use super::text::{find, path_only};
 use crate::http::RequestHead;
 use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// Digests of a request's ids, the most particular first; 0: none. `Self` and `Root` of
 /// `X-Amzn-Trace-Id`, an id of the request's own, `traceparent`.
@@ -13,21 +13,34 @@ pub(super) type Ids = [u64; 4];
 /// Headers by which proxies hand on the id that they log.
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "x-unique-id", "x-correlation-id", "request-id"];
 
+/// What a digest is of: the same bytes of another kind give another digest.
+#[derive(Clone, Copy)]
+enum Of {
+    SelfOfTrace,
+    RootOfTrace,
+    Id,
+    Asked,
+    Path,
+}
+
 /// The same bytes give the same digest in every run.
-fn digest(parts: &[&[u8]]) -> u64 {
-    let state = FixedState::with_seed(0x77_68_79_35_30_32);
+fn digest(of: Of, one: &[u8], other: &[u8]) -> u64 {
+    let mut state = FixedState::with_seed(0x77_68_79_35_30_32).build_hasher();
+    state.write_u8(of as u8);
+    state.write(one);
+    state.write(other);
     // Never 0, which stands for nothing.
-    state.hash_one(parts).max(1)
+    state.finish().max(1)
 }
 
 /// What was asked: method and target.
 pub(super) fn asked(method: &[u8], target: &[u8]) -> u64 {
-    if target.is_empty() { 0 } else { digest(&[b"asked", method, target]) }
+    if target.is_empty() { 0 } else { digest(Of::Asked, method, target) }
 }
 
 /// The same for those who know the target without its query.
 pub(super) fn asked_path(method: &[u8], target: &[u8]) -> u64 {
-    if target.is_empty() { 0 } else { digest(&[b"path", method, path_only(target)]) }
+    if target.is_empty() { 0 } else { digest(Of::Path, method, path_only(target)) }
 }
 
 /// Digests of a log line: of what was asked (0: not known) and of its ids.
@@ -42,7 +55,7 @@ fn ids(trace: &[u8], request_id: &[u8]) -> Ids {
     trace_ids(trace, &mut ids);
     if !request_id.is_empty() {
         let which = if is_traceparent(request_id) { 3 } else { 2 };
-        ids[which] = digest(&[b"id", request_id]);
+        ids[which] = digest(Of::Id, request_id, b"");
     }
     ids
 }
@@ -59,9 +72,9 @@ pub(super) fn ids_of(head: &RequestHead<'_>) -> Ids {
         if is("x-amzn-trace-id") {
             trace_ids(value, &mut ids);
         } else if is("traceparent") {
-            ids[3] = digest(&[b"id", value]);
+            ids[3] = digest(Of::Id, value, b"");
         } else if ids[2] == 0 && REQUEST_IDS.iter().any(|name| is(name)) {
-            ids[2] = digest(&[b"id", value]);
+            ids[2] = digest(Of::Id, value, b"");
         }
     }
     ids
@@ -73,14 +86,14 @@ fn trace_ids(trace: &[u8], ids: &mut Ids) {
     while !rest.is_empty() {
         let (part, after) = rest.split_at(find(b';', rest).unwrap_or(rest.len()));
         rest = after.get(1..).unwrap_or_default();
-        let part = part.trim_ascii();
-        let (which, value) = match part.iter().position(|byte| *byte == b'=') {
-            Some(4) if part[..4].eq_ignore_ascii_case(b"self") => (0, &part[5..]),
-            Some(4) if part[..4].eq_ignore_ascii_case(b"root") => (1, &part[5..]),
+        let Some((name, value)) = part.trim_ascii().split_first_chunk() else { continue };
+        let (which, of) = match &name.map(|byte: u8| byte.to_ascii_lowercase()) {
+            b"self=" => (0, Of::SelfOfTrace),
+            b"root=" => (1, Of::RootOfTrace),
             _ => continue,
         };
         if !value.is_empty() {
-            ids[which] = digest(&[&[which as u8], value]);
+            ids[which] = digest(of, value, b"");
         }
     }
 }

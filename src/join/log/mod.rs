@@ -23,6 +23,7 @@ mod correlate;
 mod entry;
 mod envoy;
 mod explain;
+mod fields;
 mod fit;
 mod follow;
 mod format;

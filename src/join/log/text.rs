@@ -1,46 +1,10 @@
-//! Primitives of log lines: fields, numbers, addresses, escapes.
+//! Primitives of log lines: numbers, addresses, escapes.
 
 use crate::packet::Endpoint;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use wide::{CmpEq, i8x16};
-
-/// Splits at spaces. A field in double quotes, or with `brackets` in `[]`, is one field, given
-/// without them. `false` when a quote is not closed.
-///
-/// A quote ends where a space or the end of the line follows it. Writers escape a quote inside with
-/// a backslash; those that do not still give whole fields as long as no space follows it.
-pub(super) fn split<'a>(line: &'a [u8], brackets: bool, fields: &mut Vec<&'a [u8]>) -> bool {
-    fields.clear();
-    let mut rest = line;
-    while let Some(first) = rest.first() {
-        // Where the field begins and ends, and where the next one begins.
-        let (from, to, next) = match first {
-            b' ' => {
-                rest = &rest[1..];
-                continue;
-            }
-            // Most of the fields of a load balancer say nothing.
-            b'"' if rest.starts_with(b"\"-\" ") => (1, 2, 4),
-            b'"' => match plain_closing(rest).or_else(|| closing(rest, b'"')) {
-                Some(end) => (1, end, end + 2),
-                None => return false,
-            },
-            b'[' if brackets => match memchr(b']', rest) {
-                Some(end) => (1, end, end + 1 + usize::from(rest.get(end + 1) == Some(&b' '))),
-                None => return false,
-            },
-            _ => {
-                let end = find(b' ', rest).unwrap_or(rest.len());
-                (0, end, end + 1)
-            }
-        };
-        fields.push(&rest[from..to]);
-        rest = rest.get(next..).unwrap_or_default();
-    }
-    true
-}
 
 /// Where a byte is first found. Fields are short: for these a call of `memchr` costs more.
 #[inline(always)]
@@ -61,37 +25,19 @@ pub(super) fn find(byte: u8, text: &[u8]) -> Option<usize> {
     text.iter().position(|it| *it == byte)
 }
 
+/// Whether a byte is there an even number of times, or never.
+pub(super) fn is_even(byte: u8, text: &[u8]) -> bool {
+    let (chunks, rest) = text.as_chunks();
+    let odd = chunks.iter().fold(0, |odd, chunk| odd ^ same(byte, chunk));
+    let more = rest.iter().filter(|it| **it == byte).count();
+    (odd.count_ones() as usize + more).is_multiple_of(2)
+}
+
 /// A bit for each of sixteen bytes that is `byte`.
 #[inline(always)]
 fn same(byte: u8, text: &[u8; 16]) -> u32 {
     let text = i8x16::new(text.map(|byte| byte as i8));
     text.cmp_eq(i8x16::splat(byte as i8)).move_mask() as u32
-}
-
-/// Index of the quote that closes the one at the start of `text`, if no other quote is inside.
-fn plain_closing(text: &[u8]) -> Option<usize> {
-    let end = find(b'"', text.get(1..)?)? + 1;
-    let ends = text.get(end + 1).is_none_or(|next| *next == b' ');
-    (ends && text[end - 1] != b'\\').then_some(end)
-}
-
-/// Index of the quote that closes the one at the start of `text`.
-fn closing(text: &[u8], quote: u8) -> Option<usize> {
-    let ends = |at: usize| text.get(at + 1).is_none_or(|next| *next == b' ');
-    let mut at = 1;
-    while let Some(found) = memchr2(quote, b'\\', &text[at..]) {
-        at += found;
-        match text[at] {
-            b'\\' => at += 2,
-            _ if ends(at) => return Some(at),
-            _ => at += 1,
-        }
-        if at >= text.len() {
-            break;
-        }
-    }
-    // A backslash that escapes nothing.
-    memchr::memchr_iter(quote, text).skip(1).find(|at| ends(*at))
 }
 
 /// Whether a field says that there is nothing.
@@ -179,13 +125,20 @@ pub(super) fn endpoint(field: &[u8]) -> Option<Endpoint> {
 
 /// `10.0.0.1:80`, as nearly all are.
 fn plain_endpoint(field: &[u8]) -> Option<Endpoint> {
-    let (ip, port) = octets(field, b':')?;
+    leading_endpoint(field).filter(|(_, rest)| rest.is_empty()).map(|(end, _)| end)
+}
+
+/// `10.0.0.1:80` and what follows it, which is no digit.
+pub(super) fn leading_endpoint(text: &[u8]) -> Option<(Endpoint, &[u8])> {
+    let (ip, port) = octets(text, b':')?;
+    let length = port.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+    let (port, rest) = port.split_at(length);
     let port = match port {
         // Zeros in front, and what is too long, are left to the whole parser.
-        [b'1'..=b'9', ..] | b"0" if port.len() <= 5 => digits(port)?,
+        [b'1'..=b'9', ..] | b"0" if length <= 5 => digits(port)?,
         _ => return None,
     };
-    Some(Endpoint::v4(ip, u16::try_from(port).ok()?))
+    Some((Endpoint::v4(ip, u16::try_from(port).ok()?), rest))
 }
 
 /// `10.0.0.1`, what stands behind it, and behind that.
@@ -318,24 +271,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn words(line: &str, brackets: bool) -> Vec<String> {
-        let mut fields = Vec::new();
-        assert!(split(line.as_bytes(), brackets, &mut fields), "{line}");
-        fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
-    }
-
-    #[test]
-    fn quotes_and_brackets_hold_fields_together() {
-        assert_eq!(
-            words(r#"a "b c" - "" [d e] "f\" g""#, true),
-            ["a", "b c", "-", "", "d e", r#"f\" g"#]
-        );
-        assert_eq!(words("[d e]", false), ["[d", "e]"]);
-        assert_eq!(words(r#""a"b" c"#, false), [r#"a"b"#, "c"]);
-        assert_eq!(words(r#""C:\" d"#, false), [r"C:\", "d"]);
-        assert!(!split(br#"a "b c"#, false, &mut Vec::new()));
-    }
-
     #[test]
     fn numbers_and_addresses() {
         assert_eq!(seconds(b"0.125"), Some(125_000_000));
@@ -389,20 +324,8 @@ mod tests {
             for byte in *b"ab\" " {
                 prop_assert_eq!(find(byte, text.as_bytes()), memchr(byte, text.as_bytes()));
             }
-            let quoted = format!("\"{text}");
-            if let Some(plain) = plain_closing(quoted.as_bytes()) {
-                prop_assert_eq!(Some(plain), closing(quoted.as_bytes(), b'"'));
-            }
-        }
-
-        #[test]
-        fn any_bytes_can_be_read(line: Vec<u8>) {
-            let mut fields = Vec::new();
-            let _ = split(&line, true, &mut fields);
-            for field in fields {
-                let _ = (seconds(field), status(field), endpoint(field), unescape(field));
-                let _ = (milliseconds(field), origin_form(request_line(field).1));
-            }
+            let quotes = text.bytes().filter(|byte| *byte == b'"').count();
+            prop_assert_eq!(is_even(b'"', text.as_bytes()), quotes % 2 == 0);
         }
     }
 }

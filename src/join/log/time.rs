@@ -85,16 +85,20 @@ pub(super) fn common(text: &[u8]) -> Option<Moment> {
 
 /// `2026-11-21T10:35:33.186641Z`, as nearly all are: in a twentieth of the time. `None`: another form.
 fn plain_iso(text: &[u8]) -> Option<Moment> {
-    if let Ok(text) = <&[u8; 27]>::try_from(text)
-        && text[26] == b'Z'
-        && let Some(moment) = text.first_chunk().and_then(iso_micros)
-    {
+    if let Some((moment, [])) = leading_iso(text) {
         return Some(moment);
     }
     let [y, y1, y2, y3, b'-', m, m1, b'-', d, d1, b'T', clock @ ..] = text else { return None };
     let clock = clock.strip_suffix(b"Z")?;
     let year = two([*y, *y1])? * 100 + two([*y2, *y3])?;
     plain(year, two([*m, *m1])?, two([*d, *d1])?, clock, 0)
+}
+
+/// `2026-11-21T10:35:33.186641Z` and what follows it.
+pub(super) fn leading_iso(text: &[u8]) -> Option<(Moment, &[u8])> {
+    let (time, rest) = text.split_first_chunk()?;
+    let rest = rest.strip_prefix(b"Z")?;
+    Some((iso_micros(time)?, rest))
 }
 
 /// `2026-11-21T10:35:33.186641`: eight bytes at a time.
