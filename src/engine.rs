@@ -10,6 +10,7 @@ mod output;
 mod rest;
 mod sink;
 mod suspicion;
+mod translated;
 
 use crate::blind::BlindSpot;
 use crate::capture::Direction;
@@ -18,7 +19,7 @@ use crate::flow::{Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
-use crate::packet::{IcmpError, Segment};
+use crate::packet::{Endpoint, IcmpError, Segment};
 use crate::probe::{Catalogue, OPENING_KEPT, Tap, Watch};
 use crate::tcp::{At, Bodies, Entry, Limits, Side, Table};
 use crate::time::Mark;
@@ -28,6 +29,7 @@ use output::Found;
 use std::sync::Arc;
 use suspicion::{settled, waits, worth_a_look};
 use thin_vec::ThinVec;
+use translated::{Translations, Unheard};
 
 pub use output::{Belongs, Counts, Output};
 
@@ -80,6 +82,7 @@ pub struct Engine {
     keys: KeyLog,
     /// Verdicts before their connection is over.
     early: Option<Early>,
+    translations: Translations,
     /// See [`Engine::whole_way`].
     short_way: bool,
 }
@@ -113,6 +116,8 @@ struct Talk {
     buffered: u32,
     watch: Watch,
     tls: Option<Box<Session>>,
+    /// Second copies of the packets of another connection, see [`translated`].
+    is_second: bool,
 }
 
 impl Talk {
@@ -139,6 +144,25 @@ impl Talk {
             buffered: 0,
             watch: Watch::default(),
             tls: None,
+            is_second: false,
+        }
+    }
+}
+
+impl Shared {
+    /// The first packet of one side of a flow tells which addresses the host has that captured. What it only passes
+    /// on comes in before it goes out.
+    fn learn_local(&mut self, flow: &Flow, side: Side, segment: &Segment<'_>) {
+        let sent = segment.direction == Direction::Outbound;
+        match side {
+            Side::Client if sent && segment.flags.syn() => self.roles.learn_local(segment.src.ip),
+            Side::Server if flow.vantage != Vantage::Between && flow.opening.syns > 0 => {
+                self.roles.learn_local(if sent { segment.src.ip } else { segment.dst.ip });
+                if flow.vantage == Vantage::Server {
+                    self.roles.learn_local(flow.server.ip);
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -175,6 +199,7 @@ impl Engine {
             shared: Shared::default(),
             keys: KeyLog::default(),
             early: None,
+            translations: Translations::default(),
             short_way: true,
         }
     }
@@ -214,9 +239,15 @@ impl Engine {
         self
     }
 
-    /// Flows met so far.
+    /// Flows met so far; one that was captured under several addresses counts once.
     pub fn flows(&self) -> u64 {
-        self.table.opened()
+        self.table.opened() - self.translations.count
+    }
+
+    /// How many flows were captured a second time, behind a translation of their addresses (NAT), and client and
+    /// server of the first of them before and after it.
+    pub fn translated(&self) -> Option<(u64, [(Endpoint, Endpoint); 2])> {
+        Some((self.translations.count, self.translations.first?))
     }
 
     /// Requests so far, by the time of their first byte.
@@ -262,21 +293,45 @@ impl Engine {
         out: &mut impl Output,
     ) -> Belongs {
         self.wider.advance(segment.mark.at);
+        let opens = segment.flags.syn() && !segment.flags.ack();
+        let original = if opens { self.translations.original(segment) } else { None };
         if segment.flags.syn() && segment.direction != Direction::Unknown {
             let sent = segment.direction == Direction::Outbound;
-            self.wider.learn_direction(segment.src, segment.dst, sent);
-            self.shared.roles.learn_local(if sent { segment.src.ip } else { segment.dst.ip });
+            let (src, dst) = original.unwrap_or((segment.src, segment.dst));
+            self.wider.learn_direction(src, dst, sent);
+        }
+        if let Some(entry) = original.and_then(|ends| self.table.between(ends, segment.tunnel)) {
+            entry.connection.flow.vantage = Vantage::Between;
         }
         let attach = || Talk::new(segment.flags.syn().then_some(segment.mark));
         let turn = self.table.turn(segment, likely, first_sender, attach);
         let Entry { connection, attached: talk } = turn.entry;
         let belongs = Belongs::from(&connection.flow);
+        if let (true, Some(original)) = (turn.opened, original) {
+            talk.is_second = true;
+            self.translations.count += 1;
+            self.translations.first.get_or_insert([original, (segment.src, segment.dst)]);
+        }
         if self.short_way && connection.on_expected(segment, talk) {
             let received = connection.flow.half(Side::Server).acked;
             talk.conversation.received(received, &mut self.shared.pool);
             if let [Some(aged), _] = turn.over {
                 self.conclude(aged, out);
             }
+            return belongs;
+        }
+        if talk.is_second {
+            let was_closed = connection.is_closed();
+            connection.on_segment(segment, &mut Unheard);
+            if connection.buffered() > 0 {
+                connection.release(&mut Unheard);
+            }
+            let closed = connection.is_closed() && !was_closed;
+            let (slot, over) = (turn.slot, turn.over);
+            if closed {
+                self.table.closed(slot, segment.mark.at);
+            }
+            over.into_iter().flatten().for_each(|entry| self.conclude(entry, out));
             return belongs;
         }
         if !turn.opened
@@ -291,8 +346,11 @@ impl Engine {
         if turn.opened {
             self.shared.roles.opened(connection.flow.client, connection.flow.server);
         }
+        let side = connection.side_of(segment);
+        if segment.direction != Direction::Unknown && connection.flow.half(side).packets == 0 {
+            self.shared.learn_local(&connection.flow, side, segment);
+        }
         if turn.opened || segment.flags.syn() {
-            let side = connection.side_of(segment);
             connection.flow.passed(side, segment.direction);
         }
         if segment.flags.syn() {
@@ -413,11 +471,11 @@ fn first_sender(segment: &Segment<'_>) -> Side {
 mod tests {
     use super::*;
     use crate::cause::Finding;
-    use crate::packet::{Endpoint, Flags, TcpOptions, TunnelId};
+    use crate::packet::{Flags, TcpOptions, TunnelId};
     use crate::time::{FrameId, Mark, Timestamp};
 
     #[derive(Default)]
-    pub(super) struct Flows(Vec<Flow>);
+    pub(super) struct Flows(pub(super) Vec<Flow>);
 
     impl Output for Flows {
         fn flow(&mut self, flow: &Flow) {

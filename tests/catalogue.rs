@@ -260,6 +260,7 @@ fn every_capture_has_its_truth() {
     known.extend(legs.map(|path| shipped().join(path)));
     // Their truth is the proxies' own logs.
     let unserved = [
+        "haproxy-translated-router.pcap.gz",
         "haproxy-unserved-proxy.pcap.gz",
         "haproxy-unserved.log",
         "nginx-unserved-proxy.pcap.gz",

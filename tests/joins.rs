@@ -237,3 +237,15 @@ fn checks_that_fail_beside_requests_are_attempts_for_none_of_them() {
     assert_eq!(seen, unserved);
     assert!(report.findings.iter().all(|finding| finding.kind != Kind::Attempt));
 }
+
+/// A host between HAProxy and its target translates both addresses, and all its interfaces were captured: each packet
+/// is there before and after it. That is no proxy with two legs.
+#[test]
+fn connections_before_and_after_a_translation_are_one() {
+    let report = analyse(&shipped().join("balancer-log/haproxy-translated-router.pcap.gz"));
+    let told: Vec<_> = report.findings.iter().map(|it| (it.cause.id, it.client.port)).collect();
+    assert_eq!(told, [("response-timeout", 41_800), ("response-timeout", 37_712)]);
+    assert!(report.correlations.is_empty());
+    assert_eq!((report.summary.exchanges, report.summary.flows), (2, 72));
+    assert!(report.flows.iter().all(|flow| flow.vantage == why502::flow::Vantage::Between));
+}

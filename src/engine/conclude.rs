@@ -38,6 +38,10 @@ impl Engine {
         }
         let Entry { connection, attached: talk } = &mut *entry;
         self.buffered -= talk.buffered as usize;
+        if talk.is_second {
+            self.table.recycle(entry);
+            return;
+        }
         self.shared.complete(&self.keys, self.options, connection, talk);
         if self.options.exchanges {
             let fresh = &self.shared.fresh;

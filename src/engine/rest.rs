@@ -16,11 +16,12 @@ pub(super) struct RestingTalk {
 impl Talk {
     /// Its fields, in shorthand; not those of [`RestingTalk`].
     fn fields(&mut self, shorthand: &mut impl Shorthand) {
-        let Talk { conversation, suspects: _, longest_wait, client_gap, buffered, .. } = self;
+        let Talk { conversation, longest_wait, client_gap, buffered, is_second, .. } = self;
         conversation.fields(shorthand);
         shorthand.i64(longest_wait);
         shorthand.flag(client_gap);
         shorthand.u32(buffered);
+        shorthand.flag(is_second);
     }
 }
 

@@ -36,7 +36,7 @@ pub type Address = [u8; 16];
 
 /// `octets` as an IPv4-mapped address.
 #[inline]
-fn mapped([a, b, c, d]: [u8; 4]) -> Address {
+const fn mapped([a, b, c, d]: [u8; 4]) -> Address {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
@@ -86,7 +86,7 @@ impl std::hash::Hash for Endpoint {
 
 impl Endpoint {
     /// From IPv4 octets.
-    pub fn v4(octets: [u8; 4], port: u16) -> Endpoint {
+    pub const fn v4(octets: [u8; 4], port: u16) -> Endpoint {
         Endpoint { ip: mapped(octets), port }
     }
 

@@ -16,6 +16,7 @@ use crate::join::legs::Legs;
 use crate::join::log;
 use crate::packet::{Decoder, Packet, Segment, Skip};
 use crate::pattern::patterns;
+use crate::phrase;
 use crate::probe::Catalogue;
 use crate::report::{Report, Summary, Told};
 use crate::time::Timestamp;
@@ -338,6 +339,16 @@ impl Analysis {
         }
         let odd_filters = filter.iter().flat_map(|filter| filter.warnings().to_vec());
         report.warnings.extend(odd_keys.into_iter().chain(odd_filters).map(Into::into));
+        report.warnings.extend(engine.translated().map(|(count, ends)| {
+            let [before, after] =
+                ends.map(|(client, server)| format!("{} → {}", client.socket(), server.socket()));
+            phrase!(
+                "{n} connections were captured a second time, behind a translation of their addresses (NAT), the first, {before}, as {after}: each is told once, by the addresses before it",
+                n = count,
+                before = before,
+                after = after
+            )
+        }));
         report.requests = engine.requests().clone();
         if report.had_kernel_drops() {
             for finding in &mut report.findings {

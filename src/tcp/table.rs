@@ -219,6 +219,17 @@ impl<T: Attached> Table<T> {
         Some((slot, self.slots[slot as usize].as_deref_mut()?))
     }
 
+    /// The flow between two ends.
+    pub fn between(
+        &mut self,
+        (one, other): (Endpoint, Endpoint),
+        tunnel: TunnelId,
+    ) -> Option<&mut Entry<T>> {
+        let slot = self.find((one, other, tunnel))?;
+        self.wake(slot);
+        self.slots[slot as usize].as_deref_mut()
+    }
+
     /// The closed flow that is given out after `others` further ones, as far as is known by now.
     pub fn over_after(&self, others: usize) -> Option<&Entry<T>> {
         let (_, slot, _) = *self.closed.get(others)?;

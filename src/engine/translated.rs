@@ -1,0 +1,171 @@
+//! Connections that a capture shows twice: a host that translates addresses (NAT, RFC 3022) passes their packets on
+//! with other addresses, and a capture of all its interfaces has them before and after it.
+//!
+//! They are one connection. It is told once, by the addresses that its client used; the second copy is followed
+//! only so far that its packets are known to be its own.
+
+use crate::blind::BlindSpot;
+use crate::packet::{Endpoint, Segment, TcpOptions};
+use crate::tcp::{At, Side, StreamSink};
+use crate::time::Timestamp;
+
+/// SYNs that are remembered, about 100 bytes each: many more than come while a host passes one on.
+const REMEMBERED: usize = 1 << 8;
+/// How long a host takes to pass a packet on at most, nanoseconds: a tenth of the time after which a SYN is
+/// repeated (RFC 6298, 2.1).
+const WITHIN: i64 = 100_000_000;
+
+/// SYNs that were captured just before.
+#[derive(Debug, Default)]
+pub(super) struct Translations {
+    /// By their sequence number.
+    recent: Vec<Option<Syn>>,
+    /// Connections that were captured a second time.
+    pub(super) count: u64,
+    /// Client and server of the first of them, before and after the translation.
+    pub(super) first: Option<[(Endpoint, Endpoint); 2]>,
+}
+
+/// What of a SYN a translation leaves as it is, and its addresses.
+#[derive(Clone, Copy, Debug)]
+struct Syn {
+    at: Timestamp,
+    from: Endpoint,
+    to: Endpoint,
+    seq: u32,
+    window: u16,
+    options: TcpOptions,
+    ip_id: Option<u16>,
+    ttl: u8,
+}
+
+impl Syn {
+    fn of(segment: &Segment<'_>) -> Syn {
+        Syn {
+            at: segment.mark.at,
+            from: segment.src,
+            to: segment.dst,
+            seq: segment.seq,
+            window: segment.window,
+            options: segment.options,
+            ip_id: segment.ip_id,
+            ttl: segment.ttl,
+        }
+    }
+
+    /// Whether this packet has become the other one on its way through a host.
+    fn became(&self, later: &Syn) -> bool {
+        let passed = later.at.nanos_since(self.at);
+        // Who forwards counts down by one, who sends by itself does not.
+        let hops = self.ttl.wrapping_sub(later.ttl);
+        // The maximum segment size may be lowered on the way.
+        let stays = |syn: &Syn| {
+            (syn.seq, syn.window, syn.ip_id, syn.options.timestamp, syn.options.window_scale)
+        };
+        // Where nothing else is random, a sender of many SYNs may number them all alike.
+        let is_random = self.options.timestamp.is_some() || self.from.port == later.from.port;
+        (0..WITHIN).contains(&passed)
+            && hops <= 1
+            && is_random
+            && stays(self) == stays(later)
+            && (self.from.ip, self.to.ip) != (later.from.ip, later.to.ip)
+    }
+}
+
+impl Translations {
+    /// The addresses, of the client and of the server, under which this SYN was captured just before.
+    pub(super) fn original(&mut self, segment: &Segment<'_>) -> Option<(Endpoint, Endpoint)> {
+        if self.recent.is_empty() {
+            self.recent.resize(REMEMBERED, None);
+        }
+        let syn = Syn::of(segment);
+        // Initial sequence numbers are random (RFC 6528).
+        let place = &mut self.recent[segment.seq as usize % REMEMBERED];
+        match place {
+            Some(before) if before.became(&syn) => Some((before.from, before.to)),
+            _ => {
+                *place = Some(syn);
+                None
+            }
+        }
+    }
+}
+
+/// Hears nothing of a connection.
+pub(super) struct Unheard;
+
+impl StreamSink for Unheard {
+    fn data(&mut self, _: Side, _: At, _: &[u8]) {}
+    fn gap(&mut self, _: Side, _: At, _: u64, _: BlindSpot) {}
+    fn ended(&mut self, _: Side) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Flows, says};
+    use super::super::{Engine, Options};
+    use super::*;
+    use crate::capture::Direction;
+    use crate::flow::Vantage;
+    use crate::packet::Flags;
+
+    const POD: Endpoint = Endpoint::v4([10, 244, 0, 7], 8080);
+
+    fn syn(number: u64, change: impl FnOnce(&mut Segment<'_>)) -> Segment<'static> {
+        let mut segment = says(40_000, number, 77, Flags::SYN, b"");
+        segment.options.timestamp = Some((5, 0));
+        (segment.ip_id, segment.direction) = (Some(9), Direction::Inbound);
+        change(&mut segment);
+        segment
+    }
+
+    /// The same with another target.
+    fn passed_on(number: u64, change: impl FnOnce(&mut Segment<'_>)) -> Segment<'static> {
+        syn(number, |segment| {
+            (segment.dst, segment.ttl, segment.direction) = (POD, 63, Direction::Outbound);
+            change(segment);
+        })
+    }
+
+    #[test]
+    fn what_a_host_passes_on_with_other_addresses_is_one_connection() {
+        let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+        let first = syn(1, |_| {});
+        let server = first.dst;
+        engine.segment(&first, &mut out);
+        engine.segment(&passed_on(2, |_| {}), &mut out);
+        let mut answer = passed_on(3, |it| (it.flags, it.ack, it.seq) = (Flags(0x12), 78, 500));
+        (answer.src, answer.dst) = (answer.dst, answer.src);
+        engine.segment(&answer, &mut out);
+        answer.src = server;
+        engine.segment(&answer, &mut out);
+        assert_eq!(engine.flows(), 1);
+        let (count, [before, after]) = engine.translated().unwrap();
+        assert_eq!((count, before, after), (1, (first.src, server), (first.src, POD)));
+        engine.finish(&mut out);
+        let flows: Vec<_> = out.0.iter().map(|flow| (flow.server, flow.vantage)).collect();
+        assert_eq!(flows, [(server, Vantage::Between)]);
+    }
+
+    #[test]
+    fn what_differs_otherwise_or_comes_late_is_a_connection_of_its_own() {
+        let changes: [fn(&mut Segment<'_>); 6] = [
+            |it| it.ip_id = Some(10),
+            |it| it.options.timestamp = Some((6, 0)),
+            |it| it.seq += 1,
+            |it| it.ttl = 60,
+            |it| it.window += 1,
+            |it| it.mark.at = it.mark.at.after(WITHIN),
+        ];
+        for change in changes {
+            let mut translations = Translations::default();
+            assert_eq!(translations.original(&syn(1, |_| {})), None);
+            assert_eq!(translations.original(&passed_on(2, change)), None);
+        }
+        let mut translations = Translations::default();
+        assert_eq!(translations.original(&syn(1, |_| {})), None);
+        // A plain router changes no address: its copies are those of one connection anyway.
+        assert_eq!(translations.original(&syn(2, |it| it.ttl = 63)), None);
+        assert!(translations.original(&passed_on(3, |it| it.ttl = 62)).is_some());
+    }
+}
