@@ -378,6 +378,8 @@ pub struct Ending {
     pub offset: Option<u64>,
     /// How much of the peer's stream its sender had received; `None` without an ACK flag.
     pub acked: Option<u64>,
+    /// Bytes of its sender's stream before it, from the first that had not been captured when it came.
+    pub missing: u64,
     /// How credible it is.
     pub grade: Grade,
     /// Payload bytes.

@@ -171,6 +171,20 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Bytes that `close`, a FIN, says were sent before it (it takes the sequence number behind the last
+    /// of them, RFC 9293, 3.4), that had not come when it came, and that its receiver has not acknowledged
+    /// up to it since: lost on the way, and not only to the capture.
+    pub fn lost_before(&self, close: &Ending) -> Option<u64> {
+        let end = close.offset.filter(|_| close.kind == EndingKind::Fin && close.missing > 0)?;
+        (self.flow.half(close.side).acked < end).then_some(close.missing)
+    }
+
+    /// The server's close, when it came first and nothing that was sent before it was lost on the way: it
+    /// says that no more was to come than did.
+    pub fn cut_by_server(&self) -> Option<&'a Ending> {
+        self.closed_by_server().filter(|close| self.lost_before(close).is_none())
+    }
+
     /// The first FIN or RST of either side; in TLS that of the side whose alert came first.
     pub fn close(&self) -> Option<&'a Ending> {
         match (self.close_of(Side::Client), self.close_of(Side::Server)) {

@@ -258,6 +258,7 @@ impl Scene {
                 ack_flag: acked.is_some(),
                 offset: None,
                 acked,
+                missing: 0,
                 grade: Grade::Exact,
                 payload: 0,
                 ttl: TTL,

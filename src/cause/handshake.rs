@@ -97,7 +97,9 @@ impl<'a> Attempt<'a> {
             close,
             round_trip: case.round_trip(),
             hidden: flow.blind_spots.iter().any(hides),
-            unacked: client.acked < client.sent || (whole && server.acked < server.sent),
+            unacked: client.acked < client.sent
+                || (whole && server.acked < server.sent)
+                || close.is_some_and(|close| case.lost_before(close).is_some()),
         })
     }
 

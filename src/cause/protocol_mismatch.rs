@@ -163,7 +163,7 @@ fn by_http1(case: &Case<'_>) -> Option<Verdict> {
 /// only.
 fn closed_on_plain(case: &Case<'_>) -> Option<Verdict> {
     case.unanswered()?;
-    let close = case.closed_by_server()?;
+    let close = case.cut_by_server()?;
     let server = case.flow.server;
     let tls_only =
         case.wider.speaks(server, Language::Tls) && !case.wider.speaks(server, Language::Plain);
@@ -194,7 +194,7 @@ fn closed_on_plain(case: &Case<'_>) -> Option<Verdict> {
 /// only.
 fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
     let attempt = Attempt::of(case)?;
-    let close = case.closed_by_server()?;
+    let close = case.cut_by_server()?;
     let server = case.flow.server;
     let plain_only =
         case.wider.speaks(server, Language::Plain) && !case.wider.speaks(server, Language::Tls);

@@ -80,7 +80,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let response = case.response().filter(|response| response.head_complete)?;
-    let close = case.closed_by_server()?;
+    let close = case.cut_by_server()?;
     let name = case.name(close);
     let sent = response.end - response.start;
     let missing = match response.framing {

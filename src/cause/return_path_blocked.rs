@@ -12,7 +12,9 @@ pub(super) const CAUSE: Cause = Cause {
     explanation: "\
         What the load balancer sends reaches the target, and what the target sends does not \
         come back. Either the SYN-ACK is sent again and again while the SYN is repeated as \
-        well, or the connection opened and the response is repeated and never acknowledged.\n\n\
+        well, or the connection opened and the response is repeated and never acknowledged. \
+        A FIN that comes without the response before it tells of it too: its sequence number \
+        counts the bytes that were lost.\n\n\
         At the target this is plain to see: SYN in, SYN-ACK out, SYN in again, SYN-ACK out \
         again. At the load balancer only its own packets are seen, so that it looks like \
         connect-timeout or response-timeout.\n\n\
@@ -77,7 +79,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     match case.exchange {
-        Some(_) => response_lost(case),
+        Some(_) => response_lost(case).or_else(|| lost_before_fin(case)),
         None => handshake_lost(case),
     }
 }
@@ -165,10 +167,36 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// The target's FIN came, and what the target had sent before it did not.
+fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let close = case.closed_by_server()?;
+    let bytes = case.lost_before(close)?;
+    let mut evidence = vec![case.ending(
+        close,
+        phrase!(
+            "its sequence number counts {bytes} bytes before it that were lost: the load balancer \
+             never acknowledged them",
+            bytes
+        ),
+    )];
+    evidence.extend(case.asked(phrase!("the request")));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: phrase!(
+            "the target sent {bytes} bytes of its response before its FIN, and only the FIN arrived",
+            bytes
+        ),
+        // What the target's own host drops on the way out is not captured there either.
+        responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::cause::Confidence;
-    use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
+    use crate::cause::fixture::{ASKED, END, MS, S, Scene, mark};
     use crate::flow::Vantage;
     use crate::tcp::Side;
 
@@ -209,6 +237,23 @@ mod tests {
     fn a_response_that_nobody_acknowledges() {
         let scene = Scene::answered_in_part().repeated(Side::Server, 500, 180, 3);
         assert_eq!(scene.cause(), Some("return-path-blocked"));
+    }
+
+    #[test]
+    fn a_fin_behind_bytes_that_never_came_is_no_close_without_a_response() {
+        let lost = |scene: Scene| {
+            scene.with(|scene| {
+                let fin = &mut scene.flow.endings[0];
+                (fin.offset, fin.missing) = (Some(1400), 720);
+            })
+        };
+        let unanswered = lost(Scene::asked().target_fin(ASKED + 5 * MS, END));
+        assert_eq!(unanswered.cause(), Some("return-path-blocked"));
+        let cut = lost(Scene::answered_in_part().target_fin(ASKED + 20 * MS, END));
+        assert_eq!(cut.cause(), Some("return-path-blocked"));
+        // What the load balancer acknowledges, only the capture has missed.
+        let taken = cut.with(|scene| scene.flow.half_mut(Side::Server).acked = 1400);
+        assert!(taken.rule("return-path-blocked").is_none());
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 /// The target closed in this way after the request and before any byte of a response.
 pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option<Verdict> {
     case.unanswered()?;
-    let close = case.closed_by_server().filter(|close| close.kind == kind)?;
+    let close = case.cut_by_server().filter(|close| close.kind == kind)?;
     let (name, coverage) = (case.name(close), case.coverage(close));
     let asked = case.what_was_asked();
     let mut evidence = vec![case.ending(

@@ -136,6 +136,7 @@ pub(crate) fn closed(mut check: Sighting, side: Side, kind: EndingKind, ms: i64)
         ack_flag: true,
         offset: None,
         acked: None,
+        missing: 0,
         grade: Grade::Exact,
         payload: 0,
         ttl: 64,

@@ -288,6 +288,7 @@ fn close(sighting: &mut Sighting, mark: Mark, side: Side, kind: EndingKind) {
         ack_flag: true,
         offset: None,
         acked: None,
+        missing: 0,
         grade: Grade::Exact,
         payload: 0,
         ttl: 64,

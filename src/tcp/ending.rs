@@ -100,13 +100,16 @@ impl Connection {
             // Most flows end with a FIN of each side.
             self.flow.endings.reserve_exact(2);
         }
+        let offset = end.filter(|end| *end >= 0).map(|end| end as u64);
+        let missing = offset.map_or(0, |end| end.saturating_sub(self.tracks[side as usize].next));
         self.flow.endings.push(Ending {
             mark: segment.mark,
             side,
             kind,
             ack_flag: segment.flags.ack(),
-            offset: end.filter(|end| *end >= 0).map(|end| end as u64),
+            offset,
             acked: acked.filter(|acked| *acked >= 0).map(|acked| acked as u64),
+            missing,
             grade,
             payload: segment.payload_len,
             ttl: segment.ttl,
