@@ -396,7 +396,7 @@ impl Engine {
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
                     out.exchange(connection.flow.id, &exchange);
                 }
-                let closed = connection.closed_by(Side::Client);
+                let closed = connection.may_be_too_late();
                 if !worth_a_look(&exchange, closed) {
                     continue;
                 }

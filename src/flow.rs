@@ -382,6 +382,10 @@ pub struct Ending {
     pub missing: u64,
     /// How credible it is.
     pub grade: Grade,
+    /// First packet by which the one in whose name a RST came went on behind it, see
+    /// [`Connection::on_segment`](crate::tcp::Connection::on_segment). A TCP that has sent RST has forgotten
+    /// its connection (RFC 9293, 3.10.7): somebody else sent this one.
+    pub belied: Option<Mark>,
     /// Payload bytes.
     pub payload: u32,
     /// Time to live.
@@ -413,7 +417,8 @@ pub enum Grade {
     InWindow,
     /// Outside the window: ignored by its receiver.
     Outside,
-    /// Its sender went on with new data: somebody else sent it, or it was not meant.
+    /// Its sender went on with new data, and its receiver did not obey: somebody else sent it, or it was not
+    /// meant.
     Contradicted,
     /// The sequence space of its sender is not known.
     Unknown,

@@ -6,7 +6,7 @@ mod support;
 
 use support::*;
 use why502::blind::BlindSpot;
-use why502::cause::Responsible;
+use why502::cause::{Responsible, What};
 use why502::engine::Options;
 use why502::packet::Flags;
 use why502::tcp::Side::{Client, Server};
@@ -300,6 +300,28 @@ fn a_reset_with_another_time_to_live_may_be_injected() {
     let script = Script::open().ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab");
     let script = script.wait(RTT).rst_ack(Server).tweak(|rst| rst.ttl = 57);
     assert_eq!(script.run().causes(), ["injected-reset"]);
+}
+
+#[test]
+fn a_reset_is_not_the_target_s_that_answers_behind_it() {
+    // The load balancer has no such connection any more when the answer comes.
+    let script = Script::open().exchange().ask(GET).rst_ack(Server).wait(MS).say(Server, OK);
+    let outcome = script.clone().bare_rst(Client).run();
+    assert_eq!(outcome.verdicts(), [("injected-reset", "certain")]);
+    let answered = outcome.findings[0].evidence.iter().find(|it| it.what == What::Response);
+    assert!(answered.is_some(), "{:?}", outcome.findings[0].evidence);
+    // Where the load balancer takes the answer, the RST did nothing.
+    assert_eq!(script.ack(Client).close(Client).run().verdicts(), []);
+}
+
+#[test]
+fn a_reset_is_not_the_target_s_that_acknowledges_behind_it() {
+    let script = Script::open().say(Client, GET).wait(MS).rst_ack(Server);
+    let late = script.clone().wait(40 * MS).ack(Server).bare_rst(Client);
+    assert_eq!(late.run().verdicts(), [("injected-reset", "likely")]);
+    // Packets overtake each other for a moment.
+    let soon = script.wait(MS).ack(Server).bare_rst(Client);
+    assert_eq!(soon.run().verdicts(), [("target-rst-no-response", "certain")]);
 }
 
 #[test]

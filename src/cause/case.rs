@@ -69,14 +69,14 @@ impl<'a> Case<'a> {
         !(crossed && reset && self.flow.half(Side::Server).acked <= response.start)
     }
 
-    /// The response came when the client had closed and answered it with RST. (A client that only
-    /// shut down its sending side still takes it.)
+    /// The response came when the client had closed and answered it with RST, or had obeyed a RST in the
+    /// target's name. (A client that only shut down its sending side still takes it.)
     fn late(&self) -> bool {
         let Some(response) = self.sent() else { return false };
-        if !self.delivered(response) {
+        let before = |ending: &Ending| ending.mark.at < response.first.at;
+        if !self.delivered(response) || self.overtaken() {
             return true;
         }
-        let before = |ending: &Ending| ending.mark.at < response.first.at;
         let closed = self.close_of(Side::Client).is_some_and(|close| {
             before(close) && self.request().is_some_and(|request| close.mark.at >= request.first.at)
         });
@@ -129,6 +129,18 @@ impl<'a> Case<'a> {
     pub fn greeted(&self, note: impl Into<Phrase>) -> Option<Evidence> {
         let mark = self.handshaking().and(self.flow.opening.asked)?;
         Some(Evidence { mark, side: Side::Client, what: What::TlsHello, note: note.into() })
+    }
+
+    /// The response came behind a RST in the target's name that the client had obeyed.
+    pub fn overtaken(&self) -> bool {
+        self.sent().is_some_and(|response| {
+            self.flow.endings.iter().any(|ending| {
+                ending.side == Side::Server
+                    && ending.belied.is_some()
+                    && ending.grade.counts()
+                    && ending.mark.at < response.first.at
+            })
+        })
     }
 
     /// The client had the status it wanted and closed at once: how probers end a check.
@@ -321,6 +333,11 @@ impl<'a> Case<'a> {
     pub fn alien(&self, close: &Ending) -> bool {
         let differs = self.usual_ttl(close).is_some_and(|usual| close.ttl.abs_diff(usual) > 1);
         close.kind == EndingKind::Rst && differs
+    }
+
+    /// The RST is not of the host in whose name it came.
+    pub fn foreign(&self, close: &Ending) -> bool {
+        close.belied.is_some() || self.alien(close)
     }
 
     /// Whether `silence` before the client's close looks like a timer of the load balancer, and

@@ -260,6 +260,7 @@ impl Scene {
                 acked,
                 missing: 0,
                 grade: Grade::Exact,
+                belied: None,
                 payload: 0,
                 ttl: TTL,
                 ip_id: None,

@@ -1,6 +1,7 @@
 //! a RST that the host in whose name it came did not send.
 
-use super::{Case, Cause, Confidence, Responsible, Verdict};
+use super::case::span;
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
 use crate::flow::EndingKind;
 use crate::phrase;
 use crate::tcp::Side;
@@ -23,7 +24,10 @@ pub(super) const CAUSE: Cause = Cause {
         arrives sooner after the request than half the shortest round trip to the target \
         cannot have come from there. None of these alone is proof: routes change, and load \
         balancers in front of a target may answer with another time to live.\n\n\
-        The proof is a second capture. At the target the RST does not leave, or a RST arrives \
+        Who has sent RST has forgotten the connection and sends nothing more on it. So where \
+        ACKs or even the answer of the host still come, often met by RST of the side that \
+        believed the first one, that host did not send it.\n\n\
+        The other proof is a second capture. At the target the RST does not leave, or a RST arrives \
         there that the load balancer never sent. If the target did send it, the cause is \
         target-rst-no-response. If the RST has no ACK flag and the connection was idle, the \
         sender has merely forgotten the connection: stale-flow-reset.",
@@ -80,10 +84,17 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
     let alien = case.alien(close);
     let fast = close.side == Side::Server && case.too_fast(close);
-    if !(alien || fast) {
+    let went_on = close.belied;
+    if !(alien || fast || went_on.is_some()) {
         return None;
     }
     let mut note = Vec::new();
+    if let Some(mark) = went_on {
+        note.push(phrase!(
+            "its sender went on {after} later",
+            after = span(mark.at.nanos_since(close.mark.at))
+        ));
+    }
     if alien {
         note.push(phrase!(
             "time to live {ttl} where its sender's other packets have {usual}",
@@ -99,8 +110,15 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     evidence.extend(
         case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
     );
+    evidence.extend(went_on.map(|mark| Evidence {
+        mark,
+        side: close.side,
+        what: if case.overtaken() { What::Response } else { What::Ack },
+        note: phrase!("the one in whose name the RST came goes on, which nobody does who has sent RST"),
+    }));
     Some(Verdict {
-        confidence: Confidence::Likely,
+        // Bytes behind its sequence number were sent after it, in whatever order they were captured.
+        confidence: if case.overtaken() { Confidence::Certain } else { Confidence::Likely },
         evidence,
         summary: phrase!("the RST does not fit the host in whose name it came: {note}", note),
         responsible: None,
@@ -109,7 +127,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, END, MS, Scene, TTL};
+    use crate::cause::fixture::{ASKED, END, MS, S, Scene, TTL, mark};
 
     fn reset(ttl: u8) -> Scene {
         Scene::asked_first()
@@ -120,6 +138,16 @@ mod tests {
     #[test]
     fn another_time_to_live_is_another_sender() {
         assert_eq!(reset(TTL + 60).cause(), Some("injected-reset"));
+    }
+
+    #[test]
+    fn who_goes_on_has_not_sent_a_reset() {
+        let belied = reset(TTL).with(|scene| scene.flow.endings[0].belied = Some(mark(ASKED + S)));
+        assert_eq!(belied.cause(), Some("injected-reset"));
+        let bare = Scene::asked()
+            .bare_rst(ASKED + MS)
+            .with(|scene| scene.flow.endings[0].belied = Some(mark(ASKED + S)));
+        assert_eq!(bare.cause(), Some("injected-reset"), "nobody forgot the connection");
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn notified(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.close_of(Side::Server)?;
-    if !case.reused() || case.alien(close) {
+    if !case.reused() || case.foreign(close) {
         return None;
     }
     if case.coverage(close) != Coverage::Nothing {

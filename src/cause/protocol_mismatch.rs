@@ -200,7 +200,7 @@ fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
         case.wider.speaks(server, Language::Plain) && !case.wider.speaks(server, Language::Tls);
     let mute = attempt.said[Side::Server as usize].is_none() && !attempt.hidden;
     let early = case.handshaking().is_some() && attempt.tls.alerts.is_empty();
-    if !plain_only || !mute || !early || case.alien(close) {
+    if !plain_only || !mute || !early || case.foreign(close) {
         return None;
     }
     let name = case.name(close);

@@ -99,7 +99,8 @@ pub(super) fn stale<'a>(case: &Case<'a>) -> Option<&'a Ending> {
     if case.flow.half(Side::Client).acked > request.start {
         return None; // the target had received some of it
     }
-    let reset = close.kind == EndingKind::Rst;
+    // Somebody who goes on knows it.
+    let reset = close.kind == EndingKind::Rst && close.belied.is_none();
     let idle = case.exchange?.idle_before.unwrap_or(0);
     let nobody = !close.ack_flag || (case.too_fast(close) && idle >= QUIET);
     (reset && nobody && case.reused()).then_some(close)

@@ -100,7 +100,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         }
         None => {
             let close = case.close();
-            if close.is_some_and(|close| close.kind == EndingKind::Rst && case.alien(close)) {
+            if close.is_some_and(|close| close.kind == EndingKind::Rst && case.foreign(close)) {
                 return None; // injected-reset
             }
             attempt.broken().or_else(|| attempt.refused().filter(|_| attempt.tls.turns == 0))?

@@ -157,7 +157,7 @@ impl Shared {
     /// The exchanges of a complete connection that may have failed.
     pub(super) fn cases(&mut self, connection: &Connection, talk: &mut Talk) -> ThinVec<Exchange> {
         let mut cases = std::mem::take(&mut talk.suspects);
-        let closed = connection.closed_by(Side::Client);
+        let closed = connection.may_be_too_late();
         cases.extend(self.fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
         cases
     }

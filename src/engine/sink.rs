@@ -29,7 +29,7 @@ pub(super) struct Sink<'a> {
     source: Address,
     all: bool,
     /// Whatever is answered from now on may come too late.
-    client_closed: bool,
+    too_late: bool,
 }
 
 impl Shared {
@@ -42,7 +42,7 @@ impl Shared {
         talk: &'a mut Talk,
     ) -> Sink<'a> {
         Sink {
-            client_closed: connection.closed_by(Side::Client),
+            too_late: connection.may_be_too_late(),
             all,
             talk,
             fresh: &mut self.fresh,
@@ -83,7 +83,7 @@ impl Sink<'_> {
             source,
             server,
             all,
-            client_closed,
+            too_late,
             tickets,
             ..
         } = self;
@@ -109,12 +109,12 @@ impl Sink<'_> {
             if mispaired || (exchange.state == State::Unknown && !tells_5xx(exchange)) {
                 counts.unknown += asked;
             } else if let (Some(request), Some(response), false) =
-                (&exchange.request, &exchange.response, *client_closed)
+                (&exchange.request, &exchange.response, *too_late)
             {
                 let wait = response.first.at.nanos_since(request.last.at);
                 *longest_wait = (*longest_wait).max(wait);
             }
-            if (*all && readable) || (!mispaired && worth_a_look(exchange, *client_closed)) {
+            if (*all && readable) || (!mispaired && worth_a_look(exchange, *too_late)) {
                 let mut exchange = exchange.clone();
                 if mispaired {
                     exchange.state = State::Unknown;

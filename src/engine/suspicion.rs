@@ -3,11 +3,11 @@
 use crate::blind::BlindSpot;
 use crate::http::{Exchange, State};
 
-/// Whether its outcome is known and may be a failure. When the client has closed, whatever came
-/// since may have come too late.
-pub(super) fn worth_a_look(exchange: &Exchange, client_closed: bool) -> bool {
+/// Whether its outcome is known and may be a failure. What was answered when one side had closed may have
+/// come too late.
+pub(super) fn worth_a_look(exchange: &Exchange, too_late: bool) -> bool {
     let known = exchange.state != State::Unknown;
-    (known && (client_closed || suspicious(exchange))) || tells_5xx(exchange)
+    (known && (too_late || suspicious(exchange))) || tells_5xx(exchange)
 }
 
 /// The status line tells of a server error, and the snap length of the capture hides the rest.

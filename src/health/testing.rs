@@ -138,6 +138,7 @@ pub(crate) fn closed(mut check: Sighting, side: Side, kind: EndingKind, ms: i64)
         acked: None,
         missing: 0,
         grade: Grade::Exact,
+        belied: None,
         payload: 0,
         ttl: 64,
         ip_id: None,

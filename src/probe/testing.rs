@@ -290,6 +290,7 @@ fn close(sighting: &mut Sighting, mark: Mark, side: Side, kind: EndingKind) {
         acked: None,
         missing: 0,
         grade: Grade::Exact,
+        belied: None,
         payload: 0,
         ttl: 64,
         ip_id: None,

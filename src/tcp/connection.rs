@@ -10,7 +10,7 @@ use super::seq::Base;
 use super::track::Track;
 use super::{At, Side, StreamSink};
 use crate::blind::BlindSpot;
-use crate::flow::{EndingKind, Flow, Retransmission, Vantage};
+use crate::flow::{Ending, EndingKind, Flow, Retransmission, Vantage};
 use crate::packet::{Endpoint, Segment, TunnelId};
 use crate::time::{Mark, Timestamp};
 use std::hint::black_box;
@@ -18,10 +18,10 @@ use std::num::NonZeroU64;
 
 /// How long a hole that the peer acknowledged past may still be filled by a packet that the
 /// capture holds out of order, nanoseconds.
-const REORDER_GRACE: i64 = 20_000_000;
+pub(super) const REORDER_GRACE: i64 = 20_000_000;
 /// Bytes past SYN from which the first acknowledgment number of a server belongs to another
 /// connection: more than a request that was not captured at all.
-const FAR: i64 = 1 << 20;
+pub(super) const FAR: i64 = 1 << 20;
 /// Bytes before a FIN or RST that may be missing; a sequence number further off is not believed.
 const MISSING_MAX: u64 = 1 << 24;
 /// Acknowledgments past a hole after which it is given up.
@@ -102,6 +102,13 @@ impl Connection {
         self.flow.endings.iter().any(|ending| ending.side == side)
     }
 
+    /// Whether what the server sends from now on may come too late: the client has closed, or a RST in the
+    /// server's name came.
+    pub fn may_be_too_late(&self) -> bool {
+        let ends = |ending: &Ending| ending.side == Side::Client || ending.kind == EndingKind::Rst;
+        self.flow.endings.iter().any(ends)
+    }
+
     /// Who sent `segment`.
     pub fn side_of(&self, segment: &Segment<'_>) -> Side {
         if segment.src == self.flow.client { Side::Client } else { Side::Server }
@@ -173,6 +180,9 @@ impl Connection {
             self.on_syn(side, segment);
         } else {
             self.learn_base(side, segment);
+        }
+        if flags.ack() && !flags.syn() && !flags.rst() && !self.flow.endings.is_empty() {
+            self.belie(side, segment);
         }
         if flags.ack() && !flags.rst() {
             self.on_ack(side, segment, sink);

@@ -1,6 +1,6 @@
 //! How a connection ends: FIN, RST, and which RST to believe.
 
-use super::connection::Connection;
+use super::connection::{Connection, FAR, REORDER_GRACE};
 use super::{Side, StreamSink};
 use crate::flow::{ENDINGS_MAX, Ended, Ending, EndingKind, Grade};
 use crate::packet::Segment;
@@ -47,6 +47,9 @@ impl Connection {
         let grade = self.grade(side, segment);
         let end = self.offset(side, segment.seq);
         self.note(side, b'r');
+        if grade == Grade::Closed {
+            self.obeyed(side);
+        }
         self.push_ending(side, segment, EndingKind::Rst, grade, end);
         if grade.counts() {
             if self.flow.ended == Ended::CaptureEnd {
@@ -111,11 +114,46 @@ impl Connection {
             acked: acked.filter(|acked| *acked >= 0).map(|acked| acked as u64),
             missing,
             grade,
+            belied: None,
             payload: segment.payload_len,
             ttl: segment.ttl,
             ip_id: segment.ip_id,
             window: segment.window,
         });
+    }
+
+    /// `side` has no such connection any more: it had obeyed the RST that the other's data contradicted.
+    fn obeyed(&mut self, side: Side) {
+        let acked = self.flow.half(!side).acked;
+        let reset = self.flow.endings.iter_mut().find(|ending| {
+            ending.side != side
+                && ending.grade == Grade::Contradicted
+                && ending.offset.is_some_and(|offset| acked <= offset)
+        });
+        let Some(reset) = reset else { return };
+        reset.grade = if reset.ack_flag { Grade::Exact } else { Grade::Closed };
+        if self.flow.ended == Ended::CaptureEnd {
+            (self.flow.ended, self.flow.ended_by) = (Ended::Rst, Some(!side));
+        }
+    }
+
+    /// Notes which RSTs in the name of `side` this later segment belies: bytes behind their sequence number
+    /// were sent after them, in whatever order they come; anything else may have overtaken them for a moment.
+    pub(super) fn belie(&mut self, side: Side, segment: &Segment<'_>) {
+        let Some(offset) = self.offset(side, segment.seq) else { return };
+        for ending in &mut self.flow.endings {
+            let Some(end) = ending.offset.map(|end| end as i64) else { continue };
+            let beyond = segment.payload_len > 0 && offset >= end;
+            let late = segment.mark.at.nanos_since(ending.mark.at) > REORDER_GRACE;
+            if ending.side == side
+                && ending.kind == EndingKind::Rst
+                && ending.grade.counts()
+                && (offset - end).abs() < FAR
+                && (beyond || late)
+            {
+                ending.belied.get_or_insert(segment.mark);
+            }
+        }
     }
 
     /// New data from the sender of a RST: that RST did not end the connection.
