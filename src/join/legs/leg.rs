@@ -2,7 +2,7 @@
 
 use super::roles::Roles;
 use crate::blind::BlindSpot;
-use crate::flow::Flow;
+use crate::flow::{Ending, Flow};
 use crate::http::{Exchange, HEAD_KEPT, Request, RequestHead, Response, ResponseHead, State};
 use crate::join::Ends;
 use crate::packet::{Address, Endpoint};
@@ -185,6 +185,20 @@ impl Leg {
         (ends.flow, ends.stream) = (flow.id, flow.stream);
         (ends.client, ends.server) = (flow.client, flow.server);
         self.local = [roles.knows_local(flow.client.ip), roles.knows_local(flow.server.ip)];
+        // What comes behind a RST reaches nobody, whoever sent that in the server's name.
+        let deaf = |it: &&Ending| {
+            it.belied.is_some()
+                && it.side == Side::Server
+                && it.mark.at >= ends.asked.at
+                && ends.answered.is_some_and(|answered| it.mark.at < answered.at)
+        };
+        if let Some(reset) = flow.endings.iter().find(deaf) {
+            (ends.answered, ends.status, ends.head_len) = (None, None, 0);
+            (ends.state, ends.closed_by, ends.over) =
+                (State::Unanswered, Some(Side::Server), reset.mark);
+            (self.odd, self.sketch.reply) = (false, 0);
+            return;
+        }
         let first = flow.closed_first().filter(|close| close.mark.at >= ends.asked.at);
         if ends.state == State::Answered {
             // Who has left does not read the rest.
@@ -374,11 +388,54 @@ fn address(text: &str) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{EndingKind, Grade};
+    use crate::time::Timestamp;
 
     fn asked(head: &str) -> Sketch {
         let request =
             Request { head: head.as_bytes().to_vec(), head_complete: true, ..Request::default() };
         Sketch::of(&Exchange { request: Some(request), ..Exchange::default() })
+    }
+
+    #[test]
+    fn an_answer_behind_a_reset_reaches_no_proxy() {
+        let at = |time| Mark { at: Timestamp(time), ..Mark::default() };
+        let exchange = Exchange {
+            ordinal: 1,
+            request: Some(Request { first: at(10), last: at(10), ..Request::default() }),
+            response: Some(Response {
+                first: at(30),
+                last: at(30),
+                status: Some(200),
+                ..Response::default()
+            }),
+            state: State::Answered,
+            ..Exchange::default()
+        };
+        let ends = |belied| {
+            let mut flow = Flow::default();
+            flow.endings.push(Ending {
+                mark: at(20),
+                side: Side::Server,
+                kind: EndingKind::Rst,
+                ack_flag: true,
+                offset: Some(0),
+                acked: Some(9),
+                missing: 0,
+                grade: Grade::Contradicted,
+                belied,
+                payload: 0,
+                ttl: 64,
+                ip_id: None,
+                window: 0,
+            });
+            let mut leg = Leg::of(&exchange).unwrap();
+            leg.belongs_to(&flow, &Roles::default());
+            (leg.ends.status, leg.ends.state, leg.ends.closed_by, leg.ends.over)
+        };
+        let cut = (None, State::Unanswered, Some(Side::Server), at(20));
+        assert_eq!(ends(Some(at(30))), cut);
+        assert_eq!(ends(None), (Some(200), State::Answered, None, at(30)));
     }
 
     #[test]
