@@ -325,6 +325,72 @@ fn a_reset_is_not_the_target_s_that_acknowledges_behind_it() {
 }
 
 #[test]
+fn a_fin_behind_a_response_that_was_lost_is_no_close_without_one() {
+    let script = Script::open().exchange().ask(GET).say(Server, OK);
+    let lost = script.packets.len() - 1;
+    let mut script = script.fin(Server);
+    script.packets.remove(lost);
+    // The load balancer acknowledges what came before the hole, and gives up.
+    let received = script.packets[lost - 1].seq;
+    let script = script.ack(Client).tweak(|ack| ack.ack = received);
+    let gives_up = script.wait(2 * SECOND).fin(Client).tweak(|fin| fin.ack = received);
+    assert_eq!(gives_up.run().verdicts(), [("return-path-blocked", "likely")]);
+}
+
+#[test]
+fn an_answer_that_comes_when_the_load_balancer_has_gone_is_none() {
+    let mut script = Script::open().exchange().say(Client, GET);
+    for _ in 0..3 {
+        script = script.wait(SECOND).again(Client);
+    }
+    let gone = script.clone().wait(RTT).say(Server, OK).bare_rst(Client);
+    assert_eq!(gone.run().verdicts(), [("request-unacked", "likely")]);
+    let waits = script.wait(RTT).answer(OK).close(Client);
+    assert_eq!(waits.run().verdicts(), []);
+}
+
+#[test]
+fn a_fin_that_loss_held_back_tells_nothing_of_patience() {
+    // Two give up after 1.7 s. The request of a third was lost, and so its FIN left after 3 s only.
+    let mut packets = Vec::new();
+    for port in [1, 2] {
+        let script = Script::from_port(port).handshake().ask(GET);
+        packets.extend(script.wait(1_700 * MS).fin(Client).packets);
+    }
+    let mut lost = Script::from_port(3).handshake().say(Client, GET);
+    for _ in 0..3 {
+        lost = lost.wait(SECOND).again(Client);
+    }
+    packets.extend(lost.wait(RTT).ack(Server).fin(Client).packets);
+    packets.sort_by_key(|packet| packet.at);
+    let mut verdicts = run(&packets).verdicts();
+    verdicts.sort_unstable();
+    let timeout = ("response-timeout", "likely");
+    assert_eq!(verdicts, [("request-unacked", "likely"), timeout, timeout]);
+}
+
+#[test]
+fn a_refusal_is_compared_with_what_the_server_answers_elsewhere() {
+    let mut packets = Vec::new();
+    for port in 1..=3 {
+        let healthy = Script::from_port(port).handshake().exchange().close(Client);
+        packets.extend(healthy.packets);
+    }
+    for packet in packets.iter_mut().filter(|packet| packet.side == Server) {
+        packet.ttl = 63;
+    }
+    packets.sort_by_key(|packet| packet.at);
+    let refused = |after: i64, ttl: u8| {
+        let script = Script::from_port(9).wait(SECOND).flags(Client, Flags::SYN).wait(after);
+        let script = script.rst_ack(Server).tweak(|rst| rst.ttl = ttl);
+        run(&[packets.as_slice(), &script.packets].concat()).verdicts()
+    };
+    assert_eq!(refused(RTT, 63), [("connect-refused", "certain")]);
+    assert_eq!(refused(RTT, 64), [("connect-refused", "likely")]);
+    assert_eq!(refused(MS, 64), [("injected-reset", "likely")]);
+}
+
+#[test]
 fn a_rst_outside_the_window_is_ignored() {
     let script = Script::open().ask(GET).rst_ack(Server).tweak(|rst| {
         rst.seq = rst.seq.wrapping_add(1 << 20);

@@ -2,7 +2,7 @@
 
 use super::{Confidence, Evidence, What, Wider};
 use crate::blind::BlindSpot;
-use crate::flow::{Ending, EndingKind, Flow, Vantage};
+use crate::flow::{Ending, EndingKind, Flow, Retransmission, Vantage};
 use crate::http::{Exchange, Request, Response, State};
 use crate::tcp::Side;
 use crate::time::Mark;
@@ -12,6 +12,13 @@ use crate::{phrase, word};
 
 /// Shortest time-out that anybody but a few configures, nanoseconds.
 const SHORTEST_TIMER: i64 = 900_000_000;
+
+/// Time for a kernel to answer, nanoseconds.
+const AT_ONCE: i64 = 5_000_000;
+/// Times to live that common systems start with: Linux and macOS 64, Windows 128, network devices 255.
+const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
+/// Round trips below this are lost in scheduling noise, nanoseconds.
+const CLEAR: i64 = 2_000_000;
 
 /// One exchange of a flow, or the flow itself when it failed before any request.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +81,7 @@ impl<'a> Case<'a> {
     fn late(&self) -> bool {
         let Some(response) = self.sent() else { return false };
         let before = |ending: &Ending| ending.mark.at < response.first.at;
-        if !self.delivered(response) || self.overtaken() {
+        if !self.delivered(response) || self.overtaken() || self.met_nobody() {
             return true;
         }
         let closed = self.close_of(Side::Client).is_some_and(|close| {
@@ -141,6 +148,46 @@ impl<'a> Case<'a> {
                     && ending.mark.at < response.first.at
             })
         })
+    }
+
+    /// The request was sent again and again, and when it was received at last, the client had given up before,
+    /// nobody knows when: its FIN had to wait for the request's acknowledgment and follows that at once, or it
+    /// has no connection any more.
+    pub fn unheard(&self) -> bool {
+        let Some(repeated) = self.repeated_request() else { return false };
+        let released = |close: &Ending| {
+            let after = close.mark.at.nanos_since(repeated.mark.at);
+            close.kind == EndingKind::Fin && (0..=self.round_trip() + AT_ONCE).contains(&after)
+        };
+        self.met_nobody()
+            || (self.unanswered().is_some() && self.closed_by_client().is_some_and(released))
+    }
+
+    /// The response to a request that had been sent again and again meets no connection any more: a RST without
+    /// ACK answers it.
+    fn met_nobody(&self) -> bool {
+        let Some(response) = self.sent().filter(|_| self.repeated_request().is_some()) else {
+            return false;
+        };
+        let unread = self.flow.half(Side::Server).acked <= response.start;
+        self.flow.endings.first().filter(|_| unread).is_some_and(|first| {
+            first.side == Side::Client
+                && (first.kind, first.ack_flag) == (EndingKind::Rst, false)
+                && first.mark.at >= response.first.at
+        })
+    }
+
+    /// The last repetition of a request that was sent more than twice.
+    fn repeated_request(&self) -> Option<Retransmission> {
+        let bytes = self.request().map(|request| request.start..request.end)?;
+        let last = self.flow.half(Side::Client).trouble().retransmission;
+        last.filter(|last| last.times >= 2 && bytes.contains(&last.offset))
+    }
+
+    /// Evidence: the SYN.
+    pub fn called(&self, note: impl Into<Phrase>) -> Option<Evidence> {
+        let mark = self.flow.opening.syn?;
+        Some(Evidence { mark, side: Side::Client, what: What::Syn, note: note.into() })
     }
 
     /// The client had the status it wanted and closed at once: how probers end a check.
@@ -222,8 +269,6 @@ impl<'a> Case<'a> {
     /// The server closed a reused connection in the moment that the request arrived, although it
     /// had received it: a coincidence, unless its idle timer made it so.
     pub fn closes_on_arrival(&self, close: &Ending) -> bool {
-        /// Time for a kernel to answer, nanoseconds.
-        const AT_ONCE: i64 = 5_000_000;
         let round_trip = self.round_trip();
         self.unanswered().is_some()
             && self.exchange.is_some_and(|exchange| exchange.ordinal > 1)
@@ -276,10 +321,8 @@ impl<'a> Case<'a> {
     /// A host's own packets still have the time to live that its system starts with; those of the
     /// other side have passed routers.
     fn by_ttl(&self) -> Vantage {
-        /// Initial values of common systems: Linux and macOS 64, Windows 128, network devices 255.
-        const INITIAL: [u8; 3] = [64, 128, 255];
         let ttl = |side| Some(self.flow.half(side).ttl).filter(|ttl| *ttl != 0);
-        let fresh = |ttl: Option<u8>| ttl.map(|ttl| INITIAL.contains(&ttl));
+        let fresh = |ttl: Option<u8>| ttl.map(|ttl| INITIAL_TTLS.contains(&ttl));
         match (fresh(ttl(Side::Client)), fresh(ttl(Side::Server))) {
             (Some(true), Some(false)) => Vantage::Client,
             (Some(false), Some(true) | None) => Vantage::Server,
@@ -308,8 +351,6 @@ impl<'a> Case<'a> {
     /// The RST came sooner after the request than the target can have answered: in less than half
     /// the shortest round trip between the capture point and the target.
     pub fn too_fast(&self, close: &Ending) -> bool {
-        /// Round trips below this are lost in scheduling noise, nanoseconds.
-        const CLEAR: i64 = 2_000_000;
         let smoothed = self.flow.rtt.map(|rtt| rtt.smoothed);
         let handshake = self.flow.opening.server_side();
         let shortest = handshake.into_iter().chain(smoothed).min().unwrap_or(0);
@@ -322,17 +363,42 @@ impl<'a> Case<'a> {
             })
     }
 
-    /// Time to live of the other packets of the one who sent `close`, in this flow or another.
-    pub fn usual_ttl(&self, close: &Ending) -> Option<u8> {
+    /// The RST that answered the SYN, on a connection that never opened.
+    pub fn refusal(&self) -> Option<&'a Ending> {
+        let opening = &self.flow.opening;
+        let only_syn = self.flow.half(Side::Client).distinct() == u64::from(opening.syns);
+        let refused = opening.syn.is_some() && opening.syn_ack.is_none() && only_syn;
+        self.closed_by_server().filter(|close| refused && close.kind == EndingKind::Rst)
+    }
+
+    /// The SYN was refused in so small a part of the time in which this host answers SYNs that the RST is not of
+    /// that host; tells that time, nanoseconds.
+    pub fn refused_too_fast(&self) -> Option<i64> {
+        /// One in so many: twice what a path's jitter may be.
+        const PART: i64 = 4;
+        let (reset, syn) = (self.refusal()?, self.flow.opening.last_syn()?);
+        let usual = self.wider.answers_in(self.flow.server).filter(|usual| *usual >= CLEAR)?;
+        let fast = (0..usual / PART).contains(&reset.mark.at.nanos_since(syn.at));
+        (fast && self.vantage() != Vantage::Server).then_some(usual)
+    }
+
+    /// Times to live of the other packets of the one who sent `close`, in this flow or others, the least and
+    /// the greatest.
+    pub fn usual_ttl(&self, close: &Ending) -> Option<(u8, u8)> {
         let here = Some(self.flow.half(close.side).ttl).filter(|ttl| *ttl != 0);
-        here.or_else(|| self.wider.ttl(self.flow.endpoint(close.side)))
+        here.map(|ttl| (ttl, ttl)).or_else(|| self.wider.ttl(self.flow.endpoint(close.side)))
     }
 
     /// The RST has another time to live than its sender's other packets. Routes change by a hop now
-    /// and then, and a host sends RST as it sends everything else.
+    /// and then, and a host sends RST as it sends everything else. But what has passed no router at all does not
+    /// come from where everything else has passed one.
     pub fn alien(&self, close: &Ending) -> bool {
-        let differs = self.usual_ttl(close).is_some_and(|usual| close.ttl.abs_diff(usual) > 1);
-        close.kind == EndingKind::Rst && differs
+        let Some((least, greatest)) = self.usual_ttl(close) else { return false };
+        let elsewhere = self.wider.ttl(self.flow.endpoint(close.side));
+        let known = elsewhere.is_some_and(|(from, to)| (from..=to).contains(&close.ttl));
+        let unrouted = INITIAL_TTLS.contains(&close.ttl) && close.ttl > greatest && !known;
+        let far = close.ttl.saturating_add(1) < least || close.ttl > greatest.saturating_add(1);
+        close.kind == EndingKind::Rst && (far || unrouted)
     }
 
     /// The RST is not of the host in whose name it came.

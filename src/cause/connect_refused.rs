@@ -1,10 +1,9 @@
 //! nothing listens on the target's port: it answered SYN with RST.
 
 use super::case::span;
-use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::EndingKind;
+use super::injected_reset::other_ttl;
+use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::phrase;
-use crate::tcp::Side;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -18,7 +17,10 @@ pub(super) const CAUSE: Cause = Cause {
         reset sends the same packet.\n\n\
         The capture shows the same at both ends: SYN, RST,ACK, nothing else. At the target the \
         RST leaves within microseconds. If only the load balancer sees it and the target does \
-        not even see the SYN, a firewall between them answers.\n\n\
+        not even see the SYN, a firewall between them answers. One hint is a time to live that \
+        the other packets of that host do not have; but a host that forwards to a container \
+        refuses with another one, too. A RST in a fraction of the round trip is not the \
+        target's: injected-reset.\n\n\
         An ICMP error instead of the RST is connect-unreachable; no answer at all is \
         connect-timeout. A RST after SYN-ACK is none of these: something listens, and the \
         connection was thrown away later (for example because the accept queue was full and \
@@ -70,40 +72,68 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    let opening = &case.flow.opening;
-    let syn = opening.syn?;
-    let only_syn = case.flow.half(Side::Client).distinct() == u64::from(opening.syns);
-    if opening.syn_ack.is_some() || !only_syn {
-        return None; // it had been open
-    }
-    let reset = case.closed_by_server().filter(|close| close.kind == EndingKind::Rst)?;
-    Some(Verdict {
+    let reset = case.refusal()?;
+    let syn = case.flow.opening.syn?;
+    let (server, after) = (case.flow.server.socket(), span(reset.mark.at.nanos_since(syn.at)));
+    let mut verdict = Verdict {
         confidence: Confidence::Certain,
-        evidence: vec![
-            case.ending(reset, phrase!("RST in answer to SYN")),
-            Evidence {
-                mark: syn,
-                side: Side::Client,
-                what: What::Syn,
-                note: phrase!("the load balancer tries to connect"),
-            },
-        ],
-        summary: phrase!(
-            "{server} refused the connection {after} after SYN",
-            server = case.flow.server.socket(),
-            after = span(reset.mark.at.nanos_since(syn.at))
-        ),
+        evidence: vec![case.ending(reset, phrase!("RST in answer to SYN"))],
+        summary: phrase!("{server} refused the connection {after} after SYN", server, after),
         responsible: None,
-    })
+    };
+    if case.alien(reset) {
+        let note = other_ttl(case, reset);
+        verdict.confidence = Confidence::Likely;
+        verdict.evidence[0].note = phrase!("RST in answer to SYN, {note}", note);
+        verdict.summary = phrase!(
+            "{told}; perhaps a device on the way did, or the host that forwards to the target: {note}",
+            told = verdict.summary,
+            note = other_ttl(case, reset)
+        );
+        verdict.responsible = Some(Responsible::Unknown);
+    }
+    verdict.evidence.extend(case.called(phrase!("the load balancer tries to connect")));
+    Some(verdict)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{MS, Scene, mark};
+    use crate::cause::fixture::{MS, Scene, TTL, mark};
+    use crate::cause::{Confidence, Responsible};
+    use crate::tcp::Side;
 
     #[test]
     fn a_reset_answers_the_syn() {
         assert_eq!(Scene::syn().target_rst(MS, 0).cause(), Some("connect-refused"));
+    }
+
+    /// A refusal after other connections, whose SYN-ACKs took 10 ms each.
+    fn refused(after: i64, ttl: u8) -> Scene {
+        let mut scene = Scene::syn().target_rst(after, 0);
+        scene.flow.endings[0].ttl = ttl;
+        for _ in 0..3 {
+            let mut flow = Scene::asked().flow;
+            flow.opening.syn_ack = Some(mark(10 * MS));
+            flow.half_mut(Side::Server).ttl = TTL - 1;
+            scene.wider.learn(&flow, 0);
+        }
+        scene
+    }
+
+    #[test]
+    fn a_reset_that_has_passed_no_router_may_be_of_a_device_on_the_way() {
+        let verdict = |ttl| refused(10 * MS, ttl).rule("connect-refused").unwrap();
+        let (same, nearer) = (verdict(TTL - 1), verdict(TTL));
+        assert_eq!((same.confidence, same.responsible), (Confidence::Certain, None));
+        assert_eq!(nearer.confidence, Confidence::Likely);
+        assert_eq!(nearer.responsible, Some(Responsible::Unknown));
+        assert_eq!(verdict(TTL - 2).confidence, Confidence::Certain, "routes differ by a hop");
+    }
+
+    #[test]
+    fn a_reset_in_a_part_of_the_round_trip_is_not_the_target_s() {
+        assert_eq!(refused(MS, TTL - 1).cause(), Some("injected-reset"));
+        assert_eq!(refused(6 * MS, TTL - 1).cause(), Some("connect-refused"));
     }
 
     #[test]

@@ -116,7 +116,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
             reporter = icmp.reporter,
             icmp = meaning(icmp)
         ),
-        responsible: None,
+        // It was not lost on the way: a rule, or no listener, there.
+        responsible: (icmp.reporter == case.flow.server.addr()).then_some(Responsible::TargetHost),
     })
 }
 
@@ -137,11 +138,23 @@ fn meaning(icmp: &IcmpError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Responsible;
     use crate::cause::fixture::Scene;
 
     #[test]
     fn an_icmp_error_answers_the_syn() {
         assert_eq!(Scene::syn().icmp(3, 1, None).cause(), Some("connect-unreachable"));
+    }
+
+    #[test]
+    fn the_target_itself_says_that_it_lets_nobody_in() {
+        let by = |reporter| {
+            let scene = Scene::syn().icmp(3, 13, None);
+            let scene = scene.with(|scene| scene.flow.icmp[0].reporter = reporter);
+            scene.rule("connect-unreachable").unwrap().responsible
+        };
+        assert_eq!(by([10, 0, 2, 9].into()), Some(Responsible::TargetHost));
+        assert_eq!(by([10, 0, 2, 1].into()), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::EndingKind;
+use crate::flow::{Ending, EndingKind};
 use crate::phrase;
 use crate::tcp::Side;
 use crate::words::Phrase;
@@ -78,14 +78,17 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    if case.failed().is_none() && case.handshaking().is_none() {
+    let refusal = case.refusal();
+    if case.failed().is_none() && case.handshaking().is_none() && refusal.is_none() {
         return None;
     }
     let close = case.close().filter(|close| close.kind == EndingKind::Rst)?;
     let alien = case.alien(close);
     let fast = close.side == Side::Server && case.too_fast(close);
-    let went_on = close.belied;
-    if !(alien || fast || went_on.is_some()) {
+    let (refused, went_on) = (case.refused_too_fast(), close.belied);
+    // A refusal with another time to live may be that of the host which forwards to the target.
+    let foreign = alien && refusal.is_none();
+    if !(foreign || fast || refused.is_some() || went_on.is_some()) {
         return None;
     }
     let mut note = Vec::new();
@@ -96,25 +99,31 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         ));
     }
     if alien {
-        note.push(phrase!(
-            "time to live {ttl} where its sender's other packets have {usual}",
-            ttl = close.ttl,
-            usual = case.usual_ttl(close).unwrap_or_default()
-        ));
+        note.push(other_ttl(case, close));
     }
     if fast {
         note.push(phrase!("sooner than the target could answer"));
     }
+    if let Some(usual) = refused {
+        note.push(phrase!(
+            "sooner than the target could answer, whose SYN-ACKs take {usual} at least",
+            usual = span(usual)
+        ));
+    }
     let note = Phrase::list(note, "; ");
     let mut evidence = vec![case.ending(close, note.clone())];
     evidence.extend(
-        case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
+        case.asked(phrase!("the request"))
+            .or_else(|| case.greeted(phrase!("the ClientHello")))
+            .or_else(|| case.called(phrase!("the load balancer tries to connect"))),
     );
     evidence.extend(went_on.map(|mark| Evidence {
         mark,
         side: close.side,
         what: if case.overtaken() { What::Response } else { What::Ack },
-        note: phrase!("the one in whose name the RST came goes on, which nobody does who has sent RST"),
+        note: phrase!(
+            "the one in whose name the RST came goes on, which nobody does who has sent RST"
+        ),
     }));
     Some(Verdict {
         // Bytes behind its sequence number were sent after it, in whatever order they were captured.
@@ -123,6 +132,17 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         summary: phrase!("the RST does not fit the host in whose name it came: {note}", note),
         responsible: None,
     })
+}
+
+/// How the time to live of a RST differs.
+pub(super) fn other_ttl(case: &Case<'_>, close: &Ending) -> Phrase {
+    let (least, greatest) = case.usual_ttl(close).unwrap_or_default();
+    let usual = if least == greatest { least.to_string() } else { format!("{least}–{greatest}") };
+    phrase!(
+        "time to live {ttl} where its sender's other packets have {usual}",
+        ttl = close.ttl,
+        usual
+    )
 }
 
 #[cfg(test)]

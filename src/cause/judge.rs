@@ -13,7 +13,8 @@ use crate::tls::Handshake;
 
 /// Whether the verdict rests on what other flows tell, so that it should wait for them: the client
 /// closed first while a request was outstanding, the server closed in the moment that it came or
-/// instead of a first answer, no TLS version is in common, or nobody answered a SYN.
+/// instead of a first answer, no TLS version is in common, nobody answered a SYN, or somebody refused it in the
+/// name of a host of which little is known by now.
 pub fn needs_wider(case: &Case<'_>) -> bool {
     match case.exchange {
         Some(_) if case.failed().is_none() => false,
@@ -27,7 +28,9 @@ pub fn needs_wider(case: &Case<'_>) -> bool {
             let mute = case.flow.half(Side::Server).sent == 0 && case.flow.tls.is_some();
             let versions = case.handshaking().is_some_and(Handshake::has_no_version_in_common);
             let closed = mute && case.closed_by_server().is_some();
-            case.flow.half(Side::Server).packets == 0 || closed || versions
+            let unknown = || case.wider.answers_in(case.flow.server).is_none();
+            let refused = case.refusal().is_some() && unknown();
+            case.flow.half(Side::Server).packets == 0 || closed || versions || refused
         }
     }
 }

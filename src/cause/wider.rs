@@ -60,8 +60,10 @@ pub struct Wider {
     spoken: Known<Endpoint, u8>,
     /// A ServerHello of each server: its frame and the version in it, the latest of those seen.
     versions: Known<Endpoint, (Mark, u16)>,
-    /// Time to live of a host's packets.
-    ttl: Hosts<u8>,
+    /// Times to live of a host's packets, the least and the greatest.
+    ttl: Hosts<Option<(u8, u8)>>,
+    /// How many SYNs a host has answered with SYN-ACK, and the shortest time that it took, nanoseconds.
+    handshakes: Hosts<(u32, i64)>,
     /// Addresses that opened connections.
     clients: HashSet<Address, RandomState>,
     /// Addresses that were asked to open some.
@@ -110,8 +112,15 @@ impl Wider {
             if ttl != 0
                 && let Some(known) = place(&mut self.ttl, flow.endpoint(side).ip)
             {
-                *known = ttl;
+                let (least, greatest) = known.unwrap_or((ttl, ttl));
+                *known = Some((least.min(ttl), greatest.max(ttl)));
             }
+        }
+        if let Some(took) = flow.opening.server_side()
+            && let Some((times, shortest)) = place(&mut self.handshakes, flow.server.ip)
+        {
+            *shortest = if *times == 0 { took } else { took.min(*shortest) };
+            *times = times.saturating_add(1);
         }
         self.learn_language(flow);
         self.learn_vantage(flow);
@@ -184,9 +193,17 @@ impl Wider {
         server.ip != client.ip && self.clients.contains(&server.ip)
     }
 
-    /// Time to live of this host's packets in other flows.
-    pub fn ttl(&self, host: Endpoint) -> Option<u8> {
-        self.ttl.get(&host.ip).copied()
+    /// Times to live of this host's packets in other flows, the least and the greatest; RSTs do not count.
+    pub fn ttl(&self, host: Endpoint) -> Option<(u8, u8)> {
+        self.ttl.get(&host.ip).copied().flatten()
+    }
+
+    /// The shortest time in which this host has answered a SYN with SYN-ACK, nanoseconds, when it did so often
+    /// enough that this was not a slow one.
+    pub fn answers_in(&self, host: Endpoint) -> Option<i64> {
+        const ENOUGH: u32 = 3;
+        let (_, shortest) = self.handshakes.get(&host.ip).filter(|(times, _)| *times >= ENOUGH)?;
+        Some(*shortest)
     }
 
     /// The capture misses packets so often that the absence of an answer may be its own fault.
