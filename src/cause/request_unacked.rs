@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::Vantage;
+use crate::flow::{EndingKind, Vantage};
 use crate::tcp::Side;
 use crate::{phrase, word};
 
@@ -96,44 +96,82 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let lost = case.flow.lost(Side::Client).or_else(|| {
         let lost = client.trouble().retransmission.filter(|lost| lost.offset >= client.acked);
         lost.filter(|_| case.closed_by_client().is_some())
-    })?;
+    });
+    let unheard = case.unheard();
+    let lost = lost.or_else(|| client.trouble().retransmission.filter(|_| unheard))?;
     // What came before the request and was lost with it may be repeated in the same segment.
     let within = lost.offset < bytes.end && lost.offset + u64::from(lost.len) > bytes.start;
-    if !within || client.acked > bytes.start {
+    if !within || (client.acked > bytes.start && !unheard) {
         return None;
     }
     let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
+    let times = lost.times + 1;
     let mut evidence = vec![
         Evidence {
             mark: lost.mark,
             side: Side::Client,
             what: What::Retransmission,
-            note: phrase!("sent {times} times, never acknowledged", times = lost.times + 1),
+            note: if unheard {
+                phrase!("sent {times} times without an acknowledgment", times)
+            } else {
+                phrase!("sent {times} times, never acknowledged", times)
+            },
         },
-        case.silence(Side::Server, first, phrase!("nothing came back")),
+        case.silence(
+            Side::Server,
+            first,
+            if unheard { word!("nothing came back in time") } else { word!("nothing came back") },
+        ),
     ];
     evidence.extend(
         case.asked(phrase!("the request")).or_else(|| case.greeted(phrase!("the ClientHello"))),
     );
     if let Some(close) = case.closed_by_client() {
-        evidence.push(case.ending(close, phrase!("the load balancer gives up")));
+        evidence.push(case.ending(
+            close,
+            match (unheard, close.kind) {
+                (true, EndingKind::Rst) => {
+                    word!("answers what came at last: the load balancer has no such connection any more")
+                }
+                (true, EndingKind::Fin) => {
+                    word!("had to wait for the acknowledgment: the load balancer had given up before")
+                }
+                (false, _) => word!("the load balancer gives up"),
+            },
+        ));
     }
+    let waited = span(until.at.nanos_since(first.at).max(0));
     Some(Verdict {
-        confidence: if lost.times > 1 { Confidence::Certain } else { Confidence::Likely },
+        confidence: if lost.times > 1 && !unheard {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
         evidence,
-        summary: phrase!(
-            "the {what} was sent {times} times within {waited} and never acknowledged",
-            what,
-            times = lost.times + 1,
-            waited = span(until.at.nanos_since(first.at).max(0))
-        ),
+        summary: if unheard {
+            phrase!(
+                "the {what} was sent {times} times and received after {waited}, when the load balancer had \
+                 given up",
+                what,
+                times,
+                waited
+            )
+        } else {
+            phrase!(
+                "the {what} was sent {times} times within {waited} and never acknowledged",
+                what,
+                times,
+                waited
+            )
+        },
         responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, S, START, Scene};
+    use super::EndingKind;
+    use crate::cause::fixture::{ASKED, END, MS, S, START, Scene};
     use crate::tcp::Side;
 
     #[test]
@@ -142,6 +180,33 @@ mod tests {
             .repeated(Side::Client, START, 200, 5)
             .balancer_fin(ASKED + 60 * S, 60 * S);
         assert_eq!(scene.cause(), Some("request-unacked"));
+    }
+
+    #[test]
+    fn an_answer_that_meets_no_connection_any_more_came_too_late() {
+        let scene = |times| {
+            Scene::answered(200)
+                .repeated(Side::Client, START, 200, times)
+                .close(Side::Client, EndingKind::Rst, ASKED + 11 * MS, None)
+                .with(|scene| scene.flow.half_mut(Side::Client).acked = END)
+        };
+        assert_eq!(scene(7).cause(), Some("request-unacked"));
+        assert_eq!(scene(1).cause(), None, "one repetition is common");
+        let heard = scene(7).with(|scene| scene.flow.half_mut(Side::Server).acked = 680);
+        assert_eq!(heard.cause(), None, "the load balancer has taken some of it");
+    }
+
+    #[test]
+    fn a_fin_that_waited_for_the_acknowledgment_tells_no_patience() {
+        // The repetition that got through left a second after the request.
+        let scene = |after| {
+            Scene::asked()
+                .repeated(Side::Client, START, 200, 3)
+                .close(Side::Client, EndingKind::Fin, ASKED + S + after, Some(500))
+                .with(|scene| scene.flow.half_mut(Side::Client).acked = END)
+        };
+        assert_eq!(scene(3 * MS).cause(), Some("request-unacked"));
+        assert_ne!(scene(300 * MS).cause(), Some("request-unacked"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::suspicion::{suspicious, unfinished, worth_a_look};
 use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, UNDECIDED_MAX};
 use crate::blind::BlindSpot;
 use crate::cause::{Case, judge, needs_wider};
-use crate::flow::{Ended, Flow};
-use crate::http::Exchange;
+use crate::flow::{Ended, Ending, EndingKind, Flow};
+use crate::http::{Exchange, Response};
 use crate::join::legs::Leg;
 use crate::tcp::{Connection, Entry, Side};
 use crate::tls::KeyLog;
@@ -83,7 +83,9 @@ impl Engine {
             self.decide(flow, exchange.as_ref(), out);
             return;
         }
-        if let Some(close) = case.closed_by_client().filter(|_| exchange.is_some()) {
+        if let Some(close) =
+            case.closed_by_client().filter(|_| exchange.is_some() && !case.unheard())
+        {
             let silence = case.silence_before(close.mark);
             let age = case.age_at(close.mark);
             self.wider.learn_cut(flow.client, silence, age, close.mark.at);
@@ -131,10 +133,11 @@ impl Shared {
         let mut sink = self.sink(keys, options.exchanges, connection, talk);
         connection.finish(&mut sink);
         sink.finish();
-        let lost = connection.flow.lost(Side::Server).map(|lost| lost.offset);
         let undelivered = talk.conversation.last().filter(|last| {
-            let end = last.response.as_ref().map(|response| response.end);
-            lost.zip(end).is_some_and(|(lost, end)| lost < end) && !suspicious(last)
+            let response = last.response.as_ref();
+            response.is_some_and(|response| is_undelivered(&connection.flow, response))
+                && !suspicious(last)
+                && talk.suspects.iter().all(|known| known.ordinal != last.ordinal)
         });
         talk.suspects.extend(undelivered.cloned());
         talk.describe(&mut connection.flow);
@@ -161,6 +164,18 @@ impl Shared {
         cases.extend(self.fresh.drain(..).filter(|fresh| worth_a_look(fresh, closed)));
         cases
     }
+}
+
+/// Whether the load balancer may not have got this response: it was repeated at the end, or met by RST with
+/// nothing of it acknowledged.
+fn is_undelivered(flow: &Flow, response: &Response) -> bool {
+    let refuses = |ending: &Ending| {
+        let is_reset = (ending.side, ending.kind) == (Side::Client, EndingKind::Rst);
+        is_reset && ending.mark.at >= response.first.at
+    };
+    let unread = flow.half(Side::Server).acked <= response.start;
+    flow.lost(Side::Server).is_some_and(|lost| lost.offset < response.end)
+        || (unread && flow.endings.iter().any(refuses))
 }
 
 /// Whether the connection itself is the case: no request was made on it.
