@@ -14,7 +14,7 @@ mod translated;
 
 use crate::blind::BlindSpot;
 use crate::capture::Direction;
-use crate::cause::{Case, Wider, judge};
+use crate::cause::{Case, Wider, gateway, judge};
 use crate::flow::{Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
@@ -399,6 +399,9 @@ impl Engine {
                 let closed = connection.may_be_too_late();
                 if !worth_a_look(&exchange, closed) {
                     continue;
+                }
+                if let Some(proxy) = gateway(&exchange) {
+                    self.wider.learn_gateway(connection.flow.server, proxy);
                 }
                 let waits = closed || waits(&exchange);
                 talk.suspects.retain(|earlier| !settled(earlier));

@@ -257,6 +257,8 @@ pub struct Half {
     pub largest_acked: u32,
     /// Time to live of the last segment that was no RST.
     pub ttl: u8,
+    /// Its segments carry TCP timestamps (RFC 7323, 3).
+    pub stamped: bool,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -386,6 +388,8 @@ pub struct Ending {
     /// [`Connection::on_segment`](crate::tcp::Connection::on_segment). A TCP that has sent RST has forgotten
     /// its connection (RFC 9293, 3.10.7): somebody else sent this one.
     pub belied: Option<Mark>,
+    /// It lacks the TCP timestamp that its sender's segments of this connection carry.
+    pub unstamped: bool,
     /// Payload bytes.
     pub payload: u32,
     /// Time to live.

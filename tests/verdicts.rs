@@ -325,6 +325,15 @@ fn a_reset_is_not_the_target_s_that_acknowledges_behind_it() {
 }
 
 #[test]
+fn a_reset_without_the_timestamp_of_its_sender_is_not_surely_its_own() {
+    let mut script = Script::open().ask(GET).rst_ack(Server);
+    script.packets.iter_mut().for_each(|packet| packet.stamped = true);
+    assert_eq!(script.run().verdicts(), [("target-rst-no-response", "certain")]);
+    let script = script.tweak(|rst| rst.stamped = false);
+    assert_eq!(script.run().verdicts(), [("target-rst-no-response", "likely")]);
+}
+
+#[test]
 fn a_fin_behind_a_response_that_was_lost_is_no_close_without_one() {
     let script = Script::open().exchange().ask(GET).say(Server, OK);
     let lost = script.packets.len() - 1;

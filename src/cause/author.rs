@@ -1,8 +1,8 @@
 //! Who made a 5xx, as far as the response and its request show: the program that was asked, or a proxy that
 //! was in trouble with what is behind it.
 
-use super::Case;
-use crate::http::{Request, RequestHead, Response, ResponseHead};
+use super::{Case, Cause};
+use crate::http::{Exchange, Request, RequestHead, Response, ResponseHead};
 use memchr::memmem;
 
 /// Words that stand only in the error pages that a proxy makes itself, and whose. As nginx 1.22, HAProxy 2.6
@@ -83,6 +83,38 @@ const FORWARDED: [&str; 7] = [
     "x-envoy-expected-rq-timeout-ms",
 ];
 
+/// Causes of failures that a proxy hands on to its client when they happen to what it asks: it can end an answer
+/// that it has begun in no other way, and HAProxy closes without one when a connection that it reused was closed.
+const HANDED_ON: [&str; 6] = [
+    "target-closed-during-request",
+    "target-fin-no-response",
+    "target-rst-no-response",
+    "response-header-truncated",
+    "response-body-truncated",
+    "response-malformed",
+];
+
+/// The proxy that answered here for a server that it could not ask, or that did not answer it: 502, 503 or 504 on
+/// its own page.
+pub(crate) fn gateway(exchange: &Exchange) -> Option<&'static str> {
+    let response = exchange.response.as_ref()?;
+    response.status.filter(|status| is_gateway_error(*status)).and_then(|_| maker(response))
+}
+
+/// The proxy that was asked, when `cause` may have befallen what it asked in its turn: it has answered other
+/// requests for servers that failed, and nothing shows that it is itself what a proxy asks.
+pub(super) fn asked_proxy(case: &Case<'_>, cause: &Cause) -> Option<&'static str> {
+    let proxy = case.wider.gateway(case.flow.server)?;
+    let target = case.wider.is_behind_proxy(case.flow.server, case.flow.client)
+        || case.request().is_some_and(is_forwarded);
+    (HANDED_ON.contains(&cause.id) && !target).then_some(proxy)
+}
+
+/// Statuses with which a gateway speaks for a server (RFC 9110, 15.6.3 to 15.6.5).
+fn is_gateway_error(status: u16) -> bool {
+    (502..=504).contains(&status)
+}
+
 /// Who made a 5xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Author {
@@ -101,8 +133,9 @@ impl Author {
         if let Some(proxy) = maker(response) {
             return Author::Proxy(proxy);
         }
-        let gateway_error = (502..=504).contains(&status);
-        if !gateway_error || case.wider.is_behind_proxy(case.flow.server, case.flow.client) {
+        if !is_gateway_error(status)
+            || case.wider.is_behind_proxy(case.flow.server, case.flow.client)
+        {
             return Author::Target;
         }
         let head = ResponseHead::parse(&response.head);
@@ -149,7 +182,8 @@ fn is_forwarded(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::fixture::Scene;
+    use crate::cause::fixture::{ASKED, END, MS, Scene};
+    use crate::cause::{Confidence, Responsible, judge};
 
     fn author(status: u16, head: &str, body: &str, asked: &str) -> Author {
         let mut scene = Scene::answered(status);
@@ -178,6 +212,31 @@ mod tests {
         // Even where a proxy asked for it: then it stands before another one.
         let asked = "X-Forwarded-For: 192.0.2.1\r\n";
         assert_eq!(author(502, "", haproxy, asked), Author::Proxy("HAProxy"));
+    }
+
+    #[test]
+    fn what_a_known_proxy_breaks_off_may_have_failed_behind_it() {
+        let verdict = |asked: &str, page: &str| {
+            let mut scene = Scene::asked().target_fin(ASKED + MS, END);
+            scene.request().head = format!("GET / HTTP/1.1\r\n{asked}\r\n").into_bytes();
+            let mut told = Scene::answered(504);
+            told.response().body_start = page.as_bytes().to_vec();
+            if let Some(proxy) = gateway(&told.exchange.unwrap()) {
+                scene.wider.learn_gateway(scene.flow.server, proxy);
+            }
+            let finding = judge(&Case {
+                flow: &scene.flow,
+                exchange: scene.exchange.as_ref(),
+                wider: &scene.wider,
+            });
+            let finding = finding.unwrap();
+            (finding.confidence, finding.responsible)
+        };
+        let page = "<h1>504 Gateway Time-out</h1>\nThe server didn't respond in time.";
+        assert_eq!(verdict("", page), (Confidence::Likely, Responsible::Unknown));
+        let target = (Confidence::Certain, Responsible::TargetApp);
+        assert_eq!(verdict("", "busy"), target);
+        assert_eq!(verdict("X-Forwarded-For: 192.0.2.1\r\n", page), target);
     }
 
     #[test]

@@ -88,10 +88,17 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let silence = case.silence_before(close.mark);
     // A client that only says that it sends no more does so at once (RFC 9293, 3.6), and waits for its answer.
     let half_close = close.kind == EndingKind::Fin && silence < AT_ONCE;
-    let longer = !half_close && case.wider.waited_longer(case.flow.client, silence);
+    // Who closes by itself sends FIN, or RST with ACK: this one answers a packet and has no such connection.
+    let gone = close.kind == EndingKind::Rst && !close.ack_flag;
+    let longer = !half_close && !gone && case.wider.waited_longer(case.flow.client, silence);
     let mut evidence = vec![case.ending(
         close,
-        if longer {
+        if gone {
+            word!(
+                "RST without ACK: the load balancer has no such connection any more, and what ended it did not \
+                 come by here"
+            )
+        } else if longer {
             word!("the load balancer closes sooner than it has waited for other requests")
         } else {
             word!("the load balancer closes, at no time that looks like a timer")
@@ -114,6 +121,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, MS, S, Scene};
+    use crate::flow::EndingKind;
+    use crate::tcp::Side;
 
     #[test]
     fn a_close_at_an_odd_moment_is_the_client() {
@@ -131,6 +140,18 @@ mod tests {
         };
         assert_eq!(confidence(14_000), Some(Confidence::Possible));
         assert_eq!(confidence(370 * MS), Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn a_load_balancer_that_has_no_such_connection_may_have_lost_it_otherwise() {
+        let confidence = |acked| {
+            let at = ASKED + 370 * MS;
+            let mut scene = Scene::asked().close(Side::Client, EndingKind::Rst, at, acked);
+            scene.wider.learn(&scene.flow.clone(), 60 * S);
+            scene.rule("client-abort").map(|verdict| verdict.confidence)
+        };
+        assert_eq!(confidence(Some(500)), Some(Confidence::Likely));
+        assert_eq!(confidence(None), Some(Confidence::Possible));
     }
 
     #[test]

@@ -261,6 +261,7 @@ impl Scene {
                 missing: 0,
                 grade: Grade::Exact,
                 belied: None,
+                unstamped: false,
                 payload: 0,
                 ttl: TTL,
                 ip_id: None,

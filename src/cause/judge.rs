@@ -1,13 +1,16 @@
 //! From a case to a finding: the first rule that fits, and what blind spots leave of its
 //! confidence.
 
+use super::author::asked_proxy;
 use super::wider::Language;
 use super::{
-    ALL, Case, Confidence, Evidence, Finding, Kind, PacketFacts, Verdict, What, inconclusive,
+    ALL, Case, Confidence, Evidence, Finding, Kind, PacketFacts, Responsible, Verdict, What,
+    inconclusive, injected_reset,
 };
 use crate::blind::{BlindSpot, BlindSpots};
-use crate::flow::{Ending, Flow};
+use crate::flow::{Ending, EndingKind, Flow};
 use crate::http::{Exchange, State};
+use crate::phrase;
 use crate::tcp::Side;
 use crate::tls::Handshake;
 
@@ -54,6 +57,23 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
         confidence = Some(verdict.confidence);
     }
+    if cause.id != injected_reset::CAUSE.id && doubtful(flow, &verdict) {
+        confidence = confidence.map(|known| known.min(Confidence::Likely));
+        let guilty = verdict.evidence.first_mut()?;
+        guilty.note = phrase!(
+            "{note}; without the timestamp that its sender's other segments have, so perhaps of somebody else",
+            note = guilty.note.clone()
+        );
+    }
+    if let Some(proxy) = asked_proxy(case, cause) {
+        confidence = confidence.map(|known| known.min(Confidence::Likely));
+        verdict.responsible.get_or_insert(Responsible::Unknown);
+        verdict.summary = phrase!(
+            "{told}; {proxy} was asked, and what it asked in its turn may have failed",
+            told = verdict.summary,
+            proxy
+        );
+    }
     let guilty = verdict.evidence.first()?;
     // Silence lasts until somebody ends it.
     let ended = match guilty.what {
@@ -79,6 +99,18 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         evidence: verdict.evidence,
         host: None,
         joined: None,
+    })
+}
+
+/// Whether the guilty packet is a RST that ends a connection and lacks the timestamp that the other segments of
+/// its sender carry: a TCP that uses them puts one into such a RST, too (RFC 7323, 3.2, recommends it), and who
+/// forges one often does not.
+fn doubtful(flow: &Flow, verdict: &Verdict) -> bool {
+    let is_it = |ending: &Ending, guilty: &Evidence| {
+        ending.mark == guilty.mark && ending.side == guilty.side && ending.kind == EndingKind::Rst
+    };
+    verdict.evidence.first().is_some_and(|guilty| {
+        flow.endings.iter().any(|it| is_it(it, guilty) && it.ack_flag && it.unstamped)
     })
 }
 

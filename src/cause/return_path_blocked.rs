@@ -169,6 +169,8 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
 
 /// The target's FIN came, and what the target had sent before it did not.
 fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
+    /// So much fills a segment on the narrowest path that IPv6 allows (1280, RFC 8200, 5), bytes.
+    const FULL: u64 = 1_200;
     case.failed()?;
     let close = case.closed_by_server()?;
     let bytes = case.lost_before(close)?;
@@ -181,13 +183,20 @@ fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
         ),
     )];
     evidence.extend(case.asked(phrase!("the request")));
+    let told = phrase!(
+        "the target sent {bytes} bytes of its response before its FIN, and only the FIN arrived",
+        bytes
+    );
+    // A FIN is small: where full-size packets are lost, that may be the reason.
+    let full = bytes >= FULL;
     Some(Verdict {
-        confidence: Confidence::Likely,
+        confidence: if full { Confidence::Possible } else { Confidence::Likely },
         evidence,
-        summary: phrase!(
-            "the target sent {bytes} bytes of its response before its FIN, and only the FIN arrived",
-            bytes
-        ),
+        summary: if full {
+            phrase!("{told}; if only large packets are lost, it is mtu-blackhole", told)
+        } else {
+            told
+        },
         // What the target's own host drops on the way out is not captured there either.
         responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
     })

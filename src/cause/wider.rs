@@ -64,6 +64,8 @@ pub struct Wider {
     ttl: Hosts<Option<(u8, u8)>>,
     /// How many SYNs a host has answered with SYN-ACK, and the shortest time that it took, nanoseconds.
     handshakes: Hosts<(u32, i64)>,
+    /// Servers that are proxies, by their own error pages, and whose.
+    gateways: Known<Endpoint, &'static str>,
     /// Addresses that opened connections.
     clients: HashSet<Address, RandomState>,
     /// Addresses that were asked to open some.
@@ -186,6 +188,18 @@ impl Wider {
     /// Whether a client is itself asked by others: a proxy, whose server is a target.
     pub fn is_behind_proxy(&self, server: Endpoint, client: Endpoint) -> bool {
         server.ip != client.ip && self.servers.contains(&client.ip)
+    }
+
+    /// A server has answered with a proxy's own page that what it asked has failed.
+    pub fn learn_gateway(&mut self, server: Endpoint, proxy: &'static str) {
+        if self.gateways.len() < HOSTS_MAX || self.gateways.contains_key(&server) {
+            self.gateways.insert(server, proxy);
+        }
+    }
+
+    /// The proxy that this server is, if it has told so.
+    pub fn gateway(&self, server: Endpoint) -> Option<&'static str> {
+        self.gateways.get(&server).copied()
     }
 
     /// Whether a server is itself a client of others: a proxy, whose answers may not be its own.

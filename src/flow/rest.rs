@@ -93,6 +93,7 @@ impl Half {
             largest,
             largest_acked,
             ttl,
+            stamped,
             trouble,
         } = self;
         shorthand.u64(packets);
@@ -104,6 +105,7 @@ impl Half {
         shorthand.u32(largest);
         shorthand.u32(largest_acked);
         shorthand.u8(ttl);
+        shorthand.flag(stamped);
         shorthand.option(trouble, |shorthand, trouble| trouble.fields(shorthand));
     }
 }

@@ -139,6 +139,7 @@ pub(crate) fn closed(mut check: Sighting, side: Side, kind: EndingKind, ms: i64)
         missing: 0,
         grade: Grade::Exact,
         belied: None,
+        unstamped: false,
         payload: 0,
         ttl: 64,
         ip_id: None,

@@ -291,6 +291,7 @@ fn close(sighting: &mut Sighting, mark: Mark, side: Side, kind: EndingKind) {
         missing: 0,
         grade: Grade::Exact,
         belied: None,
+        unstamped: false,
         payload: 0,
         ttl: 64,
         ip_id: None,

@@ -174,7 +174,9 @@ impl Connection {
             return;
         }
         if !flags.rst() {
-            self.flow.half_mut(side).ttl = segment.ttl;
+            let half = self.flow.half_mut(side);
+            half.ttl = segment.ttl;
+            half.stamped |= segment.options.timestamp.is_some();
         }
         if flags.syn() {
             self.on_syn(side, segment);

@@ -115,6 +115,7 @@ impl Connection {
             missing,
             grade,
             belied: None,
+            unstamped: self.flow.half(side).stamped && segment.options.timestamp.is_none(),
             payload: segment.payload_len,
             ttl: segment.ttl,
             ip_id: segment.ip_id,
@@ -137,13 +138,14 @@ impl Connection {
         }
     }
 
-    /// Notes which RSTs in the name of `side` this later segment belies: bytes behind their sequence number
-    /// were sent after them, in whatever order they come; anything else may have overtaken them for a moment.
+    /// Notes which RSTs in the name of `side` this later segment belies: bytes behind the sequence number of a RST
+    /// that ends a connection were sent after it, in whatever order they come. (One without ACK has that of the
+    /// acknowledgment which it answers.) Anything else a RST may have overtaken for a moment.
     pub(super) fn belie(&mut self, side: Side, segment: &Segment<'_>) {
         let Some(offset) = self.offset(side, segment.seq) else { return };
         for ending in &mut self.flow.endings {
             let Some(end) = ending.offset.map(|end| end as i64) else { continue };
-            let beyond = segment.payload_len > 0 && offset >= end;
+            let beyond = ending.ack_flag && segment.payload_len > 0 && offset >= end;
             let late = segment.mark.at.nanos_since(ending.mark.at) > REORDER_GRACE;
             if ending.side == side
                 && ending.kind == EndingKind::Rst

@@ -52,6 +52,8 @@ pub struct Packet {
     pub ip_id: u16,
     pub client_port: u16,
     pub corrupt: bool,
+    /// Carries a TCP timestamp.
+    pub stamped: bool,
     /// Sent by the server's address to a third host.
     pub from_server: bool,
 }
@@ -106,6 +108,7 @@ impl Script {
             ip_id: self.ids[side as usize],
             client_port: self.port,
             corrupt: false,
+            stamped: false,
             from_server: false,
         });
         let control = u32::from(flags & Flags::SYN != 0) + u32::from(flags & Flags::FIN != 0);
@@ -260,7 +263,8 @@ pub fn play(
     for (index, packet) in packets.iter().enumerate() {
         frame += 1;
         let mark = Mark { frame: FrameId::new(0, frame), at: Timestamp(packet.at) };
-        let options = TcpOptions { mss: None, window_scale: None, timestamp: None };
+        let timestamp = packet.stamped.then_some(((packet.at / MS) as u32, 0));
+        let options = TcpOptions { mss: None, window_scale: None, timestamp };
         engine.segment(
             &Segment {
                 mark,

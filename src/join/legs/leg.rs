@@ -424,6 +424,7 @@ mod tests {
                 missing: 0,
                 grade: Grade::Contradicted,
                 belied,
+                unstamped: false,
                 payload: 0,
                 ttl: 64,
                 ip_id: None,
