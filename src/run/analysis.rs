@@ -385,7 +385,7 @@ fn revise(
     let before: Vec<Told> = report.findings.iter().map(Told::of).collect();
     let mut findings = std::mem::take(&mut report.findings);
     findings.iter().for_each(|finding| report.summary.uncount(finding));
-    let logs = logs.finish(&mut findings);
+    let logs = logs.finish(&mut findings, &report.correlations);
     let causes = &settings.causes;
     // What lines bring to light was not told before.
     let before = before.into_iter().map(Some).chain(std::iter::repeat(None));

@@ -104,11 +104,12 @@ fn head<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<(Line<'a>, usi
     Some((line, at))
 }
 
-/// Timers; `None` for a phase that was not reached (-1).
+/// Timers; `None` for a phase that was not reached: -1, and less where retries moved the start of the next phase
+/// behind the end.
 fn times(field: &[u8]) -> Vec<Option<i64>> {
-    let one = |time: &[u8]| match time {
-        b"-1" => Some(None),
-        time => milliseconds(time).map(Some),
+    let one = |time: &[u8]| match time.strip_prefix(b"-") {
+        Some(below) => milliseconds(below).map(|_| None),
+        None => milliseconds(time).map(Some),
     };
     field.split(|byte| *byte == b'/').map(one).collect::<Option<_>>().unwrap_or_default()
 }
@@ -190,6 +191,20 @@ mod tests {
             assert_eq!(line.attempts[..], [Attempt { target: None, status: None }]);
             assert_eq!(&*line.path, b"/h/length/017df3ca49");
         }
+    }
+
+    #[test]
+    fn a_phase_that_retries_kept_from_being_reached_is_any_negative_number() {
+        let text = PLAIN.replace("0/0/1/-1/50 502", "0/13/-6/-1/13 503").replace("SH--", "SC--");
+        let line = read(&text);
+        assert_eq!((line.status, line.failed, line.sent), (Some(503), true, None));
+        assert_eq!(line.ended, Some(Timestamp(1_795_257_340_889_000_000)));
+        assert_eq!(line.attempts[..], [Attempt { target: None, status: None }]);
+        let text =
+            "203.0.113.7:33313 [21/Nov/2026:10:35:40.655] fnt bck/srv1 1/-6/7 0 SC 0/0/0/0/3 0/0";
+        assert!(tcp(text.as_bytes(), &mut Vec::new()).is_some_and(|line| line.failed));
+        let odd = PLAIN.replace("0/0/1/-1/50 502", "0/13/-/-1/13 503");
+        assert!(http(odd.as_bytes(), &mut Vec::new()).is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads the logs of a run when all flows are known, and keeps what they say of them.
 
+use super::clients::drop_others;
 use super::clock::Clock;
 use super::entry::{Entry, Place, Words};
 use super::explain::{self, Disagreement, Failing};
@@ -17,6 +18,7 @@ use super::within::{find_connections, find_requests};
 use crate::cause::{Confidence, Finding};
 use crate::flow::Flow;
 use crate::http::{Exchange, State};
+use crate::join::Correlation;
 use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
@@ -273,13 +275,14 @@ impl Watch {
     }
 
     /// All flows are known: ties the logs to them. `findings` are those of the report; what lines say of them
-    /// revises them.
-    pub fn finish(self, findings: &mut Vec<Finding>) -> Logs {
+    /// revises them. `correlations` say which attempts packets have tied to which request.
+    pub fn finish(self, findings: &mut Vec<Finding>, correlations: &[Correlation]) -> Logs {
         let Watch { settings, lines, reading, mut capture } = self;
         capture.settle();
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
-        let tied = Tied { settings: &settings, lines: &lines, capture: &known.capture };
+        let (settings, lines) = (&settings, &*lines);
+        let tied = Tied { settings, lines, capture: &known.capture, correlations };
         tied.logs(gathered, findings)
     }
 }
@@ -289,6 +292,7 @@ struct Tied<'a> {
     settings: &'a LogSettings,
     lines: &'a Lines,
     capture: &'a Capture,
+    correlations: &'a [Correlation],
 }
 
 impl Tied<'_> {
@@ -312,6 +316,7 @@ impl Tied<'_> {
             tie_errors(&found.entries, &mut ties, self.capture, self.lines);
             find_requests(&found.entries, &mut ties, self.capture);
             find_connections(&found.entries, &mut ties, self.capture);
+            drop_others(&found.entries, &mut ties, self.capture, self.correlations);
             let other_time = explain::explain(
                 &found.entries,
                 &ties,
