@@ -12,7 +12,7 @@ use crate::cause::Confidence;
 use crate::http::{Exchange, State};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
-use crate::time::{FrameId, Mark, Timestamp};
+use crate::time::{FrameId, Mark};
 
 /// Correlations kept for the report; further ones are only counted.
 pub const CORRELATIONS_MAX: usize = 100_000;
@@ -69,11 +69,6 @@ impl Ends {
     pub fn left_before_answer(&self) -> bool {
         let late = self.answered.is_some_and(|answered| answered.at > self.over.at);
         late && self.closed_by == Some(Side::Client)
-    }
-
-    /// Until when its proxy worked on it: until the answer began, where its client closed before.
-    pub fn until(&self) -> Timestamp {
-        self.answered.map_or(self.over.at, |answered| answered.at.max(self.over.at))
     }
 
     /// Its client had no whole response, or one that tells of a failure.

@@ -55,9 +55,10 @@ pub(super) struct Likeness {
 /// Whether `back` can be an attempt for `front`: same proxy, within its time.
 pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
     let (asked, made) = (&front.ends, &back.ends);
-    let until = asked.answered.unwrap_or(asked.over);
-    let begins_within = made.asked.at.nanos_since(asked.asked.at) >= 0
-        && made.asked.at.nanos_since(until.at) <= SLACK;
+    // Whoever hands on bytes opens a connection before a request has come.
+    let since = if made.ordinal == 0 { front.since() } else { asked.asked.at };
+    let begins_within =
+        made.asked.at >= since && made.asked.at.nanos_since(front.asked_until()) <= SLACK;
     // What the client has got, the proxy had before.
     let answer_in_time = match (asked.answered, made.answered) {
         (Some(seen), Some(given))

@@ -11,17 +11,28 @@ use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::HashSet;
+use std::collections::BTreeMap;
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;
+
+/// Time that HAProxy waits until it tries a server again that has refused it, nanoseconds (Configuration Manual,
+/// "retries": the turn-around timer).
+const TURN_AROUND: i64 = 1_000_000_000;
+/// How exactly it does so.
+const DUE: u64 = 10_000_000;
+
+/// Time in which a proxy that hands on bytes drops its client after its target has refused it, nanoseconds.
+const DROPPED: i64 = 5_000_000;
 
 /// Ties connections that failed before a request to the requests that waited for them.
 pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
     let mut attempts = ties.attempts();
     let checks = checks(legs);
     let mut under_way: Vec<usize> = Vec::new();
-    for (at, leg) in legs.iter().enumerate() {
-        under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].ends.until()) <= SLACK);
+    for at in by_beginning(legs) {
+        let leg = &legs[at];
+        under_way.retain(|front| leg.ends.asked.at.nanos_since(legs[*front].until()) <= SLACK);
         if leg.ends.ordinal > 0 {
             if under_way.len() >= UNDER_WAY_MAX {
                 under_way.remove(0);
@@ -41,8 +52,8 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         waits.sort_by_key(|wait| {
             let until = (wait.need == Need::Unserved).then_some(wait.until);
             // Who does not go on at once waits for a timer, which is the same for all: first come, first served.
-            let timer = (wait.apart > AT_ONCE).then_some((wait.elsewhere, wait.since));
-            (wait.late, wait.need, until, timer, wait.apart)
+            let timer = wait.timer.then_some((wait.elsewhere, wait.since));
+            (wait.late, !wait.due, wait.need, until, timer, wait.apart)
         });
         let Some(best) = waits.first().copied() else {
             // Others have the attempts that would show who waited.
@@ -62,7 +73,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
                 (Confidence::Certain, TiedBy::Time)
             }
             None => (Confidence::Likely, TiedBy::Time),
-            Some(second) if best.apart.saturating_mul(10) <= second.apart => {
+            Some(second) if !best.timer && best.apart.saturating_mul(10) <= second.apart => {
                 (Confidence::Likely, TiedBy::Time)
             }
             Some(_) => (Confidence::Possible, TiedBy::Order),
@@ -72,6 +83,61 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         attempts[best.front].push(at);
     }
     doubt_checks(legs, ties);
+}
+
+/// The legs in the order in which they count: requests from when on their proxy may have asked for them.
+fn by_beginning(legs: &[Leg]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..legs.len()).collect();
+    order.sort_by_key(|at| (legs[*at].since(), legs[*at].ends.ordinal == 0));
+    order
+}
+
+/// A connection was refused, and at once the server that may have opened it for this request dropped the request.
+fn dropped_for(front: &Leg, connection: &Leg) -> bool {
+    let after = front.ends.over.at.nanos_since(connection.ends.over.at);
+    front.was_dropped()
+        && connection.ends.closed_by.is_some()
+        && (-SLACK..=DROPPED).contains(&after)
+        && is_possible(front, connection)
+}
+
+/// Servers that drop requests, most of them at once after a connection of their host was refused, each after another
+/// one: proxies that hand on bytes cannot answer themselves.
+pub(super) fn that_drop(legs: &[Leg]) -> Vec<Endpoint> {
+    /// One may fall together by chance.
+    const FEW: usize = 2;
+    let mut fronts: Vec<&Leg> =
+        legs.iter().filter(|leg| leg.ends.ordinal > 0 && leg.was_dropped()).collect();
+    if fronts.len() < FEW {
+        return Vec::new();
+    }
+    let checks = checks(legs);
+    let refused = |(leg, check): &(&Leg, &bool)| {
+        leg.ends.ordinal == 0 && leg.ends.closed_by.is_some() && !**check
+    };
+    let mut refused: Vec<&Leg> =
+        legs.iter().zip(&checks).filter(refused).map(|(leg, _)| leg).collect();
+    fronts.sort_by_key(|leg| leg.ends.over.at);
+    refused.sort_by_key(|leg| leg.ends.over.at);
+    let mut used = vec![false; refused.len()];
+    let mut dropped: BTreeMap<Endpoint, (usize, usize)> = BTreeMap::new();
+    for front in fronts {
+        let over = front.ends.over.at;
+        let from = refused.partition_point(|leg| over.nanos_since(leg.ends.over.at) > DROPPED);
+        let near = (from..refused.len())
+            .take_while(|n| refused[*n].ends.over.at.nanos_since(over) <= SLACK)
+            .find(|n| !used[*n] && dropped_for(front, refused[*n]));
+        let (all, explained) = dropped.entry(front.ends.server).or_default();
+        *all += 1;
+        if let Some(near) = near {
+            used[near] = true;
+            *explained += 1;
+        }
+    }
+    let proxies = dropped
+        .into_iter()
+        .filter(|(_, (all, explained))| *explained >= FEW && explained * 2 >= *all);
+    proxies.map(|(server, _)| server).collect()
 }
 
 /// Where connections of one host to one server fail for nobody, too, it checks that server: one that failed
@@ -102,6 +168,10 @@ struct Wait {
     since: Timestamp,
     /// When it went on.
     until: Timestamp,
+    /// It did not go on at once, or where it had been refused, which proxies try anew after some time.
+    timer: bool,
+    /// It was refused there just so long ago as HAProxy waits until it tries the same server again.
+    due: bool,
     /// From what came before the connection to its opening, and from its end to what came next,
     /// nanoseconds.
     apart: i64,
@@ -128,10 +198,12 @@ fn waited(
     attempts: &[usize],
     around: &Surroundings<'_>,
 ) -> Option<Wait> {
+    let dropped = dropped_for(&legs[front], leg);
     let (request, leg) = (&legs[front].ends, &leg.ends);
     let mut since = legs[front].whole.at.min(leg.asked.at);
-    let mut next = request.answered.unwrap_or(request.over).at;
-    let (mut later, mut explained, mut latest) = (false, false, None);
+    let mut next = legs[front].asked_until();
+    let (mut later, mut explained) = (false, false);
+    let mut latest: Option<(Timestamp, Endpoint)> = None;
     for attempt in attempts.iter().map(|attempt| &legs[*attempt].ends) {
         if attempt.asked.at >= leg.asked.at {
             later = true;
@@ -140,7 +212,8 @@ fn waited(
             return None;
         } else {
             since = since.max(attempt.over.at);
-            latest = Some(attempt.server);
+            // Connections that failed come behind the others.
+            latest = latest.max(Some((attempt.asked.at, attempt.server)));
             let given = status_given(request, attempt);
             explained |= attempt.state == State::Answered && given == request.status;
         }
@@ -150,13 +223,16 @@ fn waited(
         return None;
     }
     let gateway = request.status.is_some_and(|status| (502..=504).contains(&status));
-    let silent = request.status.is_none() && around.proxies.contains(&request.server);
+    let known = around.proxies.contains(&request.server);
+    let silent = request.status.is_none() && (known || dropped);
     let before = leg.asked.at.nanos_since(since).max(0);
     let after = if leg.closed_by.is_some() { next.nanos_since(leg.over.at).max(0) } else { 0 };
+    let apart = before.saturating_add(after);
+    let again = latest.is_some_and(|(_, server)| server == leg.server);
     (later || gateway || silent).then_some(Wait {
         front,
         late: leg.over.at > next,
-        elsewhere: latest.is_some_and(|server| server != leg.server),
+        elsewhere: latest.is_some_and(|(_, server)| server != leg.server),
         since,
         until: next,
         need: match attempts.is_empty() {
@@ -165,7 +241,9 @@ fn waited(
             false if explained && !later => Need::Explained,
             false => Need::Between,
         },
-        apart: before.saturating_add(after),
+        timer: apart > AT_ONCE || again,
+        due: again && before.abs_diff(TURN_AROUND) <= DUE,
+        apart,
     })
 }
 
@@ -273,4 +351,22 @@ impl Swap<'_> {
 fn fits(front: &Leg, back: &Leg) -> bool {
     let alike = || back.ends.ordinal == 0 || compare(front, back).is_plausible();
     is_possible(front, back) && !contradicts(front, back) && alike()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::legs::testing::{PROXY, dropped, refused};
+
+    #[test]
+    fn servers_that_drop_requests_when_they_are_refused_are_proxies() {
+        let proxy = [Endpoint::v4(PROXY, 80)];
+        let two = [dropped(1, 7, 0, 9), dropped(2, 7, 1, 10), refused(11, 8), refused(12, 9)];
+        assert_eq!(that_drop(&two), proxy);
+        // One connection is the reason of one close.
+        assert_eq!(that_drop(&two[..3]), []);
+        // Most were dropped for another reason.
+        let crash: Vec<Leg> = (3..9).map(|flow| dropped(flow, 7, 20, 30)).collect();
+        assert_eq!(that_drop(&[crash, two.to_vec()].concat()), []);
+    }
 }

@@ -2,12 +2,12 @@
 
 use super::roles::Roles;
 use crate::blind::BlindSpot;
-use crate::flow::{Ending, Flow};
+use crate::flow::{Ending, EndingKind, Flow};
 use crate::http::{Exchange, HEAD_KEPT, Request, RequestHead, Response, ResponseHead, State};
 use crate::join::Ends;
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
-use crate::time::Mark;
+use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
@@ -112,6 +112,11 @@ pub struct Leg {
     pub sketch: Sketch,
     /// Times that it was left for later, without its counterpart.
     pub waited: u8,
+    /// When its connection was opened, where its server may be a proxy that hands on bytes and does not wait for a
+    /// request: it is the first one, and its server closed without an answer.
+    pub opened: Option<Timestamp>,
+    /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
+    pub kept: Option<Timestamp>,
 }
 
 impl Leg {
@@ -140,6 +145,8 @@ impl Leg {
             local: [false; 2],
             sketch: Sketch::of(exchange),
             waited: 0,
+            opened: None,
+            kept: None,
         })
     }
 
@@ -150,7 +157,8 @@ impl Leg {
         }
         let syn = flow.opening.syn.filter(|_| flow.requests == 0)?;
         let closed = flow.closed_first().is_some_and(|close| close.side == Side::Server);
-        if flow.opening.syn_ack.is_some() && !closed && flow.tls.is_none() {
+        let opened = flow.opening.syn_ack.is_some() && !was_given_up(flow);
+        if opened && !closed && flow.tls.is_none() {
             // A check, or one opened in advance.
             return None;
         }
@@ -174,6 +182,8 @@ impl Leg {
             local: [false; 2],
             sketch: Sketch::default(),
             waited: 0,
+            opened: None,
+            kept: None,
         };
         leg.belongs_to(flow, roles);
         Some(leg)
@@ -213,6 +223,41 @@ impl Leg {
         if end.at > ends.over.at {
             ends.over = end;
         }
+        if let Some(syn) =
+            flow.opening.last_syn().filter(|_| ends.ordinal == 0 && was_given_up(flow))
+        {
+            (ends.over, ends.closed_by) = (syn, None);
+        }
+        if ends.ordinal == 1 && ends.answered.is_none() && ends.closed_by == Some(Side::Server) {
+            self.opened = flow.opening.syn.map(|syn| syn.at);
+        }
+        let half = |close: &&Ending| close.side == Side::Client && close.kind == EndingKind::Fin;
+        if ends.answered.is_none() && first.filter(half).is_some() {
+            let server = flow.endings.iter().find(|ending| ending.side == Side::Server);
+            self.kept = Some(server.map_or(flow.last.at, |close| close.mark.at));
+        }
+    }
+
+    /// From when on attempts for it may have been begun.
+    pub fn since(&self) -> Timestamp {
+        self.opened.unwrap_or(self.ends.asked.at)
+    }
+
+    /// When the last attempt for it may have been begun.
+    pub fn asked_until(&self) -> Timestamp {
+        let answered = self.ends.answered.map(|answered| answered.at);
+        answered
+            .unwrap_or_else(|| self.kept.map_or(self.ends.over.at, |it| it.max(self.ends.over.at)))
+    }
+
+    /// Until when its proxy worked on it: until the answer began, where its client closed before.
+    pub fn until(&self) -> Timestamp {
+        self.asked_until().max(self.ends.over.at)
+    }
+
+    /// Its server closed the connection without an answer.
+    pub fn was_dropped(&self) -> bool {
+        self.ends.answered.is_none() && self.ends.closed_by == Some(Side::Server)
     }
 
     /// It did not end as a client likes it, or its client did not wait for the end.
@@ -229,6 +274,12 @@ impl Leg {
     pub fn is_readable(&self) -> bool {
         self.sketch.target != 0
     }
+}
+
+/// A SYN-ACK came when its receiver waited no longer: it answered with the RST of a host that has no such connection.
+fn was_given_up(flow: &Flow) -> bool {
+    let gone = |close: &Ending| close.side == Side::Client && !close.ack_flag;
+    flow.opening.ack.is_none() && flow.closed_first().is_some_and(gone)
 }
 
 /// Answered as proxies answer for themselves: kept even where no proxy is known so far.
@@ -388,8 +439,75 @@ fn address(text: &str) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{EndingKind, Grade};
+    use crate::flow::Grade;
     use crate::time::Timestamp;
+
+    /// A flow in whose opening SYN, SYN-ACK and ACK came at these milliseconds, and which ended so.
+    fn flow(opening: [Option<i64>; 3], ends: &[(Side, EndingKind, bool, i64)]) -> Flow {
+        let mark = |ms: i64| Mark { at: Timestamp(ms * 1_000_000), ..Mark::default() };
+        let [client, server] = [1, 2].map(|host| Endpoint::v4([10, 0, 0, host], 80));
+        let mut flow = Flow { client, server, last: mark(9_000), ..Flow::default() };
+        let [syn, syn_ack, ack] = opening.map(|ms| ms.map(mark));
+        (flow.opening.syn, flow.opening.syn_ack, flow.opening.ack) = (syn, syn_ack, ack);
+        flow.endings.extend(ends.iter().map(|(side, kind, ack_flag, ms)| Ending {
+            mark: mark(*ms),
+            side: *side,
+            kind: *kind,
+            ack_flag: *ack_flag,
+            offset: None,
+            acked: None,
+            missing: 0,
+            grade: Grade::Exact,
+            belied: None,
+            unstamped: false,
+            payload: 0,
+            ttl: 64,
+            ip_id: None,
+            window: 0,
+        }));
+        flow
+    }
+
+    #[test]
+    fn a_syn_ack_that_comes_when_nobody_waits_any_more_opens_nothing() {
+        let mut roles = Roles::default();
+        let [client, server] = [1, 2].map(|host| Endpoint::v4([10, 0, 0, host], 80));
+        roles.opened(Endpoint { port: 9, ..server }, client);
+        roles.opened(client, server);
+        let of = |ack_flag| {
+            let ends = [(Side::Client, EndingKind::Rst, ack_flag, 7_000)];
+            let mut flow = flow([Some(0), Some(7_000), None], &ends);
+            flow.opening.odd_mut().last_syn =
+                Some(Mark { at: Timestamp(1_000_000_000), ..Mark::default() });
+            Leg::of_connection(&flow, &roles)
+        };
+        // Its kernel has no such socket; a check that has seen enough resets its own.
+        let late = of(false).unwrap();
+        assert_eq!((late.ends.over.at, late.ends.closed_by), (Timestamp(1_000_000_000), None));
+        assert!(of(true).is_none());
+    }
+
+    #[test]
+    fn a_fin_of_the_client_leaves_the_proxy_time_until_it_closes_itself() {
+        let asked = |ends: &[(Side, EndingKind, bool, i64)]| {
+            let request = Request::default();
+            let exchange = Exchange {
+                ordinal: 1,
+                request: Some(request),
+                state: State::Unanswered,
+                ..Exchange::default()
+            };
+            let mut leg = Leg::of(&exchange).unwrap();
+            leg.belongs_to(&flow([Some(0), Some(1), Some(2)], ends), &Roles::default());
+            (leg.opened.is_some(), leg.asked_until().0 / 1_000_000)
+        };
+        let (client, server) = (Side::Client, Side::Server);
+        let (fin, rst) = (EndingKind::Fin, EndingKind::Rst);
+        assert_eq!(asked(&[(client, fin, true, 100), (server, fin, true, 400)]), (false, 400));
+        assert_eq!(asked(&[(client, rst, true, 100)]), (false, 100));
+        // Dropped by its server, which may have gone on to a target when the connection was opened.
+        assert_eq!(asked(&[(server, fin, true, 100)]), (true, 100));
+    }
 
     fn asked(head: &str) -> Sketch {
         let request =

@@ -100,6 +100,8 @@ pub struct Doubtful {
     pub front: Ends,
     /// Its host is a proxy for sure.
     pub is_proxy: bool,
+    /// An attempt that is like it was made for it or for another one.
+    pub contested: bool,
 }
 
 /// A failed attempt for one of several requests.
@@ -215,6 +217,8 @@ impl Legs {
         }
         let room = PROXIES_MAX.saturating_sub(self.proxies.len());
         self.proxies.extend(ties.proxies.iter().copied().take(room));
+        let room = PROXIES_MAX.saturating_sub(self.proxies.len());
+        self.proxies.extend(connections::that_drop(&legs).into_iter().take(room));
         self.learn_proxies(&legs, &ties);
         let requests = ties.clone();
         self.tie_connections(&legs, &mut ties);
@@ -333,7 +337,8 @@ impl Legs {
             if alone
                 && (late || ties.contested[at] || (!is_proxy && self.roles.asks_beside(server)))
             {
-                joins.doubtful.push(Doubtful { front: front.ends.clone(), is_proxy });
+                let contested = ties.contested[at];
+                joins.doubtful.push(Doubtful { front: front.ends.clone(), is_proxy, contested });
                 continue;
             }
             let unserved = (alone && is_proxy).then(|| Unserved::of(at, legs, &ties.of));

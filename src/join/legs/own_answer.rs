@@ -5,6 +5,7 @@ use super::verdict::becomes;
 use crate::cause::{Confidence, Finding, Responsible, span};
 use crate::join::{Attempt, Ends};
 use crate::phrase;
+use crate::words::Phrase;
 
 /// Smallest limit of a common proxy for the header of a response, bytes: nginx' `proxy_buffer_size` on a page of
 /// 4 KiB.
@@ -13,7 +14,15 @@ const SMALLEST_LIMIT: u64 = 4096;
 const COMMON_LIMIT: u64 = 15 * 1024;
 
 /// What one leg alone makes of a 5xx.
-const OWN: &str = "target-own-5xx";
+pub(super) const OWN: &str = "target-own-5xx";
+/// What it makes of a server that closed before its answer was complete.
+const CLOSED: [&str; 5] = [
+    "target-fin-no-response",
+    "target-rst-no-response",
+    "target-closed-during-request",
+    "response-header-truncated",
+    "response-body-truncated",
+];
 
 /// The host asks others, too, and which of them it asked for this request is not known.
 ///
@@ -31,8 +40,23 @@ pub fn may_be_a_proxys(finding: &mut Finding) -> bool {
     true
 }
 
+/// It asks servers itself, and one that it has asked for the same may be the reason of its close.
+pub(super) fn may_have_closed_for_others(finding: &mut Finding) {
+    if CLOSED.contains(&finding.cause.id) {
+        finding.confidence = finding.confidence.min(Confidence::Possible);
+        let told = finding.summary.clone();
+        finding.summary = phrase!(
+            "{told}; or it closed for others: it asks servers itself, and which attempt was for this request does not show",
+            told
+        );
+    }
+}
+
 /// It is a proxy, and which of several attempts was for this request is not known.
 pub(super) fn asked_somebody(finding: &mut Finding, front: &Ends) {
+    closed_itself(finding, front, || {
+        phrase!("several of its attempts may have been for this request")
+    });
     let Some(status) = front.status.filter(|_| finding.cause.id == OWN) else { return };
     let waited = front.answered.map_or(0, |answered| answered.at.nanos_since(front.asked.at));
     let summary = phrase!(
@@ -44,8 +68,29 @@ pub(super) fn asked_somebody(finding: &mut Finding, front: &Ends) {
     finding.responsible = Responsible::LoadBalancer;
 }
 
+/// A proxy closed the connection to its client, and no failure behind it is known that would be the reason.
+fn closed_itself(finding: &mut Finding, front: &Ends, asked: impl FnOnce() -> Phrase) {
+    if !CLOSED.contains(&finding.cause.id) {
+        return;
+    }
+    let summary = phrase!(
+        "the proxy closed the connection to its client {waited} after the request; {asked}; its log has the reason",
+        waited = span(front.over.at.nanos_since(front.asked.at)),
+        asked = asked()
+    );
+    becomes(finding, "inconclusive", Confidence::Possible, summary);
+    finding.responsible = Responsible::LoadBalancer;
+}
+
 /// The proxy answered by itself although the target's answer was sound.
 pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
+    closed_itself(finding, front, || {
+        let target = attempt.ends.server.socket();
+        match attempt.ends.status {
+            Some(given) => phrase!("{target} had answered {given}", target, given),
+            None => phrase!("{target} had not answered the proxy", target),
+        }
+    });
     if finding.cause.id != OWN {
         return;
     }
@@ -78,6 +123,7 @@ pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Atte
 pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserved) {
     /// Waits from which a proxy kept the request in a queue, nanoseconds.
     const QUEUED: i64 = 100_000_000;
+    closed_itself(finding, front, || phrase!("no attempt at a target is known"));
     if finding.cause.id != OWN {
         return;
     }

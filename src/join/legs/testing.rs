@@ -36,6 +36,8 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
         local: [false; 2],
         sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
         waited: 0,
+        opened: None,
+        kept: None,
     }
 }
 
@@ -59,6 +61,15 @@ pub(super) fn cut(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
 pub(super) fn given_up(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
     let mut leg = back(flow, target, asked, over + 100, 200);
     (leg.ends.over, leg.ends.closed_by) = (mark(over * MS), Some(Side::Client));
+    leg
+}
+
+/// A request that the proxy dropped without an answer, on a connection opened 1 ms before it.
+pub(super) fn dropped(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
+    let mut leg = leg(flow, target, asked, over, 0);
+    (leg.ends.answered, leg.ends.status) = (None, None);
+    (leg.ends.state, leg.ends.closed_by) = (State::Unanswered, Some(Side::Server));
+    leg.opened = Some(Timestamp((asked - 1) * MS));
     leg
 }
 

@@ -129,7 +129,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
     let mut unsettled = Unsettled::default();
     for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
         let asked = leg.ends.asked.at;
-        under_way.retain(|front| asked.nanos_since(legs[*front].ends.until()) <= SLACK);
+        under_way.retain(|front| asked.nanos_since(legs[*front].until()) <= SLACK);
         let mut found: Vec<Candidate> = under_way
             .iter()
             .filter(|front| {
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::join::legs::connections::{even_out, tie_connections};
     use crate::join::legs::leg::Sketch;
-    use crate::join::legs::testing::{PROXY, back, cut, given_up, leg, refused};
+    use crate::join::legs::testing::{PROXY, back, cut, dropped, given_up, leg, refused};
     use crate::tcp::Side;
 
     fn ties_of(legs: &mut [Leg]) -> Ties {
@@ -392,6 +392,41 @@ mod tests {
         // At another server it tells nothing.
         legs[2].ends.server.port += 1;
         assert_eq!(tied(&mut legs)[1], Some((1, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_proxy_that_hands_on_bytes_asks_before_the_request_has_come() {
+        let certain = Some((1, Confidence::Certain));
+        let mut legs = [dropped(1, 7, 10, 14), refused(11, 9)];
+        assert_eq!(tied(&mut legs), [certain, None]);
+        // Whoever answers reads requests first.
+        let mut legs = [refused(11, 9), leg(1, 7, 10, 14, 502)];
+        assert_eq!(tied(&mut legs), [None, None]);
+    }
+
+    #[test]
+    fn a_timer_that_is_over_just_now_opened_the_connection() {
+        // The second request is answered by another server at once.
+        let mut legs = [
+            leg(1, 7, 0, 2001, 503),
+            refused(11, 1),
+            leg(2, 8, 1000, 1060, 200),
+            refused(12, 1001),
+            back(13, 8, 1002, 1055, 200),
+        ];
+        legs[4].ends.server.port = 8081;
+        let fronts: Vec<Option<u64>> =
+            tied(&mut legs).iter().map(|tie| tie.map(|(flow, _)| flow)).collect();
+        assert_eq!(fronts, [None, Some(1), None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn a_proxy_may_try_again_after_a_fin_of_its_client() {
+        let mut front = dropped(1, 7, 0, 10);
+        (front.ends.closed_by, front.kept) = (Some(Side::Client), Some(Timestamp(90_000_000)));
+        let mut legs = [front, cut(11, 7, 1, 40), cut(12, 7, 41, 89), cut(13, 7, 95, 99)];
+        let tied: Vec<bool> = tied(&mut legs).iter().map(Option::is_some).collect();
+        assert_eq!(tied, [false, true, true, false]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
 use super::compare::{SLACK, status_given};
-use super::{Joins, Settled, Stray, Unserved, own_answer};
+use super::own_answer::{self, OWN};
+use super::{Joins, Settled, Stray, Unserved};
 use crate::blind::BlindSpots;
 use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
 use crate::http::State;
@@ -10,7 +11,7 @@ use crate::phrase;
 use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::words::Phrase;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Causes that leave open whether the proxy's own timer or its client ended the wait.
 const UNSURE_WHO: [&str; 3] = ["client-abort", "lb-cut", "inconclusive"];
@@ -23,6 +24,8 @@ const AT_ONCE: i64 = 100_000_000;
 struct Held {
     findings: Vec<Option<Finding>>,
     index: HashMap<(u64, u32), usize>,
+    /// Attempts that ended because the client had left: those of an inner proxy for them did, too.
+    left: HashSet<(u64, u32)>,
 }
 
 impl Held {
@@ -46,8 +49,9 @@ pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
         let ordinal = finding.exchange.as_ref().map_or(0, |exchange| exchange.ordinal);
         ((finding.flow, ordinal), at)
     });
-    let mut held =
-        Held { index: index.collect(), findings: findings.into_iter().map(Some).collect() };
+    let index = index.collect();
+    let findings = findings.into_iter().map(Some).collect();
+    let mut held = Held { index, findings, left: HashSet::new() };
     for Settled { correlation, unserved } in &mut joins.settled {
         for attempt in &mut correlation.back {
             let at = held.at(attempt.ends.flow, attempt.ends.ordinal);
@@ -69,6 +73,9 @@ pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
             }
             Some(finding) => {
                 own_answer::may_be_a_proxys(finding);
+                if doubtful.contested {
+                    own_answer::may_have_closed_for_others(finding);
+                }
             }
             None => {}
         }
@@ -109,8 +116,15 @@ fn went_astray(finding: &mut Finding, stray: &Stray) {
 
 /// One request of a proxy's client and the attempts for it.
 fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut Held) {
-    let Some(front) = correlation.front.clone() else { return };
+    let Some(mut front) = correlation.front.clone() else { return };
     let front_at = held.at(front.flow, front.ordinal);
+    let gone = held.left.contains(&(front.flow, front.ordinal));
+    let took_it = |it: &mut Finding| it.cause.id == OWN;
+    if front.left_before_answer() && !gone && held.get(front_at).is_none_or(took_it) {
+        // It ended one direction only, and took the answer.
+        front.closed_by = None;
+        correlation.front = Some(front.clone());
+    }
     let back_at: Vec<Option<usize>> =
         correlation.back.iter().map(|it| held.at(it.ends.flow, it.ends.ordinal)).collect();
     if back_at.is_empty() && held.get(front_at).is_some_and(|finding| finding.joined.is_some()) {
@@ -137,7 +151,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         held.take(last_at);
     }
     let mut role = Role::Attempts;
-    if left && front_at.is_some() {
+    if left && (front_at.is_some() || gone) {
         role = Role::Client;
         // An outer proxy whose own client got an answer did not leave: it gave up, which is told already.
         let gave_up = outer.as_ref().is_some_and(|outer| outer.front.status.is_some());
@@ -148,6 +162,12 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         role = Role::Target;
         if let Some(attempt) = last.map(|last| &mut correlation.back[last]) {
             proxy_gave_up(found, &front, attempt);
+            match &outer {
+                None => client_got(found, &front),
+                Some(outer) if outer.outcome == Outcome::Failed => client_got(found, &outer.front),
+                // Another attempt of the outer proxy decided what its client got.
+                Some(_) => {}
+            }
             attempt.cause = Some(found.cause.id);
         }
     } else if let Some(finding) = held.get(front_at) {
@@ -164,6 +184,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         Some(outer) => Joined {
             attempts: correlation.back.clone(),
             this,
+            outcome: behind(outer.outcome, outcome),
             certainty: outer.certainty.min(correlation.certainty),
             ..(**outer).clone()
         },
@@ -189,6 +210,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         }
         if role == Role::Client && attempt.ends.over.at.nanos_since(front.over.at) >= -SLACK {
             // It ended because the client had left.
+            held.left.insert((attempt.ends.flow, attempt.ends.ordinal));
             held.take(*at);
             continue;
         }
@@ -221,6 +243,16 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         held.take(front_at);
     } else if let Some(finding) = held.get(front_at) {
         finding.joined = Some(Box::new(joined(None, Outcome::Failed)));
+    }
+}
+
+/// What a failed attempt of an inner proxy meant for the client of the outer one, which got the outcome of the
+/// inner proxy's request.
+fn behind(outer: Outcome, inner: Outcome) -> Outcome {
+    match inner {
+        Outcome::Failed | Outcome::PassedOn => outer,
+        Outcome::Retried | Outcome::Masked if outer == Outcome::Masked => outer,
+        Outcome::Retried | Outcome::Masked => Outcome::Retried,
     }
 }
 
@@ -339,7 +371,16 @@ fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
         let summary = phrase!("no answer to the proxy within {waited}", waited);
         becomes(finding, "response-timeout", attempt.certainty, summary);
     }
+}
+
+/// What the client of the proxy, of the outermost one that is known, got of a failed attempt.
+fn client_got(finding: &mut Finding, front: &Ends) {
+    if front.left_before_answer() {
+        return;
+    }
     let saw = match (front.status, front.state) {
+        // It cannot be read.
+        (None, _) if front.answered.is_some() => return,
         (Some(status), State::Answered) => phrase!("status {status}", status),
         (Some(status), _) => phrase!("status {status} and a response that breaks off", status),
         (None, _) => phrase!("no answer"),
@@ -353,7 +394,7 @@ mod tests {
     use super::*;
     use crate::cause::Responsible;
     use crate::join::TiedBy;
-    use crate::join::legs::testing::{MS, PROXY, back, cut, given_up, leg, mark};
+    use crate::join::legs::testing::{MS, PROXY, back, cut, dropped, given_up, leg, mark};
     use crate::join::legs::{Leg, Legs};
     use crate::packet::Endpoint;
     use crate::report::fixture;
@@ -451,6 +492,93 @@ mod tests {
         };
         assert_eq!(cause(31), Some("client-abort"));
         assert_eq!(cause(29), Some("response-timeout"));
+    }
+
+    /// What an inner proxy makes of `outer`: the leg to it, and the attempts of it.
+    fn inner(mut leg: Leg) -> Leg {
+        leg.ends.client = Endpoint { port: 50_000 + leg.ends.flow as u16, ..leg.ends.server };
+        leg.ends.server = Endpoint::v4([10, 9, 9, 9], 8080);
+        leg
+    }
+
+    #[test]
+    fn a_failure_behind_two_proxies_is_told_once() {
+        let (front, middle) = (leg(1, 7, 0, 30, 502), back(11, 7, 1, 29, 502));
+        let (first, last) = (inner(cut(21, 7, 2, 9)), inner(cut(22, 7, 10, 28)));
+        let legs = [front, middle, first, last];
+        let findings = || {
+            let causes = ["target-own-5xx", "target-own-5xx"];
+            let causes = causes.into_iter().chain(["target-fin-no-response"; 2]);
+            legs.iter().zip(causes).map(|(leg, cause)| found(leg, cause)).collect()
+        };
+        let is = |told: &[Finding]| -> Vec<_> {
+            let outcome = |it: &Finding| it.joined.as_ref().unwrap().outcome;
+            told.iter().map(|it| (it.flow, it.kind, outcome(it))).collect()
+        };
+        let told_of = told(&legs, findings());
+        assert_eq!(
+            is(&told_of),
+            [(21, Kind::Attempt, Outcome::Retried), (22, Kind::Request, Outcome::Failed)]
+        );
+        let said = told_of[1].summary.to_string();
+        assert!(said.ends_with("the client of the proxy got status 502"), "{said}");
+        // The outer proxy tried again, with success.
+        let mut legs = legs.to_vec();
+        legs[0] = leg(1, 7, 0, 90, 200);
+        legs.push(back(12, 7, 31, 89, 200));
+        let findings = findings().into_iter().skip(1).collect();
+        let masked = told(&legs, findings);
+        assert_eq!(
+            is(&masked),
+            [(21, Kind::Attempt, Outcome::Masked), (22, Kind::Attempt, Outcome::Masked)]
+        );
+    }
+
+    #[test]
+    fn what_ended_behind_an_inner_proxy_as_the_client_had_left_is_no_failure() {
+        let (mut front, middle) = (leg(1, 7, 0, 30, 200), given_up(11, 7, 1, 31));
+        (front.ends.answered, front.ends.status) = (None, None);
+        (front.ends.state, front.ends.closed_by) = (State::Unanswered, Some(Side::Client));
+        let behind = inner(given_up(21, 7, 2, 32));
+        let legs = [front, middle, behind];
+        let findings = legs.iter().map(|leg| found(leg, "client-abort")).collect();
+        let told = told(&legs, findings);
+        assert_eq!(told.iter().map(|it| it.flow).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_client_that_ended_its_direction_and_took_the_answer_has_not_left() {
+        let (mut front, made) = (leg(1, 7, 0, 80, 500), back(11, 7, 1, 79, 500));
+        (front.ends.over, front.ends.closed_by) = (mark(MS), Some(Side::Client));
+        let legs = [front, made];
+        let findings = legs.iter().map(|leg| found(leg, "target-own-5xx")).collect();
+        let told = told(&legs, findings);
+        let [only] = told.as_slice() else { panic!("{}", told.len()) };
+        assert_eq!((only.flow, only.cause.id, only.kind), (11, "target-own-5xx", Kind::Request));
+        assert!(!only.joined.as_ref().unwrap().front.left_before_answer());
+    }
+
+    #[test]
+    fn a_proxy_that_drops_its_client_after_a_sound_answer_is_no_target() {
+        let (front, made) = (dropped(1, 7, 1, 80), back(11, 7, 2, 79, 200));
+        let findings = vec![found(&front, "target-fin-no-response")];
+        let told = told(&[front, made], findings);
+        let is = (told[0].cause.id, told[0].confidence, told[0].responsible);
+        assert_eq!(is, ("inconclusive", Confidence::Possible, Responsible::LoadBalancer));
+        let said = told[0].summary.to_string();
+        assert!(said.contains("had answered 200"), "{said}");
+    }
+
+    #[test]
+    fn an_answer_that_nobody_can_read_is_none_to_tell_of() {
+        let said = |answered| {
+            let (mut front, made) = (leg(1, 7, 0, 80, 502), cut(11, 7, 1, 79));
+            front.ends.status = None;
+            front.ends.answered = front.ends.answered.filter(|_| answered);
+            let told = told(&[front, made.clone()], vec![found(&made, "target-fin-no-response")]);
+            told[0].summary.to_string().contains("got no answer")
+        };
+        assert_eq!([false, true].map(said), [true, false]);
     }
 
     #[test]

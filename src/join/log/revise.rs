@@ -231,7 +231,12 @@ pub(super) fn revise(
 /// The failure of a request, told on the connection of its client, in place of an attempt that may have been
 /// made for it. That attempt by itself.
 fn came_to_the_client(finding: &mut Finding) -> Option<Finding> {
-    let joined = finding.joined.as_ref().filter(|it| it.certainty == Confidence::Possible)?;
+    let joined = finding.joined.as_ref()?;
+    // Others of the request's attempts may be less sure than this one.
+    let this = joined.this.and_then(|this| joined.attempts.get(this));
+    if this.map_or(joined.certainty, |attempt| attempt.certainty) > Confidence::Possible {
+        return None;
+    }
     let (front, exchange) = (joined.front.clone(), joined.exchange.clone()?);
     let answer = front.answered?;
     let attempt = Finding { kind: Kind::Attempt, joined: None, ..finding.clone() };

@@ -185,7 +185,11 @@ fn title(page: &mut Page<'_>, finding: &Finding, joined: &Joined, inner: usize) 
 /// What became of the request, and how sure it is that the legs belong together.
 pub(in crate::report) fn outcome(joined: &Joined) -> Phrase {
     let saw = match joined.front.status {
+        Some(_) if joined.front.left_before_answer() => phrase!("the client had left"),
         Some(status) => phrase!("the client saw {status}", status),
+        None if joined.front.answered.is_some() => {
+            phrase!("what the client got cannot be read")
+        }
         None => phrase!("the client got no answer"),
     };
     let what = match joined.outcome {
