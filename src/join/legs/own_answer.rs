@@ -3,6 +3,7 @@
 use super::Unserved;
 use super::verdict::becomes;
 use crate::cause::{Confidence, Finding, Responsible, span};
+use crate::http::State;
 use crate::join::{Attempt, Ends};
 use crate::phrase;
 use crate::words::Phrase;
@@ -68,9 +69,10 @@ pub(super) fn asked_somebody(finding: &mut Finding, front: &Ends) {
     finding.responsible = Responsible::LoadBalancer;
 }
 
-/// A proxy closed the connection to its client, and no failure behind it is known that would be the reason.
+/// A proxy closed the connection to its client, and no failure behind it is known that would be the reason. An early
+/// answer that it has given in full is its target's, where it has one.
 fn closed_itself(finding: &mut Finding, front: &Ends, asked: impl FnOnce() -> Phrase) {
-    if !CLOSED.contains(&finding.cause.id) {
+    if !CLOSED.contains(&finding.cause.id) || front.state == State::Answered {
         return;
     }
     let summary = phrase!(

@@ -3,7 +3,7 @@
 
 use super::entry::Entry;
 use super::fit::Leg;
-use super::seen::Capture;
+use super::seen::{Capture, Known};
 use super::tie::{By, Tied, Ties};
 use crate::join::Correlation;
 use crate::packet::Endpoint;
@@ -91,9 +91,12 @@ pub(super) fn drop_others(
                 Some((front, seen)) => {
                     within(seen.first.at, seen.last(), at) && fronts.allow(front, exchange(tied))
                 }
-                // Its request could not be read, or has no line: what its connection carried then.
-                None => flows.iter().filter_map(|id| capture.flows.get(id)).any(|flow| {
-                    within(flow.first.at, flow.last, at) && !fronts.of.contains_key(&exchange(tied))
+                // Its request cannot be read, or is not tied: what its connection carried then.
+                None => flows.iter().any(|id| {
+                    let during = |flow: &Known| within(flow.first.at, flow.last, at);
+                    let of = fronts.of.get(&exchange(tied));
+                    capture.flows.get(id).is_some_and(during)
+                        && of.is_none_or(|front| front.0 == *id)
                 }),
             }
         };
