@@ -100,7 +100,14 @@ impl Context<'_> {
         let last = check.marks.response_last.unwrap_or(first);
         let content_with_status =
             self.prober.is_some_and(|prober| prober.defaults.close.contains(&Close::RstMidBody));
+        let head_complete = check.response.as_ref().is_some_and(|response| response.head_complete);
         match check.closed_by {
+            // No status counts before the header is complete (RFC 9112, 8), whatever the prober is content with.
+            Some(Side::Server) if !head_complete => {
+                let end = check.ending(Side::Server)?;
+                let note = word!("closed inside the response header");
+                Some(Judged { what: closing(end), ..sure(Outcome::Closed, end.mark, note) })
+            }
             Some(Side::Server) if !content_with_status => {
                 let end = check.ending(Side::Server)?;
                 let note =
@@ -283,6 +290,8 @@ mod tests {
         let mut crashed = closed(sighting(1, 200), Server, EndingKind::Rst, 14);
         crashed.response.as_mut().unwrap().complete = false;
         assert_eq!(alb(&crashed), ("hc-closed", "possible"));
+        crashed.response.as_mut().unwrap().head_complete = false;
+        assert_eq!(alb(&crashed), ("hc-closed", "certain"), "the header is no answer yet");
         let mut stalled = closed(sighting(1, 200), Client, EndingKind::Fin, 5_000);
         stalled.response.as_mut().unwrap().complete = false;
         assert_eq!(alb(&stalled), ("hc-timeout", "likely"), "at the default time-out of 5 s");

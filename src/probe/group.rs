@@ -6,6 +6,7 @@
 mod beat;
 mod times;
 
+use beat::Gap;
 pub(super) use beat::{Beat, Due};
 
 use super::catalogue::{Catalogue, Rule};
@@ -23,6 +24,7 @@ use crate::cause::Confidence;
 use crate::packet::Address;
 use crate::phrase;
 use crate::words::Phrase;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Members from which a group is more than single cases.
@@ -112,6 +114,10 @@ pub(super) struct Group {
     pub(super) beat: Option<Beat>,
     /// By how many nanoseconds its timer is off, where that is much.
     pub(super) spread: Option<i64>,
+    /// Members that were answered and are forgotten, with what came next long after them.
+    gaps: VecDeque<Gap>,
+    /// What else its timer takes, nanoseconds, as its answered members show.
+    paces: Vec<i64>,
     durations: Vec<f64>,
     waits: Vec<f64>,
 }

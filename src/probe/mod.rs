@@ -16,6 +16,7 @@ mod file;
 mod group;
 mod head;
 mod opening;
+mod outage;
 mod pattern;
 mod period;
 mod prober;

@@ -73,6 +73,12 @@ impl Verdict {
     pub(super) fn is_from_end(&self) -> bool {
         self.prober.as_ref().is_some_and(|prober| prober.defaults.timer == Some(Timer::End))
     }
+
+    /// Whether its prober may check more often, or less, while checks fail: those that do count the time to
+    /// the next check from the end of one (HAProxy, Envoy), or it is not known whose it is.
+    pub(super) fn may_change_rhythm(&self) -> bool {
+        self.prober.is_none() || self.is_from_end()
+    }
 }
 
 impl fmt::Display for Reason {

@@ -7,6 +7,7 @@
 
 use super::Group;
 use crate::probe::chain::Attempt;
+use crate::probe::outage::Outage;
 use crate::probe::period::median;
 use std::ops::RangeInclusive;
 
@@ -34,6 +35,21 @@ const MULTIPLES: i64 = 3;
 const RARE: f64 = 0.05;
 /// Members on each side that are looked at.
 const AROUND: usize = 3;
+/// Steps of one length from which it is one of the timer's.
+const PACE_MIN: usize = 3;
+/// Gaps that are remembered: what nobody answered is known late.
+const GAPS_MAX: usize = 32;
+/// Different steps of a timer that are remembered: HAProxy has three, Envoy four.
+const PACES_MAX: usize = 4;
+
+/// The time between two members that were answered, in which others may be missing, nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    /// From when the timer ran after the first one.
+    from: i64,
+    /// When the second one began.
+    until: i64,
+}
 
 /// A timer as far as checks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +81,9 @@ impl Beat {
         self.step - self.within..=self.step + self.within
     }
 
-    /// Whether checks may come so far apart.
-    fn fits(&self, apart: i64) -> bool {
-        (1..=MULTIPLES)
+    /// Whether checks may come so far apart, so many of them at most missing in between, and one.
+    fn fits(&self, apart: i64, multiples: i64) -> bool {
+        (1..=multiples)
             .any(|times| apart.abs_diff(self.step.saturating_mul(times)) <= self.within as u64)
     }
 }
@@ -98,7 +114,9 @@ impl Group {
             let step = next.map(|next| next.saturating_sub(base));
             steps.extend(step.filter(|step| (*step as f64 / 1e9 - usual).abs() <= most * usual));
         }
-        if steps.len() < STEPS_MIN.max(self.arrivals.len().saturating_sub(self.tried.len()) / 2) {
+        let answered = self.arrivals.len().saturating_sub(self.tried.len());
+        let least = if verdict.may_change_rhythm() { answered / 3 } else { answered / 2 };
+        if steps.len() < STEPS_MIN.max(least) {
             return None;
         }
         let step = (median(steps.iter().map(|step| *step as f64).collect())?) as i64;
@@ -108,6 +126,95 @@ impl Group {
         let within = (MORE * most).max(EXACT_MIN);
         let patience = self.patience(step, within);
         Some(Beat { step, within, from_end, patience })
+    }
+
+    /// Learns what steps its timer makes beside the usual one, from members that were answered: checks that
+    /// fail by their answer, and those that pass again after an outage.
+    pub(in crate::probe) fn learn_paces(&mut self) {
+        let Some(beat) = self.beat else { return };
+        let mut steps: Vec<i64> = Vec::new();
+        for (at, next) in self.arrivals.iter().enumerate().skip(1) {
+            if self.tried(*next).is_none() && self.tried(self.arrivals[at - 1]).is_none() {
+                steps.push(next.saturating_sub(self.base(at - 1, &beat)));
+            }
+        }
+        steps.retain(|step| *step > 4 * beat.within && !beat.fits(*step, MULTIPLES));
+        steps.retain(|step| *step < beat.step);
+        steps.sort_unstable();
+        for same in steps.chunk_by(|one, next| next - one <= beat.within) {
+            if same.len() >= PACE_MIN {
+                self.add_pace(same[same.len() / 2], beat.within);
+            }
+        }
+    }
+
+    fn add_pace(&mut self, pace: i64, within: i64) {
+        let is_known = |known: &i64| known.abs_diff(pace) <= 2 * within as u64;
+        if self.paces.len() < PACES_MAX && !self.paces.iter().any(is_known) {
+            self.paces.push(pace);
+        }
+    }
+
+    /// From when the timer ran after the member at that place.
+    fn base(&self, member: usize, beat: &Beat) -> i64 {
+        if beat.from_end { self.overs[member] } else { self.arrivals[member] }
+    }
+
+    /// The time from the member at that place to the next one that was answered, if checks may have failed in it.
+    fn gap_after(&self, member: usize) -> Option<Gap> {
+        let beat = self.beat?;
+        let is_answered = |at: &usize| self.tried(self.arrivals[*at]).is_none();
+        let next = (member + 1..self.arrivals.len()).find(is_answered)?;
+        let gap = Gap { from: self.base(member, &beat), until: self.arrivals[next] };
+        let long = gap.until.saturating_sub(gap.from) > beat.step.saturating_add(beat.within);
+        (is_answered(&member) && long).then_some(gap)
+    }
+
+    /// Remembers the gap after the oldest member, which is about to be forgotten.
+    pub(super) fn keep_gap(&mut self) {
+        let Some(gap) = self.gap_after(0) else { return };
+        if self.gaps.len() >= GAPS_MAX {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(gap);
+    }
+
+    /// The checks among `attempts` that failed between two members that were answered, where its prober may
+    /// change its rhythm then; `known` are those that are known as checks already.
+    pub(in crate::probe) fn in_outages(
+        &mut self,
+        attempts: &[Attempt],
+        known: &[Attempt],
+    ) -> Vec<Attempt> {
+        let (Some(beat), Some(verdict)) = (self.beat, &self.verdict) else { return Vec::new() };
+        if !verdict.may_change_rhythm() {
+            return Vec::new();
+        }
+        let gaps = (0..self.arrivals.len()).filter_map(|member| self.gap_after(member));
+        let gaps: Vec<Gap> = self.gaps.iter().copied().chain(gaps).collect();
+        let mut found = Vec::new();
+        for Gap { from, until } in gaps {
+            let inside = |attempt: &&Attempt| (from..until).contains(&attempt.at);
+            let others = attempts.iter().filter(inside).map(|attempt| (*attempt, false));
+            let mut all: Vec<(Attempt, bool)> = others.collect();
+            if all.is_empty() {
+                continue;
+            }
+            all.extend(known.iter().filter(inside).map(|attempt| (*attempt, true)));
+            all.sort_unstable();
+            let Beat { step: usual, within, patience, .. } = beat;
+            let outage = Outage { from, until, usual, paces: &self.paces, within, patience };
+            let (checks, new) = outage.checks(&all);
+            new.iter().for_each(|pace| self.add_pace(*pace, within));
+            found.extend(checks);
+        }
+        found.retain(|attempt| !known.contains(attempt));
+        found
+    }
+
+    /// Its members that are failed attempts.
+    pub(in crate::probe) fn tried_all(&self) -> &[Attempt] {
+        &self.tried
     }
 
     /// How long a check waits for an answer: as steps between those that got none tell, or else as long as
@@ -161,7 +268,9 @@ impl Group {
                 _ => (if beat.from_end { over } else { began }, false),
             };
             let wait = if waited { beat.patience } else { 0 };
-            beat.fits(began.max(at).saturating_sub(first).saturating_sub(wait))
+            // Each that is missing would have waited, too.
+            let multiples = if waited { 1 } else { MULTIPLES };
+            beat.fits(began.max(at).saturating_sub(first).saturating_sub(wait), multiples)
         };
         let may_be = |beat: &Beat| match beat.from_end {
             true => attempt.may_wait(beat.patience),
@@ -170,7 +279,9 @@ impl Group {
         if self.beat.is_some_and(|beat| !may_be(&beat)) {
             return Due::No;
         }
-        if self.beat.is_some_and(|beat| around(AROUND).any(|member| meets(&beat, member))) {
+        // What counts from the end of a check has no phase that outlasts the next one.
+        let most = |beat: &Beat| if beat.from_end { 1 } else { AROUND };
+        if self.beat.is_some_and(|beat| around(most(&beat)).any(|member| meets(&beat, member))) {
             return Due::Exact;
         }
         // Only where nobody else comes, what the timer is off on purpose tells enough.
@@ -181,7 +292,8 @@ impl Group {
             let silent = if *arrival < at { self.was_silent(*arrival) } else { attempt.silent };
             // HAProxy waits for an answer as long as it waits between two checks.
             let waited = silent && verdict.is_from_end() && (apart - 2.0 * period).abs() <= within;
-            waited || (apart >= period - within && apart <= period + self.longest() + within)
+            let took = if *arrival < at { self.took_at(*arrival) } else { 0.0 };
+            waited || (apart >= period - within && apart <= period + took + within)
         });
         if near { Due::Near } else { Due::No }
     }

@@ -47,6 +47,7 @@ impl Group {
             if at == 0 {
                 return;
             }
+            self.keep_gap();
             self.arrivals.remove(0);
             self.overs.remove(0);
             at -= 1;
@@ -100,8 +101,9 @@ impl Group {
         median(self.durations.clone()).unwrap_or_default()
     }
 
-    /// The longest time that one of its members took, seconds.
-    pub(in crate::probe) fn longest(&self) -> f64 {
-        self.durations.iter().copied().fold(0.0, f64::max)
+    /// How long the member took that began then, seconds.
+    pub(in crate::probe) fn took_at(&self, began: i64) -> f64 {
+        let member = self.arrivals.iter().position(|arrival| *arrival == began);
+        member.map_or(0.0, |member| self.overs[member].saturating_sub(began) as f64 / 1e9)
     }
 }

@@ -65,6 +65,7 @@ impl Recogniser {
         strays: Strays,
         out: &mut impl FnMut(Recognised),
     ) -> Vec<Sighting> {
+        left = self.adopt_in_outages(left, out);
         let mut in_vain = 0;
         while in_vain < 2 && !left.is_empty() {
             let mut all: Vec<Attempt> = left.iter().map(|one| self.attempt(one)).collect();
@@ -82,6 +83,38 @@ impl Recogniser {
             in_vain = if left.len() < count { 0 } else { in_vain + 1 };
         }
         sorted(left)
+    }
+
+    /// Counts those among the checks that lead from one check that was answered to the next one, and gives back
+    /// the others.
+    fn adopt_in_outages(
+        &mut self,
+        mut left: Vec<Sighting>,
+        out: &mut impl FnMut(Recognised),
+    ) -> Vec<Sighting> {
+        let Some(first) = left.first() else { return left };
+        let pair = (first.tunnel, first.source.ip, first.target);
+        for key in self.pairs.get(&pair).cloned().unwrap_or_default() {
+            let mut all: Vec<Attempt> = left.iter().map(|one| self.attempt(one)).collect();
+            all.sort_unstable();
+            // Some may be known as checks by the rhythm of other targets.
+            let keys = self.pairs.get(&pair).into_iter().flatten();
+            let known = keys.filter_map(|key| self.groups.get(key));
+            let known: Vec<Attempt> = known.flat_map(|group| group.tried_all()).copied().collect();
+            let Some(group) = self.groups.get_mut(&key) else { continue };
+            group.learn_paces();
+            let checks = group.in_outages(&all, &known);
+            let mut others = Vec::with_capacity(left.len());
+            for sighting in left {
+                if checks.contains(&self.attempt(&sighting)) {
+                    self.adopt(&key, sighting, out);
+                } else {
+                    others.push(sighting);
+                }
+            }
+            left = others;
+        }
+        left
     }
 
     /// The group of checks that a failed attempt belongs to.

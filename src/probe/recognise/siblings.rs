@@ -13,7 +13,7 @@ use crate::packet::{Address, Endpoint, TunnelId};
 use crate::phrase;
 use crate::probe::chain::Attempt;
 use crate::probe::evidence::{CERTAIN, LIKELY};
-use crate::probe::group::{Group, Standing};
+use crate::probe::group::{Due, Group, Standing};
 use crate::probe::sighting::Sighting;
 use crate::probe::verdict::{Reason, Recognised, Verdict};
 use crate::time::Timestamp;
@@ -77,8 +77,18 @@ impl Recogniser {
             self.has_users(key.source),
             users_here,
         );
+        // Those of others may be as regular: checks go on when the timer says.
+        let goes_on = |sibling: &Key, checks: &[Attempt]| {
+            let due = |group: &Group, attempt| group.due(attempt, users_here) != Due::No;
+            let ends = checks.first().zip(checks.last());
+            let group = self.groups.get(sibling).zip(ends);
+            group.is_some_and(|(group, (first, last))| due(group, *first) || due(group, *last))
+        };
         let alike = known.iter().find_map(|(timing, sibling)| {
             let (period, checks) = attempts.in_rhythm(timing)?;
+            if timing.place == Place::Here && !goes_on(sibling, &checks) {
+                return None;
+            }
             let own = (timing.place == Place::Here).then_some(*sibling);
             let how = InRhythm { of: *sibling, period, other: false };
             Some((checks, own, how))
@@ -86,16 +96,16 @@ impl Recogniser {
         let found = alike.or_else(|| {
             known.iter().find_map(|(timing, sibling)| {
                 let (period, checks) = attempts.in_other_rhythm(timing)?;
-                Some((checks, None, InRhythm { of: *sibling, period, other: true }))
+                let alone = timing.place != Place::Here || self.are_alone(sibling, &checks);
+                let how = InRhythm { of: *sibling, period, other: true };
+                alone.then_some((checks, None, how))
             })
         });
         let found = found.or_else(|| {
             known.iter().find_map(|(timing, sibling)| {
                 let (period, checks) = attempts.in_a_run(timing)?;
-                let (first, last) = (checks.first()?.at, checks.last()?.at);
-                let alone = !self.groups.get(sibling)?.came_between(first, last);
                 let how = InRhythm { of: *sibling, period, other: true };
-                alone.then_some((checks, None, how))
+                self.are_alone(sibling, &checks).then_some((checks, None, how))
             })
         });
         let Some((checks, own, how)) = found else { return false };
@@ -114,6 +124,13 @@ impl Recogniser {
             group.measure();
         }
         true
+    }
+
+    /// Whether none of the checks that are known comes between these.
+    fn are_alone(&self, known: &Key, checks: &[Attempt]) -> bool {
+        let ends = checks.first().zip(checks.last());
+        let group = self.groups.get(known).zip(ends);
+        group.is_some_and(|(group, (first, last))| !group.came_between(first.at, last.at))
     }
 
     /// What the checks that are known tell of when the attempts of `key` come if they are checks, too:

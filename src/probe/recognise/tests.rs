@@ -111,6 +111,52 @@ fn who_waits_longer_than_checks_do_is_no_check() {
     }
 }
 
+/// `inter 1s fastinter 400ms downinter 700ms fall 3`, refused with its users, whom it tries again after a second.
+#[test]
+fn checks_at_fastinter_and_downinter_are_found_among_users() {
+    let outage = [0, 401, 803, 1_504, 2_206, 2_907, 3_609];
+    let (mut scene, mut checks) = (Scene::new(), Vec::new());
+    for turn in 0..3_i64 {
+        let from = 20_000 * turn;
+        let passed = every(1.0015, 10).map(|at| at + from * MILLISECOND);
+        scene.to(DOWN).habit(Habit::Users).asks(OPTIONS, passed);
+        let failed = outage.map(|at| from + 10_015 + at);
+        let user = from + 10_240;
+        let mut all = [&failed[..], &[user, user + 1_001, user + 2_002]].concat();
+        all.sort_unstable();
+        scene.connects(Shape::Refused, millis(&all));
+        // `rise 2`: one that passes, and the next after `fastinter`.
+        let up = from + 10_015 + 4_311;
+        scene.asks(OPTIONS, millis(&[up, up + 401]));
+        checks.extend(failed);
+    }
+    scene.asks(OPTIONS, every(1.0015, 5).map(|at| at + 60_000 * MILLISECOND));
+    assert_eq!(recognised(&mut scene, DOWN), checks);
+}
+
+/// A script asks from the prober's own address as often as that checks, and both are refused.
+#[test]
+fn users_as_regular_as_checks_are_not_taken_for_them() {
+    let head = "GET /health HTTP/1.1\nHost: 10.0.0.9:9103\nConnection: close\n\
+        User-Agent: ELB-HealthChecker/2.0\nAccept-Encoding: gzip, compressed\n";
+    for (period, phase, step) in [(1.5, 0.75, 1.5), (1.5, 0.5, 1.5), (2.0, 0.3, 1.0)] {
+        let failed = every(period, 18).skip(10).collect::<Vec<i64>>();
+        let (first, last) = (failed[0], failed[failed.len() - 1]);
+        let users = every(step, 60).map(|at| at + (phase * SECOND as f64) as i64);
+        let users = users.filter(|at| (first..last).contains(at));
+        let mut all: Vec<i64> = failed.iter().copied().chain(users).collect();
+        all.sort_unstable();
+        let mut scene = Scene::new();
+        scene.to(DOWN).asks(head, every(period, 10));
+        scene.connects(Shape::Refused, all);
+        scene.asks(head, every(period, 24).skip(18));
+        let checks: Vec<i64> = failed.iter().map(|at| at / MILLISECOND).collect();
+        // Whose the others are is known at the end, when it is known that users come here.
+        scene.habit(Habit::Users);
+        assert_eq!(recognised(&mut scene, DOWN), checks, "{period} {phase}");
+    }
+}
+
 /// `inter 5s fastinter 500ms downinter 1s`: the rhythm changes with the outcome.
 #[test]
 fn a_rhythm_that_changes_while_the_target_is_down_is_the_probers() {
