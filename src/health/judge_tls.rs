@@ -34,6 +34,15 @@ impl Context<'_> {
             return Judged { what: What::Response, ..judged };
         }
         let attempt = attempt(check, tls);
+        if let Some(answer) = check.marks.response_first.filter(|_| attempt.said[1].is_some())
+            && is_hello_check(tls)
+        {
+            return sure(
+                Outcome::Pass,
+                answer,
+                word!("any TLS record passes this check, an alert too"),
+            );
+        }
         // What the prober itself breaks off without a word is how some checks end.
         let own = |failure: &Failure| {
             let first = failure.evidence.first();
@@ -110,6 +119,14 @@ impl Context<'_> {
         };
         Judged { confidence, ..sure(Outcome::Pass, answer, note) }
     }
+}
+
+/// HAProxy's `option ssl-hello-chk`: an SSLv3 hello from a template, which asks only whether TLS is spoken.
+/// What begins like an alert or a handshake passes it (`^15|^16` in its src/tcpcheck.c): servers of today
+/// refuse SSLv3, all with an alert.
+fn is_hello_check(tls: &Handshake) -> bool {
+    const TEMPLATE: &[u8] = b"HAPROXYSSLCHK\nHAPROXYSSLCHK\n";
+    tls.client_hello.as_ref().is_some_and(|hello| hello.random.ends_with(TEMPLATE))
 }
 
 /// The handshake of a check, as root causes look at it.
@@ -198,6 +215,23 @@ mod tests {
             tls.foreign = Some(Box::new(Foreign { mark, side, http: true, first: true, sample }));
         });
         assert_eq!(alb(&plain), ("hc-tls-failed", "certain"));
+    }
+
+    #[test]
+    fn an_alert_passes_the_hello_check_of_haproxy() {
+        let mut check = answered(hello(), |tls| {
+            tls.alerts.push(alert(Side::Server, 40));
+            let hello = tls.client_hello.as_mut().expect("the check says hello");
+            hello.random[4..].copy_from_slice(b"HAPROXYSSLCHK\nHAPROXYSSLCHK\n");
+        });
+        check = closed(check, Side::Client, EndingKind::Rst, 5);
+        assert_eq!(alb(&check), ("hc-pass", "certain"));
+        (check.marks.response_first, check.marks.response_last) = (None, None);
+        with(&mut check, |tls| tls.alerts.clear());
+        let hung = closed(check.clone(), Side::Client, EndingKind::Rst, 5_000);
+        assert_eq!(alb(&hung), ("hc-tls-timeout", "certain"));
+        let broken = closed(check, Side::Server, EndingKind::Rst, 5);
+        assert_eq!(alb(&broken), ("hc-tls-failed", "certain"));
     }
 
     #[test]
