@@ -213,6 +213,33 @@ fn a_target_that_does_not_read_shows_a_zero_window() {
     assert_eq!(script.rst_ack(Client).run().verdicts(), [("target-not-reading", "certain")]);
 }
 
+#[test]
+fn a_reset_long_after_the_window_shut_is_not_what_broke_the_request() {
+    let shut = Script::open().ask(POST).tweak(|ack| ack.window = 0);
+    // The RST has a window of its own, which opens nothing.
+    let reset = |after| shut.clone().wait(after).rst_ack(Server).tweak(|rst| rst.window = 8_000);
+    both(reset(9 * SECOND), "target-not-reading", "likely");
+    both(reset(100 * MS), "target-closed-during-request", "certain");
+}
+
+#[test]
+fn what_waits_for_a_shut_window_says_nothing_of_patience() {
+    let shut = Script::from_port(1003).wait(9 * SECOND).handshake().ask(POST);
+    let shut = shut.tweak(|ack| ack.window = 0).wait(7 * SECOND).rst_ack(Client).packets;
+    let outcome =
+        merged(vec![silent(1001, 0, 2 * SECOND), silent(1002, 5 * SECOND, 2 * SECOND), shut]);
+    let mut verdicts = outcome.verdicts();
+    verdicts.sort_unstable();
+    assert_eq!(
+        verdicts,
+        [
+            ("response-timeout", "likely"),
+            ("response-timeout", "likely"),
+            ("target-not-reading", "certain"),
+        ]
+    );
+}
+
 fn silent(port: u16, start: i64, silence: i64) -> Vec<Packet> {
     let script = Script::from_port(port).wait(start).handshake().ask(GET);
     script.wait(silence - RTT).rst_ack(Client).packets

@@ -3,7 +3,7 @@
 use super::{Confidence, Evidence, What, Wider};
 use crate::blind::BlindSpot;
 use crate::flow::{Ending, EndingKind, Flow, Retransmission, Vantage};
-use crate::http::{Exchange, Request, Response, State};
+use crate::http::{Exchange, Request, Response, ResponseHead, State};
 use crate::tcp::Side;
 use crate::time::Mark;
 use crate::tls::Handshake;
@@ -11,7 +11,7 @@ use crate::words::Phrase;
 use crate::{phrase, word};
 
 /// Shortest time-out that anybody but a few configures, nanoseconds.
-const SHORTEST_TIMER: i64 = 900_000_000;
+pub(super) const SHORTEST_TIMER: i64 = 900_000_000;
 
 /// Time for a kernel to answer, nanoseconds.
 const AT_ONCE: i64 = 5_000_000;
@@ -433,13 +433,32 @@ impl<'a> Case<'a> {
     }
 
     /// Whether the time from the request to the client's close looks like a timer of the load balancer for the
-    /// whole response, which bytes do not wind up: others were cut after the same time.
+    /// whole response, which bytes do not wind up: others were cut after the same time. A stream that never is
+    /// whole says nothing of one.
     pub fn whole_timer(&self, close: &Ending) -> Option<Confidence> {
         let (client, age) = (self.flow.client, self.age_at(close.mark));
         let is_timer = age >= SHORTEST_TIMER
+            && !self.is_event_stream()
             && self.wider.same_age(client, age) >= 2
             && !self.wider.cut_later(client, age);
         is_timer.then_some(Confidence::Likely)
+    }
+
+    /// Since when the server's window is zero, if it still is at the end. What the client closes then ends behind the bytes that wait
+    /// for the window (RFC 9293, 3.8.6.1): its FIN or RST says nothing of when it gave up.
+    pub fn window_shut(&self) -> Option<Mark> {
+        self.flow.half(Side::Server).trouble().zero_window_since
+    }
+
+    /// The response is a stream of events (`text/event-stream`, WHATWG HTML 9.2): it ends when its reader has
+    /// enough of it.
+    fn is_event_stream(&self) -> bool {
+        const EVENTS: &str = "text/event-stream";
+        self.response().is_some_and(|response| {
+            let media = ResponseHead::parse(&response.head).header("content-type");
+            let media = media.as_deref().map(|media| media.split(';').next().unwrap_or_default());
+            media.is_some_and(|media| media.trim().eq_ignore_ascii_case(EVENTS))
+        })
     }
 
     /// Nanoseconds from the request's last byte to `mark`.

@@ -1,6 +1,7 @@
 //! the response began, stopped, and the load balancer gave up.
 
 use super::case::span;
+use super::wider::clearly_over;
 use super::{Case, Cause, Responsible, Verdict};
 use crate::phrase;
 use crate::tcp::Side;
@@ -82,38 +83,38 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None; // the load balancer's client may be the one that stopped
     }
     let silence = case.silence_before(close.mark);
-    let by_silence = case.timer(silence).map(|confidence| {
-        let summary = phrase!(
-            "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
-            bytes = response.end - response.start,
-            silence = span(silence)
-        );
-        (confidence, summary)
-    });
-    let (confidence, summary) = by_silence.or_else(|| {
-        let summary = phrase!(
-            "the response was not whole {age} after the request, with {bytes} bytes so far; then the load \
-             balancer closed, as it did with others after that time",
-            age = span(case.age_at(close.mark)),
-            bytes = response.end - response.start
-        );
-        Some((case.whole_timer(close)?, summary))
-    })?;
-    let mut evidence = vec![
-        case.silence(
-            Side::Server,
-            response.last,
-            phrase!("no byte for {silence}", silence = span(silence)),
-        ),
-        case.ending(close, phrase!("the load balancer gives up")),
-    ];
+    let bytes = response.end - response.start;
+    let gives_up = case.ending(close, phrase!("the load balancer gives up"));
+    // A timer of silence that let a longer pause of this very response pass is none.
+    let by_silence = case.timer(silence).filter(|_| response.pause <= clearly_over(silence));
+    let (confidence, summary, mut evidence) = match by_silence {
+        Some(confidence) => {
+            let summary = phrase!(
+                "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
+                bytes,
+                silence = span(silence)
+            );
+            let note = phrase!("no byte for {silence}", silence = span(silence));
+            (confidence, summary, vec![case.silence(Side::Server, response.last, note), gives_up])
+        }
+        None => {
+            let summary = phrase!(
+                "the response was not whole {age} after the request, with {bytes} bytes so far; then the load \
+                 balancer closed, as it did with others after that time",
+                age = span(case.age_at(close.mark)),
+                bytes
+            );
+            (case.whole_timer(close)?, summary, vec![gives_up])
+        }
+    };
     evidence.extend(case.asked(phrase!("the request")));
     Some(Verdict { confidence, evidence, summary, responsible: None })
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, MS, S, Scene};
+    use crate::cause::What;
+    use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
     use crate::time::Timestamp;
 
     #[test]
@@ -146,6 +147,40 @@ mod tests {
         assert_eq!(same.cause(), Some("response-stalled"));
         assert_eq!(dribble([2 * S, 3 * S]).cause(), Some("client-abort"));
         assert_eq!(dribble([5 * S + 70 * MS, 9 * S]).cause(), Some("client-abort"));
+    }
+
+    /// An event stream, the last event 90 ms before the close, cut as two others 1.3 s after the request.
+    fn events(media: &str) -> Scene {
+        Scene::answered_in_part().balancer_fin(ASKED + 1300 * MS, 90 * MS).with(|scene| {
+            scene.response().head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n\r\n").into_bytes();
+            scene.response().last = mark(ASKED + 1210 * MS);
+            let client = scene.flow.client;
+            for at in [20 * S, 40 * S] {
+                scene.wider.learn_cut(client, 90 * MS, 1300 * MS, Timestamp(ASKED + at));
+            }
+        })
+    }
+
+    #[test]
+    fn an_event_stream_ends_when_its_reader_leaves() {
+        assert_eq!(events("text/event-stream").cause(), Some("client-abort"));
+        assert_eq!(events("Text/Event-Stream; charset=utf-8").cause(), Some("client-abort"));
+        let whole = events("text/html");
+        assert_eq!(whole.cause(), Some("response-stalled"));
+        let guilty = whole.rule("response-stalled").map(|verdict| verdict.evidence[0].what);
+        assert_eq!(guilty, Some(What::Fin), "bytes came to the end");
+    }
+
+    #[test]
+    fn a_pause_that_was_sat_out_refutes_a_shorter_timer() {
+        let paused = |pause| {
+            Scene::answered_in_part()
+                .balancer_fin(ASKED + 10 * MS + S, S)
+                .with(|scene| scene.response().pause = pause)
+        };
+        assert_eq!(paused(300 * MS).cause(), Some("response-stalled"));
+        assert_eq!(paused(2 * S).cause(), Some("client-abort"));
     }
 
     #[test]

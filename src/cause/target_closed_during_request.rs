@@ -1,5 +1,6 @@
 //! the target closed before it had received the whole request.
 
+use super::case::SHORTEST_TIMER;
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
 use crate::blind::BlindSpot;
 use crate::flow::EndingKind;
@@ -137,7 +138,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let confidence = if answered && reset {
         Confidence::Possible
     } else if case.failed().is_some() {
-        Confidence::Certain
+        // Behind a window of zero it may have been given up before.
+        let shut = case.window_shut().map_or(0, |since| close.mark.at.nanos_since(since.at));
+        if shut < SHORTEST_TIMER { Confidence::Certain } else { Confidence::Likely }
     } else {
         return None;
     };

@@ -21,11 +21,13 @@ pub(super) const CAUSE: Cause = Cause {
         which does not keep up. A short phase of window 0 during a large upload is normal; \
         here it did not open again.\n\n\
         Both ends see the same: zero-window segments of the target, window probes of the load \
-        balancer, then the load balancer's FIN or RST. HAProxy measured here gave up without \
-        an answer to its client.\n\n\
+        balancer, then the load balancer's FIN or RST. Its FIN waits behind the bytes for which \
+        there is no window: it may come long after the load balancer gave up, or never, when the \
+        target ends the connection. HAProxy measured here gave up without an answer to its \
+        client.\n\n\
         If the request is complete and acknowledged and only the answer is missing, it is \
         response-timeout. If probes get no answer, the host is gone: request-unacked. If the \
-        target closes instead of stalling, it is target-closed-during-request.",
+        target closes within 5 s instead of stalling, it is target-closed-during-request.",
     seen_as: &[
         ("HAProxy", "-1, termination state sD, no answer"),
         (
@@ -72,16 +74,20 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// A program that reads nothing for so long is stuck, whatever ends the connection then. When the load
+/// balancer gave up does not show: its FIN waits behind the bytes for which there is no window.
+const STUCK: i64 = 5_000_000_000;
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
+    /// A window is shut for shorter times in every large upload, nanoseconds.
+    const SHUT: i64 = 500_000_000;
     let request = case.unanswered()?;
-    let server = case.flow.half(Side::Server);
-    let since = server.trouble().zero_window_since?;
-    if since.at < request.first.at || case.closed_by_server().is_some() {
-        return None;
-    }
-    let until = case.closed_by_client().map_or(case.flow.last, |close| close.mark);
-    let waited = until.at.nanos_since(since.at);
-    if waited < 500_000_000 {
+    let since = case.window_shut()?;
+    let close = case.close();
+    let waited = close.map_or(case.flow.last, |close| close.mark).at.nanos_since(since.at);
+    let ended_by_target = case.closed_by_server();
+    if since.at < request.first.at || waited < if ended_by_target.is_some() { STUCK } else { SHUT }
+    {
         return None;
     }
     let mut evidence = vec![Evidence {
@@ -91,11 +97,20 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         note: phrase!("the target advertises a window of 0 and never opens it again"),
     }];
     evidence.extend(case.asked(phrase!("the request")));
-    if let Some(close) = case.closed_by_client() {
-        evidence.push(case.ending(close, phrase!("the load balancer gives up")));
-    }
+    evidence.extend(close.map(|close| match close.side {
+        Side::Client => case.ending(close, phrase!("the load balancer gives up")),
+        Side::Server => case.ending(
+            close,
+            phrase!(
+                "the target closes: whether the load balancer had given up before does not show"
+            ),
+        ),
+    }));
     Some(Verdict {
-        confidence: Confidence::Certain,
+        confidence: match ended_by_target {
+            Some(_) => Confidence::Likely,
+            None => Confidence::Certain,
+        },
         evidence,
         summary: phrase!(
             "the target stopped reading after {bytes} bytes of the request and kept its window at 0 \
@@ -114,7 +129,8 @@ fn server_received(case: &Case<'_>, request: &Request) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, MS, S, Scene, mark};
+    use crate::cause::Confidence;
+    use crate::cause::fixture::{ASKED, END, MS, S, Scene, mark};
     use crate::tcp::Side;
 
     fn window_shut() -> Scene {
@@ -135,6 +151,22 @@ mod tests {
     fn a_window_that_is_shut_for_a_moment_is_normal() {
         let scene = window_shut().balancer_fin(ASKED + 300 * MS, 300 * MS);
         assert!(scene.rule("target-not-reading").is_none());
+    }
+
+    #[test]
+    fn a_target_that_closes_long_after_it_stopped_reading_had_stopped() {
+        let closed = |at| window_shut().target_rst(at, END - 50);
+        let stuck = closed(ASKED + 9 * S);
+        assert_eq!(stuck.cause(), Some("target-not-reading"));
+        let confidence = stuck.rule("target-not-reading").map(|verdict| verdict.confidence);
+        assert_eq!(confidence, Some(Confidence::Likely));
+        let confidence = |at| {
+            let scene = closed(at);
+            assert_eq!(scene.cause(), Some("target-closed-during-request"));
+            scene.rule("target-closed-during-request").map(|verdict| verdict.confidence)
+        };
+        assert_eq!(confidence(ASKED + 300 * MS), Some(Confidence::Certain));
+        assert_eq!(confidence(ASKED + 2 * S), Some(Confidence::Likely), "given up on before?");
     }
 
     #[test]

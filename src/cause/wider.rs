@@ -360,14 +360,14 @@ impl Wider {
 
     /// Whether an exchange of this client was cut clearly longer after its request, so that `age` is not its timer.
     pub fn cut_later(&self, client: Endpoint, age: i64) -> bool {
-        let bar = age + (age / 20).max(50_000_000);
+        let bar = clearly_over(age);
         let later = |cuts: &Vec<Cut>| cuts.iter().any(|cut| cut.age > bar);
         self.cuts.get(&client.ip).is_some_and(later)
     }
 
     /// Whether this client has waited clearly longer elsewhere, so that `silence` is not its timer.
     pub fn waited_longer(&self, client: Endpoint, silence: i64) -> bool {
-        let bar = silence + (silence / 20).max(50_000_000);
+        let bar = clearly_over(silence);
         self.longest_wait.get(&client.ip).is_some_and(|longest| *longest > bar)
             || self
                 .cuts
@@ -394,6 +394,11 @@ impl Wider {
 /// Whether those `near` are more than chance puts there, of those within five times as far.
 fn is_gathered(near: usize, around: usize) -> bool {
     near * 10 >= around * 6
+}
+
+/// From where on a time is clearly longer than `nanos`, nanoseconds.
+pub(super) fn clearly_over(nanos: i64) -> i64 {
+    nanos + (nanos / 20).max(50_000_000)
 }
 
 /// An endpoint without its port.

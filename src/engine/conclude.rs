@@ -83,9 +83,8 @@ impl Engine {
             self.decide(flow, exchange.as_ref(), out);
             return;
         }
-        if let Some(close) =
-            case.closed_by_client().filter(|_| exchange.is_some() && !case.unheard())
-        {
+        let patience = exchange.is_some() && case.window_shut().is_none() && !case.unheard();
+        if let Some(close) = case.closed_by_client().filter(|_| patience) {
             let silence = case.silence_before(close.mark);
             let age = case.age_at(close.mark);
             self.wider.learn_cut(flow.client, silence, age, close.mark.at);

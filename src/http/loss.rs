@@ -65,8 +65,7 @@ impl Conversation {
             self.answering().and_then(|pending| pending.exchange.response.as_mut())
             && !response.complete
         {
-            response.last = at.mark;
-            response.end = at.offset + len;
+            response.extend(at.mark, at.offset + len);
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Response {
     pub first: Mark,
     /// Frame of the last byte seen.
     pub last: Mark,
+    /// Longest time between two pieces of it, nanoseconds.
+    pub pause: i64,
     /// Offset of its first byte in the server's stream.
     pub start: u64,
     /// Offset behind the last byte seen.
@@ -127,6 +129,15 @@ pub struct Response {
     pub unsolicited: bool,
     /// What is wrong with its bytes.
     pub fault: Option<Fault>,
+}
+
+impl Response {
+    /// More of it came, up to the offset `end`.
+    fn extend(&mut self, mark: Mark, end: u64) {
+        self.pause = self.pause.max(mark.at.nanos_since(self.last.at));
+        self.last = mark;
+        self.end = end;
+    }
 }
 
 /// How the end of a response body is told (RFC 9112, 6.3).

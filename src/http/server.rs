@@ -161,8 +161,7 @@ impl Conversation {
         else {
             return;
         };
-        response.last = at.mark;
-        response.end = at.offset + bytes.len() as u64;
+        response.extend(at.mark, at.offset + bytes.len() as u64);
         response.head_len += bytes.len() as u64;
         keep(&mut response.head, bytes);
         if response.head_len > HEAD_MAX as u64 && response.fault.is_none() {
@@ -237,8 +236,7 @@ impl Conversation {
             Step::Done(taken) => taken,
             Step::More | Step::Broken(_) => bytes.len(),
         };
-        response.last = at.mark;
-        response.end = at.offset + taken as u64;
+        response.extend(at.mark, at.offset + taken as u64);
         if response.status.is_some_and(|status| status >= 500) {
             let room = BODY_KEPT.saturating_sub(response.body_start.len());
             response.body_start.extend_from_slice(&bytes[..taken.min(room)]);

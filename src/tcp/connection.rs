@@ -536,7 +536,11 @@ impl Connection {
         }
     }
 
+    /// A RST is obeyed or dropped before anybody looks at its window (RFC 9293, 3.10.7.4).
     fn on_window(&mut self, side: Side, segment: &Segment<'_>) {
+        if segment.flags.rst() {
+            return;
+        }
         self.tracks[side as usize].set_window(segment);
         let half = self.flow.half_mut(side);
         if segment.window > 0 || segment.flags.syn() {
