@@ -173,6 +173,7 @@ proptest! {
                     ip_id: index as u16,
                     client_port: CLIENT.1,
                     corrupt: flags & 0x40 != 0,
+                    stamped: seq % 2 == 0,
                     from_server: false,
                 }
             })

@@ -58,7 +58,10 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         confidence = Some(verdict.confidence);
     }
     if cause.id != injected_reset::CAUSE.id && doubtful(flow, &verdict) {
-        confidence = confidence.map(|known| known.min(Confidence::Likely));
+        confidence = confidence.map(|known| match known {
+            Confidence::Certain => Confidence::Likely,
+            Confidence::Likely | Confidence::Possible => Confidence::Possible,
+        });
         let guilty = verdict.evidence.first_mut()?;
         guilty.note = phrase!(
             "{note}; without the timestamp that its sender's other segments have, so perhaps of somebody else",
