@@ -162,7 +162,9 @@ fn an_unanswered_syn_needs_the_vantage_to_name_the_host() {
     let mut alone = unanswered_syn();
     // Another connection goes on, so that time does.
     alone.packets.extend(Script::from_port(50_001).wait(8 * SECOND).exchange().packets);
-    assert_eq!(alone.run().causes(), ["connect-timeout"]);
+    let outcome = alone.run();
+    assert_eq!(outcome.causes(), ["connect-timeout"]);
+    assert_eq!(outcome.findings[0].responsible, Responsible::Unknown, "the way there or the host");
     let mut at_server = unanswered_syn();
     let other = Script::from_port(50_001).wait(8 * SECOND).handshake().exchange().at_server();
     at_server.packets.extend(other.packets);
@@ -191,10 +193,9 @@ fn a_request_that_is_never_acknowledged_is_unacked() {
     for _ in 0..4 {
         script = script.wait(SECOND).again(Client);
     }
-    assert_eq!(
-        script.wait(SECOND).rst_ack(Client).run().verdicts(),
-        [("request-unacked", "certain")]
-    );
+    let outcome = script.wait(SECOND).rst_ack(Client).run();
+    assert_eq!(outcome.verdicts(), [("request-unacked", "certain")]);
+    assert_eq!(outcome.findings[0].responsible, Responsible::Unknown, "the path or a dead host");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::{EndingKind, Vantage};
+use crate::flow::EndingKind;
 use crate::phrase;
 use crate::tcp::Side;
 
@@ -40,7 +40,7 @@ pub(super) const CAUSE: Cause = Cause {
         ("GCP", "502 or 503, failed_to_connect_to_backend"),
         ("Azure", "502"),
     ],
-    responsible: Responsible::Network,
+    responsible: Responsible::Unknown,
     typical_status: Some(504),
     confirm: &[
         "Capture at the target at the same time: tcpdump -ni any 'tcp port <port> and \
@@ -112,8 +112,8 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
             syns = opening.syns,
             waited = span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
         ),
-        // Captured at the target, its host dropped it; elsewhere the way to it may have.
-        responsible: (case.vantage() == Vantage::Unknown).then_some(Responsible::Unknown),
+        // Captured at the target, its host dropped it (connect-timeout-host); elsewhere that or the way to it.
+        responsible: None,
     })
 }
 

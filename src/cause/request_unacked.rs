@@ -38,7 +38,7 @@ pub(super) const CAUSE: Cause = Cause {
         ("GCP", "502 or 503, backend_timeout"),
         ("Azure", "504 (v1: 502), ERRORINFO_UPSTREAM_TIMED_OUT"),
     ],
-    responsible: Responsible::Network,
+    responsible: Responsible::Unknown,
     typical_status: Some(504),
     confirm: &[
         "Capture at the target: does the request arrive there, and does an ACK leave",

@@ -106,7 +106,7 @@ pub static CONNECT_TIMEOUT: Cause = Cause {
         ("Envoy", "NETWORK_TIMEOUT"),
         ("kubelet", "i/o timeout"),
     ],
-    responsible: Responsible::Network,
+    responsible: Responsible::Unknown,
     typical_status: Some(503),
     confirm: &[
         "Capture at the target: does the SYN arrive?",

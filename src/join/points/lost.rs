@@ -395,9 +395,8 @@ fn decide(finding: &mut Finding, to: &Way, back: &Way, at_host: bool) {
             ),
         )
     } else {
-        if to.first_data.is_some() && finding.responsible == Responsible::Network {
-            // It arrived: whoever failed, the way to the target did not.
-            finding.responsible = Responsible::Unknown;
+        if to.first_data.is_some() && finding.responsible == Responsible::Unknown {
+            // It arrived, and what became of it there does not show.
             finding.confidence = Confidence::Possible;
         }
         return;
