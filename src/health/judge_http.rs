@@ -3,6 +3,7 @@
 use super::judge::{Context, HALF_CLOSE, Judged, closing, near, s, sure, unknown};
 use super::outcome::Outcome;
 use super::settings::{Origin, Protocol};
+use crate::blind::BlindSpot;
 use crate::cause::Confidence;
 use crate::flow::{Ending, EndingKind};
 use crate::http;
@@ -17,7 +18,8 @@ const USUAL: (u16, u16) = (200, 399);
 
 impl Context<'_> {
     pub(super) fn http(&self, check: &Sighting) -> Judged {
-        if check.state == http::State::Unknown {
+        let cut = check.state == http::State::Unknown;
+        if cut && !is_status_read(check) {
             return unknown(check.marks.last, word!("a blind spot hides the answer"));
         }
         let Some((response, first)) = check.response.as_deref().zip(check.marks.response_first)
@@ -38,7 +40,7 @@ impl Context<'_> {
             return self.inside_the_head(check, first);
         };
         let matched = self.status(check, response, status, first);
-        if matched.outcome == Some(Outcome::Pass) && !response.complete {
+        if matched.outcome == Some(Outcome::Pass) && !response.complete && !cut {
             return self.incomplete(check, first).unwrap_or(matched);
         }
         matched
@@ -220,6 +222,13 @@ impl Context<'_> {
     }
 }
 
+/// The snap length cut the answer behind its status line, which says enough; a gap may hide whose it is.
+fn is_status_read(check: &Sighting) -> bool {
+    let status = check.response.as_ref().and_then(|response| response.status);
+    let spots = check.blind_spots;
+    status.is_some() && spots.has(BlindSpot::Snaplen) && !spots.has(BlindSpot::Gap)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::judge::tests::{alb, context, judge_as, settings};
@@ -229,6 +238,21 @@ mod tests {
     use crate::http::{Fault, FaultKind};
     use crate::tcp::Side::{Client, Server};
     use std::sync::Arc;
+
+    #[test]
+    fn a_status_line_tells_where_the_rest_was_not_captured() {
+        let cut = |status, spot| {
+            let mut check = sighting(1, status);
+            check.state = http::State::Unknown;
+            check.response.as_mut().unwrap().complete = false;
+            check.blind_spots.add(spot);
+            closed(check, Server, EndingKind::Fin, 14)
+        };
+        assert_eq!(alb(&cut(200, BlindSpot::Snaplen)), ("hc-pass", "likely"));
+        assert_eq!(alb(&cut(503, BlindSpot::Snaplen)), ("hc-status-mismatch", "likely"));
+        let gap = judge_as(&cut(200, BlindSpot::Gap), &settings("aws-alb", &[]));
+        assert_eq!(gap.outcome, None, "it may answer another request");
+    }
 
     #[test]
     fn an_answer_passes_or_not_by_the_matcher() {

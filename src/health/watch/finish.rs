@@ -124,7 +124,11 @@ impl Watch {
             checker.refresh(&self.groups);
             let interval = checker.settings.interval.as_ref().map(|value| value.value);
             let first = fresh(self.since.unwrap_or_default(), interval);
-            if !checker.speaks() && checker.tests_connections() {
+            // Regular ones of their own are checks, unless they are known to be tests.
+            let tests = checker.settings.vendor.is_some()
+                || checker.verdict.prober.is_some()
+                || checker.verdict.confidence < Confidence::Likely;
+            if tests && !checker.speaks() && checker.tests_connections() {
                 checker.series.revise(limits, first, |check| {
                     if check.outcome == Some(Outcome::Pass) && talkers.contains(&check.source.ip) {
                         check.outcome = Some(Outcome::ProbeNoData);

@@ -105,6 +105,29 @@ fn what_is_only_possible_is_counted_and_not_reported() {
 }
 
 #[test]
+fn regular_connections_of_a_nameless_prober_are_checks_beside_its_requests() {
+    let nameless = |check, id, confidence| {
+        let mut check = recognised(check);
+        let verdict = Arc::make_mut(&mut check.verdict);
+        (verdict.prober, verdict.confidence) = (None, confidence);
+        check.checker = CheckerId(id);
+        check
+    };
+    let outcomes = |confidence| {
+        let mut watch = watch(0, 60);
+        for second in [10, 20, 30] {
+            watch.check(nameless(sighting(second, 200), 1, Confidence::Likely), &mut Silent);
+            let bare = attempt(second + 3, Shape::ConnectFin);
+            watch.check(nameless(bare, 2, confidence), &mut Silent);
+        }
+        watch.finish(&[]).by_outcome
+    };
+    assert_eq!(outcomes(Confidence::Likely), [(Outcome::Pass, 6)].into());
+    let tests = [(Outcome::Pass, 3), (Outcome::ProbeNoData, 3)].into();
+    assert_eq!(outcomes(Confidence::Possible), tests, "known by their source only");
+}
+
+#[test]
 fn what_the_user_announces_needs_less_to_be_a_check() {
     let raw = |text: &str| Raw { text: text.into(), place: Place::Flag("--hc") };
     let mut seen = Vec::new();
