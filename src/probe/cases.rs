@@ -136,6 +136,14 @@ fn an_unknown_prober_is_found_by_what_it_does() {
     scene.asks(go, every(30.0, 10));
     scene.finish();
     assert_eq!(last(&scene.out), Some((Some("go-http-client"), Certain)), "{}", why(&scene.out));
+    // A poller on the host of such a proxy.
+    for path in ["/u/status", "/health"] {
+        let mut scene = Scene::new();
+        scene.habit(Habit::Users).habit(Habit::Forwards);
+        let curl = "Host: 10.0.0.9:8080\nUser-Agent: curl/8.5.0\nAccept: */*\n";
+        scene.asks(&format!("GET {path} HTTP/1.1\n{curl}"), every(1.5, 40));
+        assert!(best(scene.finish()) <= Some(Possible), "{}", why(&scene.out));
+    }
     // A connection check.
     let mut scene = Scene::new();
     scene.connects(Shape::ConnectFin, every(10.0, 10));

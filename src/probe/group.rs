@@ -266,7 +266,10 @@ impl Group {
         if self.attempts {
             bound = bound.min(WITHOUT_CLUE);
         }
-        let contrast = evidence.has(Evidence::UnforwardedFromForwarder);
+        // A proxy may be made of one, where its fingerprint asks for a path that is made for checks. Others
+        // run beside proxies: cron jobs and pollers.
+        let contrast = evidence.has(Evidence::UnforwardedFromForwarder)
+            && won.is_some_and(|rule| rule.needs.has(Evidence::PathStrong));
         let plain = won.is_none() || tool;
         if weak && 2 * self.cut > self.members.min(ARRIVALS_MAX as u32) {
             // The User-Agent of a client may have been what is missing.
