@@ -1,14 +1,14 @@
 //! Checks that were expected and are not there: what is missing, told apart, and what to look at.
 
 use super::outcome::Outcome;
-use super::settings::time;
+use super::settings::{Protocol, time};
 use super::target::{Absence, Target};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::{SECOND, Vendor};
 use crate::flow::Vantage;
 use crate::packet::{Address, Endpoint};
 use crate::report::words;
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use crate::words::Phrase;
 use crate::{phrase, word};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,8 @@ pub(super) struct Expected<'a> {
     pub(super) interval: i64,
     /// Kind of load balancer.
     pub(super) vendor: Option<&'a Vendor>,
+    /// What its checks speak, where the user said it.
+    pub(super) protocol: Option<Protocol>,
     /// All connections.
     pub(super) traffic: &'a Traffic,
     /// Ports of the same host where checks arrive.
@@ -59,6 +61,7 @@ impl Expected<'_> {
         self.unanswered(checked)
             .or_else(|| self.refused(checked))
             .or_else(|| self.elsewhere(checked))
+            .or_else(|| self.unread(checked))
             .or_else(|| Some(self.nothing(checked)))
     }
 
@@ -75,6 +78,46 @@ impl Expected<'_> {
             n = words::plural(n, "interval"),
             interval = time(self.interval)
         )
+    }
+
+    /// Connections of one source that may be its checks, as they come as often, and of which nobody can say: a
+    /// check that sends bytes of its own (HAProxy's `tcp-check send`) or speaks TLS looks like any client.
+    fn unread(&self, checked: Endpoint) -> Option<Absence> {
+        let mut sources: BTreeMap<Address, (u64, Mark)> = BTreeMap::new();
+        let unread =
+            |seen: &&Seen| seen.opened == Opened::Accepted && seen.spoke && seen.requests == 0;
+        for seen in self.traffic.to(checked).filter(unread) {
+            let (count, last) = sources.entry(seen.client).or_insert((0, seen.first));
+            *count += 1;
+            if seen.first.at > last.at {
+                *last = seen.first;
+            }
+        }
+        let (source, (count, last)) = sources.into_iter().max_by_key(|(_, (count, _))| *count)?;
+        let due = self.captured().0 / self.interval.max(1);
+        let may_be = self.protocol != Some(Protocol::Http) && 2 * count as i64 >= due.max(2);
+        let (at, source) = (checked.socket(), Endpoint { ip: source, port: 0 }.addr());
+        may_be.then(|| Absence {
+            id: "no-check-recognised",
+            text: phrase!(
+                "no connection to {at} is recognised as a health check in {intervals}; {connections} of {source} \
+                 may be checks, whose bytes are not read (the last in frame {frame})",
+                at,
+                intervals = self.intervals(),
+                connections = words::plural(count, "connection"),
+                source,
+                frame = last.frame.number()
+            ),
+            steps: vec![
+                phrase!(
+                    "Does {source} check this target? Checks that send bytes of their own (HAProxy's tcp-check send) or \
+                     speak TLS look like those of any client: see the load balancer's own log for their outcome",
+                    source
+                ),
+                phrase!("If they are no checks: is the check enabled, and for this address and port?"),
+            ],
+            mark: Some(last),
+        })
     }
 
     fn nothing(&self, checked: Endpoint) -> Absence {

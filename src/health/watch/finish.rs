@@ -238,6 +238,7 @@ impl Watch {
             port,
             interval,
             vendor,
+            protocol: group.and_then(|group| group.protocol),
             traffic: scene.traffic,
             elsewhere: scene.checked.get(&target.server.ip).unwrap_or(&none),
             span,
