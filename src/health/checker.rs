@@ -2,6 +2,7 @@
 
 use super::judge::{HALF_CLOSE, Judged};
 use super::matcher::Matcher;
+use super::outcome::Outcome;
 use super::series::{CHECKS_MAX, Series};
 use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
 use super::state::{Change, State, Thresholds};
@@ -19,6 +20,10 @@ use std::sync::Arc;
 
 /// Times after which a prober gave up that are kept to tell its time-out.
 const GIVE_UPS_MAX: usize = 15;
+/// Checks that passed with as many bytes from which that is usual.
+const BODIES_MIN: u32 = 5;
+/// One in so many may have had another number: a program that says something else every time expects nothing.
+const OTHER_BODIES: u32 = 2;
 
 /// The same check of one target, from all its sources.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Checker {
     known: Defaults,
     pub(super) seen: Estimates,
     gave_up: VecDeque<i64>,
+    /// Bytes of the body of the first check that passed, and of how many they were the same and not.
+    body: (u64, u32, u32),
     pub(super) settings: Settings,
     pub(super) series: Series,
     /// Checks and changes have been given out.
@@ -105,6 +112,7 @@ impl Checker {
             known,
             seen: Estimates { port: Some(server.port), ..Estimates::default() },
             gave_up: VecDeque::new(),
+            body: (0, 0, 0),
             settings: Settings::default(),
             series: Series::default(),
             told: false,
@@ -161,6 +169,28 @@ impl Checker {
         if learned {
             self.refresh(groups);
         }
+    }
+
+    /// Bytes of the body with which checks have passed so far, where they were nearly always as many.
+    pub(super) fn usual_body(&self) -> Option<u64> {
+        let (bytes, same, others) = self.body;
+        (same >= BODIES_MIN && others <= same / OTHER_BODIES).then_some(bytes)
+    }
+
+    /// Learns from the body of a check that passed.
+    pub(super) fn learn_body(&mut self, check: &Sighting, judged: &Judged) {
+        let Some(response) = check.response.as_ref().filter(|response| response.complete) else {
+            return;
+        };
+        let (bytes, same, others) = &mut self.body;
+        if judged.outcome != Some(Outcome::Pass) {
+            return;
+        }
+        if *same == 0 {
+            *bytes = response.body;
+        }
+        let count = if *bytes == response.body { same } else { others };
+        *count = count.saturating_add(1);
     }
 
     /// Works out the settings again.

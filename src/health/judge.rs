@@ -47,6 +47,8 @@ pub struct Context<'a> {
     pub talks: bool,
     /// Connections to the target's host are captured, and none of its packets.
     pub one_way: bool,
+    /// Bytes of the body with which checks have passed so far, where they were nearly always as many.
+    pub body: Option<u64>,
 }
 
 /// A prober that closes sooner than this after its request closes its sending side only, and still
@@ -338,7 +340,15 @@ pub(super) mod tests {
     }
 
     pub(in crate::health) fn context(settings: &Settings, until: Timestamp) -> Context<'_> {
-        Context { settings, prober: None, until, period: None, talks: false, one_way: false }
+        Context {
+            settings,
+            prober: None,
+            until,
+            period: None,
+            talks: false,
+            one_way: false,
+            body: None,
+        }
     }
 
     pub(in crate::health) fn judge_as(check: &Sighting, settings: &Settings) -> Judged {

@@ -43,7 +43,24 @@ impl Context<'_> {
         if matched.outcome == Some(Outcome::Pass) && !response.complete && !cut {
             return self.incomplete(check, first).unwrap_or(matched);
         }
-        matched
+        self.unlike_others(response, matched)
+    }
+
+    /// A status that passes, with another body than that of the checks before: a prober that was told what the
+    /// body has to say (HAProxy's `http-check expect string`, the `match` of NGINX Plus) may fail it.
+    fn unlike_others(&self, response: &ResponseFacts, matched: Judged) -> Judged {
+        let Some(usual) = self.body.filter(|usual| *usual != response.body) else { return matched };
+        if matched.outcome != Some(Outcome::Pass)
+            || !self.prober.is_none_or(|prober| prober.defaults.body)
+        {
+            return matched;
+        }
+        let note = phrase!(
+            "the body has {bytes} bytes, not {usual} as before: a prober that expects a text in it may fail it",
+            bytes = response.body,
+            usual
+        );
+        Judged { confidence: matched.confidence.min(Confidence::Likely), note, ..matched }
     }
 
     /// An answer that came after the prober had given up, or after the time-out that the user gave.
@@ -269,6 +286,25 @@ mod tests {
         Arc::make_mut(texts).location = Some("/login".into());
         let judged = judge_as(&redirect, &settings("aws-alb", &[]));
         assert_eq!(judged.note, "status 302, redirects to /login; the default matcher is 200");
+    }
+
+    #[test]
+    fn another_body_than_usual_may_fail_where_the_prober_can_match_it() {
+        let catalogue = crate::probe::Catalogue::load([]).unwrap();
+        let settings = settings("", &[]);
+        let until = crate::time::Timestamp(1_000 * SECOND);
+        let judge = |prober: &str, body| {
+            let check = sighting(1, 200);
+            let usual = check.response.as_ref().unwrap().body;
+            let prober = catalogue.prober(prober).map(|prober| &**prober);
+            let body = Some(usual + body);
+            let judged = Context { prober, body, ..context(&settings, until) }.judge(&check);
+            (judged.outcome, judged.confidence)
+        };
+        assert_eq!(judge("haproxy", 0), (Some(Outcome::Pass), Confidence::Certain));
+        assert_eq!(judge("haproxy", 9), (Some(Outcome::Pass), Confidence::Likely));
+        assert_eq!(judge("nobody", 9), (Some(Outcome::Pass), Confidence::Likely));
+        assert_eq!(judge("aws-alb", 9), (Some(Outcome::Pass), Confidence::Certain));
     }
 
     #[test]

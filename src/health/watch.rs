@@ -140,8 +140,10 @@ impl Watch {
             period: checker.verdict.period.map(|seconds| (seconds * SECOND as f64) as i64),
             talks: false,
             one_way: self.traffic.is_one_way(server.ip),
+            body: checker.usual_body(),
         };
         let judged = context.judge(&sighting);
+        checker.learn_body(&sighting, &judged);
         let check = facts(sighting, judged);
         let interval = checker.settings.interval.as_ref().map(|value| value.value);
         let full = self.listed >= ALL_CHECKS_MAX;

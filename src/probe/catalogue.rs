@@ -231,6 +231,7 @@ impl Merged {
             warn_http: entry.warn_http.map(|ok| ok.0).or(before.warn_http),
             ok_grpc: entry.ok_grpc.map(|ok| ok.0).or(before.ok_grpc),
             tcp: entry.tcp.unwrap_or(before.tcp),
+            body: entry.body.unwrap_or(before.body),
         };
         if let Some(nets) = entry.from {
             from = nets.into_iter().map(Spanned::into_inner).collect();

@@ -77,6 +77,7 @@ pub(super) struct Entry {
     pub(super) warn_http: Option<Statuses>,
     pub(super) ok_grpc: Option<Statuses>,
     pub(super) tcp: Option<bool>,
+    pub(super) body: Option<bool>,
     pub(super) fanout: Option<bool>,
     pub(super) external: Option<bool>,
     pub(super) veto: Option<bool>,

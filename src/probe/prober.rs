@@ -65,6 +65,8 @@ pub struct Defaults {
     pub ok_grpc: Option<Box<str>>,
     /// It has TCP checks, which pass when the handshake is answered.
     pub tcp: bool,
+    /// It can be told what the body of an answer has to say.
+    pub body: bool,
 }
 
 macro_rules! ids {
