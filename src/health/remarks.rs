@@ -4,7 +4,7 @@ use super::advice;
 use super::outcome::{Effect, Outcome};
 use super::settings::time;
 use super::state::{ASSUMED, State};
-use super::target::{Check, Entry, Note, ProberHealth, Target, Users};
+use super::target::{Check, Entry, Node, Note, ProberHealth, Target, Users};
 use super::traffic::{Opened, Seen, Traffic};
 use super::vendor::SECOND;
 use crate::cause::{Confidence, Finding, Kind};
@@ -101,6 +101,7 @@ impl Scene<'_> {
             notes.extend(pause(prober));
         }
         for prober in &target.probers {
+            notes.extend(apart(prober, self.until));
             notes.extend(nodes(prober));
             notes.extend(odd_source(prober));
         }
@@ -307,27 +308,68 @@ fn flapping(target: &Target) -> Option<Note> {
     target.deciding().find_map(restless)
 }
 
-/// Failed checks that are too few in a row, again and again.
+/// Failed checks that are too few in a row, again and again. Each node counts its own.
 fn restless(prober: &ProberHealth) -> Option<Note> {
     let threshold = prober.settings.unhealthy.as_ref().map_or(ASSUMED, |setting| setting.value);
-    let effects: Vec<(Effect, &Check)> = prober
-        .checks
-        .iter()
-        .filter_map(|check| Some((check.outcome?.effect(), check)))
-        .filter(|(effect, _)| *effect != Effect::None)
-        .collect();
-    let runs: Vec<&[(Effect, &Check)]> = effects.chunk_by(|a, b| a.0 == b.0).collect();
-    let short = |run: &&&[(Effect, &Check)]| {
-        run[0].0 == Effect::Fail && run.len() < threshold as usize * prober.nodes.len().max(1)
-    };
-    let count = runs.iter().filter(short).count();
-    let first = runs.iter().find(short)?;
-    (count >= RESTLESS).then(|| Note {
+    let mut nodes: BTreeMap<Address, Vec<(Effect, &Check)>> = BTreeMap::new();
+    for check in &prober.checks {
+        let effect = check.outcome.map_or(Effect::None, Outcome::effect);
+        if effect != Effect::None {
+            nodes.entry(check.source.ip).or_default().push((effect, check));
+        }
+    }
+    let runs = nodes.values().flat_map(|checks| checks.chunk_by(|a, b| a.0 == b.0));
+    let short = runs.filter(|run| run[0].0 == Effect::Fail && run.len() < threshold as usize);
+    let firsts: Vec<Mark> = short.map(|run| run[0].1.decisive).collect();
+    (firsts.len() >= RESTLESS).then(|| Note {
         id: "restless",
-        text: phrase!("checks failed {count} times without enough failures in a row to change the state: users meet the same \
-             failures", count),
-        mark: Some(first[0].1.decisive),
+        text: phrase!("checks failed {count} times without enough failures in a row to change the state: users may meet the \
+             same failures", count = firsts.len()),
+        mark: firsts.into_iter().min_by_key(|mark| (mark.at, mark.frame)),
     })
+}
+
+/// Nodes that held the target to be unhealthy while no other did and checks of others passed: what they
+/// have apart is their way to the target.
+fn apart(prober: &ProberHealth, until: Timestamp) -> Option<Note> {
+    let down: Vec<(&Node, Vec<(Timestamp, Timestamp)>)> = prober
+        .nodes
+        .iter()
+        .map(|node| (node, periods(&node.timeline, State::Unhealthy, until)))
+        .collect();
+    let alone = |node: &Node, (from, to): (Timestamp, Timestamp)| {
+        let joined = down.iter().any(|(other, periods)| {
+            other.source != node.source && periods.iter().any(|(a, b)| *a < to && from < *b)
+        });
+        let passed = |check: &Check| {
+            check.outcome == Some(Outcome::Pass)
+                && check.source.addr() != node.source
+                && (from..to).contains(&check.began)
+        };
+        !joined && prober.checks.iter().any(passed)
+    };
+    let cases = down.iter().flat_map(|(node, periods)| {
+        periods.iter().filter(|period| alone(node, **period)).map(|(from, _)| (*node, *from))
+    });
+    let cases: Vec<(&Node, Timestamp)> = cases.collect();
+    let (first, from) = *cases.iter().min_by_key(|(_, from)| *from)?;
+    let others = cases.iter().any(|(node, _)| node.source != first.source);
+    let entry = first.timeline.iter().find(|entry| entry.mark.at == from);
+    let node = first.source;
+    let text = if others {
+        phrase!(
+            "the checks of single addresses, {node} and others, failed while those of the others passed: look at the way \
+             between each of them and the target (security groups, network ACLs, routes)",
+            node
+        )
+    } else {
+        phrase!(
+            "the checks of {node} alone failed while those of the others passed: look at the way between it and the target \
+             (security groups, network ACLs, routes)",
+            node
+        )
+    };
+    Some(Note { id: "one-node-apart", text, mark: entry.map(|entry| entry.mark) })
 }
 
 /// A target that has not passed a single check.

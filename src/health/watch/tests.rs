@@ -165,6 +165,28 @@ fn an_expected_target_without_checks_says_what_to_look_at() {
 }
 
 #[test]
+fn a_node_that_fails_alone_is_pointed_out() {
+    let notes = |failing: &[u8], broken: std::ops::Range<i64>| {
+        let mut watch = watch(0, 200);
+        for at in (10..200).step_by(10) {
+            for node in [7, 8] {
+                let failed = failing.contains(&node) && broken.contains(&at);
+                let mut check = sighting(at + i64::from(node), if failed { 503 } else { 200 });
+                check.source = Endpoint::v4([10, 0, 1, node], check.source.port);
+                watch.check(recognised(check), &mut Silent);
+            }
+        }
+        let target = watch.finish(&[]).targets.remove(0);
+        let notes: Vec<_> = target.remarks.iter().map(|note| note.id).collect();
+        let about_nodes = ["one-node-apart", "restless"];
+        about_nodes.map(|id| notes.contains(&id))
+    };
+    assert_eq!(notes(&[8], 60..120), [true, false], "six in a row of one");
+    assert_eq!(notes(&[7, 8], 60..120), [false, false], "the target");
+    assert_eq!(notes(&[8], 60..65), [false, false], "one check");
+}
+
+#[test]
 fn checks_of_another_port_belong_to_the_target_that_the_group_names() {
     let raw = |text: &str| Raw { text: text.into(), place: Place::Flag("--hc") };
     let group = RawGroup {
