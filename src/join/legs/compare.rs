@@ -42,6 +42,8 @@ impl Alike {
 pub(super) struct Likeness {
     /// Both carry the same identifying header.
     pub(super) id: bool,
+    /// Both have a header that no other request at the proxy has.
+    pub(super) marked: bool,
     /// The back leg says for whom it asks: this client.
     pub(super) client: Alike,
     /// Path and query.
@@ -122,7 +124,8 @@ pub(super) fn compare(front: &Leg, back: &Leg) -> Likeness {
         (Some(_), Some(_)) if back.ends.state == State::Answered => Alike::Other,
         _ => Alike::Unknown,
     };
-    Likeness { id: asked.shares_id(made), client, target, request, answer }
+    let marked = front.unique.iter().any(|own| *own != 0 && made.own.contains(own));
+    Likeness { id: asked.shares_id(made), marked, client, target, request, answer }
 }
 
 /// How far the end of an attempt is from what the request's client saw then, nanoseconds; the smaller, the
@@ -176,6 +179,7 @@ impl Likeness {
                     self.client != Alike::Other || self.request == Alike::Same
                 }
                 // A rewritten path: the rest has to be that client's, or the very answer.
+                Alike::Other if self.marked => self.client != Alike::Other,
                 Alike::Other => {
                     self.request == Alike::Same
                         && self.client != Alike::Other

@@ -9,11 +9,14 @@ use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Identifying headers of one request that are compared; more hardly come together.
 const IDS_MAX: usize = 4;
+/// Headers of a request's own that are compared, those that come first.
+const OWN_MAX: usize = 4;
 /// Shorter values than this are no unique ids.
 const ID_MIN: usize = 8;
 
@@ -87,6 +90,8 @@ pub struct Sketch {
     pub cut: bool,
     /// Values of identifying headers.
     pub ids: [u64; IDS_MAX],
+    /// Headers whose names programs have made up (`X-`), which proxies hand on as they are.
+    pub own: [u64; OWN_MAX],
     /// Headers that differ between clients.
     pub print: u64,
     /// `Content-Length` of the request, plus one.
@@ -117,6 +122,8 @@ pub struct Leg {
     pub opened: Option<Timestamp>,
     /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
     pub kept: Option<Timestamp>,
+    /// Those of [`Sketch::own`] that no other request at its server has; 0 in place of the others.
+    pub unique: [u64; OWN_MAX],
 }
 
 impl Leg {
@@ -147,6 +154,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            unique: [0; OWN_MAX],
         })
     }
 
@@ -184,6 +192,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            unique: [0; OWN_MAX],
         };
         leg.belongs_to(flow, roles);
         Some(leg)
@@ -341,8 +350,12 @@ impl Sketch {
         if complete && bytes.len() < HEAD_KEPT {
             self.print = print(head.headers().raw(), &END_TO_END, None);
         }
-        let mut ids = 0;
+        let (mut ids, mut own) = (0, 0);
         for (name, value) in head.headers().raw() {
+            if own < OWN_MAX && is_own(name) && !value.is_empty() {
+                self.own[own] = hash(&name.to_ascii_lowercase()).rotate_left(1) ^ hash(value);
+                own += 1;
+            }
             if let Some(id) = id(name, value)
                 && ids < IDS_MAX
             {
@@ -360,6 +373,33 @@ impl Sketch {
     /// Whether both carry the same identifying value.
     pub fn shares_id(&self, other: &Sketch) -> bool {
         self.ids.iter().any(|id| *id != 0 && other.ids.contains(id))
+    }
+}
+
+/// A name that a program has made up, none that proxies write.
+fn is_own(name: &[u8]) -> bool {
+    const PROXIES: [&[u8]; 2] = [b"x-forwarded-", b"x-real-ip"];
+    let begins =
+        |with: &[u8]| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    begins(b"x-") && !PROXIES.iter().any(|with| begins(with))
+}
+
+/// Finds out which of the headers of each request no other request at its server has.
+pub(super) fn find_unique(legs: &mut [Leg]) {
+    let server = |leg: &Leg| {
+        let Endpoint { ip, port } = leg.ends.server;
+        hash(&ip).rotate_left(u32::from(port % 64)) ^ u64::from(port)
+    };
+    let mut times: HashMap<u64, u32, FixedState> = HashMap::default();
+    for leg in legs.iter() {
+        for own in leg.sketch.own.iter().filter(|own| **own != 0) {
+            *times.entry(own ^ server(leg)).or_default() += 1;
+        }
+    }
+    for leg in legs {
+        let server = server(leg);
+        let once = |own: u64| own != 0 && times.get(&(own ^ server)) == Some(&1);
+        leg.unique = leg.sketch.own.map(|own| if once(own) { own } else { 0 });
     }
 }
 

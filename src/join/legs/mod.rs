@@ -34,7 +34,7 @@ use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
 use tie::{Surroundings, Ties};
 
-/// Legs kept to be tied; a leg takes about 350 bytes. Past it the older half is tied with what is
+/// Legs kept to be tied; a leg takes about 500 bytes. Past it the older half is tied with what is
 /// known by then.
 pub const LEGS_MAX: usize = 1 << 17;
 /// Addresses behind which requests are hidden that are remembered.
@@ -205,6 +205,7 @@ impl Legs {
             let ends = &leg.ends;
             (ends.asked.at, ends.asked.frame, ends.ordinal == 0)
         });
+        leg::find_unique(&mut legs);
         let none = HashSet::new();
         let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward: &none };
         let mut ties = tie::ties(&legs, &around);

@@ -226,12 +226,15 @@ fn choose(
     }
     // The same was asked several times at once, maybe by one that has an attempt already.
     let as_good = |other: &Candidate| {
-        other.likeness.target >= like.target && other.likeness.client >= like.client
+        other.likeness.marked >= like.marked
+            && other.likeness.target >= like.target
+            && other.likeness.client >= like.client
     };
     if !like.id && rest().chain(taken).any(as_good) {
         certainty = certainty.min(Confidence::Possible);
     }
-    let alike = like.id || (like.target == Alike::Same && like.client != Alike::Other);
+    let alike =
+        like.id || like.marked || (like.target == Alike::Same && like.client != Alike::Other);
     Some((best, Tie { front: best.front, certainty, by, alike }))
 }
 
@@ -242,6 +245,7 @@ fn alone(like: &Likeness, known: bool) -> Option<(Confidence, TiedBy)> {
         Alike::Same if like.client == Alike::Other => (Confidence::Possible, TiedBy::Request),
         Alike::Same => (Confidence::Certain, TiedBy::Request),
         Alike::Part if like.client == Alike::Other => return None,
+        _ if like.marked => (Confidence::Likely, TiedBy::Request),
         Alike::Part if like.client >= Alike::Part || like.request == Alike::Same => {
             (Confidence::Likely, TiedBy::Request)
         }
@@ -257,6 +261,9 @@ fn alone(like: &Likeness, known: bool) -> Option<(Confidence, TiedBy)> {
 fn among(best: &Likeness, second: &Likeness) -> (Confidence, TiedBy) {
     if best.id && !second.id {
         return (Confidence::Certain, TiedBy::Id);
+    }
+    if best.marked && !second.marked && best.target != Alike::Same {
+        return (Confidence::Likely, TiedBy::Request);
     }
     if best.target > second.target {
         let sure = best.target == Alike::Same && best.client != Alike::Other;
@@ -342,6 +349,26 @@ mod tests {
         // An id decides.
         (legs[1].sketch.ids[0], legs[2].sketch.ids[0]) = (77, 77);
         assert_eq!(tied(&mut legs)[2], Some((2, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_header_that_only_one_request_has_ties_a_path_that_was_written_anew() {
+        let with = |mut leg: Leg, own: u64| {
+            leg.sketch.own[1] = own;
+            leg
+        };
+        let legs = |other: u64| {
+            let mut legs = [
+                with(leg(1, 7, 0, 50, 502), 70),
+                with(leg(2, 8, 1, 60, 502), other),
+                with(cut(11, 9, 5, 40), 70),
+            ];
+            crate::join::legs::leg::find_unique(&mut legs);
+            legs
+        };
+        assert_eq!(tied(&mut legs(80))[2], Some((1, Confidence::Likely)));
+        // Both have it: it names a program or a tenant.
+        assert_eq!(tied(&mut legs(70))[2], None);
     }
 
     #[test]
