@@ -229,7 +229,7 @@ impl Conversation {
             self.queue.front_mut().and_then(|front| front.exchange.response.as_mut())
         {
             body.skip(len, &mut response.body);
-            (response.last, response.end) = (at.mark, end);
+            response.extend(at.mark, end);
         }
         self.server.phase = Phase::Body(body);
         self.data_ends(Side::Server, end, at.mark);

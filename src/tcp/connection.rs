@@ -166,6 +166,13 @@ impl Connection {
         self.seen.note(&mut self.flow.history, side, letter);
     }
 
+    /// What every segment of its sender has, but for RSTs in its name.
+    pub(super) fn know_sender(&mut self, side: Side, segment: &Segment<'_>) {
+        let half = self.flow.half_mut(side);
+        half.ttl = segment.ttl;
+        half.stamped |= segment.options.timestamp.is_some();
+    }
+
     /// Takes in one segment of this connection.
     pub fn on_segment(&mut self, segment: &Segment<'_>, sink: &mut impl StreamSink) {
         let side = self.side_of(segment);
@@ -174,9 +181,7 @@ impl Connection {
             return;
         }
         if !flags.rst() {
-            let half = self.flow.half_mut(side);
-            half.ttl = segment.ttl;
-            half.stamped |= segment.options.timestamp.is_some();
+            self.know_sender(side, segment);
         }
         if flags.syn() {
             self.on_syn(side, segment);

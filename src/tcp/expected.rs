@@ -49,7 +49,7 @@ impl Connection {
             return true;
         }
         let (mark, acked) = (segment.mark, acked as u64);
-        self.flow.half_mut(side).ttl = segment.ttl;
+        self.know_sender(side, segment);
         if len == 0 {
             self.note(side, b'a');
         }
