@@ -110,6 +110,10 @@ impl Watch {
                 }
             }
         }
+        let named = sure.iter().any(|checker| {
+            let vendor = checker.settings.vendor.is_some() || checker.verdict.prober.is_some();
+            vendor && checker.speaks() && checker.tests_connections()
+        });
         for checker in &mut sure {
             let mut bound = |name: &'static str, count: u64| {
                 if count > 0 {
@@ -124,10 +128,8 @@ impl Watch {
             checker.refresh(&self.groups);
             let interval = checker.settings.interval.as_ref().map(|value| value.value);
             let first = fresh(self.since.unwrap_or_default(), interval);
-            // Regular ones of their own are checks, unless they are known to be tests.
-            let tests = checker.settings.vendor.is_some()
-                || checker.verdict.prober.is_some()
-                || checker.verdict.confidence < Confidence::Likely;
+            // Regular ones of their own are checks, unless a load balancer asks that is known to test.
+            let tests = named || checker.verdict.confidence < Confidence::Likely;
             if tests && !checker.speaks() && checker.tests_connections() {
                 checker.series.revise(limits, first, |check| {
                     if check.outcome == Some(Outcome::Pass) && talkers.contains(&check.source.ip) {
