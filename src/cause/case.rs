@@ -2,7 +2,7 @@
 
 use super::{Confidence, Evidence, What, Wider};
 use crate::blind::BlindSpot;
-use crate::flow::{Ending, EndingKind, Flow, Retransmission, Vantage};
+use crate::flow::{Ending, EndingKind, Flow, Grade, Retransmission, Vantage};
 use crate::http::{Exchange, Request, Response, ResponseHead, State};
 use crate::tcp::Side;
 use crate::time::Mark;
@@ -230,12 +230,19 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Bytes that `close`, a FIN, says were sent before it (it takes the sequence number behind the last
-    /// of them, RFC 9293, 3.4), that had not come when it came, and that its receiver has not acknowledged
-    /// up to it since: lost on the way, and not only to the capture.
-    pub fn lost_before(&self, close: &Ending) -> Option<u64> {
-        let end = close.offset.filter(|_| close.kind == EndingKind::Fin && close.missing > 0)?;
-        (self.flow.half(close.side).acked < end).then_some(close.missing)
+    /// What says that bytes were sent before `close` which had not come by then and which their receiver has not
+    /// acknowledged since: lost on the way, and not only to the capture. A FIN takes the sequence number behind the
+    /// last of them (RFC 9293, 3.4); so does a RST, which their receiver takes only when asked again (RFC 5961, 3.2).
+    pub fn lost_before(&self, close: &Ending) -> Option<&'a Ending> {
+        let acked = self.flow.half(close.side).acked;
+        self.flow.endings.iter().find(|it| {
+            let own = it.kind == EndingKind::Fin
+                || (it.ack_flag && !it.unstamped && it.grade != Grade::Outside);
+            (it.side, own) == (close.side, true)
+                && it.mark.at <= close.mark.at
+                && it.missing > 0
+                && it.offset.is_some_and(|end| acked < end)
+        })
     }
 
     /// The server's close, when it came first and nothing that was sent before it was lost on the way: it

@@ -79,7 +79,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     match case.exchange {
-        Some(_) => response_lost(case).or_else(|| lost_before_fin(case)),
+        Some(_) => response_lost(case).or_else(|| lost_before_close(case)),
         None => handshake_lost(case),
     }
 }
@@ -167,13 +167,13 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// The target's FIN came, and what the target had sent before it did not.
-fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
+/// The target's FIN or RST came, and what the target had sent before it did not.
+fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
     /// So much fills a segment on the narrowest path that IPv6 allows (1280, RFC 8200, 5), bytes.
     const FULL: u64 = 1_200;
     case.failed()?;
-    let close = case.closed_by_server()?;
-    let bytes = case.lost_before(close)?;
+    let close = case.lost_before(case.closed_by_server()?)?;
+    let (bytes, name) = (close.missing, case.name(close));
     let mut evidence = vec![case.ending(
         close,
         phrase!(
@@ -184,10 +184,11 @@ fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
     )];
     evidence.extend(case.asked(phrase!("the request")));
     let told = phrase!(
-        "the target sent {bytes} bytes of its response before its FIN, and only the FIN arrived",
-        bytes
+        "the target sent {bytes} bytes of its response before its {name}, and only the {name} arrived",
+        bytes,
+        name
     );
-    // A FIN is small: where full-size packets are lost, that may be the reason.
+    // It is small: where full-size packets are lost, that may be the reason.
     let full = bytes >= FULL;
     Some(Verdict {
         confidence: if full { Confidence::Possible } else { Confidence::Likely },
@@ -206,7 +207,7 @@ fn lost_before_fin(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, END, MS, S, Scene, mark};
-    use crate::flow::Vantage;
+    use crate::flow::{Ending, Grade, Vantage};
     use crate::tcp::Side;
 
     fn repeated_syn_acks() -> Scene {
@@ -260,6 +261,17 @@ mod tests {
         assert_eq!(unanswered.cause(), Some("return-path-blocked"));
         let cut = lost(Scene::answered_in_part().target_fin(ASKED + 20 * MS, END));
         assert_eq!(cut.cause(), Some("return-path-blocked"));
+        // A RST is not obeyed there, but asked for again.
+        let reset = |stamped: bool| {
+            lost(Scene::asked().target_rst(ASKED + 5 * MS, END)).with(|scene| {
+                let again = Ending { offset: Some(0), missing: 0, ..scene.flow.endings[0] };
+                scene.flow.endings[0].grade = Grade::InWindow;
+                scene.flow.endings[0].unstamped = !stamped;
+                scene.flow.endings.push(again);
+            })
+        };
+        assert_eq!(reset(true).cause(), Some("return-path-blocked"));
+        assert_ne!(reset(false).cause(), Some("return-path-blocked"), "anybody's");
         // What the load balancer acknowledges, only the capture has missed.
         let taken = cut.with(|scene| scene.flow.half_mut(Side::Server).acked = 1400);
         assert!(taken.rule("return-path-blocked").is_none());
