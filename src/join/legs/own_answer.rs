@@ -16,6 +16,8 @@ const COMMON_LIMIT: u64 = 15 * 1024;
 
 /// What one leg alone makes of a 5xx.
 pub(super) const OWN: &str = "target-own-5xx";
+/// A connection that was closed as it was used once more.
+const RACE: &str = "keepalive-race";
 /// What it makes of a server that closed before its answer was complete.
 const CLOSED: [&str; 5] = [
     "target-fin-no-response",
@@ -69,9 +71,27 @@ pub(super) fn asked_somebody(finding: &mut Finding, front: &Ends) {
     finding.responsible = Responsible::LoadBalancer;
 }
 
+/// The proxy is the server here, and its client the one that used a connection which was being closed.
+fn one_hop_nearer(finding: &mut Finding) {
+    finding.responsible = match finding.responsible {
+        Responsible::TargetApp | Responsible::TargetHost => Responsible::LoadBalancer,
+        Responsible::LoadBalancer => Responsible::Client,
+        other => other,
+    };
+    finding.confidence = finding.confidence.min(Confidence::Likely);
+    let told = finding.summary.clone();
+    finding.summary = phrase!(
+        "{told}; the server is the proxy here, which asked no target, and who used the connection its own client",
+        told
+    );
+}
+
 /// A proxy closed the connection to its client, and no failure behind it is known that would be the reason. An early
 /// answer that it has given in full is its target's, where it has one.
 fn closed_itself(finding: &mut Finding, front: &Ends, asked: impl FnOnce() -> Phrase) {
+    if finding.cause.id == RACE {
+        one_hop_nearer(finding);
+    }
     if !CLOSED.contains(&finding.cause.id) || front.state == State::Answered {
         return;
     }
@@ -185,5 +205,15 @@ mod tests {
             finding.cause.id
         };
         assert_eq!((told(503), told(504)), ("lb-no-target", "inconclusive"));
+    }
+
+    #[test]
+    fn a_race_with_the_proxy_is_its_clients() {
+        let mut finding = fixture::race(2);
+        finding.responsible = Responsible::LoadBalancer;
+        let nobody = Unserved { waited: 0, busy: 0, targets: 1, failing: 0 };
+        asked_nobody(&mut finding, &leg(1, 7, 0, 1_500, 0).ends, nobody);
+        assert_eq!((finding.cause.id, finding.responsible), (RACE, Responsible::Client));
+        assert_eq!(finding.confidence, Confidence::Likely);
     }
 }
