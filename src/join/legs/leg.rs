@@ -122,7 +122,7 @@ pub struct Leg {
     pub opened: Option<Timestamp>,
     /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
     pub kept: Option<Timestamp>,
-    /// Those of [`Sketch::own`] that no other request at its server has; 0 in place of the others.
+    /// Those of the own headers that no other request at its server has; 0 in place of the others.
     pub unique: [u64; OWN_MAX],
 }
 
