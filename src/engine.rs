@@ -453,6 +453,7 @@ impl Engine {
         }
         if let Some(early) = &mut self.early
             && flow.opening.syn_ack.is_none()
+            && !entry.attached.is_second
         {
             early.look_soon(slot, flow.id, error.mark.at);
         }

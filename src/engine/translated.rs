@@ -103,11 +103,14 @@ impl StreamSink for Unheard {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Flows, says};
-    use super::super::{Engine, Options};
+    use super::super::{Engine, Options, Output};
     use super::*;
     use crate::capture::Direction;
-    use crate::flow::Vantage;
-    use crate::packet::Flags;
+    use crate::cause::Finding;
+    use crate::flow::{Flow, Vantage};
+    use crate::http::Exchange;
+    use crate::packet::{Flags, IcmpError};
+    use crate::probe::Catalogue;
 
     const POD: Endpoint = Endpoint::v4([10, 244, 0, 7], 8080);
 
@@ -167,5 +170,68 @@ mod tests {
         // A plain router changes no address: its copies are those of one connection anyway.
         assert_eq!(translations.original(&syn(2, |it| it.ttl = 63)), None);
         assert!(translations.original(&passed_on(3, |it| it.ttl = 62)).is_some());
+    }
+
+    /// Counts what is told early.
+    #[derive(Default)]
+    struct Told(u32);
+
+    impl Output for Told {
+        fn flow(&mut self, _: &Flow) {}
+        fn exchange(&mut self, _: u64, _: &Exchange) {}
+        fn finding(&mut self, _: Finding) {}
+        fn early(&mut self, _: Finding) {
+            self.0 += 1;
+        }
+    }
+
+    #[test]
+    fn an_error_about_a_second_copy_is_not_told_as_another_failure() {
+        let told = |both: bool| {
+            let probers = Catalogue::built_in().unwrap();
+            let mut engine = Engine::new(Options::default()).give_early(probers);
+            let (first, mut out) = (syn(1, |_| {}), Told::default());
+            let second = passed_on(2, |_| {});
+            if both {
+                engine.segment(&first, &mut out);
+            }
+            engine.segment(&second, &mut out);
+            engine.icmp(&IcmpError {
+                mark: second.mark,
+                reporter: [10, 244, 0, 1].into(),
+                tunnel: second.tunnel,
+                v6: false,
+                kind: 3,
+                code: 1,
+                mtu: None,
+                src: second.src,
+                dst: second.dst,
+                seq: second.seq,
+                flags: Some(second.flags),
+                quoted_tcp: 20,
+            });
+            engine.tick(second.mark.at.after(1_000_000_000), &mut out);
+            out.0
+        };
+        assert_eq!([false, true].map(told), [1, 0]);
+    }
+
+    #[test]
+    fn what_a_host_only_passes_on_is_no_address_of_its_own() {
+        let local = |passed: bool| {
+            let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+            let first = syn(1, |_| {});
+            engine.segment(&first, &mut out);
+            if passed {
+                engine.segment(&syn(2, |it| it.direction = Direction::Outbound), &mut out);
+            }
+            let mut answer = syn(3, |it| (it.flags, it.ack, it.seq) = (Flags(0x12), 78, 500));
+            (answer.src, answer.dst) = (first.dst, first.src);
+            // To the host that accepts it leaves, to one between it comes in.
+            answer.direction = if passed { Direction::Inbound } else { Direction::Outbound };
+            engine.segment(&answer, &mut out);
+            [first.src, first.dst].map(|end| engine.shared.roles.knows_local(end.ip))
+        };
+        assert_eq!((local(false), local(true)), ([false, true], [false, false]));
     }
 }

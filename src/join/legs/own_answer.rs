@@ -81,7 +81,7 @@ fn one_hop_nearer(finding: &mut Finding) {
     finding.confidence = finding.confidence.min(Confidence::Likely);
     let told = finding.summary.clone();
     finding.summary = phrase!(
-        "{told}; the server is the proxy here, which asked no target, and who used the connection its own client",
+        "{told}; the server is the proxy here, and who used the connection its own client",
         told
     );
 }
