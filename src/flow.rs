@@ -400,6 +400,29 @@ pub struct Ending {
     pub window: u16,
 }
 
+#[cfg(test)]
+impl Ending {
+    /// One that nothing is odd about, for tests.
+    pub(crate) fn example(mark: Mark, side: Side, kind: EndingKind) -> Ending {
+        Ending {
+            mark,
+            side,
+            kind,
+            ack_flag: true,
+            offset: None,
+            acked: None,
+            missing: 0,
+            grade: Grade::Exact,
+            belied: None,
+            unstamped: false,
+            payload: 0,
+            ttl: 64,
+            ip_id: None,
+            window: 0,
+        }
+    }
+}
+
 /// Which segment ends a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndingKind {

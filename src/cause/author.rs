@@ -2,7 +2,7 @@
 //! was in trouble with what is behind it.
 
 use super::{Case, Cause};
-use crate::http::{Exchange, Request, RequestHead, Response, ResponseHead};
+use crate::http::{Exchange, Request, RequestHead, Response, ResponseHead, is_gateway_error};
 use memchr::memmem;
 
 /// Words that stand only in the error pages that a proxy makes itself, and whose. As nginx 1.22, HAProxy 2.6
@@ -108,11 +108,6 @@ pub(super) fn asked_proxy(case: &Case<'_>, cause: &Cause) -> Option<&'static str
     let target = case.wider.is_behind_proxy(case.flow.server, case.flow.client)
         || case.request().is_some_and(is_forwarded);
     (HANDED_ON.contains(&cause.id) && !target).then_some(proxy)
-}
-
-/// Statuses with which a gateway speaks for a server (RFC 9110, 15.6.3 to 15.6.5).
-fn is_gateway_error(status: u16) -> bool {
-    (502..=504).contains(&status)
 }
 
 /// Who made a 5xx.

@@ -451,8 +451,8 @@ impl<'a> Case<'a> {
         is_timer.then_some(Confidence::Likely)
     }
 
-    /// Since when the server's window is zero, if it still is at the end. What the client closes then ends behind the bytes that wait
-    /// for the window (RFC 9293, 3.8.6.1): its FIN or RST says nothing of when it gave up.
+    /// Since when the server's window is zero, if it still is at the end. What the client closes then ends behind
+    /// the bytes that wait for the window (RFC 9293, 3.8.6.1): its FIN or RST says nothing of when it gave up.
     pub fn window_shut(&self) -> Option<Mark> {
         self.flow.half(Side::Server).trouble().zero_window_since
     }

@@ -1,7 +1,7 @@
 //! Hand-made flows for the tests of the rules: one connection, its last exchange, and what ended it.
 
 use super::{ALL, Case, Verdict, Wider};
-use crate::flow::{Ending, EndingKind, Flow, Grade, Retransmission};
+use crate::flow::{Ending, EndingKind, Flow, Retransmission};
 use crate::http::{Exchange, Fault, FaultKind, Framing, Request, Response, State};
 use crate::packet::{Endpoint, IcmpError};
 use crate::tcp::Side;
@@ -252,20 +252,10 @@ impl Scene {
     pub(super) fn close(self, side: Side, kind: EndingKind, at: i64, acked: Option<u64>) -> Scene {
         self.with(|scene| {
             scene.flow.endings.push(Ending {
-                mark: mark(at),
-                side,
-                kind,
                 ack_flag: acked.is_some(),
-                offset: None,
                 acked,
-                missing: 0,
-                grade: Grade::Exact,
-                belied: None,
-                unstamped: false,
-                payload: 0,
                 ttl: TTL,
-                ip_id: None,
-                window: 0,
+                ..Ending::example(mark(at), side, kind)
             });
             scene.flow.last = mark(at.max(scene.flow.last.at.0));
         })

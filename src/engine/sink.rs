@@ -4,7 +4,7 @@ use super::suspicion::{mispaired, tells_5xx, worth_a_look};
 use super::{Counts, Shared, Talk};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool, State};
-use crate::join::legs::{Leg, Roles, is_gateway_error};
+use crate::join::legs::{Leg, Roles, speaks_for_others};
 use crate::over_time::OverTime;
 use crate::packet::{Address, Endpoint};
 use crate::probe::{OPENING_KEPT, Tap};
@@ -98,7 +98,7 @@ impl Sink<'_> {
                 requests.add(request.first.at);
             }
             let mispaired = *client_gap && mispaired(exchange);
-            if !mispaired && (roles.may_be_leg(*source, *server) || is_gateway_error(exchange)) {
+            if !mispaired && (roles.may_be_leg(*source, *server) || speaks_for_others(exchange)) {
                 legs.extend(Leg::of(exchange));
             }
             if let Some(tap) = &mut tap

@@ -4,7 +4,7 @@ use super::outcome::Outcome;
 use super::target::Check;
 use crate::blind::BlindSpots;
 use crate::cause::{Confidence, What};
-use crate::flow::{Ending, EndingKind, Grade, Vantage};
+use crate::flow::{Ending, EndingKind, Vantage};
 use crate::packet::Endpoint;
 use crate::probe::{
     Catalogue, CheckerId, GroupId, Reason, Recognised, RequestFacts, ResponseFacts, Shape,
@@ -129,22 +129,7 @@ pub(crate) fn silent(second: i64) -> Sighting {
 pub(crate) fn closed(mut check: Sighting, side: Side, kind: EndingKind, ms: i64) -> Sighting {
     let mark = mark(check.marks.first.at.0 + ms * MS);
     check.endings = [None, None];
-    check.endings[side as usize] = Some(Ending {
-        mark,
-        side,
-        kind,
-        ack_flag: true,
-        offset: None,
-        acked: None,
-        missing: 0,
-        grade: Grade::Exact,
-        belied: None,
-        unstamped: false,
-        payload: 0,
-        ttl: 64,
-        ip_id: None,
-        window: 0,
-    });
+    check.endings[side as usize] = Some(Ending::example(mark, side, kind));
     check.closed_by = Some(side);
     if mark.at > check.marks.last.at {
         check.marks.last = mark;

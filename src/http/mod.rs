@@ -131,6 +131,11 @@ pub struct Response {
     pub fault: Option<Fault>,
 }
 
+/// Statuses with which a gateway speaks for a server (RFC 9110, 15.6.3 to 15.6.5).
+pub fn is_gateway_error(status: u16) -> bool {
+    (502..=504).contains(&status)
+}
+
 impl Response {
     /// More of it came, up to the offset `end`.
     fn extend(&mut self, mark: Mark, end: u64) {

@@ -8,7 +8,7 @@ use super::recognise::Recogniser;
 use super::sighting::{Scope, Shape, Sighting};
 use super::tap::Habit;
 use super::verdict::Recognised;
-use crate::flow::{Ending, EndingKind, Grade};
+use crate::flow::{Ending, EndingKind};
 use crate::http::{Protocol, State};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
@@ -281,22 +281,7 @@ impl Scene {
 
 fn close(sighting: &mut Sighting, mark: Mark, side: Side, kind: EndingKind) {
     sighting.closed_by = Some(side);
-    sighting.endings[side as usize] = Some(Ending {
-        mark,
-        side,
-        kind,
-        ack_flag: true,
-        offset: None,
-        acked: None,
-        missing: 0,
-        grade: Grade::Exact,
-        belied: None,
-        unstamped: false,
-        payload: 0,
-        ttl: 64,
-        ip_id: None,
-        window: 0,
-    });
+    sighting.endings[side as usize] = Some(Ending::example(mark, side, kind));
 }
 
 /// Times from zero on, this many seconds apart.

@@ -9,7 +9,7 @@ use super::compare::{
 use super::leg::Leg;
 use super::tie::{Stray, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
-use crate::http::State;
+use crate::http::{State, is_gateway_error};
 use crate::join::TiedBy;
 use crate::tcp::Side;
 use crate::time::Timestamp;
@@ -212,7 +212,7 @@ fn fit(front: &Leg, back: &Leg, like: &Likeness) -> Option<Fit> {
             Some(Fit::Reply)
         }
         (Some(seen), Some(given)) if seen == given => Some(Fit::Outcome),
-        (Some(seen), _) if !answered && (502..=504).contains(&seen) => Some(Fit::Outcome),
+        (Some(seen), _) if !answered && is_gateway_error(seen) => Some(Fit::Outcome),
         (None, _) if !answered => Some(Fit::Outcome),
         _ => None,
     }
@@ -226,7 +226,7 @@ pub(super) fn contradicts(front: &Leg, back: &Leg) -> bool {
         Some(_) if passes_on(back) && !back.odd => seen >= 500,
         Some(given) => given >= 500 && seen < 500,
         // A proxy that gives up says so.
-        None => !(502..=504).contains(&seen),
+        None => !is_gateway_error(seen),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::http::State;
 use crate::join::Ends;
 
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
-pub(super) const SLACK: i64 = 100_000;
+pub(in crate::join) const SLACK: i64 = 100_000;
 
 /// Time in which a proxy hands on an answer, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;

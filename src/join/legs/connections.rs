@@ -6,7 +6,7 @@ use super::leg::Leg;
 use super::steady::checks;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::Confidence;
-use crate::http::State;
+use crate::http::{State, is_gateway_error};
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
@@ -222,7 +222,7 @@ fn waited(
     if leg.closed_by.is_some() && leg.over.at.nanos_since(next) > SLACK {
         return None;
     }
-    let gateway = request.status.is_some_and(|status| (502..=504).contains(&status));
+    let gateway = request.status.is_some_and(is_gateway_error);
     let known = around.proxies.contains(&request.server);
     let silent = request.status.is_none() && (known || dropped);
     let before = leg.asked.at.nanos_since(since).max(0);

@@ -12,6 +12,7 @@ mod one_host;
 mod order;
 mod own_answer;
 mod roles;
+mod sketch;
 mod steady;
 #[cfg(test)]
 mod testing;
@@ -19,7 +20,8 @@ mod tie;
 mod unserved;
 mod verdict;
 
-pub use leg::{Leg, is_gateway_error};
+pub(in crate::join) use compare::SLACK;
+pub use leg::{Leg, speaks_for_others};
 pub use one_host::{OneHost, Pair};
 pub use own_answer::may_be_a_proxys;
 pub use roles::Roles;

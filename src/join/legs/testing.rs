@@ -1,6 +1,7 @@
 //! Legs for tests: a proxy at 10.0.0.9:80 and its target at 10.0.1.1:8080.
 
-use super::leg::{Leg, Sketch};
+use super::leg::Leg;
+use super::sketch::{OWN_MAX, Sketch};
 use crate::http::State;
 use crate::join::Ends;
 use crate::packet::Endpoint;
@@ -38,7 +39,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
         waited: 0,
         opened: None,
         kept: None,
-        unique: [0; 4],
+        unique: [0; OWN_MAX],
     }
 }
 

@@ -307,7 +307,8 @@ fn contest(found: &[Candidate], progress: &[Progress], ties: &mut [Option<Tie>])
 mod tests {
     use super::*;
     use crate::join::legs::connections::{even_out, tie_connections};
-    use crate::join::legs::leg::Sketch;
+    use crate::join::legs::leg::find_unique;
+    use crate::join::legs::sketch::Sketch;
     use crate::join::legs::testing::{PROXY, back, cut, dropped, given_up, leg, refused};
     use crate::tcp::Side;
 
@@ -363,7 +364,7 @@ mod tests {
                 with(leg(2, 8, 1, 60, 502), other),
                 with(cut(11, 9, 5, 40), 70),
             ];
-            crate::join::legs::leg::find_unique(&mut legs);
+            find_unique(&mut legs);
             legs
         };
         assert_eq!(tied(&mut legs(80))[2], Some((1, Confidence::Likely)));

@@ -6,13 +6,11 @@ use super::fit::Leg;
 use super::seen::{Capture, Known};
 use super::tie::{By, Tied, Ties};
 use crate::join::Correlation;
+use crate::join::legs::SLACK;
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-
-/// Disorder between the packets of two interfaces of one host, nanoseconds.
-const SLACK: i64 = 100_000;
 
 /// An exchange, or with ordinal 0 a connection that failed before any: its flow and its position on it.
 type Exchange = (u64, u32);
