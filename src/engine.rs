@@ -25,7 +25,7 @@ use crate::tcp::{At, Bodies, Entry, Limits, Side, Table};
 use crate::time::Mark;
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
-use output::Found;
+use output::{Found, hand_on};
 use std::sync::Arc;
 use suspicion::{settled, waits, worth_a_look};
 use thin_vec::ThinVec;
@@ -72,8 +72,6 @@ pub struct Engine {
     table: Table<Talk>,
     wider: Wider,
     deferred: Vec<(Flow, Option<Exchange>)>,
-    /// See [`Engine::undecided`].
-    undecided: Vec<(u64, u32)>,
     /// Bytes that wait, see [`BUFFERED_MAX`].
     buffered: usize,
     buffered_max: usize,
@@ -91,6 +89,8 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Shared {
     counts: Counts,
+    /// See [`Engine::undecided`].
+    undecided: Vec<(u64, u32)>,
     /// Requests by the time of their first byte.
     requests: OverTime,
     /// Reused between segments.
@@ -149,6 +149,14 @@ impl Talk {
     }
 }
 
+/// Counts a request as one that the capture leaves open, and remembers where it is.
+fn leave_open(counts: &mut Counts, open: &mut Vec<(u64, u32)>, place: (u64, u32)) {
+    counts.unknown += 1;
+    if open.len() < UNDECIDED_MAX {
+        open.push(place);
+    }
+}
+
 impl Shared {
     /// The first packet of one side of a flow tells which addresses the host has that captured. What it only passes
     /// on comes in before it goes out.
@@ -193,7 +201,6 @@ impl Engine {
             table: Table::new(Limits::within(half)),
             wider: Wider::default(),
             deferred: Vec::new(),
-            undecided: Vec::new(),
             buffered: 0,
             buffered_max,
             shared: Shared::default(),
@@ -255,10 +262,9 @@ impl Engine {
         &self.shared.requests
     }
 
-    /// Flow and position on it of requests that did not end and were given no verdict, all of them in
-    /// [`Counts::unknown`].
+    /// Flow and position on it of requests of [`Counts::unknown`], as far as there is room for them.
     pub fn undecided(&self) -> &[(u64, u32)] {
-        &self.undecided
+        &self.shared.undecided
     }
 
     /// Counts so far.
@@ -394,7 +400,7 @@ impl Engine {
         if !self.shared.fresh.is_empty() {
             for exchange in self.shared.fresh.drain(..) {
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
-                    out.exchange(connection.flow.id, &exchange);
+                    hand_on(&connection.flow, &exchange, &self.wider, out);
                 }
                 let closed = connection.may_be_too_late();
                 if !worth_a_look(&exchange, closed) {

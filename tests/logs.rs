@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use support::lab::{Run, runs, shipped};
-use why502::cause::{Confidence, What};
+use why502::cause::{Confidence, Finding, What};
 use why502::http::RequestHead;
 use why502::join::log::{Kind, LogSettings, Logs, Place, WhyNot};
 use why502::report::Report;
@@ -26,7 +26,13 @@ const FORMATS: [&str; 2] = [
 
 /// The report on a capture beside logs.
 fn beside(capture: &Path, keys: Option<&Path>, log: &Path) -> Report {
+    beside_some(capture, keys, log, None)
+}
+
+/// The same of some of its packets.
+fn beside_some(capture: &Path, keys: Option<&Path>, log: &Path, filter: Option<&str>) -> Report {
     let settings = Settings {
+        filter: filter.map(str::to_owned),
         exchanges: true,
         flows: true,
         keylogs: keys.iter().map(|keys| keys.to_path_buf()).collect(),
@@ -193,6 +199,37 @@ fn a_balancers_log_with_another_clock_and_damaged_lines() {
         // All that failed was dispatched and captured.
         assert!(logs.failing.iter().all(|it| it.why_not.is_none()), "{:?}", logs.failing);
     }
+}
+
+/// With only what arrives at the target no packet shows what came of a request. The failing lines that are tied to
+/// requests do, and no other request counts as failed.
+#[test]
+fn where_packets_leave_the_outcome_open_the_log_tells() {
+    let run = runs(&shipped()).into_iter().find(|run| run.truth["alb_log"].is_array()).unwrap();
+    let texts = run.truth["alb_log"].as_array().unwrap();
+    let texts: Vec<&str> = texts.iter().map(|it| it.as_str().unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("alb.log");
+    fs::write(&log, texts.join("\n")).unwrap();
+    let capture = run.capture("target");
+    let report = beside_some(capture, None, &log, Some("dst port 8080"));
+    let logs = report.logs.as_ref().unwrap();
+    // The lines of some are damaged.
+    let whole = beside(capture, None, &log);
+    let has_line = |it: &&Finding| !whole.logs.as_ref().unwrap().of_finding(it).is_empty();
+    let told = whole.findings.iter().filter(has_line).count() as u64;
+    let failed: Vec<_> = report.findings.iter().filter(|it| it.exchange.is_some()).collect();
+    assert!(failed.len() > 20, "{} failed", failed.len());
+    assert_eq!(failed.len() as u64, told);
+    assert_eq!(report.summary.failed_requests, told);
+    for finding in failed {
+        let lines = logs.of_finding(finding);
+        assert!(lines.iter().any(|tie| tie.status.is_some_and(|status| status >= 500)));
+        assert!(finding.evidence.iter().any(|evidence| evidence.what == What::LogLine));
+        assert!(finding.confidence <= Confidence::Likely);
+    }
+    let left = report.summary.exchanges - report.health.asked - told;
+    assert_eq!(report.summary.unknown_requests, left);
 }
 
 /// The report names for failing lines why no packets belong to them.

@@ -138,6 +138,22 @@ proptest! {
     }
 
     #[test]
+    fn any_times_are_survived(
+        which in 0_usize..2,
+        // Clocks are set while a capture goes on, and damaged records have any time.
+        times in proptest::collection::vec(proptest::option::of(any::<i64>()), 64),
+    ) {
+        let mut packets = conversations()[which].packets.clone();
+        for (packet, at) in packets.iter_mut().zip(times) {
+            packet.at = at.unwrap_or(packet.at);
+        }
+        let outcome = run(&packets);
+        let total: u64 = outcome.flows.iter().flat_map(|flow| [flow.half(Client), flow.half(Server)])
+            .map(|half| half.packets).sum();
+        prop_assert_eq!(total, packets.len() as u64);
+    }
+
+    #[test]
     fn any_segments_are_survived(
         packets in proptest::collection::vec(
             (any::<bool>(), any::<u32>(), any::<u32>(), any::<u8>(), 0_usize..18, 0_u32..400_000_000),

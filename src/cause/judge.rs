@@ -4,7 +4,7 @@
 use super::author::asked_proxy;
 use super::wider::Language;
 use super::{
-    ALL, Case, Confidence, Evidence, Finding, Kind, PacketFacts, Responsible, Verdict, What,
+    ALL, Case, Cause, Confidence, Evidence, Finding, Kind, PacketFacts, Responsible, Verdict, What,
     inconclusive, injected_reset,
 };
 use crate::blind::{BlindSpot, BlindSpots};
@@ -42,22 +42,14 @@ pub fn needs_wider(case: &Case<'_>) -> bool {
 pub fn judge(case: &Case<'_>) -> Option<Finding> {
     let (mut cause, mut verdict) =
         ALL.iter().find_map(|cause| (cause.detect)(case).map(|verdict| (*cause, verdict)))?;
-    let flow = case.flow;
-    let mut blind_spots = flow.blind_spots;
-    if let Some(exchange) = case.exchange {
-        blind_spots = blind_spots.with(exchange.blind_spots);
-    }
-    // What argues from an absence needs a capture that misses nothing.
-    if case.response().is_none() && case.wider.lossy() {
-        blind_spots.add(BlindSpot::Gap);
-    }
+    let blind_spots = blind_spots(case);
     let mut confidence = weigh(&verdict, blind_spots, case);
     if confidence.is_none() {
         // Of a connection without a request it leaves no finding at all.
         (cause, verdict) = (&inconclusive::CAUSE, (inconclusive::CAUSE.detect)(case)?);
         confidence = Some(verdict.confidence);
     }
-    if cause.id != injected_reset::CAUSE.id && doubtful(flow, &verdict) {
+    if cause.id != injected_reset::CAUSE.id && doubtful(case.flow, &verdict) {
         confidence = confidence.map(|known| match known {
             Confidence::Certain => Confidence::Likely,
             Confidence::Likely | Confidence::Possible => Confidence::Possible,
@@ -77,7 +69,31 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
             proxy
         );
     }
-    let guilty = verdict.evidence.first()?;
+    finding(case, cause, Verdict { confidence: confidence?, ..verdict }, blind_spots)
+}
+
+/// The request of a case that its capture leaves open, for who knows more of it: a log.
+pub fn undecided(case: &Case<'_>) -> Option<Finding> {
+    let asked = phrase!("the request, of which the capture does not show what came");
+    let verdict = Verdict {
+        confidence: Confidence::Possible,
+        evidence: vec![case.asked(asked)?],
+        summary: phrase!(
+            "the capture does not show what came of the {asked}",
+            asked = case.what_was_asked()
+        ),
+        responsible: None,
+    };
+    finding(case, &inconclusive::CAUSE, verdict, blind_spots(case))
+}
+
+fn finding(
+    case: &Case<'_>,
+    cause: &'static Cause,
+    verdict: Verdict,
+    blind_spots: BlindSpots,
+) -> Option<Finding> {
+    let (flow, guilty) = (case.flow, verdict.evidence.first()?);
     // Silence lasts until somebody ends it.
     let ended = match guilty.what {
         What::Silence => case.close().map_or(flow.last, |close| close.mark),
@@ -91,7 +107,7 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         client: flow.client,
         server: flow.server,
         responsible: verdict.responsible.unwrap_or(cause.responsible),
-        confidence: confidence?,
+        confidence: verdict.confidence,
         vantage: case.vantage(),
         exchange: case.exchange.map(|exchange| Box::new(exchange.clone())),
         outstanding: case.request().map(|_| case.since_request(ended)),
@@ -103,6 +119,19 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         host: None,
         joined: None,
     })
+}
+
+/// What could hide another truth: of the connection, of the exchange, of the capture as a whole.
+fn blind_spots(case: &Case<'_>) -> BlindSpots {
+    let mut blind_spots = case.flow.blind_spots;
+    if let Some(exchange) = case.exchange {
+        blind_spots = blind_spots.with(exchange.blind_spots);
+    }
+    // What argues from an absence needs a capture that misses nothing.
+    if case.response().is_none() && case.wider.lossy() {
+        blind_spots.add(BlindSpot::Gap);
+    }
+    blind_spots
 }
 
 /// Whether the guilty packet is a RST that ends a connection and lacks the timestamp that the other segments of

@@ -54,7 +54,7 @@ pub(crate) use author::gateway;
 pub(crate) use case::span;
 pub use case::{Case, Coverage};
 pub use handshake::{Attempt, Failure, in_time};
-pub use judge::{judge, needs_wider};
+pub use judge::{judge, needs_wider, undecided};
 pub use wider::Wider;
 
 use crate::blind::BlindSpots;

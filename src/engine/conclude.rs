@@ -1,8 +1,8 @@
 //! The end of a flow: what it was, and which of its exchanges failed and why.
 
-use super::output::Found;
+use super::output::{Found, hand_on};
 use super::suspicion::{suspicious, unfinished, worth_a_look};
-use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, UNDECIDED_MAX};
+use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::cause::{Case, judge, needs_wider};
 use crate::flow::{Ended, Ending, EndingKind, Flow};
@@ -44,8 +44,9 @@ impl Engine {
         }
         self.shared.complete(&self.keys, self.options, connection, talk);
         if self.options.exchanges {
-            let fresh = &self.shared.fresh;
-            fresh.iter().for_each(|exchange| out.exchange(connection.flow.id, exchange));
+            for exchange in &self.shared.fresh {
+                hand_on(&connection.flow, exchange, &self.wider, out);
+            }
         }
         let cases = self.shared.cases(connection, talk);
         let flow = &mut connection.flow;
@@ -111,10 +112,9 @@ impl Engine {
                     exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
                 });
                 let Some(undecided) = asked.filter(|exchange| unfinished(exchange)) else { return };
-                self.shared.counts.unknown += 1;
-                if self.undecided.len() < UNDECIDED_MAX {
-                    self.undecided.push((flow.id, undecided.ordinal));
-                }
+                let Shared { counts, undecided: known, .. } = &mut self.shared;
+                leave_open(counts, known, (flow.id, undecided.ordinal));
+                out.undecided(&case);
             }
         }
     }

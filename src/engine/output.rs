@@ -1,6 +1,7 @@
 //! What the engine gives out.
 
-use crate::cause::Finding;
+use super::suspicion::is_open;
+use crate::cause::{Case, Finding, Wider};
 use crate::flow::Flow;
 use crate::http::Exchange;
 use crate::join::legs::Leg;
@@ -15,6 +16,10 @@ pub trait Output {
     fn exchange(&mut self, flow: u64, exchange: &Exchange);
     /// Something failed.
     fn finding(&mut self, finding: Finding);
+    /// A request that can be read, and what came of it cannot be told.
+    fn undecided(&mut self, case: &Case<'_>) {
+        let _ = case;
+    }
     /// Something may be a health check; only with [`Engine::watch_probers`](super::Engine::watch_probers).
     fn sighting(&mut self, sighting: Sighting) {
         let _ = sighting;
@@ -42,6 +47,14 @@ pub trait Output {
     /// What the client of `flow` uses to send; only with [`Engine::watch_probers`](super::Engine::watch_probers).
     fn habit(&mut self, flow: &Flow, habit: Habit) {
         let _ = (flow, habit);
+    }
+}
+
+/// Hands on an exchange that is final and can be read.
+pub(super) fn hand_on(flow: &Flow, exchange: &Exchange, wider: &Wider, out: &mut impl Output) {
+    out.exchange(flow.id, exchange);
+    if is_open(exchange) {
+        out.undecided(&Case { flow, exchange: Some(exchange), wider });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the bytes of a connection go.
 
 use super::suspicion::{mispaired, tells_5xx, worth_a_look};
-use super::{Counts, Shared, Talk};
+use super::{Counts, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool, State};
 use crate::join::legs::{Leg, Roles, speaks_for_others};
@@ -17,13 +17,16 @@ pub(super) struct Sink<'a> {
     fresh: &'a mut Vec<Exchange>,
     pool: &'a mut Pool,
     counts: &'a mut Counts,
+    undecided: &'a mut Vec<(u64, u32)>,
     requests: &'a mut OverTime,
     roles: &'a Roles,
     legs: &'a mut Vec<Leg>,
     tap: Option<&'a mut Tap>,
     keys: &'a KeyLog,
     tickets: &'a mut Tickets,
-    /// Who accepted the connection.
+    /// [`Flow::id`](crate::flow::Flow::id) of the connection.
+    flow: u64,
+    /// Who accepted it.
     server: Endpoint,
     /// Address of the client.
     source: Address,
@@ -48,6 +51,8 @@ impl Shared {
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
+            undecided: &mut self.undecided,
+            flow: connection.flow.id,
             requests: &mut self.requests,
             roles: &self.roles,
             legs: &mut self.legs,
@@ -76,6 +81,8 @@ impl Sink<'_> {
             fresh,
             pool,
             counts,
+            undecided,
+            flow,
             requests,
             roles,
             legs,
@@ -107,7 +114,9 @@ impl Sink<'_> {
                 tap.exchange(watch, *source, exchange, mispaired);
             }
             if mispaired || (exchange.state == State::Unknown && !tells_5xx(exchange)) {
-                counts.unknown += asked;
+                if asked > 0 {
+                    leave_open(counts, undecided, (*flow, exchange.ordinal));
+                }
             } else if let (Some(request), Some(response), false) =
                 (&exchange.request, &exchange.response, *too_late)
             {

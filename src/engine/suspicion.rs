@@ -19,6 +19,14 @@ pub(super) fn tells_5xx(exchange: &Exchange) -> bool {
         && status.is_some_and(|status| status >= 500)
 }
 
+/// Something was asked, and the capture leaves open what came of it.
+pub(super) fn is_open(exchange: &Exchange) -> bool {
+    exchange.state == State::Unknown
+        && exchange.request.is_some()
+        && !exchange.blind_spots.has(BlindSpot::Encrypted)
+        && !tells_5xx(exchange)
+}
+
 /// Not plainly answered.
 pub(super) fn suspicious(exchange: &Exchange) -> bool {
     unfinished(exchange)

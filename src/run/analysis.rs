@@ -304,11 +304,14 @@ impl Analysis {
         let mut report = std::mem::take(&mut self.results.report);
         self.count(&mut report.summary);
         let Analysis { engine, results, filter, carried, mut odd_keys, .. } = self;
-        let Results { settings, servers, checks, early, logs, .. } = results;
+        let Results { settings, servers, checks, early, mut logs, .. } = results;
         let undecided = engine.undecided().iter();
         let checked = undecided.filter(|asked| checks.knows(asked.0, asked.1)).count();
         let unknown = &mut report.summary.unknown_requests;
         *unknown = unknown.saturating_sub(checked as u64);
+        if let Some(logs) = &mut logs {
+            logs.leave_out(|flow, ordinal| checks.knows(flow, ordinal));
+        }
         odd_keys.extend(keys::odd("decryption secrets in the captures", &carried));
         match early {
             // Those that were not told yet, then those of the report.
@@ -386,6 +389,8 @@ fn revise(
     let mut findings = std::mem::take(&mut report.findings);
     findings.iter().for_each(|finding| report.summary.uncount(finding));
     let logs = logs.finish(&mut findings, &report.correlations);
+    let unknown = &mut report.summary.unknown_requests;
+    *unknown = unknown.saturating_sub(logs.decided);
     let causes = &settings.causes;
     // What lines bring to light was not told before.
     let before = before.into_iter().map(Some).chain(std::iter::repeat(None));

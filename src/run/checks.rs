@@ -206,11 +206,9 @@ impl Checks {
         outcome.effect() == Effect::Fail
     }
 
-    /// Whether that request is a health check whose outcome is known.
+    /// Whether that request is a health check.
     pub(super) fn knows(&self, flow: u64, ordinal: u32) -> bool {
-        let outcomes = &self.known.outcomes;
-        let found = outcomes.get(&(flow, ALONE)).or_else(|| outcomes.get(&(flow, ordinal)));
-        found.is_some_and(|found| found.outcome.is_some())
+        [ALONE, ordinal].iter().any(|which| self.known.outcomes.contains_key(&(flow, *which)))
     }
 
     /// The captures are read: recognises what is left, so that what a proxy tried for its users is told

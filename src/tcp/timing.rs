@@ -5,6 +5,9 @@ use crate::flow::{Rtt, Vantage};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 
+/// No round trip takes longer, nanoseconds: Linux gives up what nobody acknowledges after about 15 minutes.
+const LONGEST: i64 = 3_600_000_000_000;
+
 impl Connection {
     /// The client has acknowledged the SYN-ACK; `pure` without saying anything else.
     pub(super) fn time_handshake(&mut self, pure: bool) {
@@ -22,7 +25,8 @@ impl Connection {
             return;
         }
         self.timing = None;
-        let sample = at.nanos_since(sent_at);
+        // The clock may be set while the capture goes on.
+        let sample = at.nanos_since(sent_at).clamp(0, LONGEST);
         self.flow.rtt = Some(match self.flow.rtt {
             Some(Rtt { smoothed, variation }) => Rtt {
                 variation: (3 * variation + (smoothed - sample).abs()) / 4,
@@ -41,7 +45,7 @@ impl Connection {
         let (Some(server), Some(client)) = (opening.server_side(), opening.client_side()) else {
             return Vantage::Unknown;
         };
-        let whole = server + client;
+        let whole = server.saturating_add(client);
         if server < 0 || client < 0 || whole < CLEAR {
             Vantage::Unknown
         } else if server >= whole / 10 * 9 {

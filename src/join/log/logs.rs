@@ -10,12 +10,12 @@ use super::format::{Format, FormatError};
 use super::gather::{ENTRIES_MAX, Found, Gathered, Job, Known, Reading};
 use super::kind::{Kind, Lines};
 use super::read::{self, LogError, LogFile};
-use super::revise::{Findings, revise};
+use super::revise::{Findings, decide, revise};
 use super::seen::Capture;
 use super::tie::{By, Ties, tie};
 use super::upstream::tie_errors;
 use super::within::{find_connections, find_requests};
-use crate::cause::{Confidence, Finding};
+use crate::cause::{Case, Confidence, Finding, undecided};
 use crate::flow::Flow;
 use crate::http::{Exchange, State};
 use crate::join::Correlation;
@@ -24,12 +24,15 @@ use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Ties that are kept for the report; those of findings and failing lines come first.
 pub const TIES_MAX: usize = 200_000;
+/// Requests that packets leave open and that are compared with lines, about 1 KB each; with more, those that came
+/// last are not.
+const OPEN_MAX: usize = 10_000;
 /// Why a file was not read whose lines are of no kind.
 const UNKNOWN_KIND: &str =
     "its lines are of no known kind of log; --log-kind or --log-format tells it";
@@ -72,6 +75,10 @@ pub struct Watch {
     lines: Arc<Lines>,
     reading: Reading,
     capture: Capture,
+    /// Requests that the packets leave open, at most [`OPEN_MAX`].
+    open: Vec<Finding>,
+    /// How many more there were.
+    lost: u64,
 }
 
 /// What the logs say.
@@ -90,6 +97,8 @@ pub struct Logs {
     pub failing: Vec<Failing>,
     /// Where log and packets say different things.
     pub disagreements: Vec<Disagreement>,
+    /// Requests that the packets leave open and that failed by what a line says.
+    pub decided: u64,
     /// Time of the first and of the last packet of any flow of the capture.
     pub span: Option<(Timestamp, Timestamp)>,
     /// Bounds that were reached, by name, and how often.
@@ -261,7 +270,8 @@ impl Watch {
         let (kind, most) = (settings.kind, ENTRIES_MAX);
         let job = Job { files, kind, lines: Arc::clone(&lines), most, growing };
         let reading = Reading::start(job);
-        Ok(Some(Watch { settings, lines, reading, capture: Capture::with_room() }))
+        let capture = Capture::with_room();
+        Ok(Some(Watch { settings, lines, reading, capture, open: Vec::new(), lost: 0 }))
     }
 
     /// A flow is over.
@@ -274,16 +284,30 @@ impl Watch {
         self.capture.exchange(flow, exchange);
     }
 
+    /// What came of a request cannot be told from its packets; a line may tell.
+    pub fn undecided(&mut self, case: &Case<'_>) {
+        match self.open.len() < OPEN_MAX {
+            true => self.open.extend(undecided(case)),
+            false => self.lost += 1,
+        }
+    }
+
+    /// Requests at these positions of these connections are nothing that a log tells of.
+    pub fn leave_out(&mut self, which: impl Fn(u64, u32) -> bool) {
+        self.open.retain(|finding| !which(finding.flow, ordinal(finding)));
+    }
+
     /// All flows are known: ties the logs to them. `findings` are those of the report; what lines say of them
     /// revises them. `correlations` say which attempts packets have tied to which request.
     pub fn finish(self, findings: &mut Vec<Finding>, correlations: &[Correlation]) -> Logs {
-        let Watch { settings, lines, reading, mut capture } = self;
+        let Watch { settings, lines, reading, mut capture, open, lost } = self;
+        capture.lost += lost;
         capture.settle();
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
         let (settings, lines) = (&settings, &*lines);
         let tied = Tied { settings, lines, capture: &known.capture, correlations };
-        tied.logs(gathered, findings)
+        tied.logs(gathered, findings, open)
     }
 }
 
@@ -296,7 +320,7 @@ struct Tied<'a> {
 }
 
 impl Tied<'_> {
-    fn logs(&self, gathered: Gathered, findings: &mut Vec<Finding>) -> Logs {
+    fn logs(&self, gathered: Gathered, findings: &mut Vec<Finding>, open: Vec<Finding>) -> Logs {
         let span = self.capture.span;
         let mut logs = Logs { files: gathered.files, span, ..Logs::default() };
         let empty = if self.settings.grow { NOT_WRITTEN } else { EMPTY };
@@ -311,6 +335,8 @@ impl Tied<'_> {
         broken.dedup();
         let (mut bounded, mut said) = (0, Vec::new());
         let told = Findings::new(findings);
+        let (mut told_lines, mut said_of_open) = (BTreeSet::new(), Vec::new());
+        let asked = Findings::new(&open);
         for ((named, kind), mut found) in gathered.sources {
             let mut ties = tie(&mut found.entries, self.capture, &broken);
             tie_errors(&found.entries, &mut ties, self.capture, self.lines);
@@ -325,12 +351,21 @@ impl Tied<'_> {
                 self.lines,
                 &mut logs,
             );
-            said.append(&mut told.said(findings, &found.entries, &ties, self.capture, self.lines));
+            let with = (&found.entries[..], &ties, self.capture);
+            said.append(&mut told.said(findings, with, self.lines));
+            if !open.is_empty() {
+                told_lines.extend(told.told(with));
+                said_of_open.append(&mut asked.said(&open, with, self.lines));
+            }
             let source = self.source(named, kind, &found, &ties, other_time);
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
-        let differ = revise(findings, said, |place| logs.path(place).to_owned());
+        let path = |place| logs.path(place).to_owned();
+        let differ = revise(findings, said, path);
+        let mut decided = decide(open, said_of_open, &told_lines, path);
+        logs.decided = decided.len() as u64;
+        findings.append(&mut decided);
         explain::disagree(differ, &mut logs);
         logs.order();
         for (name, count) in [

@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 use crate::words::Phrase;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
 /// Causes that one leg alone gives to an answer that a proxy may have made.
 const ANSWERED: [&str; 8] = [
@@ -95,13 +96,23 @@ impl Findings {
         known
     }
 
+    /// Lines of one log that tell of them.
+    pub(super) fn told(
+        &self,
+        (entries, ties, capture): (&[Entry], &Ties, &Capture),
+    ) -> BTreeSet<Place> {
+        let told = ties.tied.iter().filter(|tied| {
+            let ordinal = tied.seen.map_or(0, |n| capture.seen[n].ordinal);
+            self.by_exchange.contains_key(&(tied.flow, ordinal))
+        });
+        told.map(|tied| entries[tied.entry].place).collect()
+    }
+
     /// What the lines of one log say of them.
     pub(super) fn said(
         &self,
         findings: &[Finding],
-        entries: &[Entry],
-        ties: &Ties,
-        capture: &Capture,
+        (entries, ties, capture): (&[Entry], &Ties, &Capture),
         lines: &Lines,
     ) -> Vec<Said> {
         let mut said = Vec::new();
@@ -226,6 +237,34 @@ pub(super) fn revise(
     }
     findings.append(&mut attempts);
     differ
+}
+
+/// Requests that the capture leaves open: those of which a line tells have failed as it says, but for lines of
+/// which others are `told`; `path` names the file of a line.
+pub(super) fn decide(
+    mut open: Vec<Finding>,
+    mut said: Vec<Said>,
+    told: &BTreeSet<Place>,
+    path: impl Fn(Place) -> String,
+) -> Vec<Finding> {
+    said.retain(|said| !told.contains(&said.place));
+    // A line tells of the last attempt at a target, and of that rather than of the request that it was made for.
+    let asked = |said: &Said| open[said.finding].evidence.first().map(|it| it.mark.at);
+    said.sort_by_key(|it| (it.place, !it.front, asked(it)));
+    let last: Vec<&Said> =
+        said.chunk_by(|one, next| one.place == next.place).filter_map(<[Said]>::last).collect();
+    let mut decided = BTreeSet::new();
+    for said in last {
+        if decided.insert(said.finding) {
+            let finding = &mut open[said.finding];
+            replace(finding, said);
+            // No packet shows it.
+            finding.confidence = finding.confidence.min(Confidence::Likely);
+            prove(finding, said, path(said.place));
+        }
+    }
+    let open = open.into_iter().enumerate();
+    open.filter(|(n, _)| decided.contains(n)).map(|(_, finding)| finding).collect()
 }
 
 /// The failure of a request, told on the connection of its client, in place of an attempt that may have been

@@ -1,7 +1,7 @@
 //! What an analysis has found so far, and how what the engine gives out gets there.
 
 use super::told::{Told, failure};
-use crate::cause::{Finding, Kind};
+use crate::cause::{Case, Finding, Kind};
 use crate::engine::Output;
 use crate::flow::Flow;
 use crate::http::Exchange;
@@ -133,6 +133,12 @@ impl Output for Collector<'_> {
         self.listener.exchange(flow, exchange);
         if !self.results.settings.streamed {
             self.results.report.exchanges.push((flow, exchange.clone()));
+        }
+    }
+
+    fn undecided(&mut self, case: &Case<'_>) {
+        if let Some(logs) = &mut self.results.logs {
+            logs.undecided(case);
         }
     }
 
