@@ -302,24 +302,31 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let matches = command(causes).try_get_matches_from(args).map_err(hint_interface)?;
+    let matches = command(causes).try_get_matches_from(args).map_err(hint)?;
     Cli::from_arg_matches(&matches)
 }
 
-/// `why502 live eth0` means an interface, which is an option.
-fn hint_interface(mut error: clap::Error) -> clap::Error {
+/// What the hand has learnt from other programs: `why502 live eth0` means an interface, `--json` a form of the
+/// report; both are values of options.
+fn hint(mut error: clap::Error) -> clap::Error {
     let of_live = matches!(
         error.get(ContextKind::Usage),
         Some(ContextValue::StyledStr(usage)) if usage.to_string().contains("why502 live")
     );
-    let name = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) if !name.starts_with('-') => name.clone(),
-        _ => return error,
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
+        return error;
     };
-    if error.kind() == ErrorKind::UnknownArgument && of_live {
-        let tip = StyledStr::from(format!("an interface is named by an option: -i {name}"));
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
-    }
+    let form =
+        given.strip_prefix("--").filter(|name| report::FORMATS.iter().any(|it| it.name == *name));
+    let tip = match form {
+        _ if error.kind() != ErrorKind::UnknownArgument => return error,
+        Some(form) => format!("the form of the report is an option: --format {form}"),
+        None if of_live && !given.starts_with('-') => {
+            format!("an interface is named by an option: -i {given}")
+        }
+        None => return error,
+    };
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     error
 }
 
@@ -456,6 +463,7 @@ mod tests {
     fn what_cannot_work_is_refused() {
         assert!(refusal("").contains("<CAPTURE>"));
         assert!(refusal("a --format xml").contains("possible values: text, json, ndjson"));
+        assert!(refusal("a --json").contains("an option: --format json"));
         refusal("a --vxlan-port 70000");
         assert!(refusal("explain nonsense").contains("`why502 explain` lists the causes"));
     }

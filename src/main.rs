@@ -365,6 +365,9 @@ fn warn(report: &Report) -> io::Result<()> {
             writeln!(err, "why502: {}: {warning}", capture.path)?;
         }
     }
+    for (named, why) in report.logs.iter().flat_map(|logs| &logs.unused) {
+        writeln!(err, "why502: the log {named}: {why}")?;
+    }
     Ok(())
 }
 

@@ -12,7 +12,8 @@ pub struct LogFlags {
     ///
     /// Access logs of AWS load balancers (ALB, CLB, NLB), the ALB's connection and health check logs,
     /// HAProxy, nginx (access and error log), Envoy, Apache, and logs with one JSON object per line,
-    /// also compressed. What kind a log is, is told by its lines. Each finding then names its log
+    /// also compressed or as Kubernetes, Docker, syslog or the journal wrap them. What kind a log is,
+    /// is told by its lines. Each finding then names its log
     /// lines, and each failing line its flow, or why it has none. Clocks need not agree. A live capture
     /// reads what is written meanwhile, and joins it at the end.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, hide_short_help = true)]

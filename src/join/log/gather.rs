@@ -203,6 +203,11 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
             let first = log.first_bad.map(|line| Place { file: number, line });
             found.first_bad = found.first_bad.or(first);
         }
+        if let Some((kind, lines)) = log.errors {
+            let found = gathered.sources.entry((named, kind)).or_default();
+            found.files += 1;
+            found.lines += lines;
+        }
         gathered.files.push(log);
     }
     gathered

@@ -154,11 +154,16 @@ impl Lines {
         }
     }
 
-    /// The kind that most of these lines are of, if it is at least half of them.
-    pub(super) fn recognise<'a>(&self, sample: &'a [Vec<u8>]) -> Option<Kind> {
+    /// The kind that most of these lines are of, if it is at least half of them; `forced` is the only one that they
+    /// can be of.
+    pub(super) fn recognise<'a>(
+        &self,
+        sample: &'a [Vec<u8>],
+        forced: Option<Kind>,
+    ) -> Option<Kind> {
         let mut fields: Vec<&'a [u8]> = Vec::new();
         let mut best: Option<(usize, Kind)> = None;
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| forced.is_none_or(|it| it == *kind)) {
             let fits =
                 sample.iter().filter(|text| self.read(kind, text, &mut fields).is_some()).count();
             if fits > best.map_or(0, |(most, _)| most) {
@@ -228,16 +233,16 @@ mod tests {
         ];
         let lines = Lines::default();
         for (kind, text) in samples {
-            assert_eq!(lines.recognise(&[text.as_bytes().to_vec()]), Some(kind), "{text}");
+            assert_eq!(lines.recognise(&[text.as_bytes().to_vec()], None), Some(kind), "{text}");
             let damaged = text.as_bytes()[..text.len() / 3].to_vec();
             let whole = text.as_bytes().to_vec();
-            assert_eq!(lines.recognise(&[damaged.clone(), whole]), Some(kind), "{text}");
-            assert_eq!(lines.recognise(&[damaged]), None, "{text}");
+            assert_eq!(lines.recognise(&[damaged.clone(), whole], None), Some(kind), "{text}");
+            assert_eq!(lines.recognise(&[damaged], None), None, "{text}");
         }
-        assert_eq!(lines.recognise(&[b"hello world".to_vec()]), None);
+        assert_eq!(lines.recognise(&[b"hello world".to_vec()], None), None);
         let given = Lines { formats: vec![Format::new("$msec|$status|$request").unwrap()] };
         assert_eq!(
-            given.recognise(&[b"1795257340.5|200|GET / HTTP/1.1".to_vec()]),
+            given.recognise(&[b"1795257340.5|200|GET / HTTP/1.1".to_vec()], None),
             Some(Kind::Format)
         );
     }

@@ -39,6 +39,8 @@ const UNKNOWN_KIND: &str =
 
 /// Why nothing comes of a file without lines.
 const EMPTY: &str = "it is empty";
+/// Why nothing comes of a directory without them.
+const NO_LOG: &str = "there is no log in it";
 /// The same of a file that is read live.
 const NOT_WRITTEN: &str = "no line was written to it during the capture";
 
@@ -88,6 +90,8 @@ pub struct Logs {
     pub files: Vec<LogFile>,
     /// What came of each log: files of one kind that the user named together.
     pub sources: Vec<Source>,
+    /// What of the things that the user named is no log, and why.
+    pub unused: Vec<(String, String)>,
     /// Lines and flows that belong together, by flow and ordinal: those of findings and of failing lines, and
     /// all with `--all`.
     pub ties: Vec<Tie>,
@@ -368,6 +372,7 @@ impl Tied<'_> {
         findings.append(&mut decided);
         explain::disagree(differ, &mut logs);
         logs.order();
+        logs.unused = self.unused(&logs);
         for (name, count) in [
             ("log lines not kept", gathered.dropped),
             ("failing log lines of which the text was not kept", gathered.textless),
@@ -380,6 +385,18 @@ impl Tied<'_> {
             }
         }
         logs
+    }
+
+    fn unused(&self, logs: &Logs) -> Vec<(String, String)> {
+        let is_used = |n: u32| logs.sources.iter().any(|source| source.named == n);
+        let unused = (0..).zip(&self.settings.files).filter(|(n, _)| !is_used(*n));
+        let named = unused.map(|(_, path)| path.display().to_string());
+        let why = |path: &str| logs.unread().find(|(file, _)| *file == path).map(|(_, why)| why);
+        let told = |path: String| {
+            let why = why(&path).unwrap_or(NO_LOG).to_owned();
+            (path, why)
+        };
+        named.map(told).collect()
     }
 
     fn source(
@@ -516,6 +533,7 @@ impl Logs {
                 bad: 1,
                 first_bad: Some(3),
                 lines_seen: true,
+                errors: None,
                 error: Some("cut short".into()),
             }],
             sources: vec![Source {

@@ -1,7 +1,7 @@
 //! Logs of load balancers and proxies, and what they say of the flows in a capture.
 //!
 //! ```text
-//! files -> read -> kind -> aws | haproxy | envoy | combined | format | json | nginx_error | apache_error -> Line
+//! files -> read -> wrapping -> kind -> aws | haproxy | envoy | combined | format | json | nginx_error | apache_error -> Line
 //! ```
 //!
 //! A [`Line`] is what one line says, whatever its format. What is kept of it, an entry, is tied when all flows
@@ -53,6 +53,7 @@ mod tie;
 mod time;
 mod upstream;
 mod within;
+mod wrapping;
 
 pub use clock::Clock;
 pub(crate) use correlate::correlate;

@@ -2,6 +2,7 @@
 
 use super::kind::{Kind, Lines};
 use super::line::Line;
+use super::wrapping::Wrapping;
 use crate::capture::decompress;
 use memchr::memchr;
 use std::fs::{self, File};
@@ -33,16 +34,24 @@ pub struct LogFile {
     pub first_bad: Option<u64>,
     /// It has lines, of whatever kind.
     pub(super) lines_seen: bool,
+    /// Lines of an error log among them, and its kind: a container writes both to one stream.
+    pub(super) errors: Option<(Kind, u64)>,
     /// Why reading ended early.
     pub error: Option<String>,
 }
 
 impl LogFile {
+    /// Takes in that a line could not be read.
+    fn bad(&mut self, number: u64) {
+        self.lines += 1;
+        self.bad += 1;
+        self.first_bad.get_or_insert(number);
+    }
+
     /// A file that could not be opened.
     pub(super) fn unread(path: &Path, error: &LogError) -> LogFile {
         let error = Some(error.error.to_string());
-        let path = path.display().to_string();
-        LogFile { path, kind: None, lines: 0, bad: 0, first_bad: None, lines_seen: false, error }
+        LogFile { path: path.display().to_string(), error, ..LogFile::default() }
     }
 }
 
@@ -90,12 +99,19 @@ fn collect(
     let hidden = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
     };
-    for path in inside.iter().filter(|path| !hidden(path)) {
+    for path in inside.iter().filter(|path| !hidden(path) && may_be_log(path)) {
         if found.len() < FILES_MAX {
             collect(path, source, depth + 1, found)?;
         }
     }
     Ok(())
+}
+
+/// Whether something in a directory is looked at: links to other directories may lead back, and what is neither file
+/// nor directory, as a pipe, may never end.
+fn may_be_log(path: &Path) -> bool {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
+    fs::metadata(path).is_ok_and(|about| about.is_file() || (about.is_dir() && !is_link))
 }
 
 /// Is given the kind of log, the number of a line, what it says, and the line itself.
@@ -123,15 +139,8 @@ pub(super) fn opened(
     let opened = decompress::open(Box::new(source));
     let stream = opened.map_err(|error| LogError::new(path, error))?.stream;
     let mut input = BufReader::with_capacity(1 << 16, stream);
-    let mut log = LogFile {
-        path: path.display().to_string(),
-        kind: forced,
-        lines: 0,
-        bad: 0,
-        first_bad: None,
-        lines_seen: false,
-        error: None,
-    };
+    let path = path.display().to_string();
+    let mut log = LogFile { path, kind: forced, ..LogFile::default() };
     if let Err(error) = through(&mut input, lines, &mut log, take) {
         log.error = Some(error.to_string());
     }
@@ -148,30 +157,31 @@ fn through(
     let mut number = 0;
     let mut text = Vec::new();
     let mut outcome = Ok(());
-    if log.kind.is_none() {
-        while sample.len() < SAMPLE {
-            match next(input, &mut text) {
-                Ok(false) => break,
-                Ok(true) => {
-                    number += 1;
-                    if !is_blank(&text) {
-                        sample.push((number, text.clone()));
-                    }
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
+    while sample.len() < SAMPLE {
+        match next(input, &mut text) {
+            Ok(false) => break,
+            Ok(true) => {
+                number += 1;
+                let text = if number == 1 { without_mark(&text) } else { &text };
+                if !is_blank(text) {
+                    sample.push((number, text.to_vec()));
                 }
             }
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
         }
-        let texts: Vec<Vec<u8>> = sample.iter().map(|(_, text)| text.clone()).collect();
-        log.kind = lines.recognise(&texts);
     }
+    let texts: Vec<Vec<u8>> = sample.iter().map(|(_, text)| text.clone()).collect();
+    let (wrapping, kind) = Wrapping::recognise(lines, &texts, log.kind);
+    log.kind = kind;
     log.lines_seen = number > 0 || log.kind.is_some();
-    let Some(kind) = log.kind else { return outcome };
+    let Some(kind) = kind else { return outcome };
     let mut fields = Vec::new();
+    let form = (kind, wrapping, lines);
     for (number, text) in &sample {
-        one(kind, *number, text, lines, log, &mut fields, take);
+        one(form, *number, text, log, &mut fields, take);
     }
     outcome?;
     loop {
@@ -181,13 +191,13 @@ fn through(
             number += 1;
             let text = trimmed(&bytes[..end]);
             if !is_blank(text) {
-                one(kind, number, text, lines, log, &mut fields, take);
+                one(form, number, text, log, &mut fields, take);
             }
             input.consume(end + 1);
         } else if next(input, &mut text)? {
             number += 1;
             if !is_blank(&text) {
-                one(kind, number, &text, lines, log, &mut fields, take);
+                one(form, number, &text, log, &mut fields, take);
             }
         } else {
             return Ok(());
@@ -196,28 +206,41 @@ fn through(
 }
 
 fn one(
-    kind: Kind,
+    (kind, wrapping, lines): (Kind, Wrapping, &Lines),
     number: u64,
     text: &[u8],
-    lines: &Lines,
     log: &mut LogFile,
     fields: &mut Vec<&'static [u8]>,
     take: &mut Take<'_>,
 ) {
-    log.lines += 1;
-    let fits = text.len() <= LINE_MAX;
+    let inside = if text.len() <= LINE_MAX { wrapping.inside(text) } else { None };
+    let Some(text) = inside.as_deref() else { return log.bad(number) };
     let mut room: Vec<&[u8]> = std::mem::take(fields);
-    let line = if fits { lines.read(kind, text, &mut room) } else { None };
-    match line {
-        Some(mut line) => take(kind, number, &mut line, text),
-        None => {
-            log.bad += 1;
-            log.first_bad.get_or_insert(number);
-        }
+    if let Some(mut line) = lines.read(kind, text, &mut room) {
+        log.lines += 1;
+        take(kind, number, &mut line, text);
+    } else if let Some((kind, mut line)) = beside(kind, lines, text) {
+        log.errors.get_or_insert((kind, 0)).1 += 1;
+        take(kind, number, &mut line, text);
+    } else {
+        log.bad(number);
     }
     // The room, not what was in it, is used again.
     room.clear();
     *fields = room.into_iter().map(|_| &b""[..]).collect();
+}
+
+/// A line of the error log of a server whose access log is of this kind.
+fn beside<'a>(kind: Kind, lines: &Lines, text: &'a [u8]) -> Option<(Kind, Line<'a>)> {
+    let access =
+        matches!(kind, Kind::Combined | Kind::Nginx | Kind::Apache | Kind::Json | Kind::Format);
+    let errors = [Kind::NginxError, Kind::ApacheError].into_iter().filter(|_| access);
+    errors.into_iter().find_map(|kind| Some((kind, lines.read(kind, text, &mut Vec::new())?)))
+}
+
+/// The first line without the mark of UTF-8 that some editors and shells write.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// Empty, or a comment.
@@ -273,15 +296,7 @@ fn trimmed(text: &[u8]) -> &[u8] {
 /// Whatever a file holds of lines, for tests and measurements without files.
 #[cfg(test)]
 pub(super) fn bytes(bytes: &[u8], lines: &Lines, take: &mut Take<'_>) -> LogFile {
-    let mut log = LogFile {
-        path: "test".into(),
-        kind: None,
-        lines: 0,
-        bad: 0,
-        first_bad: None,
-        lines_seen: false,
-        error: None,
-    };
+    let mut log = LogFile { path: "test".into(), ..LogFile::default() };
     let mut input = BufReader::new(bytes);
     if let Err(error) = through(&mut input, lines, &mut log, take) {
         log.error = Some(error.to_string());
@@ -320,6 +335,10 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
         packed.write_all(GOOD.repeat(50).as_bytes()).unwrap();
         packed.finish().unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("b/again")).unwrap();
+        std::os::unix::fs::symlink("nothing", folder.path().join("gone.log")).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+        assert!(pipe.unwrap().success());
         let found = files(&[folder.path().to_owned()]).unwrap();
         assert_eq!(found.len(), 2);
         let mut taken = 0;
@@ -329,6 +348,28 @@ mod tests {
         }
         assert_eq!(taken, 51);
         assert!(files(&[folder.path().join("none")]).is_err());
+    }
+
+    #[test]
+    fn an_error_log_in_the_same_stream_is_one_beside() {
+        let cri = |stream, line| format!("2026-11-21T10:35:40.1Z {stream} F {line}\n");
+        let error =
+            "2026/11/21 10:35:40 [error] 42#42: *7 no live upstreams while connecting to upstream";
+        let text = [
+            cri("stdout", "/docker-entrypoint.sh: ready for start up"),
+            cri("stdout", GOOD.trim_end()),
+            cri("stderr", error),
+            cri("stdout", GOOD.trim_end()),
+        ];
+        let mut kinds = Vec::new();
+        let log =
+            bytes(text.concat().as_bytes(), &Lines::default(), &mut |kind, number, _, text| {
+                assert!(!text.starts_with(b"2026-11-21T"));
+                kinds.push((kind, number));
+            });
+        assert_eq!(kinds, [(Kind::Combined, 2), (Kind::NginxError, 3), (Kind::Combined, 4)]);
+        assert_eq!((log.kind, log.lines, log.bad), (Some(Kind::Combined), 3, 1));
+        assert_eq!((log.first_bad, log.errors), (Some(1), Some((Kind::NginxError, 1))));
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub(super) fn logs(
     for it in &logs.sources {
         page.hanging("  ", source(logs, it))?;
     }
-    for (file, why) in logs.unread() {
+    let unread = || logs.unread();
+    let unused = logs.unused.iter().map(|(named, why)| (named.as_str(), why.as_str()));
+    let others = unused.filter(|unused| unread().all(|unread| unread.0 != unused.0));
+    for (file, why) in unread().chain(others) {
         page.hanging("  ", format!("{file}: {why}"))?;
     }
     failing(page, logs, report, names, all)?;
