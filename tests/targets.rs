@@ -266,6 +266,22 @@ fn checks_that_stop_while_users_go_on_are_pointed_out() {
     assert_eq!(*states(target).last().unwrap(), "unavailable");
 }
 
+/// Of one direction only: that checks arrive is seen, what they are answered is not, and they are no requests of users.
+#[test]
+fn checks_without_their_answers_arrive_all_the_same() {
+    let mut wire = Wire::default();
+    series(&mut wire, NODE, "++++++", 0);
+    let report = json(wire, &["-f", "dst port 8080"]);
+    let target = &report["targets"][0];
+    assert_eq!(target["probers"][0]["checks"].as_array().unwrap().len(), 6);
+    let points = target["triage"].as_array().unwrap();
+    let why = |id: &str| points.iter().find(|it| it["id"] == id).unwrap()["text"].as_str().unwrap();
+    let no_answers = "checks arrive; how they were answered is not in the capture";
+    assert_eq!([why("app-up"), why("path-and-port")], [no_answers; 2]);
+    assert_eq!(why("lb-egress"), "its checks come through");
+    assert_eq!(report["summary"]["unknown_requests"], 0);
+}
+
 #[test]
 fn checks_that_their_prober_resets_once_they_passed_are_no_undecidable_requests() {
     let mut wire = Wire::default();

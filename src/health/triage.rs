@@ -14,6 +14,8 @@ struct Scene<'a> {
     target: &'a Target,
     /// Newest check of the probers that decide.
     last: Option<&'a Check>,
+    /// Newest check of theirs where the outcome of none is known.
+    undecided: Option<&'a Check>,
     /// Newest connection of anybody to the checked port.
     seen: Option<&'a Seen>,
     port: u16,
@@ -22,14 +24,17 @@ struct Scene<'a> {
 
 /// Answers the questions for `target`, checked at `port`.
 pub(super) fn triage(target: &Target, port: u16, traffic: &Traffic) -> Vec<Point> {
-    let last = target
-        .deciding()
-        .filter_map(|prober| prober.checks.iter().rev().find(|check| check.outcome.is_some()))
-        .max_by_key(|check| check.began);
+    let newest = |decided: bool| {
+        let of = |check: &&Check| check.outcome.is_some() == decided;
+        let last = target.deciding().filter_map(|prober| prober.checks.iter().rev().find(of));
+        last.max_by_key(|check| check.began)
+    };
+    let last = newest(true);
+    let undecided = newest(false).filter(|_| last.is_none());
     let checked = Endpoint { port, ..target.server };
     let seen = traffic.to(checked).max_by_key(|seen| seen.first.at);
     let vantage = last.map_or_else(|| traffic.vantage(checked), |check| check.vantage);
-    let scene = Scene { target, last, seen, port, vantage };
+    let scene = Scene { target, last, undecided, seen, port, vantage };
     vec![scene.app(traffic), scene.port(), scene.path(), scene.ingress(), scene.egress()]
 }
 
@@ -37,6 +42,10 @@ type Found = (Answer, Phrase, Option<Mark>);
 
 fn point(id: &'static str, question: &'static str, (answer, why, mark): Found) -> Point {
     Point { id, question, answer, why, mark }
+}
+
+fn no_answers() -> Found {
+    unseen(phrase!("checks arrive; how they were answered is not in the capture"))
 }
 
 fn unseen(why: Phrase) -> Found {
@@ -96,6 +105,7 @@ impl Scene<'_> {
                 Some(seen) => {
                     (Answer::Yes, phrase!("it answers requests of others"), Some(seen.last))
                 }
+                None if self.undecided.is_some() => no_answers(),
                 None => unseen(phrase!("no request reached it")),
             },
         };
@@ -196,6 +206,7 @@ impl Scene<'_> {
                 Some(check.decisive),
             ),
             (Some(_), _) => unseen(phrase!("no answer that would tell")),
+            (None, _) if self.undecided.is_some() => no_answers(),
             (None, _) => unseen(phrase!("no check arrived")),
         };
         point("path-and-port", word!("Check path and port right?"), found)
@@ -240,7 +251,7 @@ impl Scene<'_> {
     }
 
     fn egress(&self) -> Point {
-        let found = match (self.last, self.vantage) {
+        let found = match (self.last.or(self.undecided), self.vantage) {
             (Some(check), Vantage::Client) if check.accepted.is_none() && check.answered == 0 => (
                 Answer::Unseen,
                 phrase!("the SYN leaves this host; a security group around it may still drop it"),
