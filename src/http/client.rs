@@ -222,6 +222,42 @@ impl Conversation {
     }
 
     fn request_head(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) -> usize {
+        let whole = self.client.draft().is_blank();
+        let known = if whole { done.pool.requests.find(bytes) } else { None };
+        let (pos, over) = match known {
+            Some((length, (method, scan))) => {
+                self.client.draft().scan = scan;
+                if let Some(back) = self.queue.back_mut() {
+                    back.method = method;
+                }
+                (length, true)
+            }
+            None => {
+                let Some((pos, over)) = self.request_lines(bytes) else {
+                    self.no_request(at, bytes.len() as u64);
+                    return bytes.len();
+                };
+                let method = self.queue.back().map(|back| back.method);
+                if let Some(method) = method.filter(|_| whole && over) {
+                    done.pool.requests.remember(bytes, pos, (method, self.client.draft().scan));
+                }
+                (pos, over)
+            }
+        };
+        self.extend_request(at, pos as u64);
+        if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
+        {
+            keep(&mut request.head, &bytes[..pos]);
+        }
+        if over {
+            self.request_head_ends(done);
+        }
+        pos
+    }
+
+    /// Reads lines up to the end of the head. How many bytes were read, and whether the head ends with them;
+    /// `None` when it is no request.
+    fn request_lines(&mut self, bytes: &[u8]) -> Option<(usize, bool)> {
         let mut pos = 0;
         let mut over = false;
         while !over && pos < bytes.len() {
@@ -236,10 +272,7 @@ impl Conversation {
                 break;
             };
             if draft.scan.lines == 0 {
-                let Some(start) = request_line(line) else {
-                    self.no_request(at, bytes.len() as u64);
-                    return bytes.len();
-                };
+                let start = request_line(line)?;
                 draft.scan.http10 = start.minor == Some(0);
                 over = start.method == Method::Simple;
                 if let Some(back) = self.queue.back_mut() {
@@ -255,15 +288,7 @@ impl Conversation {
             draft.give_back(held);
             pos += length;
         }
-        self.extend_request(at, pos as u64);
-        if let Some(request) = self.queue.back_mut().and_then(|back| back.exchange.request.as_mut())
-        {
-            keep(&mut request.head, &bytes[..pos]);
-        }
-        if over {
-            self.request_head_ends(done);
-        }
-        pos
+        Some((pos, over))
     }
 
     fn request_head_ends(&mut self, done: Done<'_, '_>) {

@@ -107,6 +107,11 @@ impl Reader {
 }
 
 impl Draft {
+    /// Whether no byte of the head was taken yet.
+    pub(super) fn is_blank(&self) -> bool {
+        self.scan.lines == 0 && self.carry.is_empty()
+    }
+
     /// Takes the next line from the start of `bytes`. `held` is room for a line that spans segments;
     /// give it back with [`Draft::give_back`].
     pub(super) fn line<'a>(&mut self, bytes: &'a [u8], held: &'a mut Vec<u8>) -> Line<'a> {

@@ -13,6 +13,7 @@ mod pool;
 #[cfg(test)]
 mod properties;
 mod queue;
+mod recurring;
 mod rest;
 mod scan;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use conversation::Conversation;
 pub use detect::likely_side;
 pub use head::{Headers, RequestHead, ResponseHead};
 pub use pool::Pool;
+pub(crate) use recurring::Recurring;
 pub(crate) use scan::sample;
 
 use crate::blind::BlindSpots;

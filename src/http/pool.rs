@@ -5,7 +5,8 @@
 
 use super::Exchange;
 use super::pending::Pending;
-use super::scan::Scan;
+use super::recurring::Recurring;
+use super::scan::{Method, Scan};
 use crate::tcp::At;
 
 /// Buffers of a kind that wait for use; more are on their way on few captures at once.
@@ -19,6 +20,10 @@ const LINE_KEPT: usize = 1024;
 pub struct Pool {
     pendings: Vec<Box<Pending>>,
     drafts: Vec<Box<Draft>>,
+    /// Heads of requests, as they are with nothing wrong.
+    pub(super) requests: Recurring<(Method, Scan)>,
+    /// The same of responses, with their status.
+    pub(super) responses: Recurring<(Option<u16>, Scan)>,
 }
 
 /// A head that is being read.

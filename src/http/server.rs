@@ -77,11 +77,41 @@ impl Conversation {
     }
 
     fn response_head(&mut self, at: At, bytes: &[u8], done: Done<'_, '_>) -> usize {
-        if self.server.undecided().is_some() && !self.begins_as_response(at, bytes) {
-            return if self.server.phase == Phase::Head { bytes.len() } else { 0 };
+        let whole = self.server.draft().is_blank();
+        let known = if whole { done.pool.responses.find(bytes) } else { None };
+        let (pos, over) = match known {
+            Some((length, (status, scan))) => {
+                self.server.draft().scan = scan;
+                self.protocol = Protocol::Http1;
+                self.status(status);
+                (length, true)
+            }
+            None => {
+                if self.server.undecided().is_some() && !self.begins_as_response(at, bytes) {
+                    return if self.server.phase == Phase::Head { bytes.len() } else { 0 };
+                }
+                let (pos, over, sound) = self.response_lines(at, bytes);
+                let response = self.answering().and_then(|of| of.exchange.response.as_ref());
+                let status = response.map(|response| response.status);
+                if let Some(status) = status.filter(|_| whole && over && sound) {
+                    done.pool.responses.remember(bytes, pos, (status, self.server.draft().scan));
+                }
+                (pos, over)
+            }
+        };
+        self.extend_head(at, &bytes[..pos]);
+        if over {
+            self.response_head_ends(done);
         }
+        pos
+    }
+
+    /// Reads lines up to the end of the head. How many bytes were read, whether the head ends with them, and
+    /// whether nothing is wrong with them.
+    fn response_lines(&mut self, at: At, bytes: &[u8]) -> (usize, bool, bool) {
         let mut pos = 0;
         let mut over = false;
+        let mut sound = true;
         while !over && pos < bytes.len() {
             let mut held = Vec::new();
             let draft = self.server.draft();
@@ -90,6 +120,7 @@ impl Conversation {
                 if let Some(flaw) = flaw {
                     let line = bytes[pos..pos + length].trim_ascii_end();
                     self.flaw(at.mark, flaw, false, offset, line);
+                    sound = false;
                 }
                 pos += length;
                 continue;
@@ -114,6 +145,7 @@ impl Conversation {
             };
             if let Some((flaw, offset)) = flaw {
                 self.flaw(at.mark, flaw, flaw.at < carried, offset, line);
+                sound = false;
             }
             let draft = self.server.draft();
             draft.scan.lines += 1;
@@ -121,11 +153,7 @@ impl Conversation {
             draft.give_back(held);
             pos += length;
         }
-        self.extend_head(at, &bytes[..pos]);
-        if over {
-            self.response_head_ends(done);
-        }
-        pos
+        (pos, over, sound)
     }
 
     pub(super) fn status(&mut self, status: Option<u16>) {

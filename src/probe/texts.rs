@@ -2,7 +2,7 @@
 
 use super::facts::{ResponseFacts, ResponseTexts};
 use super::head::{cut, hash};
-use crate::http::{Response, ResponseHead};
+use crate::http::{Recurring, Response, ResponseHead};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ const REMEMBERED: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     known: HashMap<u64, Arc<ResponseTexts>>,
+    /// What whole heads said, and their `grpc-status`.
+    heads: Recurring<(Arc<ResponseTexts>, Option<u32>)>,
 }
 
 /// Header values of interest, in the order of [`ResponseTexts`].
@@ -22,9 +24,35 @@ type Values<'a> = [Option<&'a [u8]>; 4];
 impl Texts {
     /// Facts of a response.
     pub(super) fn facts(&mut self, response: &Response) -> ResponseFacts {
+        let head = response.head.as_slice();
+        let (texts, grpc_status) = match self.heads.find(head) {
+            Some((_, says)) => says,
+            None => {
+                let says = self.read(head);
+                self.heads.remember(head, head.len(), says.clone());
+                says
+            }
+        };
+        ResponseFacts {
+            status: response.status,
+            body: response.body,
+            head_len: response.head_len,
+            sent: response.end - response.start,
+            framing: response.framing,
+            head_complete: response.head_complete,
+            complete: response.complete,
+            closes: response.closes,
+            fault: response.fault.clone(),
+            texts,
+            grpc_status,
+        }
+    }
+
+    /// What a head says, and its `grpc-status`.
+    fn read(&mut self, head: &[u8]) -> (Arc<ResponseTexts>, Option<u32>) {
         let mut values: Values<'_> = [None; 4];
         let mut grpc_status = None;
-        for (name, value) in ResponseHead::parse(&response.head).headers().raw() {
+        for (name, value) in ResponseHead::parse(head).headers().raw() {
             let place = match name.len() {
                 6 if name.eq_ignore_ascii_case(b"server") => 0,
                 8 if name.eq_ignore_ascii_case(b"location") => 1,
@@ -39,19 +67,7 @@ impl Texts {
             };
             values[place] = Some(value);
         }
-        ResponseFacts {
-            status: response.status,
-            body: response.body,
-            head_len: response.head_len,
-            sent: response.end - response.start,
-            framing: response.framing,
-            head_complete: response.head_complete,
-            complete: response.complete,
-            closes: response.closes,
-            fault: response.fault.clone(),
-            texts: self.of(values),
-            grpc_status,
-        }
+        (self.of(values), grpc_status)
     }
 
     fn of(&mut self, values: Values<'_>) -> Arc<ResponseTexts> {
