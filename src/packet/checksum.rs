@@ -3,9 +3,6 @@
 //! Only where it is cheap: segments of heads and handshakes, not of bulk. A capture on the sending
 //! host holds the sum that the network card was to finish, and is not damaged.
 
-use super::decoder::View;
-use super::ip::Ip;
-
 /// Longest segment that is summed, bytes; longer ones are bulk, on which no verdict rests.
 const SUMMED_MAX: usize = 640;
 /// Where the checksum stands in the header.
@@ -13,17 +10,20 @@ const FIELD: std::ops::Range<usize> = 16..18;
 /// IP protocol number of TCP.
 const TCP: u16 = 6;
 
-/// Whether the segment's bytes contradict its checksum.
+/// Whether a segment's bytes contradict its checksum; `addresses` are those of its sender and receiver. An
+/// IPv4 address adds the same in its mapped form, as 0xffff is nothing in ones' complement.
 #[inline]
-pub(super) fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
-    let (bytes, wire) = (view.bytes, view.wire);
+pub(super) fn is_wrong<const N: usize>(
+    addresses: &[[u8; N]; 2],
+    bytes: &[u8],
+    wire: usize,
+) -> bool {
     if bytes.len() != wire || wire > SUMMED_MAX {
         return false;
     }
     let Some(field) = bytes.get(FIELD) else { return false };
     let field = u16::from_ne_bytes([field[0], field[1]]);
-    // An IPv4 address in its mapped form adds 0xffff, which is nothing in ones' complement.
-    let addresses = sum(&ip.src()) + sum(&ip.dst());
+    let addresses = sum(addresses.as_flattened());
     let pseudo =
         |len: usize| fold(addresses + u64::from(TCP.to_be()) + u64::from((len as u16).to_be()));
     let whole = fold(u64::from(pseudo(wire)) + sum(bytes));
@@ -34,14 +34,21 @@ pub(super) fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
 /// Sum of 32-bit words in the machine's byte order, which a ones' complement sum does not mind.
 #[inline]
 fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    if rest.is_empty() {
-        return sum;
-    }
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    sum + u64::from(u32::from_ne_bytes(last))
+    let (pairs, rest) = bytes.as_chunks::<8>();
+    let (words, rest) = rest.as_chunks::<4>();
+    let halves = |pair: &[u8; 8]| {
+        let pair = u64::from_ne_bytes(*pair);
+        (pair >> 32) + (pair & 0xffff_ffff)
+    };
+    let pairs: u64 = pairs.iter().map(halves).sum();
+    let words: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    pairs + words + u64::from(u32::from_ne_bytes(last))
 }
 
 /// The sum in 16 bits.

@@ -6,7 +6,7 @@
 use super::fragments::{Fragments, Joined};
 use super::ip::{self, Ip};
 use super::tunnel::Tunnels;
-use super::{Address, Packet, Skip, TunnelId};
+use super::{Address, Packet, Skip, TunnelId, plain};
 use crate::capture::{Direction, Frame};
 use crate::time::Mark;
 use std::mem;
@@ -68,6 +68,15 @@ impl Decoder {
     /// the frame is the last missing fragment of a datagram.
     #[inline]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Packet<'a> {
+        match plain::segment(frame) {
+            Some(segment) => Packet::Tcp(segment),
+            None => self.decode_layers(frame),
+        }
+    }
+
+    /// The same of a frame that may be anything.
+    #[inline(never)]
+    pub(super) fn decode_layers<'a>(&'a mut self, frame: &Frame<'a>) -> Packet<'a> {
         let Decoder { options, tunnels, fragments, joined } = self;
         let mut walk = Walk {
             mark: frame.mark,

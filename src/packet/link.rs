@@ -8,6 +8,9 @@ use super::Skip;
 use super::decoder::{Found, View, Walk, be16, be32};
 use crate::capture::{Direction, LinkType};
 
+/// `LINKTYPE_ETHERNET`.
+pub(super) const ETHERNET: u16 = 1;
+
 /// VLAN tags in a row. Two are common; the bound only keeps a hostile frame short.
 const MAX_TAGS: usize = 8;
 
@@ -17,7 +20,7 @@ const MAX_LABELS: usize = 16;
 /// IEEE 802.3: smaller values of the EtherType field are the length of an 802.2 frame.
 pub(super) const MIN_ETHER_TYPE: u16 = 0x0600;
 
-const ETHER_IPV4: u16 = 0x0800;
+pub(super) const ETHER_IPV4: u16 = 0x0800;
 const ETHER_IPV6: u16 = 0x86dd;
 /// Transparent Ethernet bridging (RFC 1701).
 pub(super) const ETHER_BRIDGED: u16 = 0x6558;
@@ -34,7 +37,7 @@ impl Walk<'_> {
     /// By link type.
     #[inline]
     pub(super) fn link<'a>(&mut self, link: LinkType, view: View<'a>) -> Found<'a> {
-        if link.0 == 1 { self.ethernet(view) } else { self.other_link(link, view) }
+        if link.0 == ETHERNET { self.ethernet(view) } else { self.other_link(link, view) }
     }
 
     fn other_link<'a>(&mut self, link: LinkType, view: View<'a>) -> Found<'a> {
@@ -232,9 +235,8 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Skip;
     use super::super::samples::*;
-    use super::*;
+    use super::{Direction, Skip};
 
     fn joined(header: &[u8], rest: &[u8]) -> Vec<u8> {
         [header, rest].concat()

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! decoder  one frame in, one packet out; reassembled datagrams come round again
+//!   plain    the short way for what nearly every frame is
 //!   link     Ethernet, VLAN, Linux cooked, loopback, PPP, MPLS ... down to IP
 //!     ip       IPv4, IPv6, extension headers         fragments  reassembly
 //!       tcp      the segment
@@ -19,6 +20,7 @@ mod fragments;
 mod icmp;
 mod ip;
 mod link;
+mod plain;
 #[cfg(test)]
 mod samples;
 mod tcp;

@@ -5,7 +5,7 @@ use super::ip::Ip;
 use super::{Endpoint, Flags, Packet, Segment, Skip, TcpOptions, checksum};
 
 /// Length of the header without options.
-const FIXED: usize = 20;
+pub(super) const FIXED: usize = 20;
 
 impl Walk<'_> {
     /// A segment. Read by hand, not with `etherparse::TcpHeaderSlice`, which wants all options to
@@ -39,16 +39,22 @@ impl Walk<'_> {
             ttl: ip.ttl(),
             ip_id: ip.id(),
             direction: self.direction,
-            corrupt: checksum::is_wrong(&ip, view),
+            corrupt: is_wrong(&ip, view),
         })
     }
+}
+
+/// Whether the segment's bytes contradict its checksum.
+#[inline]
+fn is_wrong(ip: &Ip<'_>, view: View<'_>) -> bool {
+    checksum::is_wrong(&[ip.src(), ip.dst()], view.bytes, view.wire)
 }
 
 /// RFC 9293, 3.1 and RFC 7323, 2.2 and 3.2. Not by `etherparse::TcpOptionsIterator`, which stops
 /// at the first kind that it does not know (multipath TCP, fast open). An option of a wrong length
 /// is stepped over, and reading ends where lengths stop making sense.
 #[inline]
-fn tcp_options(mut rest: &[u8]) -> TcpOptions {
+pub(super) fn tcp_options(mut rest: &[u8]) -> TcpOptions {
     let mut options = TcpOptions::default();
     // What nearly every segment of a connection carries: two paddings and the timestamps.
     if let [1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3] = *rest {
