@@ -104,12 +104,12 @@ impl Flow {
     /// Where a close began: with the TLS alert that announced it, if there was one. Its receiver
     /// closes at once, often before the FIN behind the alert has come.
     pub fn announced(&self, close: &Ending) -> Mark {
-        let alerts = self.tls.as_ref().map_or(&[][..], |tls| &tls.alerts);
+        let Some(tls) = &self.tls else { return close.mark };
         let ends = |alert: &&Alert| {
             alert.side == close.side
                 && (alert.said.is_none() || alert.is_close() || alert.is_fatal())
         };
-        let alert = alerts.iter().find(ends).map(|alert| alert.mark);
+        let alert = tls.alerts.iter().find(ends).map(|alert| alert.mark);
         alert.filter(|alert| alert.at < close.mark.at).unwrap_or(close.mark)
     }
 

@@ -44,6 +44,12 @@ impl Secrets {
         }
     }
 
+    /// Whether there is nothing to take.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The lines since the last call, whole ones.
     #[inline]
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {

@@ -132,11 +132,12 @@ impl Timeline {
     #[inline]
     pub fn take_secrets(&mut self) -> Option<Vec<u8>> {
         let of_current = self.current.as_deref_mut().and_then(|open| open.reader.secrets());
-        let of_current = of_current.and_then(Secrets::take);
-        match self.secrets.take() {
-            None => of_current,
-            Some(others) => Some([others, of_current.unwrap_or_default()].concat()),
+        let of_current = of_current.filter(|secrets| !secrets.is_empty());
+        if self.secrets.is_empty() && of_current.is_none() {
+            return None;
         }
+        let of_current = of_current.and_then(Secrets::take).unwrap_or_default();
+        Some([self.secrets.take().unwrap_or_default(), of_current].concat())
     }
 
     /// The frame that [`step`](Timeline::step) went to.

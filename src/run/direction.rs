@@ -9,10 +9,15 @@ use crate::packet::{Segment, TunnelId};
 ///
 /// Between two addresses of this host it has arrived: of what passes the loopback interface the
 /// received copy is captured. Addresses inside a tunnel may be those of another net.
+#[inline]
 pub(super) fn of(segment: &Segment<'_>, local: &Addresses) -> Direction {
     if local.is_empty() || segment.tunnel != TunnelId::default() {
         return segment.direction;
     }
+    by_addresses(segment, local)
+}
+
+fn by_addresses(segment: &Segment<'_>, local: &Addresses) -> Direction {
     let (from, to) = (local.contains(segment.src.addr()), local.contains(segment.dst.addr()));
     match (from, to) {
         (_, true) => Direction::Inbound,

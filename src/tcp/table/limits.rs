@@ -108,9 +108,10 @@ impl<T: Attached> Table<T> {
     /// Wakes the flow in `slot`; whether it rested.
     #[inline]
     pub(super) fn wake(&mut self, slot: u32) -> bool {
-        if self.rest.count == 0 {
-            return false;
-        }
+        self.rest.count > 0 && self.wake_up(slot)
+    }
+
+    fn wake_up(&mut self, slot: u32) -> bool {
         let place = self.resting.get_mut(slot as usize);
         let Some(resting) = place.and_then(Option::take) else { return false };
         self.rest.count -= 1;
