@@ -46,12 +46,15 @@ pub(crate) trait Sightings {
 
 /// Watches all connections.
 #[derive(Debug)]
+#[expect(clippy::vec_box, reason = "they are lent as boxes, which must not be made anew")]
 pub(crate) struct Tap {
     heads: Heads,
     forwarded: Finder<'static>,
     /// Candidates whose connection has to be looked at before they are given out.
     ready: Vec<Asked>,
     texts: Texts,
+    /// Room for what is kept of connections: as many begin as end.
+    spare: Vec<Box<Held>>,
     /// Habits of the connection at hand.
     habits: u8,
 }
@@ -70,6 +73,9 @@ pub(crate) struct Watch {
 const BUSY_ORDINAL: u32 = 32;
 /// A client that asks again so soon, nanoseconds, is no health checker.
 const BUSY_IDLE: i64 = 20_000_000;
+
+/// Rooms that wait for the next connection on which something may be a check.
+const SPARE_MAX: usize = 16;
 
 /// A request was seen.
 const SEEN: u8 = 1;
@@ -110,6 +116,7 @@ impl Tap {
             forwarded: Finder::new(b"orwarded"),
             ready: Vec::new(),
             texts: Texts::default(),
+            spare: Vec::new(),
             habits: 0,
         }
     }
@@ -192,7 +199,8 @@ impl Tap {
                     asked.state = State::Unknown;
                     asked.blind_spots.add(BlindSpot::Gap);
                 }
-                let held = watch.held.get_or_insert_default();
+                let spare = || self.spare.pop().unwrap_or_default();
+                let held = watch.held.get_or_insert_with(spare);
                 self.ready.extend(held.asked.replace(asked));
             }
         }
@@ -202,6 +210,14 @@ impl Tap {
         let fresh = (USERS | if forwarded { FORWARDS } else { 0 }) & !watch.flags;
         watch.flags |= fresh;
         self.habits |= fresh;
+    }
+
+    /// Takes back the room of what was kept of a connection.
+    fn recycle(&mut self, held: Option<Box<Held>>) {
+        if let Some(mut held) = held.filter(|_| self.spare.len() < SPARE_MAX) {
+            *held = Held::default();
+            self.spare.push(held);
+        }
     }
 
     /// Whether [`Tap::give`] has something to do.
@@ -246,6 +262,7 @@ impl Tap {
             watch.complete(&mut sighting, flow);
             sighting.close(flow);
             out.sighting(sighting);
+            self.recycle(watch.held);
             return;
         }
         // Checks in TLS ask once on a connection, or at least for little.

@@ -75,6 +75,12 @@ impl Connection {
         }
     }
 
+    /// Takes over the room of a connection that is over: nearly every one ends with a FIN of each side.
+    pub(super) fn take_room(&mut self, over: &mut Connection) {
+        over.flow.endings.clear();
+        std::mem::swap(&mut self.flow.endings, &mut over.flow.endings);
+    }
+
     /// Has the processor fetch what each segment changes.
     #[inline]
     pub(super) fn warm_live(&self) {

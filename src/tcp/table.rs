@@ -61,6 +61,8 @@ pub struct Table<T: Attached> {
     /// When to look at each slot next: side by side in memory, so that passing a slot by costs
     /// nothing.
     due: Vec<Timestamp>,
+    /// The id of the flow that each slot was given to last: side by side, too.
+    ids: Vec<u64>,
     free: Vec<u32>,
     /// Closed flows by when each is due, so that they are given out in the order in which they
     /// closed: that time, the slot and the id.
@@ -104,6 +106,7 @@ impl<T: Attached> Table<T> {
             resting: Vec::new(),
             rest: Rest::default(),
             due: Vec::new(),
+            ids: Vec::new(),
             free: Vec::new(),
             closed: VecDeque::new(),
             spare: Vec::new(),
@@ -232,7 +235,10 @@ impl<T: Attached> Table<T> {
 
     /// The closed flow that is given out after `others` further ones, as far as is known by now.
     pub fn over_after(&self, others: usize) -> Option<&Entry<T>> {
-        let (_, slot, _) = *self.closed.get(others)?;
+        let (_, slot, id) = *self.closed.get(others)?;
+        if self.ids.get(slot as usize) != Some(&id) {
+            return None;
+        }
         self.slots.get(slot as usize)?.as_deref()
     }
 
@@ -311,7 +317,11 @@ impl<T: Attached> Table<T> {
             (true, true) => Side::Server,
             _ => sender(segment),
         };
-        let connection = Connection::new(self.next_id, segment, side);
+        let id = self.next_id;
+        let mut connection = Connection::new(id, segment, side);
+        if let Some(room) = self.spare.last_mut() {
+            connection.take_room(&mut room.connection);
+        }
         self.next_id += 1;
         let entry = Some(into_room(&mut self.spare, Entry { connection, attached }));
         let due = segment.mark.at.after(LINGER);
@@ -319,11 +329,13 @@ impl<T: Attached> Table<T> {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
                 self.due[slot as usize] = due;
+                self.ids[slot as usize] = id;
                 slot
             }
             None => {
                 self.slots.push(entry);
                 self.due.push(due);
+                self.ids.push(id);
                 (self.slots.len() - 1) as u32
             }
         };
@@ -346,11 +358,10 @@ impl<T: Attached> Table<T> {
     fn linger_over(&mut self, now: Timestamp) -> Option<Box<Entry<T>>> {
         let (_, slot, id) = *self.closed.front().filter(|(due, ..)| *due < now)?;
         self.closed.pop_front();
-        let entry = self.slots[slot as usize].as_deref()?;
-        let connection = &entry.connection;
-        if connection.flow.id != id {
+        if self.ids[slot as usize] != id {
             return None;
         }
+        let connection = &self.slots[slot as usize].as_deref()?.connection;
         let over = connection.flow.last.at.after(patience(connection));
         if over < now {
             return self.remove(slot);
@@ -394,6 +405,7 @@ impl<T: Attached> Table<T> {
         self.free.clear();
         self.closed.clear();
         self.due.clear();
+        self.ids.clear();
         self.rest.count = 0;
         self.forgotten_pairs += self.streams.values().map(|streams| streams.forgotten).sum::<u64>();
         self.streams.clear();
