@@ -115,7 +115,9 @@ fn shallow(prober: &ProberHealth, notes: &mut Vec<Note>) {
     let Some(check) = prober.checks.iter().rev().find(|check| check.outcome.is_some()) else {
         return;
     };
-    let tcp = check.request.is_none() && !check.tls && check.outcome == Some(Outcome::Pass);
+    // One that expects an answer is answered by the program.
+    let silent = check.request.is_none() && check.answered == 0;
+    let tcp = silent && !check.tls && check.outcome == Some(Outcome::Pass);
     if tcp && check.accepted.is_some() {
         notes.push(Note {
             id: "tcp-only",

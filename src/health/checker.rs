@@ -65,6 +65,7 @@ pub(super) fn facts(sighting: Sighting, judged: Judged) -> Check {
         alone: sighting.scope == Scope::Connection,
         frame: sighting.frame(),
         began: sighting.began(),
+        over: marks.response_last.unwrap_or(marks.last).at,
         source: sighting.source,
         target: sighting.target,
         outcome: judged.outcome,
@@ -153,9 +154,9 @@ impl Checker {
             learned = true;
         }
         if let Some(request) = &check.request
-            && self.seen.path.as_deref() != Some(request.path())
+            && self.seen.path.as_deref() != Some(request.configured())
         {
-            self.seen.path = Some(request.path().to_owned());
+            self.seen.path = Some(request.configured().to_owned());
             learned = true;
         }
         if let Some(after) = gave_up_after(check) {

@@ -16,6 +16,7 @@ mod absence;
 mod advice;
 mod checker;
 pub mod config;
+mod counted;
 mod flags;
 pub mod given;
 pub mod judge;

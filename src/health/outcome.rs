@@ -23,8 +23,8 @@ pub enum Outcome {
     Timeout,
     /// The answer had a status that does not pass.
     StatusMismatch,
-    /// The answer had the wrong body. The body is the prober's to judge: packets alone never show
-    /// this outcome, it is in the vocabulary for logs.
+    /// The answer had the wrong body. The body is the prober's to judge: packets show this outcome only where
+    /// the prober acts upon it.
     BodyMismatch,
     /// The gRPC status does not pass.
     GrpcMismatch,

@@ -31,6 +31,8 @@ pub struct Check {
     pub frame: Mark,
     /// When it began.
     pub began: Timestamp,
+    /// When it was over: the end of the answer, or else the last packet of its connection.
+    pub over: Timestamp,
     /// Who checked.
     pub source: Endpoint,
     /// Who was checked.
@@ -101,6 +103,7 @@ impl Check {
             alone: true,
             frame: seen.first,
             began: seen.first.at,
+            over: seen.answer.unwrap_or(seen.first).at,
             source: Endpoint { ip: seen.client, port: seen.port },
             target,
             outcome: Some(Outcome::ProbeNoData),

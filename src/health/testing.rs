@@ -32,6 +32,7 @@ pub(crate) fn check(second: i64, node: u8, letter: char) -> Check {
         alone: true,
         frame: mark(at),
         began: Timestamp(at),
+        over: Timestamp(at),
         source: Endpoint::v4([10, 0, 1, node], 40_000 + (second % 20_000) as u16),
         target: Endpoint::v4([10, 0, 2, 9], 8080),
         outcome: Outcome::ALL.into_iter().find(|outcome| outcome.letter() == letter),

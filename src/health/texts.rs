@@ -281,8 +281,9 @@ pub static STATUS_MISMATCH: Cause = Cause {
 pub static BODY_MISMATCH: Cause = Cause {
     id: "hc-body-mismatch",
     summary: "the answer to the health check lacks the text that the prober expects",
-    explanation: "Some probers look for a text in the body. Whether it is there is their judgement; which text they \
-        expect is not on the wire, so this outcome is never concluded from packets. It is listed because logs use it.",
+    explanation: "Some probers look for a text in the body. Which text they expect is not on the wire, so this outcome \
+        shows only by what the prober does next: HAProxy checks again after fastinter, not inter, when a check failed. Where \
+        nothing shows it, an answer with another body than before passes, with a note.",
     seen_as: &[
         ("AWS ALB log", "ResponseStringMismatch"),
         ("HAProxy", "L7RSP"),

@@ -98,6 +98,9 @@ impl Scene<'_> {
             (Some(check), Some(Outcome::TlsFailed)) => {
                 (Answer::Yes, phrase!("something answers the TLS hello"), Some(check.decisive))
             }
+            (Some(check), Some(Outcome::Pass)) if check.answered > 0 => {
+                (Answer::Yes, phrase!("it answers what the check sends"), Some(check.decisive))
+            }
             (Some(_), Some(Outcome::Pass | Outcome::ProbeNoData)) => unseen(phrase!(
                 "a handshake is answered by the host's kernel, whatever the program does"
             )),

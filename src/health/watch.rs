@@ -30,6 +30,10 @@ pub(super) const ALL_CHECKS_MAX: usize = 1 << 15;
 /// first ever.
 const FRESH: i64 = 2;
 
+/// Kinds of load balancer whose TCP checks can send bytes and expect some: HAProxy's `tcp-check send`, Envoy's
+/// `TcpHealthCheck.send`, the `match` of NGINX Plus, the `request` of a TCP health check of Google Cloud.
+const TCP_TALKS: [&str; 4] = ["haproxy", "envoy", "nginx", "gcp"];
+
 /// Is told of checks and changes as they become known.
 pub trait Events {
     /// A check that is likely one, judged. Checks of a prober that is recognised late come late.
@@ -181,12 +185,20 @@ impl Watch {
         });
         let Some(given) = group else { return false };
         let tls = sighting.is_tls();
-        let on_path = |asked: &RequestFacts| given.path.as_deref() == Some(asked.path());
+        let on_path = |asked: &RequestFacts| {
+            given
+                .path
+                .as_deref()
+                .is_some_and(|path| [asked.path(), asked.configured()].contains(&path))
+        };
         match (given.protocol, &sighting.request) {
             (Some(Protocol::Http), Some(asked)) if !tls => on_path(asked),
             (Some(Protocol::Https), Some(asked)) if tls => on_path(asked),
             (Some(Protocol::Https | Protocol::Tls), None) if tls => true,
-            (Some(Protocol::Tcp), None) => sighting.opening.is_empty(),
+            (Some(Protocol::Tcp), None) => {
+                let talks = |vendor: &vendor::Vendor| TCP_TALKS.contains(&vendor.id);
+                sighting.opening.is_empty() || (!tls && given.vendor.is_none_or(talks))
+            }
             (Some(_), None) => !sighting.shape.is_accepted(),
             _ => false,
         }

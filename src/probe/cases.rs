@@ -7,6 +7,7 @@ use super::sighting::{Shape, Sighting};
 use super::tap::Habit;
 use super::testing::{SECOND, Scene, endpoint, every, irregular};
 use super::verdict::Recognised;
+use super::{ProxyCommand, ProxyHeader};
 use crate::cause::Confidence::{self, Certain, Likely, Possible};
 use std::sync::Arc;
 
@@ -266,9 +267,51 @@ fn what_a_tcp_check_sends_is_known_by_how_it_comes_and_goes() {
         last(scene.finish()).map(|(prober, confidence)| (prober == Some("haproxy"), confidence))
     };
     assert_eq!(ping(true, Ends::Rst), Some((true, Likely)));
+    assert_eq!(ping(true, Ends::ServerFirst), Some((true, Likely)), "the target closes first");
     // Clients that poll do neither.
     assert!(ping(false, Ends::Rst).is_none_or(|(_, confidence)| confidence == Possible));
     assert!(ping(true, Ends::Fin).is_none_or(|(_, confidence)| confidence == Possible));
+}
+
+#[test]
+fn what_a_proxy_sends_ahead_of_its_users_bytes_is_no_sign_of_a_check() {
+    let mut scene = Scene::new();
+    for at in every(2.0, 12) {
+        let mut sighting = scene.connection(Shape::Data, at, 5_000_000);
+        sighting.payload = [30, 10];
+        sighting.marks.request_first = sighting.marks.ack;
+        let client = endpoint("192.0.2.9:40000");
+        let command = ProxyCommand::Proxy(client, sighting.target);
+        sighting.proxy = Some(ProxyHeader { version: 2, command });
+        scene.sight(sighting);
+    }
+    assert!(best(scene.finish()).is_none_or(|confidence| confidence == Possible));
+}
+
+#[test]
+fn probes_that_differ_in_their_query_only_are_two() {
+    let mut scene = Scene::new();
+    for (query, at) in [("live", 0), ("ready", SECOND / 2)] {
+        let head = format!(
+            "GET /healthz?{query} HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: kube-probe/1.30\n\
+             Accept: */*\nConnection: close\n"
+        );
+        scene.asks(&head, every(10.0, 6).map(|turn| turn + at));
+    }
+    let checkers = |scene: &mut Scene| {
+        let out = scene.finish();
+        out.iter().map(|one| one.checker).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(checkers(&mut scene), 2);
+    // A number against caches says nothing of what is asked.
+    let mut scene = Scene::new();
+    for (turn, at) in every(10.0, 12).enumerate() {
+        let head = format!(
+            "GET /healthz?full&t=17{turn:08} HTTP/1.1\nHost: 10.0.0.9:8080\nUser-Agent: kube-probe/1.30\n"
+        );
+        scene.asks(&head, [at]);
+    }
+    assert_eq!(checkers(&mut scene), 1);
 }
 
 #[test]

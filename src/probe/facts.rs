@@ -43,7 +43,9 @@ pub struct RequestFacts {
     pub whole: bool,
     /// Hash of the head's bytes: the same for requests that are the same byte for byte.
     pub digest: u64,
-    /// Hash of method, path, User-Agent and Host.
+    /// Hash of method, path, what its query says, and User-Agent.
+    pub(super) topic: u64,
+    /// The same with Host.
     pub(super) asked: u64,
     /// What in the head speaks for a check and against one.
     pub(super) signs: EvidenceSet,
@@ -63,6 +65,23 @@ impl RequestFacts {
     /// The target without its query.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(&*self.target, |(path, _)| path)
+    }
+
+    /// Parts of the query that say what is asked: all but values with a digit, which may be a time or a number
+    /// against caches. Probes for liveness and readiness may differ in nothing else.
+    pub(super) fn query_words(&self) -> impl Iterator<Item = &str> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').map(|part| match part.split_once('=') {
+            Some((name, value)) if value.bytes().any(|byte| byte.is_ascii_digit()) => name,
+            None if part.bytes().all(|byte| byte.is_ascii_digit()) => "",
+            _ => part,
+        })
+    }
+
+    /// What is asked for as people configure it: with the query, unless that changes.
+    pub fn configured(&self) -> &str {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        if self.query_words().eq(query.split('&')) { &self.target } else { self.path() }
     }
 
     /// Whether a proxy says in it that it passes the request on for somebody else.

@@ -14,8 +14,9 @@ use super::chain::Attempt;
 use super::evidence::{
     CERTAIN, CLUES, Evidence, EvidenceSet, LIKELY, POSSIBLE, PRIOR, TELLING_CLUES, WITHOUT_CLUE,
 };
-use super::file::{Ends, On};
-use super::period::{ARRIVALS_MAX, Strength, median, rhythm};
+use super::file::On;
+use super::head::hash;
+use super::period::{ARRIVALS_MAX, Strength, median, paced, rhythm};
 use super::prober::Class;
 use super::rule::words;
 use super::sighting::{Scope, Sighting};
@@ -163,7 +164,8 @@ impl Group {
         if self.members > ARRIVALS_MAX as u32 && self.standing == Standing::Given {
             return;
         }
-        let digest = sighting.request.as_ref().map_or(0, |facts| facts.digest);
+        let said = || hash((&sighting.opening, sighting.payload[0]));
+        let digest = sighting.request.as_ref().map_or_else(said, |facts| facts.digest);
         let answer =
             (sighting.status(), sighting.response.as_ref().map_or(0, |r| r.body), sighting.payload);
         if self.members == 1 {
@@ -221,9 +223,9 @@ impl Group {
         let (mut evidence, period) = self.gather(around, failed);
         let holds = |number: &&u16| {
             let rule = &catalogue.rules[usize::from(**number)];
-            let ends = |ends: &Ends| 2 * u32::from(self.ends[*ends as usize]) > self.members;
+            let ends = rule.when.ends.iter().map(|ends| u32::from(self.ends[*ends as usize]));
             rule.needs.iter().all(|need| evidence.has(need))
-                && (rule.when.ends.is_empty() || rule.when.ends.iter().any(ends))
+                && (rule.when.ends.is_empty() || 2 * ends.sum::<u32>() > self.members)
         };
         let order = |number: &u16| {
             let rule = &catalogue.rules[usize::from(*number)];
@@ -304,11 +306,11 @@ impl Group {
             found.set(*evidence, 2 * count > looked_at);
         }
         let http = self.on == Some(On::Http);
+        let payload = self.on == Some(On::Payload);
         let most = |count: u32| count >= FIVE && 10 * count >= 9 * looked_at;
-        found.set(Evidence::IdenticalRequests, http && most(self.same_request));
+        found.set(Evidence::IdenticalRequests, (http || payload) && most(self.same_request));
         found.set(Evidence::IdenticalResponses, http && most(self.same_answer));
         let tls = self.on == Some(On::Tls);
-        let payload = self.on == Some(On::Payload);
         found.set(Evidence::EqualSizes, (tls || payload) && most(self.same_answer));
         found.set(Evidence::DedicatedConnection, http && most(self.kept));
         found.set(
@@ -338,6 +340,13 @@ impl Group {
             let mut all = [&self.arrivals, failed].concat();
             all.sort_unstable();
             rhythm(&all, took).filter(|_| !failed.is_empty())
+        });
+        // HTTP says enough by itself.
+        let rhythm = rhythm.or_else(|| {
+            let answered = self.arrivals.iter().copied().zip(self.overs.iter().copied());
+            let mut all: Vec<_> = answered.chain(failed.iter().map(|at| (*at, *at))).collect();
+            all.sort_unstable();
+            paced(&all).filter(|_| payload || tls)
         });
         if let Some(rhythm) = rhythm {
             found.set(Evidence::Periodic, true);

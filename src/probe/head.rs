@@ -310,7 +310,9 @@ pub(super) fn facts(head: &[u8]) -> RequestFacts {
         values: values.into(),
         ..RequestFacts::default()
     };
-    facts.asked = hash((&facts.method, facts.path(), &facts.user_agent, &facts.host));
+    let query: Vec<&str> = facts.query_words().collect();
+    facts.topic = hash((&facts.method, facts.path(), query, &facts.user_agent));
+    facts.asked = hash((facts.topic, &facts.host));
     facts
 }
 

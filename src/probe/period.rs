@@ -28,6 +28,16 @@ const ROUND: [f64; 15] =
 /// What a round period may be off, as a share of it.
 const ROUND_WITHIN: f64 = 0.02;
 
+/// Checks from which a few steps that come again and again are no chance.
+const PACED_MIN: usize = 12;
+/// Different steps of one prober.
+const PACES_MAX: usize = 3;
+/// How often each of them comes at least.
+const PACE_MIN: usize = 3;
+/// What steps of one timer may be apart, seconds and as a share of them.
+const PACE_WITHIN: f64 = 0.005;
+const PACE_SHARE: f64 = 0.005;
+
 /// A regular rhythm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rhythm {
@@ -65,10 +75,13 @@ pub(super) fn rhythm(arrivals: &[i64], duration: f64) -> Option<Rhythm> {
         7.. => Strength::Moderate,
         _ => Strength::Weak,
     };
-    let round = [period, period - duration]
-        .into_iter()
-        .any(|period| ROUND.iter().any(|round| (period - round).abs() <= round * ROUND_WITHIN));
+    let round = [period, period - duration].into_iter().any(is_round);
     Some(Rhythm { period, strength, round })
+}
+
+/// Whether people configure such a period.
+fn is_round(period: f64) -> bool {
+    ROUND.iter().any(|round| (period - round).abs() <= round * ROUND_WITHIN)
 }
 
 fn plain(arrivals: &[i64]) -> Option<(f64, f64)> {
@@ -83,6 +96,41 @@ fn plain(arrivals: &[i64]) -> Option<(f64, f64)> {
     let fitting = gaps.iter().filter(fits).count() as f64;
     (fitting >= FITTING * gaps.len() as f64 && deviation <= DEVIATION)
         .then_some((period, deviation))
+}
+
+/// The rhythm of checks whose prober has several timers, in a few steps that come again and again: HAProxy's `inter`,
+/// `fastinter` and `downinter`, Envoy's `interval` and `unhealthy_interval`. `checks` (ascending) are when each began
+/// and was over; such timers run from the end of a check.
+pub(super) fn paced(checks: &[(i64, i64)]) -> Option<Rhythm> {
+    if checks.len() < PACED_MIN {
+        return None;
+    }
+    let step = |pair: &[(i64, i64)]| pair[1].0.saturating_sub(pair[0].1) as f64 / 1e9;
+    let mut steps: Vec<f64> = checks.windows(2).map(step).filter(|step| *step > 0.0).collect();
+    steps.sort_unstable_by(f64::total_cmp);
+    let mut paces: Vec<&[f64]> = steps
+        .chunk_by(|one, next| next - one <= PACE_WITHIN.max(one * PACE_SHARE))
+        .filter(|pace| pace.len() >= PACE_MIN && is_narrow(pace))
+        .collect();
+    paces.sort_by_key(|pace| std::cmp::Reverse(pace.len()));
+    paces.truncate(PACES_MAX);
+    let fitting: usize = paces.iter().map(|pace| pace.len()).sum();
+    let period = median(paces.first()?.to_vec())?;
+    let longest = paces.iter().filter_map(|pace| pace.last()).copied().fold(0.0, f64::max);
+    // What is longer are outages, in which others of them failed.
+    let short = steps.iter().filter(|step| **step <= longest).count();
+    let regular = fitting as f64 >= FITTING * short as f64 && 2 * fitting >= checks.len();
+    (regular && PERIODS.contains(&period)).then(|| Rhythm {
+        period,
+        strength: Strength::Moderate,
+        round: is_round(period),
+    })
+}
+
+/// Whether steps are as equal as a timer makes them.
+fn is_narrow(steps: &[f64]) -> bool {
+    let (first, last) = (steps[0], steps[steps.len() - 1]);
+    last - first <= (4.0 * PACE_WITHIN).max(4.0 * PACE_SHARE * first)
 }
 
 /// Several probers behind one address: each `lag`-th arrival is regular.
@@ -186,6 +234,35 @@ mod tests {
             .collect();
         arrivals.sort_unstable();
         assert!((rhythm(&arrivals, 0.0).unwrap().period - 2.0).abs() < 0.01);
+    }
+
+    /// When checks with such steps, in milliseconds from the end of one to the start of the next, began and were over.
+    fn stepping(steps: &[i64]) -> Vec<(i64, i64)> {
+        let mut at = 0;
+        let check = |step: &i64| {
+            let began = at;
+            at += (step + 3) * SECOND / 1000;
+            (began, began + 3 * SECOND / 1000)
+        };
+        steps.iter().map(check).collect()
+    }
+
+    #[test]
+    fn a_prober_with_several_timers_is_regular_in_each() {
+        let outage = [402, 401, 701, 702, 701, 401, 401];
+        let steps = [&[1001; 5][..], &outage, &[1001; 5], &outage, &[1002; 5]].concat();
+        assert_eq!(rhythm(&stepping(&steps).iter().map(|it| it.0).collect::<Vec<_>>(), 0.0), None);
+        let found = paced(&stepping(&steps)).unwrap();
+        assert!(found.round && (found.period - 1.001).abs() < 0.002, "{found:?}");
+        // Checks of outages are missing.
+        let holes = [&[1001; 5][..], &[5_317], &[1001; 6], &[4_100], &[1002; 5]].concat();
+        assert!(paced(&stepping(&holes)).is_some());
+        assert_eq!(paced(&stepping(&steps[..11])), None, "too few");
+        let found = (0..1000).filter(|seed| {
+            let by_chance = series(*seed, 40, |random| 0.3 + random);
+            paced(&by_chance.iter().map(|at| (*at, *at)).collect::<Vec<_>>()).is_some()
+        });
+        assert_eq!(found.count(), 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::packet::{Address, Endpoint, TunnelId};
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use key::{ATTEMPTS, BARE, HTTP, Key, TLS, checker, is_attempt, is_stalled, key, shape};
+use key::{ATTEMPTS, BARE, HTTP, Key, PAYLOAD, TLS, checker, is_attempt, is_stalled, key, shape};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -348,7 +348,8 @@ impl Recogniser {
                 group.measure();
                 let likely = judgement.decibans >= LIKELY;
                 // Settings may yet say that these are checks, and then what failed among them is.
-                let hosts = likely || (matches!(key.on, TLS | BARE) && judgement.has_period());
+                let hosts =
+                    likely || (matches!(key.on, TLS | BARE | PAYLOAD) && judgement.has_period());
                 if key.on == HTTP && !likely {
                     self.others.note(key.source, key.target, Habit::Users);
                 }

@@ -58,7 +58,9 @@ impl Sighting {
             found.set(Evidence::HostIsTarget, forms.target);
             found.set(Evidence::OnePerConnection, self.scope == Scope::Connection);
         }
-        let alone = self.ordinal == 1 || self.on() == On::Payload;
+        // A PROXY header is always there to come with it.
+        let opaque = matches!(self.on(), On::Payload | On::Tls) && self.proxy.is_none();
+        let alone = self.ordinal == 1 || opaque;
         let rides = self.marks.ack.zip(self.marks.request_first).filter(|_| alone);
         found.set(
             Evidence::RequestRidesHandshake,
@@ -86,7 +88,9 @@ impl Sighting {
     }
 
     fn is_handshake_only(&self) -> bool {
-        let silent = |tls: &Handshake| tls.data[0].is_none() && !tls.unread;
+        // One that came to nothing may have been meant for more.
+        let silent =
+            |tls: &Handshake| tls.data[0].is_none() && !tls.unread && tls.established.is_some();
         self.is_tls() && self.request.is_none() && self.tls.as_deref().is_some_and(silent)
     }
 
@@ -314,7 +318,7 @@ pub(super) fn words(rule: &Rule, sighting: &Sighting) -> Phrase {
         Some(_) => parts.push(phrase!("PROXY header of its own address")),
         None => {}
     }
-    if when.ends.contains(&Ends::Rst) {
+    if when.ends == [Ends::Rst] {
         parts.push(phrase!("ended by RST"));
     }
     if !rule.inside.is_empty() {

@@ -13,6 +13,7 @@ use crate::http::{Protocol, State};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
+use crate::tls::Handshake;
 use std::sync::Arc;
 
 pub(super) const MILLISECOND: i64 = 1_000_000;
@@ -244,7 +245,10 @@ impl Scene {
                 (None, Some(payload)) => {
                     let mut sighting = self.connection(Shape::Data, at, 5 * MILLISECOND);
                     let bytes = payload.bytes();
-                    sighting.tls = bytes.starts_with(&[22, 3]).then(Arc::default);
+                    let established = Some(self.mark(at + MILLISECOND));
+                    sighting.tls = bytes
+                        .starts_with(&[22, 3])
+                        .then(|| Arc::new(Handshake { established, ..Handshake::default() }));
                     sighting.payload = [bytes.len() as u64, 10];
                     sighting.opening = bytes.into();
                     sighting.marks.request_first = Some(self.mark(at + MILLISECOND));
@@ -258,9 +262,11 @@ impl Scene {
             if example.rides {
                 sighting.marks.ack = sighting.marks.request_first;
             }
-            if example.ends == Some(Ends::Rst) {
-                let end = sighting.marks.last;
-                close(&mut sighting, end, Side::Client, EndingKind::Rst);
+            let end = sighting.marks.last;
+            match example.ends {
+                Some(Ends::Rst) => close(&mut sighting, end, Side::Client, EndingKind::Rst),
+                Some(Ends::ServerFirst) => close(&mut sighting, end, Side::Server, EndingKind::Fin),
+                _ => {}
             }
             let own = sighting.source;
             sighting.proxy = example.proxy.map(|how| ProxyHeader {

@@ -4,6 +4,7 @@ use super::{Watch, fresh};
 use crate::cause::{Confidence, Finding};
 use crate::health::absence::{self, Expected};
 use crate::health::checker::Checker;
+use crate::health::counted::Counted;
 use crate::health::outcome::Outcome;
 use crate::health::remarks::Scene;
 use crate::health::settings::{Protocol, TargetGroup};
@@ -128,6 +129,12 @@ impl Watch {
             checker.refresh(&self.groups);
             let interval = checker.settings.interval.as_ref().map(|value| value.value);
             let first = fresh(self.since.unwrap_or_default(), interval);
+            if checker.settings.vendor.is_some_and(|vendor| vendor.id == "haproxy") {
+                let counted = Counted::of(&checker.series);
+                if !counted.is_empty() {
+                    checker.series.revise(limits, first, |check| counted.revise(check));
+                }
+            }
             // Regular ones of their own are checks, unless a load balancer asks that is known to test.
             let tests = named || checker.verdict.confidence < Confidence::Likely;
             if tests && !checker.speaks() && checker.tests_connections() {

@@ -311,3 +311,43 @@ fn an_unanswered_check_that_comes_last_is_judged_in_its_place() {
     let wanted = [(10, "unknown"), (20, "healthy"), (40, "unhealthy"), (60, "healthy")];
     assert_eq!(states(&target), wanted);
 }
+
+/// Regular connections that say six bytes and are answered with seven.
+fn pinged(watch: &mut Watch) {
+    for at in (10..60).step_by(10) {
+        let mut ping = attempt(at, Shape::Data);
+        (ping.opening, ping.payload) = (b"PING\r\n".as_slice().into(), [6, 7]);
+        (ping.answer, ping.marks.response_first) = (b"+PONG\r\n".as_slice().into(), Some(mark(0)));
+        let mut one = recognised(ping);
+        let verdict = Arc::make_mut(&mut one.verdict);
+        (verdict.prober, verdict.confidence) = (None, Confidence::Possible);
+        watch.check(one, &mut Silent);
+    }
+}
+
+#[test]
+fn bytes_of_another_protocol_are_a_tcp_check_where_such_a_check_can_send_some() {
+    let checks = |lb: &str, protocol: &str| {
+        let raw = |text: &str| Some(Raw { text: text.into(), place: Place::Flag("--hc") });
+        let target = raw("10.0.2.9:8080").into_iter().collect();
+        let group = RawGroup {
+            lb_type: raw(lb),
+            protocol: raw(protocol),
+            targets: target,
+            ..RawGroup::default()
+        };
+        let groups = vec![group.check().unwrap()];
+        let mut watch = Watch::new(Setup { groups, expected: Vec::new() });
+        watch.advance(Timestamp(0));
+        watch.advance(Timestamp(60 * SECOND));
+        pinged(&mut watch);
+        watch.finish(&[])
+    };
+    let health = checks("haproxy", "tcp");
+    assert_eq!(health.checks, 5);
+    let target = &health.targets[0];
+    assert!(!target.advice.iter().any(|note| note.id == "tcp-only"), "its program answers");
+    assert_eq!(target.triage[0].answer.id(), "yes");
+    assert_eq!(checks("nlb", "tcp").checks, 0);
+    assert_eq!(checks("haproxy", "http").checks, 0);
+}

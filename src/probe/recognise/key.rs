@@ -22,6 +22,8 @@ pub(super) struct Key {
 pub(super) const HTTP: u8 = 1;
 /// [`Key::on`] of TLS handshakes.
 pub(super) const TLS: u8 = 2;
+/// [`Key::on`] of bytes of other protocols.
+pub(super) const PAYLOAD: u8 = 3;
 /// [`Key::on`] of connections without payload.
 pub(super) const BARE: u8 = 5;
 /// [`Key::on`] of failed attempts, of which nothing else is known.
@@ -35,12 +37,12 @@ pub(super) fn key(sighting: &Sighting, attempt: bool) -> Key {
         (None, On::Tls) => {
             let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
             let hello = hello.map_or(0, |hello| hello.digest);
-            (TLS, hash((hello, sighting.payload[0])))
+            (TLS, hash((hello, sent_after_hello(sighting))))
         }
         (None, On::Payload) => {
             let start = &sighting.opening[..sighting.opening.len().min(12)];
             let proxied = sighting.proxy.map(|proxy| proxy.version);
-            (3, hash((start, proxied)))
+            (PAYLOAD, hash((start, proxied)))
         }
         _ if attempt => (ATTEMPTS, 0),
         // Whether FIN or RST ends it is chance.
@@ -50,11 +52,20 @@ pub(super) fn key(sighting: &Sighting, attempt: bool) -> Key {
     Key { tunnel, source: source.ip, target, on, asked }
 }
 
+/// Bytes of the client behind its hello, which is longer when it offers to resume a session.
+fn sent_after_hello(sighting: &Sighting) -> u64 {
+    // Type, version and length of the record (RFC 8446, 5.1).
+    let length = sighting
+        .opening
+        .get(3..5)
+        .map_or(0, |length| 5 + u64::from(u16::from_be_bytes([length[0], length[1]])));
+    sighting.payload[0].saturating_sub(length)
+}
+
 /// What is asked, without what differs between the sources and targets of one checker.
 pub(super) fn shape(key: &Key, sighting: &Sighting) -> u64 {
     let Some(facts) = &sighting.request else { return key.asked };
-    let what = (&facts.method, facts.path(), &facts.user_agent);
-    hash((what, host_shape(facts, sighting.source, sighting.target)))
+    hash((facts.topic, host_shape(facts, sighting.source, sighting.target)))
 }
 
 /// Whose check it is: that of all sources that ask the target the same.
