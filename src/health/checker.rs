@@ -6,12 +6,13 @@ use super::outcome::Outcome;
 use super::series::{CHECKS_MAX, Series};
 use super::settings::{Defaults, Estimates, Protocol, Settings, TargetGroup};
 use super::state::{Change, State, Thresholds};
+use super::strands;
 use super::target::{Check, Entry, Node, ProberHealth};
 use super::vendor::{self, SECOND};
 use super::watch::Events;
 use crate::cause::Confidence;
 use crate::packet::Endpoint;
-use crate::probe::{Scope, Sighting, Verdict};
+use crate::probe::{Scope, Sighting, Timer, Verdict};
 use crate::tcp::Side;
 use crate::time::Timestamp;
 use crate::words::Phrase;
@@ -257,6 +258,31 @@ impl Checker {
             }
         }
         self.told_changes.clone_from(changes);
+    }
+
+    /// One for each of several timers that keep their own phase; empty when there is one.
+    pub(super) fn strands(&self) -> Vec<Checker> {
+        let timer = self.verdict.prober.as_ref().and_then(|prober| prober.defaults.timer);
+        let whole = self.series.folded == 0 && self.series.disordered == 0;
+        if timer != Some(Timer::Start) || !whole {
+            return Vec::new();
+        }
+        let limits = Thresholds::of(&self.settings);
+        let part = |checks: Vec<Check>| {
+            let mut series = Series::default();
+            checks.into_iter().for_each(|check| series.add(check, limits, |_| false));
+            Checker {
+                verdict: Arc::clone(&self.verdict),
+                known: self.known.clone(),
+                seen: self.seen.clone(),
+                gave_up: self.gave_up.clone(),
+                settings: self.settings.clone(),
+                series,
+                told_changes: Vec::new(),
+                ..*self
+            }
+        };
+        strands::split(self.series.checks()).into_iter().map(part).collect()
     }
 
     pub(super) fn into_health(self) -> ProberHealth {

@@ -28,6 +28,7 @@ mod remarks;
 mod series;
 pub mod settings;
 pub mod state;
+mod strands;
 mod target;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -318,6 +318,15 @@ impl Target {
         self.probers.iter().filter(move |prober| prober.balances || !any)
     }
 
+    /// The entry that its state at the end comes from: of probers that disagree, one of those that still say so.
+    pub fn decisive(&self) -> Option<&Entry> {
+        let says = |entry: &&Entry| entry.state == self.state;
+        let still = |entry: &&Entry| {
+            says(entry) && self.probers.get(entry.prober).is_some_and(|it| it.state == self.state)
+        };
+        self.timeline.iter().rfind(still).or_else(|| self.timeline.iter().rfind(says))
+    }
+
     /// Whether its state was known and what followed its last check leaves it open.
     pub fn is_lost(&self) -> bool {
         let last = self.timeline.last();

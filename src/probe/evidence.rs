@@ -67,6 +67,8 @@ evidence! {
     PeriodicLong = "periodic-long", 7, "kept for seven times and more";
     /// Nine, and within 2 %.
     PeriodicExact = "periodic-exact", 8, "kept exactly for nine times and more";
+    /// HAProxy's `inter`, `fastinter` and `downinter`.
+    SeveralTimers = "several-timers", 8, "a few steps, each of them kept exactly";
     /// A period that people configure, such as 10 s.
     RoundPeriod = "round-period", 4, "a round period";
     /// Three targets and more.

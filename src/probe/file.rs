@@ -204,6 +204,9 @@ pub(super) struct Example {
     pub(super) source: Option<String>,
     pub(super) target: Option<String>,
     pub(super) every: Option<f64>,
+    pub(super) steps: Vec<f64>,
+    /// Application data follows the handshake.
+    pub(super) data: bool,
     pub(super) shape: Option<Shape>,
     pub(super) ends: Option<Ends>,
     pub(super) proxy: Option<Proxied>,

@@ -341,12 +341,15 @@ impl Group {
             all.sort_unstable();
             rhythm(&all, took).filter(|_| !failed.is_empty())
         });
-        // HTTP says enough by itself.
+        // HTTP says enough by itself, and handshakes of an outage may have been meant for more.
+        let handshakes = found.has(Evidence::TlsHandshakeOnly);
         let rhythm = rhythm.or_else(|| {
             let answered = self.arrivals.iter().copied().zip(self.overs.iter().copied());
             let mut all: Vec<_> = answered.chain(failed.iter().map(|at| (*at, *at))).collect();
             all.sort_unstable();
-            paced(&all).filter(|_| payload || tls)
+            let (rhythm, timers) = paced(&all).filter(|_| payload || (tls && !handshakes))?;
+            found.set(Evidence::SeveralTimers, timers > 1);
+            Some(rhythm)
         });
         if let Some(rhythm) = rhythm {
             found.set(Evidence::Periodic, true);

@@ -100,8 +100,8 @@ fn plain(arrivals: &[i64]) -> Option<(f64, f64)> {
 
 /// The rhythm of checks whose prober has several timers, in a few steps that come again and again: HAProxy's `inter`,
 /// `fastinter` and `downinter`, Envoy's `interval` and `unhealthy_interval`. `checks` (ascending) are when each began
-/// and was over; such timers run from the end of a check.
-pub(super) fn paced(checks: &[(i64, i64)]) -> Option<Rhythm> {
+/// and was over; such timers run from the end of a check. With how many different steps there are.
+pub(super) fn paced(checks: &[(i64, i64)]) -> Option<(Rhythm, usize)> {
     if checks.len() < PACED_MIN {
         return None;
     }
@@ -120,11 +120,8 @@ pub(super) fn paced(checks: &[(i64, i64)]) -> Option<Rhythm> {
     // What is longer are outages, in which others of them failed.
     let short = steps.iter().filter(|step| **step <= longest).count();
     let regular = fitting as f64 >= FITTING * short as f64 && 2 * fitting >= checks.len();
-    (regular && PERIODS.contains(&period)).then(|| Rhythm {
-        period,
-        strength: Strength::Moderate,
-        round: is_round(period),
-    })
+    let rhythm = Rhythm { period, strength: Strength::Moderate, round: is_round(period) };
+    (regular && PERIODS.contains(&period)).then_some((rhythm, paces.len()))
 }
 
 /// Whether steps are as equal as a timer makes them.
@@ -252,11 +249,12 @@ mod tests {
         let outage = [402, 401, 701, 702, 701, 401, 401];
         let steps = [&[1001; 5][..], &outage, &[1001; 5], &outage, &[1002; 5]].concat();
         assert_eq!(rhythm(&stepping(&steps).iter().map(|it| it.0).collect::<Vec<_>>(), 0.0), None);
-        let found = paced(&stepping(&steps)).unwrap();
+        let (found, timers) = paced(&stepping(&steps)).unwrap();
+        assert_eq!(timers, 3);
         assert!(found.round && (found.period - 1.001).abs() < 0.002, "{found:?}");
         // Checks of outages are missing.
         let holes = [&[1001; 5][..], &[5_317], &[1001; 6], &[4_100], &[1002; 5]].concat();
-        assert!(paced(&stepping(&holes)).is_some());
+        assert_eq!(paced(&stepping(&holes)).map(|(_, timers)| timers), Some(1));
         assert_eq!(paced(&stepping(&steps[..11])), None, "too few");
         let found = (0..1000).filter(|seed| {
             let by_chance = series(*seed, 40, |random| 0.3 + random);

@@ -88,9 +88,7 @@ impl Sighting {
     }
 
     fn is_handshake_only(&self) -> bool {
-        // One that came to nothing may have been meant for more.
-        let silent =
-            |tls: &Handshake| tls.data[0].is_none() && !tls.unread && tls.established.is_some();
+        let silent = |tls: &Handshake| tls.data[0].is_none() && !tls.unread;
         self.is_tls() && self.request.is_none() && self.tls.as_deref().is_some_and(silent)
     }
 

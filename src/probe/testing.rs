@@ -237,18 +237,25 @@ impl Scene {
         if let Some(target) = &example.target {
             self.to(target);
         }
-        let times = if example.every.is_some() { 12 } else { 1 };
-        for turn in 0..times {
-            let at = (f64::from(turn) * example.every.unwrap_or(0.0) * 1e9) as i64;
+        let times: Vec<f64> = match example.every {
+            Some(every) => (0..12).map(|turn| f64::from(turn) * every).collect(),
+            None => std::iter::once(0.0)
+                .chain(example.steps.iter().scan(0.0, |at, step| {
+                    *at += step;
+                    Some(*at)
+                }))
+                .collect(),
+        };
+        for at in times {
+            let at = (at * 1e9) as i64;
             let mut sighting = match (&example.request, &example.payload) {
                 (Some(request), _) => self.exchange(request, at, 200).expect("a user's head"),
                 (None, Some(payload)) => {
                     let mut sighting = self.connection(Shape::Data, at, 5 * MILLISECOND);
                     let bytes = payload.bytes();
-                    let established = Some(self.mark(at + MILLISECOND));
-                    sighting.tls = bytes
-                        .starts_with(&[22, 3])
-                        .then(|| Arc::new(Handshake { established, ..Handshake::default() }));
+                    let data = [example.data.then_some(sighting.marks.first), None];
+                    let tls = || Arc::new(Handshake { data, ..Handshake::default() });
+                    sighting.tls = bytes.starts_with(&[22, 3]).then(tls);
                     sighting.payload = [bytes.len() as u64, 10];
                     sighting.opening = bytes.into();
                     sighting.marks.request_first = Some(self.mark(at + MILLISECOND));

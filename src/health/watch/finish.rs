@@ -16,6 +16,7 @@ use crate::packet::{Address, Endpoint};
 use crate::probe::CheckerId;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 impl Watch {
     /// The captures are read. `findings` are those of all connections; those of checks say so.
@@ -26,7 +27,9 @@ impl Watch {
         let mut flows: BTreeMap<u64, u32> = BTreeMap::new();
         let mut drafts: BTreeMap<Endpoint, Target> = BTreeMap::new();
         for (server, checkers) in std::mem::take(&mut self.targets) {
-            let mut checkers = self.settle(server, checkers, &mut health);
+            let checkers = self.settle(server, checkers, &mut health);
+            let mut checkers: Vec<Checker> =
+                checkers.into_iter().flat_map(|checker| self.apart(checker)).collect();
             self.add_tests(server, &mut checkers);
             if checkers.is_empty() {
                 continue;
@@ -149,6 +152,21 @@ impl Watch {
         sure
     }
 
+    /// The same checker, or one for each of several timers.
+    fn apart(&self, checker: Checker) -> Vec<Checker> {
+        let mut parts = checker.strands();
+        if parts.is_empty() {
+            return vec![checker];
+        }
+        for part in &mut parts {
+            part.refresh(&self.groups);
+            let limits = Thresholds::of(&part.settings);
+            let interval = part.settings.interval.as_ref().map(|value| value.value);
+            part.series.replay(limits, fresh(self.since.unwrap_or_default(), interval));
+        }
+        parts
+    }
+
     /// Connections without data from where a load balancer checks that is known to test
     /// connections so.
     fn add_tests(&self, server: Endpoint, checkers: &mut [Checker]) {
@@ -206,6 +224,7 @@ impl Watch {
             let first = |prober: &ProberHealth| prober.checks.first().map(|check| check.began);
             (!a.balances, &a.id, first(a)).cmp(&(!b.balances, &b.id, first(b)))
         });
+        leave_out_strangers(&mut target.probers);
         let none = target.probers.iter().all(|prober| !prober.balances);
         for index in 0..target.probers.len() {
             let prober = &target.probers[index];
@@ -257,6 +276,22 @@ impl Watch {
         target.triage = points;
         target.remarks = scene.remarks(target);
         target.advice = advice::advise(target, scene.traffic);
+    }
+}
+
+/// What only its behaviour makes a prober is no load balancer for sure: where a known one checks the target, the
+/// state is that one's, unless both come from the same address.
+fn leave_out_strangers(probers: &mut [ProberHealth]) {
+    let sources = |prober: &ProberHealth| -> BTreeSet<IpAddr> {
+        prober.nodes.iter().map(|node| node.source).collect()
+    };
+    let known: BTreeSet<IpAddr> = probers
+        .iter()
+        .filter(|prober| prober.balances && prober.verdict.prober.is_some())
+        .flat_map(sources)
+        .collect();
+    for prober in probers.iter_mut().filter(|prober| prober.verdict.prober.is_none()) {
+        prober.balances &= known.is_empty() || !sources(prober).is_disjoint(&known);
     }
 }
 

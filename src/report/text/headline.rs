@@ -148,7 +148,7 @@ fn health(targets: &[Target]) -> Option<Phrase> {
     let what = match (&first.absence, first.checks()) {
         (Some(absence), _) => absence.text.shortened(WIDTH * 2),
         (None, _) => {
-            let entry = first.timeline.iter().rfind(|entry| entry.state == first.state);
+            let entry = first.decisive();
             let reason = entry.and_then(|entry| entry.reason);
             let reason = reason.map_or(Phrase::default(), |reason| phrase!(" ({reason})", reason));
             let at = entry.map_or(Phrase::default(), |entry| {

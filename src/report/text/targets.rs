@@ -93,9 +93,7 @@ pub(in crate::report) fn rank(target: &Target) -> (bool, bool, bool, Endpoint) {
 
 /// `unhealthy (Target.Timeout), 12 of 40 checks failed`
 pub(in crate::report) fn brief(target: &Target) -> Phrase {
-    // What the end of the checks says of it comes behind the state that they say.
-    let entry = target.timeline.iter().rfind(|entry| entry.state == target.state);
-    let reason = entry.and_then(|entry| entry.reason);
+    let reason = target.decisive().and_then(|entry| entry.reason);
     let reason = reason.map_or(Phrase::default(), |reason| phrase!(" ({reason})", reason));
     let state = match target.state {
         State::Unknown => phrase!("state not known"),
@@ -157,7 +155,11 @@ pub(in crate::report) fn checked_by(prober: &ProberHealth) -> Phrase {
         prober.nodes.iter().take(SOURCES_MAX).map(|node| node.source.to_string().into()).collect();
     let more = prober.nodes.len().saturating_sub(SOURCES_MAX);
     let more = if more > 0 { phrase!(" and {n} more", n = more) } else { Phrase::default() };
+    let unknown = prober.verdict.prober.is_none();
     let role = match (prober.verdict.relayed, prober.balances) {
+        (false, false) if unknown => {
+            word!(", beside a known load balancer: the state leaves it out")
+        }
         (true, _) => word!(", forwarded by a proxy: no check of the load balancer's own"),
         (false, true) => "",
         (false, false) => word!(", no load balancer: decides no traffic"),
