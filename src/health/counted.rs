@@ -86,14 +86,14 @@ impl Counted {
         let again = |at: usize| (0..last).any(|other| other != at && near(step(other), step(at)));
         let mut passed = BTreeSet::from([usual]);
         let mut failed = BTreeMap::new();
-        for at in 1..last {
-            if !passes(checks[at]) || !is_usual(at - 1) || !near(step(at - 1), inter) {
+        for (at, check) in checks.iter().enumerate().take(last).skip(1) {
+            if !passes(check) || !is_usual(at - 1) || !near(step(at - 1), inter) {
                 continue;
             }
             if near(step(at), inter) {
-                passed.insert(answer(checks[at]));
+                passed.insert(answer(check));
             } else if fast(at) && again(at) {
-                failed.insert(answer(checks[at]), step(at));
+                failed.insert(answer(check), step(at));
             }
         }
         failed.retain(|answer, _| !passed.contains(answer));

@@ -9,6 +9,8 @@ use super::testing::{SECOND, Scene, endpoint, every, irregular};
 use super::verdict::Recognised;
 use super::{ProxyCommand, ProxyHeader};
 use crate::cause::Confidence::{self, Certain, Likely, Possible};
+use crate::flow::EndingKind;
+use crate::tcp::Side;
 use std::sync::Arc;
 
 /// The best confidence among what was recognised.
@@ -271,6 +273,35 @@ fn what_a_tcp_check_sends_is_known_by_how_it_comes_and_goes() {
     // Clients that poll do neither.
     assert!(ping(false, Ends::Rst).is_none_or(|(_, confidence)| confidence == Possible));
     assert!(ping(true, Ends::Fin).is_none_or(|(_, confidence)| confidence == Possible));
+}
+
+#[test]
+fn users_of_a_proxy_for_tcp_are_users_when_their_connections_are_refused() {
+    let mut scene = Scene::new();
+    let ping = |scene: &mut Scene, at: i64| {
+        let mut check = scene.connection(Shape::Data, at, 5_000_000);
+        check.marks.request_first = check.marks.ack;
+        (check.opening, check.payload) = (b"PING\r\n".as_slice().into(), [6, 7]);
+        let end = crate::flow::Ending::example(check.marks.last, Side::Client, EndingKind::Rst);
+        check.endings[Side::Client as usize] = Some(end);
+        scene.sight(check);
+    };
+    every(2.0, 20).for_each(|at| ping(&mut scene, at));
+    for at in irregular(1.3, 20, 3) {
+        let mut get = scene.connection(Shape::Data, at, 5_000_000);
+        (get.opening, get.payload) = (b"GET key:81\r\n".as_slice().into(), [12, 11]);
+        scene.sight(get);
+    }
+    let checks = [40, 42, 44].map(|second| second * SECOND);
+    let user = [40_700, 41_700, 42_700, 43_700].map(|at| at * SECOND / 1000);
+    let mut all = [&checks[..], &user].concat();
+    all.sort_unstable();
+    scene.connects(Shape::Refused, all);
+    every(2.0, 10).for_each(|at| ping(&mut scene, at + 46 * SECOND));
+    let out = scene.finish();
+    let refused = out.iter().filter(|one| one.sighting.shape == Shape::Refused);
+    let told: Vec<i64> = refused.map(|one| one.sighting.began().0).collect();
+    assert!(!told.is_empty() && told.iter().all(|at| checks.contains(at)), "{told:?}");
 }
 
 #[test]

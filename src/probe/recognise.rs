@@ -175,6 +175,10 @@ impl Recogniser {
             return;
         }
         let due = group.is_due(&self.catalogue);
+        if key.on == PAYLOAD && group.standing == Standing::Open {
+            self.note_talker(&key);
+        }
+        let Some(group) = self.groups.get_mut(&key) else { return };
         match group.standing {
             Standing::Vetoed => return,
             Standing::Given => {
@@ -220,6 +224,15 @@ impl Recogniser {
                     self.decide(key, true, out);
                 }
             }
+        }
+    }
+
+    /// Who checks a target in one way and says something else to it besides has users.
+    fn note_talker(&mut self, key: &Key) {
+        let pair = (key.tunnel, key.source, key.target);
+        let mut checks = self.pairs.get(&pair).into_iter().flatten();
+        if checks.any(|check| check.on == PAYLOAD) {
+            self.others.note(key.source, key.target, Habit::Users);
         }
     }
 
@@ -312,6 +325,8 @@ impl Recogniser {
     /// possible, and drops them otherwise.
     fn decide(&mut self, key: &Key, end: bool, out: &mut impl FnMut(Recognised)) {
         if end && key.on == ATTEMPTS {
+            // Who its users are may be known only now.
+            self.place_among_users(key, out);
             self.join_siblings(key, out);
             if self.groups.get(key).is_some_and(|group| group.held.is_empty()) {
                 self.groups.remove(key);
@@ -350,7 +365,7 @@ impl Recogniser {
                 // Settings may yet say that these are checks, and then what failed among them is.
                 let hosts =
                     likely || (matches!(key.on, TLS | BARE | PAYLOAD) && judgement.has_period());
-                if key.on == HTTP && !likely {
+                if says_something(key) && !likely {
                     self.others.note(key.source, key.target, Habit::Users);
                 }
                 for sighting in sorted(held) {
@@ -365,7 +380,7 @@ impl Recogniser {
                 self.given_count += 1;
             }
             _ => {
-                if key.on == HTTP {
+                if says_something(key) {
                     self.others.note(key.source, key.target, Habit::Users);
                 }
                 let id = group.id;
@@ -385,7 +400,7 @@ impl Recogniser {
                 let held = group.held.len();
                 if group.members < PAIR || held == 0 {
                     // What comes once is no check, and users make many of these.
-                    if key.on == HTTP {
+                    if says_something(&key) {
                         self.others.note(key.source, key.target, Habit::Users);
                     }
                     self.groups.remove(&key);
@@ -400,6 +415,12 @@ impl Recogniser {
         }
         false
     }
+}
+
+/// Whether those of a group that are no checks are somebody's who wants something: users of a proxy for TCP do not
+/// speak HTTP. Handshakes of TLS may be checks that failed.
+fn says_something(key: &Key) -> bool {
+    matches!(key.on, HTTP | PAYLOAD)
 }
 
 fn sorted(mut held: Vec<Sighting>) -> Vec<Sighting> {
