@@ -1,6 +1,7 @@
 //! the response's header section is larger than the load balancer accepts.
 
 use super::{Case, Cause, Confidence, Responsible, Verdict};
+use crate::flow::EndingKind;
 use crate::phrase;
 
 /// See [`Cause::explanation`].
@@ -76,6 +77,11 @@ const ALB_LIMIT: u64 = 32 * 1024;
 /// HAProxy's `tune.bufsize`, nginx' usual `proxy_buffer_size` being smaller.
 const COMMON_LIMIT: u64 = 16 * 1024;
 
+/// The client asked for more on the same connection: it was content with the answer.
+fn went_on(case: &Case<'_>) -> bool {
+    case.exchange.is_some_and(|exchange| case.flow.requests > exchange.ordinal)
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let response = case.response()?;
     let over = response.head_len > ALB_LIMIT;
@@ -83,7 +89,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         .closed_by_client()
         .is_some_and(|close| case.prompt(close) && close.mark.at >= response.first.at);
     let too_large = if response.head_complete {
-        over && rejected
+        over && rejected && !went_on(case)
     } else {
         case.failed().is_some() && rejected && response.head_len > SMALLEST_LIMIT
     };
@@ -93,6 +99,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let close = case.closed_by_client()?;
     Some(Verdict {
         confidence: match response.head_len {
+            // A client with one request closes so, too.
+            _ if response.complete && close.kind == EndingKind::Fin => Confidence::Possible,
             _ if over => Confidence::Certain,
             length if length > COMMON_LIMIT => Confidence::Likely,
             _ => Confidence::Possible,
@@ -123,6 +131,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, MS, S, Scene};
 
     fn header(len: u64) -> Scene {
@@ -137,6 +146,24 @@ mod tests {
     fn the_load_balancer_closes_at_once_in_a_large_header() {
         let scene = header(40_000).balancer_fin(ASKED + 15 * MS, 5 * MS);
         assert_eq!(scene.cause(), Some("response-header-too-large"));
+    }
+
+    #[test]
+    fn who_asks_for_more_had_the_large_header() {
+        let whole = |requests| {
+            let scene = Scene::answered(200).balancer_fin(ASKED + 15 * MS, 5 * MS);
+            scene.with(|scene| {
+                scene.response().head_len = 40_000;
+                scene.flow.requests = requests;
+            })
+        };
+        let confidence = |requests| {
+            whole(requests).rule("response-header-too-large").map(|verdict| verdict.confidence)
+        };
+        let this = whole(0).exchange().ordinal;
+        // One that closes in order may have been content as well.
+        assert_eq!(confidence(this), Some(Confidence::Possible));
+        assert_eq!(confidence(this + 1), None);
     }
 
     #[test]
