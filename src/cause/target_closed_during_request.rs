@@ -3,7 +3,7 @@
 use super::case::SHORTEST_TIMER;
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
 use crate::blind::BlindSpot;
-use crate::flow::EndingKind;
+use crate::flow::{Ending, EndingKind};
 use crate::http::State;
 use crate::phrase;
 use crate::tcp::Side;
@@ -89,6 +89,9 @@ pub(super) const CAUSE: Cause = Cause {
     detect,
 };
 
+/// Time in which a program reads what has come for it, busy as it may be, nanoseconds.
+const TIME_TO_READ: i64 = 500_000_000;
+
 /// The target closed with the request's body still unread in its socket: the kernel sends RST on
 /// its own right after the answer, which may overtake it in the load balancer.
 fn body_unread(case: &Case<'_>) -> bool {
@@ -108,6 +111,18 @@ fn body_unread(case: &Case<'_>) -> bool {
             && ending.ack_flag
             && (0..AT_ONCE).contains(&after)
     })
+}
+
+/// The client had acknowledged the whole answer, and its program had time to read it before a RST came: no reset
+/// overtakes that one. Who goes on with the body for as long reads only when it has sent all (Apache).
+fn had_time_to_read(case: &Case<'_>) -> bool {
+    let (Some(request), Some(response)) = (case.request(), case.response()) else { return false };
+    let taken = response.complete && case.flow.half(Side::Server).acked >= response.end;
+    let time = case.round_trip() + TIME_TO_READ;
+    let reset = |it: &Ending| it.side == Side::Server && it.kind == EndingKind::Rst;
+    let soon = |it: &Ending| reset(it) && it.mark.at.nanos_since(response.last.at) < time;
+    let stopped = request.last.at.nanos_since(response.last.at) < time;
+    taken && stopped && !case.flow.endings.iter().any(soon)
 }
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
@@ -136,6 +151,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         || case.bare_reset_after(close).is_some()
         || body_unread(case);
     let confidence = if answered && reset {
+        if had_time_to_read(case) {
+            return None;
+        }
         Confidence::Possible
     } else if case.failed().is_some() {
         // Behind a window of zero it may have been given up before.
@@ -172,7 +190,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
+    use crate::tcp::Side;
 
     #[test]
     fn a_close_that_covers_a_part_of_the_request() {
@@ -186,6 +205,22 @@ mod tests {
             .with(|scene| scene.request().complete = false)
             .target_fin(ASKED + MS, END);
         assert_eq!(scene.cause(), Some("target-closed-during-request"));
+    }
+
+    #[test]
+    fn a_reset_long_after_the_answer_was_taken_overtakes_nothing() {
+        let told = |reset: i64, last: i64| {
+            let scene = Scene::answered(413).target_rst(reset, END - 50).with(|scene| {
+                scene.request().last = mark(last);
+                scene.flow.half_mut(Side::Server).acked = 10_000;
+            });
+            scene.rule("target-closed-during-request").is_some()
+        };
+        let early = ASKED + 12 * MS;
+        assert!(told(ASKED + 11 * MS, early));
+        assert!(!told(ASKED + 900 * MS, early));
+        // Who still sends has not read it.
+        assert!(told(ASKED + 900 * MS, ASKED + 899 * MS));
     }
 
     #[test]
