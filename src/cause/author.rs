@@ -83,15 +83,15 @@ const FORWARDED: [&str; 7] = [
     "x-envoy-expected-rq-timeout-ms",
 ];
 
-/// Causes of failures that a proxy hands on to its client when they happen to what it asks: it can end an answer
-/// that it has begun in no other way, and HAProxy closes without one when a connection that it reused was closed.
-const HANDED_ON: [&str; 6] = [
+/// Causes of failures of a server that closed before its answer was complete. A proxy hands them on to its client
+/// when they happen to what it asks: it can end an answer that it has begun in no other way, and HAProxy closes
+/// without one when a connection that it reused was closed.
+pub(crate) const CLOSED: [&str; 5] = [
     "target-closed-during-request",
     "target-fin-no-response",
     "target-rst-no-response",
     "response-header-truncated",
     "response-body-truncated",
-    "response-malformed",
 ];
 
 /// The proxy that answered here for a server that it could not ask, or that did not answer it: 502, 503 or 504 on
@@ -107,7 +107,8 @@ pub(super) fn asked_proxy(case: &Case<'_>, cause: &Cause) -> Option<&'static str
     let proxy = case.wider.gateway(case.flow.server)?;
     let target = case.wider.is_behind_proxy(case.flow.server, case.flow.client)
         || case.request().is_some_and(is_forwarded);
-    (HANDED_ON.contains(&cause.id) && !target).then_some(proxy)
+    let handed_on = CLOSED.contains(&cause.id) || cause.id == "response-malformed";
+    (handed_on && !target).then_some(proxy)
 }
 
 /// Who made a 5xx.

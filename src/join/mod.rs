@@ -61,6 +61,8 @@ pub struct Ends {
     pub head_len: u64,
     /// How it ended.
     pub state: State,
+    /// The response is a gateway error on a page that only the proxy itself writes.
+    pub own_page: bool,
 }
 
 impl Ends {

@@ -152,14 +152,22 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
 }
 
 /// The status that the proxy may have had from this attempt: none from an answer that began when it had closed,
-/// unless its client got the same after that.
+/// unless its client got the same after that, and none that is the client's by coincidence.
 pub(super) fn status_given(asked: &Ends, made: &Ends) -> Option<u16> {
+    if wrote_its_own(asked, made) {
+        return None;
+    }
     let handed_on = || {
         let later =
             asked.answered.zip(made.answered).is_some_and(|(seen, given)| seen.at >= given.at);
         later && asked.status == made.status
     };
     made.status.filter(|_| !made.left_before_answer() || handed_on())
+}
+
+/// The client got the status of this answer, but on a page that the proxy itself has written: of another attempt.
+pub(super) fn wrote_its_own(asked: &Ends, made: &Ends) -> bool {
+    asked.own_page && !made.own_page && asked.status == made.status
 }
 
 /// Whether a proxy hands on the answer of this attempt instead of trying again.

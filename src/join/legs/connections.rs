@@ -11,7 +11,7 @@ use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::HashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;
@@ -22,13 +22,15 @@ const TURN_AROUND: i64 = 1_000_000_000;
 /// How exactly it does so.
 const DUE: u64 = 10_000_000;
 
-/// Time in which a proxy that hands on bytes drops its client after its target has refused it, nanoseconds.
-const DROPPED: i64 = 5_000_000;
+/// Time in which a proxy drops its client, or answers it with an error, after its last target has refused it,
+/// nanoseconds.
+pub(super) const DROPPED: i64 = 5_000_000;
 
 /// Ties connections that failed before a request to the requests that waited for them.
 pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
     let mut attempts = ties.attempts();
     let checks = checks(legs);
+    let refused = Refused::of(legs);
     let mut under_way: Vec<usize> = Vec::new();
     for at in by_beginning(legs) {
         let leg = &legs[at];
@@ -73,7 +75,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
                 (Confidence::Certain, TiedBy::Time)
             }
             None => (Confidence::Likely, TiedBy::Time),
-            Some(second) if !best.timer && best.apart.saturating_mul(10) <= second.apart => {
+            Some(_)
+                if !best.timer
+                    && !refused.is_due(leg)
+                    && waits[1..].iter().all(|other| best.is_nearer(other)) =>
+            {
                 (Confidence::Likely, TiedBy::Time)
             }
             Some(_) => (Confidence::Possible, TiedBy::Order),
@@ -83,6 +89,25 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         attempts[best.front].push(at);
     }
     doubt_checks(legs, ties);
+}
+
+/// Where connections were refused, and when they ended.
+struct Refused(BTreeSet<(Endpoint, Timestamp)>);
+
+impl Refused {
+    fn of(legs: &[Leg]) -> Refused {
+        let is_it = |leg: &&Leg| leg.ends.ordinal == 0 && leg.ends.closed_by.is_some();
+        let refused = legs.iter().filter(is_it);
+        Refused(refused.map(|leg| (leg.ends.server, leg.ends.over.at)).collect())
+    }
+
+    /// The same server refused another one just so long before as HAProxy waits until it tries it again: whoever
+    /// waited since then may have opened this one.
+    fn is_due(&self, leg: &Leg) -> bool {
+        let at = |before: i64| (leg.ends.server, leg.ends.asked.at.after(-before));
+        let exactly = DUE.cast_signed();
+        self.0.range(at(TURN_AROUND + exactly)..=at(TURN_AROUND - exactly)).next().is_some()
+    }
 }
 
 /// The legs in the order in which they count: requests from when on their proxy may have asked for them.
@@ -140,6 +165,29 @@ pub(super) fn that_drop(legs: &[Leg]) -> Vec<Endpoint> {
     proxies.map(|(server, _)| server).collect()
 }
 
+/// Servers that answered with a page that only proxies write, at once after a connection of their host had failed
+/// that was opened after the request: they ask others, and those can be seen.
+pub(super) fn that_answer_for(legs: &[Leg]) -> BTreeSet<Endpoint> {
+    let mut fronts = legs.iter().filter(|leg| leg.ends.own_page).peekable();
+    if fronts.peek().is_none() {
+        return BTreeSet::new();
+    }
+    let checks = checks(legs);
+    let failed = |(leg, check): &(&Leg, &bool)| leg.ends.ordinal == 0 && !**check;
+    let mut failed: Vec<&Leg> =
+        legs.iter().zip(&checks).filter(failed).map(|(leg, _)| leg).collect();
+    failed.sort_by_key(|leg| leg.ends.over.at);
+    let follows = |front: &&Leg| {
+        let Some(answered) = front.ends.answered else { return false };
+        let from = failed.partition_point(|it| answered.at.nanos_since(it.ends.over.at) > DROPPED);
+        failed[from..]
+            .iter()
+            .take_while(|it| it.ends.over.at.nanos_since(answered.at) <= SLACK)
+            .any(|it| is_possible(front, it))
+    };
+    fronts.filter(follows).map(|leg| leg.ends.server).collect()
+}
+
 /// Where connections of one host to one server fail for nobody, too, it checks that server: one that failed
 /// beside a request is not its attempt for sure.
 fn doubt_checks(legs: &[Leg], ties: &mut Ties) {
@@ -172,9 +220,19 @@ struct Wait {
     timer: bool,
     /// It was refused there just so long ago as HAProxy waits until it tries the same server again.
     due: bool,
-    /// From what came before the connection to its opening, and from its end to what came next,
-    /// nanoseconds.
+    /// From what came before the connection to its opening, nanoseconds.
+    before: i64,
+    /// The same, and from its end to what came next, nanoseconds.
     apart: i64,
+}
+
+impl Wait {
+    /// Whether it fits much better than `other`: of two that had both just begun to wait, neither. What came
+    /// afterwards does not tell them apart, a proxy may as well wait before it tries again.
+    fn is_nearer(&self, other: &Wait) -> bool {
+        let much = |near: i64, far: i64| near.saturating_mul(10) <= far;
+        much(self.apart, other.apart) && much(self.before.max(SLACK), other.before)
+    }
 }
 
 /// How much the outcome of a request lacks an attempt that explains it, the most first.
@@ -243,6 +301,7 @@ fn waited(
         },
         timer: apart > AT_ONCE || again,
         due: again && before.abs_diff(TURN_AROUND) <= DUE,
+        before,
         apart,
     })
 }
@@ -356,7 +415,19 @@ fn fits(front: &Leg, back: &Leg) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::testing::{PROXY, dropped, refused};
+    use crate::join::legs::testing::{PROXY, dropped, leg, refused};
+
+    #[test]
+    fn who_writes_a_gateways_page_when_it_was_refused_is_a_proxy() {
+        let asked = |own_page, refused_at| {
+            let mut front = leg(1, 7, 0, 10, 502);
+            front.ends.own_page = own_page;
+            that_answer_for(&[front, refused(11, refused_at)]).len()
+        };
+        assert_eq!((asked(true, 9), asked(false, 9)), (1, 0));
+        // What failed long before is not the reason.
+        assert_eq!(asked(true, 2), 0);
+    }
 
     #[test]
     fn servers_that_drop_requests_when_they_are_refused_are_proxies() {

@@ -221,7 +221,8 @@ impl Legs {
         let room = PROXIES_MAX.saturating_sub(self.proxies.len());
         self.proxies.extend(ties.proxies.iter().copied().take(room));
         let room = PROXIES_MAX.saturating_sub(self.proxies.len());
-        self.proxies.extend(connections::that_drop(&legs).into_iter().take(room));
+        let others = connections::that_answer_for(&legs);
+        self.proxies.extend(connections::that_drop(&legs).into_iter().chain(others).take(room));
         self.learn_proxies(&legs, &ties);
         let requests = ties.clone();
         self.tie_connections(&legs, &mut ties);

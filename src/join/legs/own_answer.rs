@@ -2,7 +2,7 @@
 
 use super::Unserved;
 use super::verdict::becomes;
-use crate::cause::{Confidence, Finding, Responsible, span};
+use crate::cause::{CLOSED, Confidence, Finding, Responsible, span};
 use crate::http::State;
 use crate::join::{Attempt, Ends};
 use crate::phrase;
@@ -18,14 +18,6 @@ const COMMON_LIMIT: u64 = 15 * 1024;
 pub(super) const OWN: &str = "target-own-5xx";
 /// A connection that was closed as it was used once more.
 const RACE: &str = "keepalive-race";
-/// What it makes of a server that closed before its answer was complete.
-const CLOSED: [&str; 5] = [
-    "target-fin-no-response",
-    "target-rst-no-response",
-    "target-closed-during-request",
-    "response-header-truncated",
-    "response-body-truncated",
-];
 
 /// The host asks others, too, and which of them it asked for this request is not known.
 ///
@@ -156,7 +148,14 @@ pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserv
         status,
         waited
     );
-    if unserved.waited >= QUEUED && unserved.busy > 0 && status == 503 {
+    if let Some(target) = unserved.just_failed.filter(|_| status != 504) {
+        let summary = phrase!(
+            "{told}, while a connection to {target} failed: several requests may have waited for that one",
+            told,
+            target = target.socket()
+        );
+        becomes(finding, "lb-no-target", Confidence::Possible, summary);
+    } else if unserved.waited >= QUEUED && unserved.busy > 0 && status == 503 {
         let summary = phrase!(
             "{told}, while {busy} requests kept its targets busy all that time: it waited in the proxy's queue",
             told,
@@ -197,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_time_out_has_waited_for_a_target() {
-        let all_failed = Unserved { waited: 1_500_000_000, busy: 0, targets: 1, failing: 1 };
+        let all_failed =
+            Unserved { waited: 1_500_000_000, busy: 0, targets: 1, failing: 1, just_failed: None };
         let told = |status| {
             let mut finding = fixture::race(2);
             finding.cause = by_id(OWN).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     fn a_race_with_the_proxy_is_its_clients() {
         let mut finding = fixture::race(2);
         finding.responsible = Responsible::LoadBalancer;
-        let nobody = Unserved { waited: 0, busy: 0, targets: 1, failing: 0 };
+        let nobody = Unserved { waited: 0, busy: 0, targets: 1, failing: 0, just_failed: None };
         asked_nobody(&mut finding, &leg(1, 7, 0, 1_500, 0).ends, nobody);
         assert_eq!((finding.cause.id, finding.responsible), (RACE, Responsible::Client));
         assert_eq!(finding.confidence, Confidence::Likely);

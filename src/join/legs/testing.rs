@@ -31,6 +31,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
             status: Some(status),
             head_len: 200,
             state: State::Answered,
+            own_page: false,
         },
         whole: mark(asked * MS),
         odd: false,

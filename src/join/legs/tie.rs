@@ -309,8 +309,9 @@ mod tests {
     use crate::join::legs::connections::{even_out, tie_connections};
     use crate::join::legs::leg::find_unique;
     use crate::join::legs::sketch::Sketch;
-    use crate::join::legs::testing::{PROXY, back, cut, dropped, given_up, leg, refused};
+    use crate::join::legs::testing::{MS, PROXY, back, cut, dropped, given_up, leg, refused};
     use crate::tcp::Side;
+    use crate::time::Mark;
 
     fn ties_of(legs: &mut [Leg]) -> Ties {
         legs.sort_by_key(|leg| leg.ends.asked.at);
@@ -408,6 +409,26 @@ mod tests {
         let mut legs =
             [leg(1, 7, 0, 50, 200), leg(2, 8, 1, 4, 502), back(11, 7, 2, 40, 200), refused(12, 3)];
         assert_eq!(tied(&mut legs)[3].map(|(flow, _)| flow), Some(2));
+    }
+
+    #[test]
+    fn of_two_requests_that_came_together_neither_is_likely_the_one_that_was_refused() {
+        // One goes on to another target at once, one waits a second before it tries again.
+        let certainty = |second_came: i64| {
+            let mut legs = [
+                leg(1, 8, 0, 1_050, 503),
+                leg(2, 7, 38, 50, 200),
+                refused(11, 39),
+                back(12, 7, 40, 49, 200),
+                refused(13, 1_049),
+            ];
+            let came = Mark { at: Timestamp(second_came), ..legs[0].whole };
+            (legs[0].ends.asked, legs[0].whole) = (came, came);
+            let refused = legs.iter().position(|leg| leg.ends.flow == 11);
+            tied(&mut legs)[refused.unwrap()].map(|(_, certainty)| certainty)
+        };
+        assert_eq!(certainty(38 * MS), Some(Confidence::Possible));
+        assert_eq!(certainty(0), Some(Confidence::Likely));
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! A request for which a proxy asked no target: what else was going on.
 
+use super::compare::SLACK;
+use super::connections::DROPPED;
 use super::leg::Leg;
 use super::tie::Tie;
 use crate::packet::Endpoint;
+use crate::time::Timestamp;
 use hashbrown::HashMap;
 
 /// How long what happened at a target counts, nanoseconds: common times for which proxies leave a
 /// failed target alone (nginx `fail_timeout` 10 s, HAProxy's checks every 2 s, Apache `retry` 60 s).
 const LATELY: i64 = 60_000_000_000;
+/// Time until a SYN is sent again, nanoseconds (RFC 6298, 2.1).
+const SYN_AGAIN: i64 = 1_000_000_000;
 /// Legs looked at before one request.
 const LOOKED_AT: usize = 1 << 14;
 
@@ -22,6 +27,9 @@ pub struct Unserved {
     pub targets: u64,
     /// Those of them of which the latest attempt had failed.
     pub failing: u64,
+    /// A target to which a connection failed in the moment of the answer, or that had not answered one by then.
+    /// Several requests may wait for one connection, as in Envoy's pool.
+    pub just_failed: Option<Endpoint>,
 }
 
 impl Unserved {
@@ -40,7 +48,7 @@ impl Unserved {
             if !legs[front].at_the_host_of(leg) || !(tie.is_some() || checks()) {
                 continue;
             }
-            if ends.over.at > end {
+            if ends.over.at > end && ends.ordinal > 0 {
                 busy += 1;
             }
             if ends.over.at <= request.asked.at {
@@ -55,6 +63,25 @@ impl Unserved {
             busy,
             targets: latest.len() as u64,
             failing: latest.values().filter(|failed| **failed).count() as u64,
+            just_failed: just_failed(front, legs, end),
         }
     }
+}
+
+/// A target of the proxy that was asked at `front` to which a connection failed at once before `end`, or was
+/// being opened in vain.
+fn just_failed(front: usize, legs: &[Leg], end: Timestamp) -> Option<Endpoint> {
+    let before = legs[..front].iter().rev().take(LOOKED_AT);
+    let after = legs[front..].iter().take_while(|leg| leg.ends.asked.at <= end).take(LOOKED_AT);
+    let failed = |leg: &&Leg| {
+        let since = end.nanos_since(leg.ends.over.at);
+        // Who gives up a connection that nobody answers sends nothing.
+        let late = if leg.ends.closed_by.is_none() { SYN_AGAIN } else { DROPPED };
+        leg.ends.ordinal == 0
+            && leg.ends.asked.at <= end
+            && since <= late
+            && (leg.ends.closed_by.is_none() || since >= -SLACK)
+            && legs[front].at_the_host_of(leg)
+    };
+    before.chain(after).find(failed).map(|leg| leg.ends.server)
 }

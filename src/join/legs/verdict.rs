@@ -1,6 +1,6 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
-use super::compare::{SLACK, status_given};
+use super::compare::{SLACK, status_given, wrote_its_own};
 use super::own_answer::{self, OWN};
 use super::{Joins, Settled, Stray, Unserved};
 use crate::blind::BlindSpots;
@@ -168,6 +168,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
                 // Another attempt of the outer proxy decided what its client got.
                 Some(_) => {}
             }
+            another_decided(found, &front, attempt);
             attempt.cause = Some(found.cause.id);
         }
     } else if let Some(finding) = held.get(front_at) {
@@ -387,6 +388,19 @@ fn client_got(finding: &mut Finding, front: &Ends) {
     };
     let told = finding.summary.clone();
     finding.summary = phrase!("{told}; the client of the proxy got {saw}", told, saw);
+}
+
+/// The last attempt that is known was answered, and the proxy has not handed that answer on, but written a page of
+/// its own with the same status: it tried once more, and that attempt is not known.
+fn another_decided(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
+    if attempt.ends.state == State::Answered && wrote_its_own(front, &attempt.ends) {
+        finding.confidence = finding.confidence.min(Confidence::Possible);
+        let told = finding.summary.clone();
+        finding.summary = phrase!(
+            "{told}; on a page of the proxy itself: an attempt after this one, which is not known, may have failed",
+            told
+        );
+    }
 }
 
 #[cfg(test)]
