@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Coverage, Responsible, Verdict};
-use crate::flow::EndingKind;
+use crate::flow::{Ending, EndingKind};
 use crate::{phrase, word};
 
 /// See [`Cause::explanation`].
@@ -83,6 +83,16 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     closed_without_a_byte(case, EndingKind::Fin)
 }
 
+/// A RST in the very moment in which the request came on a connection that had lain idle: the program may have closed
+/// that one just then. Its kernel resets what it has not read; who has read all closes with FIN.
+fn maybe_unread(case: &Case<'_>, close: &Ending) -> bool {
+    /// From the arrival of a request to the close of a program that was about to, nanoseconds.
+    const MOMENT: i64 = 1_000_000;
+    close.kind == EndingKind::Rst
+        && case.closes_on_arrival(close)
+        && case.since_request(close.mark) <= case.round_trip() + MOMENT
+}
+
 /// The target closed in this way after the request and before any byte of a response.
 pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option<Verdict> {
     case.unanswered()?;
@@ -102,14 +112,23 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
         },
     )];
     evidence.extend(case.asked(phrase!("the request")));
+    let unread = coverage == Coverage::All && maybe_unread(case, close);
     Some(Verdict {
-        confidence: if coverage == Coverage::All {
+        confidence: if coverage == Coverage::All && !unread {
             Confidence::Certain
         } else {
             Confidence::Likely
         },
         evidence,
-        summary: if coverage == Coverage::Nothing {
+        summary: if unread {
+            phrase!(
+                "the target sent {name} {after} after the {asked}, and no byte of a response; or it closed the idle \
+                 connection in that moment, with the request unread (keepalive-race)",
+                name,
+                after = span(case.outstanding(close.mark)),
+                asked
+            )
+        } else if coverage == Coverage::Nothing {
             phrase!(
                 "the target sent {name} before the {asked} reached it, on a fresh connection",
                 name,
@@ -148,6 +167,17 @@ mod tests {
     fn a_fin_that_does_not_cover_the_request_is_a_race() {
         let scene = Scene::asked().target_fin(ASKED + 5 * MS, START);
         assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn a_reset_in_the_moment_in_which_the_request_came_may_be_that_of_an_idle_connection() {
+        let confidence = |after: i64| {
+            let verdict =
+                Scene::asked().target_rst(ASKED + after, END).rule("target-rst-no-response");
+            verdict.map(|verdict| verdict.confidence)
+        };
+        assert_eq!(confidence(2 * MS), Some(Confidence::Likely));
+        assert_eq!(confidence(5 * MS), Some(Confidence::Certain));
     }
 
     #[test]

@@ -208,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn one_failed_connection_may_be_the_reason_of_several_errors() {
+        let target = leg(1, 7, 0, 5, 200).ends.server;
+        let told = |just_failed| {
+            let mut finding = fixture::race(2);
+            finding.cause = by_id(OWN).unwrap();
+            let unserved = Unserved {
+                waited: 5_000_000,
+                targets: 1,
+                failing: 1,
+                just_failed,
+                ..Unserved::default()
+            };
+            asked_nobody(&mut finding, &leg(1, 7, 0, 5, 503).ends, unserved);
+            finding.confidence
+        };
+        assert_eq!((told(None), told(Some(target))), (Confidence::Likely, Confidence::Possible));
+    }
+
+    #[test]
     fn a_race_with_the_proxy_is_its_clients() {
         let mut finding = fixture::race(2);
         finding.responsible = Responsible::LoadBalancer;

@@ -68,20 +68,39 @@ impl Unserved {
     }
 }
 
-/// A target of the proxy that was asked at `front` to which a connection failed at once before `end`, or was
-/// being opened in vain.
+/// A target to which a connection of the proxy failed at once before `end`, or was being opened in vain, while the
+/// request waited.
 fn just_failed(front: usize, legs: &[Leg], end: Timestamp) -> Option<Endpoint> {
+    let came = legs[front].whole.at;
     let before = legs[..front].iter().rev().take(LOOKED_AT);
     let after = legs[front..].iter().take_while(|leg| leg.ends.asked.at <= end).take(LOOKED_AT);
     let failed = |leg: &&Leg| {
-        let since = end.nanos_since(leg.ends.over.at);
-        // Who gives up a connection that nobody answers sends nothing.
-        let late = if leg.ends.closed_by.is_none() { SYN_AGAIN } else { DROPPED };
-        leg.ends.ordinal == 0
-            && leg.ends.asked.at <= end
-            && since <= late
-            && (leg.ends.closed_by.is_none() || since >= -SLACK)
-            && legs[front].at_the_host_of(leg)
+        let (made, since) = (&leg.ends, end.nanos_since(leg.ends.over.at));
+        let in_time = match made.closed_by {
+            Some(_) => made.over.at >= came && (-SLACK..=DROPPED).contains(&since),
+            // Who gives up a connection that nobody answers sends nothing.
+            None => end.nanos_since(came) > DROPPED && since <= SYN_AGAIN,
+        };
+        made.ordinal == 0 && in_time && legs[front].at_the_host_of(leg)
     };
     before.chain(after).find(failed).map(|leg| leg.ends.server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::legs::testing::{leg, mark, refused};
+
+    #[test]
+    fn a_connection_that_fails_when_the_proxy_answers_may_have_been_that_of_several_requests() {
+        let failed = |asked_at, failed_at: i64| {
+            let mut connection = refused(11, 2);
+            connection.ends.over = mark(failed_at * 1_000_000);
+            let legs = [connection, leg(1, 7, asked_at, 40, 503)];
+            Unserved::of(1, &legs, &[None, None]).just_failed.is_some()
+        };
+        assert!(failed(3, 39));
+        // Long before, or before the request came.
+        assert!(!failed(3, 20) && !failed(40, 39));
+    }
 }

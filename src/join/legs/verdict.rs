@@ -1,15 +1,16 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
 use super::compare::{SLACK, status_given, wrote_its_own};
+use super::connections::DROPPED;
 use super::own_answer::{self, OWN};
 use super::{Joins, Settled, Stray, Unserved};
 use crate::blind::BlindSpots;
 use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
-use crate::http::State;
+use crate::http::{State, is_gateway_error};
 use crate::join::{Attempt, Correlation, Ends, Joined, Outcome};
 use crate::phrase;
 use crate::tcp::Side;
-use crate::time::Timestamp;
+use crate::time::{Mark, Timestamp};
 use crate::words::Phrase;
 use hashbrown::{HashMap, HashSet};
 
@@ -371,7 +372,58 @@ fn proxy_gave_up(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
         let waited = span(attempt.ends.over.at.nanos_since(attempt.ends.asked.at));
         let summary = phrase!("no answer to the proxy within {waited}", waited);
         becomes(finding, "response-timeout", attempt.certainty, summary);
+    } else if finding.cause.id == "client-abort" && ended_by_proxy(front, attempt) {
+        not_its_client(finding, &attempt.ends);
     }
+    if next_may_have_failed(front, attempt) {
+        finding.confidence = finding.confidence.min(Confidence::Likely);
+    }
+}
+
+/// The proxy has ended the attempt, and the request of its client, who still waited.
+fn ended_by_proxy(front: &Ends, attempt: &Attempt) -> bool {
+    attempt.ends.closed_by == Some(Side::Client)
+        && (front.closed_by == Some(Side::Server) || front.status.is_some_and(is_gateway_error))
+        && front.over.at >= attempt.ends.over.at
+}
+
+/// Whoever closed had a timer of its own: with what came by then it is known for what. That of a whole request counts
+/// from its first attempt (the `timeout` of a route in Envoy).
+fn not_its_client(finding: &mut Finding, made: &Ends) {
+    /// Silences from which on it was that which the proxy did not like, nanoseconds.
+    const SILENT: i64 = 500_000_000;
+    let response = finding.exchange.as_ref().and_then(|exchange| exchange.response.as_ref());
+    let came = response.map(|response| (response.end - response.start, response.last.at));
+    let silence = made.over.at.nanos_since(came.map_or(made.asked.at, |(_, last)| last));
+    if silence < SILENT {
+        return;
+    }
+    let silence = span(silence);
+    let (cause, summary) = match came {
+        None => (
+            "response-timeout",
+            phrase!("no answer to the proxy within {waited}", waited = silence),
+        ),
+        Some((bytes, _)) => (
+            "response-stalled",
+            phrase!(
+                "the response stopped after {bytes} bytes; {silence} later the load balancer closed",
+                bytes,
+                silence
+            ),
+        ),
+    };
+    becomes(finding, cause, Confidence::Likely, summary);
+}
+
+/// The last attempt that is known got no answer, and the proxy waited before it answered by itself: who tries again after
+/// a while (Envoy's `retry_back_off`, HAProxy at the same server) may have done so, in vain.
+fn next_may_have_failed(front: &Ends, attempt: &Attempt) -> bool {
+    let waited = |answered: Mark| answered.at.nanos_since(attempt.ends.over.at) > DROPPED;
+    attempt.ends.state != State::Answered
+        && attempt.ends.closed_by != Some(Side::Client)
+        && front.status.is_some_and(is_gateway_error)
+        && front.answered.is_some_and(waited)
 }
 
 /// What the client of the proxy, of the outermost one that is known, got of a failed attempt.

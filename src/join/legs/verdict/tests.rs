@@ -323,3 +323,53 @@ fn a_host_that_asks_others_may_have_answered_for_them() {
     assert_eq!(confidence(std::slice::from_ref(&refused)), Confidence::Certain);
     assert_eq!(confidence(&[refused.clone(), later]), Confidence::Possible);
 }
+
+#[test]
+fn who_still_waits_did_not_leave() {
+    // Envoy's timer of a whole request, after another attempt.
+    let (mut front, mut made) = (leg(1, 7, 0, 3_000, 200), back(11, 7, 60, 70, 200));
+    (front.ends.state, front.ends.closed_by) = (State::Cut, Some(Side::Server));
+    (made.ends.state, made.ends.closed_by) = (State::Cut, Some(Side::Client));
+    made.ends.over = mark(2_000 * MS);
+    let abort = |bytes| {
+        let mut finding = found(&made, "client-abort");
+        let response = crate::http::Response {
+            start: 0,
+            end: bytes,
+            last: mark(70 * MS),
+            ..Default::default()
+        };
+        finding.exchange.as_mut().unwrap().response = Some(response);
+        finding
+    };
+    let stalled = told(&[front.clone(), made.clone()], vec![abort(100)]);
+    assert_eq!(
+        (stalled[0].cause.id, stalled[0].confidence),
+        ("response-stalled", Confidence::Likely)
+    );
+    // Its client closed before.
+    (front.ends.closed_by, front.ends.over) = (Some(Side::Client), mark(1_999 * MS));
+    let left = told(&[front, made.clone()], vec![abort(100)]);
+    assert_eq!(left[0].cause.id, "client-abort");
+}
+
+#[test]
+fn the_same_status_on_a_page_of_the_proxy_itself_was_not_handed_on() {
+    let (mut front, made) = (leg(1, 7, 0, 50, 503), back(11, 7, 1, 20, 503));
+    front.ends.own_page = true;
+    let findings = || vec![found(&made, "target-own-5xx")];
+    let told = |front: &Leg| told(&[front.clone(), made.clone()], findings())[0].confidence;
+    assert_eq!(told(&front), Confidence::Possible);
+    front.ends.own_page = false;
+    assert_ne!(told(&front), Confidence::Possible);
+}
+
+#[test]
+fn a_pause_before_the_proxys_error_has_room_for_another_attempt() {
+    let told = |answered: i64| {
+        let (front, made) = (leg(1, 7, 0, answered, 503), cut(11, 7, 1, 20));
+        let findings = vec![found(&made, "target-fin-no-response")];
+        told(&[front, made], findings)[0].confidence
+    };
+    assert_eq!((told(21), told(60)), (Confidence::Certain, Confidence::Likely));
+}
