@@ -88,7 +88,11 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 fn maybe_unread(case: &Case<'_>, close: &Ending) -> bool {
     /// From the arrival of a request to the close of a program that was about to, nanoseconds.
     const MOMENT: i64 = 1_000_000;
+    /// Programs do not close a connection of their own accord after a shorter rest, nanoseconds.
+    const IDLE: i64 = 1_000_000_000;
+    let idle = case.exchange.and_then(|exchange| exchange.idle_before);
     close.kind == EndingKind::Rst
+        && idle.is_some_and(|idle| idle >= IDLE)
         && case.closes_on_arrival(close)
         && case.since_request(close.mark) <= case.round_trip() + MOMENT
 }

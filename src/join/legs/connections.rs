@@ -14,7 +14,7 @@ use hashbrown::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
-const AT_ONCE: i64 = 20_000_000;
+pub(super) const GOES_ON: i64 = 20_000_000;
 
 /// Time that HAProxy waits until it tries a server again that has refused it, nanoseconds (Configuration Manual,
 /// "retries": the turn-around timer).
@@ -70,7 +70,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         };
         let server = legs[best.front].ends.server;
         let (certainty, by) = match waits.get(1) {
-            None if best.apart > AT_ONCE => (Confidence::Possible, TiedBy::Time),
+            None if best.apart > GOES_ON => (Confidence::Possible, TiedBy::Time),
             None if around.proxies.contains(&server) && !around.opaque.contains(&server.ip) => {
                 (Confidence::Certain, TiedBy::Time)
             }
@@ -294,12 +294,12 @@ fn waited(
         since,
         until: next,
         need: match attempts.is_empty() {
-            true if before <= AT_ONCE => Need::Unserved,
+            true if before <= GOES_ON => Need::Unserved,
             true => Need::Idle,
             false if explained && !later => Need::Explained,
             false => Need::Between,
         },
-        timer: apart > AT_ONCE || again,
+        timer: apart > GOES_ON || again,
         due: again && before.abs_diff(TURN_AROUND) <= DUE,
         before,
         apart,
@@ -390,7 +390,7 @@ impl Swap<'_> {
                     && fits(request, leg)
             })
             .map(|(at, leg)| (ends_apart(request, leg), at))
-            .filter(|(apart, _)| *apart <= AT_ONCE)
+            .filter(|(apart, _)| *apart <= GOES_ON)
             .collect();
         fitting.sort_unstable();
         fitting.into_iter().map(|(_, at)| at).collect()

@@ -1,7 +1,7 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
 use super::compare::{SLACK, status_given, wrote_its_own};
-use super::connections::DROPPED;
+use super::connections::GOES_ON;
 use super::own_answer::{self, OWN};
 use super::{Joins, Settled, Stray, Unserved};
 use crate::blind::BlindSpots;
@@ -419,7 +419,7 @@ fn not_its_client(finding: &mut Finding, made: &Ends) {
 /// The last attempt that is known got no answer, and the proxy waited before it answered by itself: who tries again after
 /// a while (Envoy's `retry_back_off`, HAProxy at the same server) may have done so, in vain.
 fn next_may_have_failed(front: &Ends, attempt: &Attempt) -> bool {
-    let waited = |answered: Mark| answered.at.nanos_since(attempt.ends.over.at) > DROPPED;
+    let waited = |answered: Mark| answered.at.nanos_since(attempt.ends.over.at) > GOES_ON;
     attempt.ends.state != State::Answered
         && attempt.ends.closed_by != Some(Side::Client)
         && front.status.is_some_and(is_gateway_error)
