@@ -433,3 +433,63 @@ fn of_requests_that_failed_otherwise_nothing_was_lost() {
         }
     }
 }
+
+/// A capture in which no RST of the target's came: the load balancer waits for two seconds and resets.
+fn without_resets(capture: &Path) -> PathBuf {
+    let mut frames = support::capture::read(capture);
+    let ttl = frames.iter().find(|it| it.sent_by_balancer()).unwrap().ip()[8];
+    for frame in &mut frames {
+        let Some(tcp) = frame.tcp().filter(|it| it.flags & 0x04 != 0) else { continue };
+        if frame.sent_by_balancer() {
+            continue;
+        }
+        // Turned round, so that the checksum of TCP stays right.
+        let ip = frame.bytes.len() - frame.ip().len();
+        frame.bytes[ip + 8] = ttl;
+        let ports = ip + 20;
+        assert_eq!(tcp.payload_len, 0);
+        let swaps = [(ip + 12, ip + 16, 4), (ports, ports + 2, 2), (ports + 4, ports + 8, 4)];
+        for (one, other, length) in swaps {
+            (0..length).for_each(|n| frame.bytes.swap(one + n, other + n));
+        }
+        frame.at += 2_000_000_000;
+    }
+    frames.sort_by_key(|frame| frame.at);
+    let name = capture.file_name().unwrap().to_string_lossy().into_owned();
+    let path = std::env::temp_dir().join(format!("why502-{}-lost-{name}", std::process::id()));
+    std::fs::write(&path, support::capture::plain(&frames)).unwrap();
+    path
+}
+
+/// A RST of the target's that was lost on its way: the load balancer waits in vain, and the target's capture
+/// tells why.
+#[test]
+fn a_close_that_was_lost_on_the_way_is_told_by_the_targets_capture() {
+    let mut told = 0;
+    for run in runs(&shipped().join("target-rst-no-response")) {
+        let alone = |path: &PathBuf| {
+            analyse(std::slice::from_ref(path), &Settings::default(), &mut Patient).unwrap()
+        };
+        let (wanted, lb) = (alone(&run.target).findings.len(), without_resets(&run.lb));
+        let of_rst = |it: &&Finding| it.cause.id == "target-rst-no-response";
+        assert_eq!(alone(&lb).findings.iter().filter(of_rst).count(), 0, "{}", run.name);
+        for seconds in [0, 7] {
+            let target = shifted(&run.target, seconds);
+            let report = both(&lb, &target);
+            let found: Vec<&Finding> = report.findings.iter().filter(of_rst).collect();
+            assert_eq!(found.len(), wanted, "{}: {:?}", run.name, report.summary.by_cause);
+            for finding in found {
+                assert!(finding.summary.contains("never came here"), "{}", finding.summary);
+                assert_eq!(finding.confidence, Confidence::Certain, "{}", run.name);
+                assert_eq!(finding.evidence[0].mark.frame.file(), 1, "{}", run.name);
+                let times = finding.evidence.iter().map(|it| it.mark.at);
+                let apart = times.clone().max().unwrap().nanos_since(times.min().unwrap());
+                assert!(apart < 5_000_000_000, "{}: by one clock", run.name);
+                told += 1;
+            }
+            std::fs::remove_file(&target).unwrap();
+        }
+        std::fs::remove_file(&lb).unwrap();
+    }
+    assert!(told > 4, "{told}");
+}

@@ -23,6 +23,7 @@ mod remarks;
 mod retell;
 #[cfg(test)]
 mod testing;
+mod unseen;
 
 pub use clocks::{Clocks, clocks};
 pub use known::{Connections, Known};
@@ -31,3 +32,4 @@ pub use point::{Connection, Point, SEGMENTS_MAX};
 pub use refused::refusals;
 pub use remarks::{Added, base, compared};
 pub use retell::{Elsewhere, retell};
+pub use unseen::{Closes, close_unseen};

@@ -17,6 +17,7 @@ struct Evidence<'a> {
     frame: u64,
     /// Index in `captures`.
     file: u32,
+    /// By the clock of the capture point that the finding is told of.
     time: Time,
     /// Who sent it, or who kept silent.
     #[schemars(extend("enum" = ["client", "server"]))]

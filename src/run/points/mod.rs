@@ -8,8 +8,8 @@ use crate::capture::Timeline;
 use crate::cause::{Confidence, Finding};
 use crate::http::State;
 use crate::join::points::{
-    self, Clocks, Connection, Connections, Elsewhere, Known, Point, Traffic, clocks, refusals,
-    retell, tell_losses,
+    self, Clocks, Closes, Connection, Connections, Elsewhere, Known, Point, Traffic, clocks,
+    close_unseen, refusals, retell, tell_losses,
 };
 use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Ends, TiedBy};
 use crate::packet::Endpoint;
@@ -37,6 +37,8 @@ struct Place {
     connections: Connections,
     /// What failed here and is told as seen here.
     findings: Vec<Finding>,
+    /// What failed here and is told as seen at another place.
+    elsewhere: Vec<Finding>,
     /// Frames of other places that belong to these.
     frames: Vec<Vec<FrameId>>,
 }
@@ -98,9 +100,9 @@ pub(super) fn analyse(
         point.dropped = its.iter().any(|capture| capture.kernel_drops > 0);
         let name = named(&its);
         infos.extend(its);
-        let (findings, frames) = (Vec::new(), Vec::new());
+        let (findings, elsewhere, frames) = (Vec::new(), Vec::new(), Vec::new());
         let connections = Connections::default();
-        places.push(Place { files, name, point, first, connections, findings, frames });
+        places.push(Place { files, name, point, first, connections, findings, elsewhere, frames });
     }
     let compared = Compared::new(&places);
     let base = compared.nearest_clients();
@@ -200,11 +202,15 @@ fn of_other(
     let mut report = analyse_timeline(&mut timeline, of.filter()?, &of, &mut apart)?;
     let mut findings = std::mem::take(&mut report.findings);
     let (mut addition, connections) = apart.finish(report);
+    let mut elsewhere = Vec::new();
     findings.retain(|finding| {
         let told = known.iter().map(|(known, clocks)| known.tells(finding, &place.point, *clocks));
         let told: Vec<Option<bool>> = told.collect();
         let unclear = !told.contains(&Some(true)) && told.contains(&None);
         addition.added.unclear += u64::from(unclear);
+        if told.contains(&Some(true)) {
+            elsewhere.push(finding.clone());
+        }
         told.iter().all(|told| *told == Some(false))
     });
     addition.added.findings = findings.len() as u64;
@@ -217,6 +223,7 @@ fn of_other(
     place.connections = connections;
     place.frames = vec![Vec::new(); findings.len()];
     place.findings = findings;
+    place.elsewhere = elsewhere;
     Ok(addition)
 }
 
@@ -231,10 +238,21 @@ fn tell(
     let mut findings = std::mem::take(&mut places[here].findings);
     let mut frames = std::mem::take(&mut places[here].frames);
     let others = || (0..places.len()).filter_map(|it| Some((it, compared.get(here, it)?)));
+    let closes: Vec<Closes<'_>> = places.iter().map(|it| Closes::of(&it.elsewhere)).collect();
     let all: Vec<Elsewhere<'_>> =
         others().map(|(other, clocks)| Elsewhere { point: &places[other].point, clocks }).collect();
     let place = &places[here];
+    let unseen = |finding: &mut Finding, frames: &mut Vec<FrameId>| {
+        for ((other, _), elsewhere) in others().zip(&all) {
+            if let Some(back) = compared.get(other, here) {
+                frames.extend(close_unseen(finding, &place.point, back, elsewhere, &closes[other]));
+            }
+        }
+    };
     for (finding, frames) in findings.iter_mut().zip(&mut frames) {
+        if finding.exchange.is_none() {
+            unseen(finding, frames);
+        }
         frames.extend(retell(finding, &place.point, &all));
     }
     refusals(&mut findings, &place.point, &all);
@@ -243,13 +261,32 @@ fn tell(
         let two = (place, (&places[other], elsewhere));
         lost += losses(&mut findings, &mut frames, two, settings)?;
     }
+    for (finding, frames) in findings.iter_mut().zip(&mut frames) {
+        // Of an answer that was lost, it is told that it was, not how it ended.
+        if finding.exchange.is_some() {
+            unseen(finding, frames);
+        }
+        by_the_clock_here(finding, here, places, compared);
+    }
     if lost > 0 {
         let name = "packets not compared with the other capture point";
         *report.summary.bounds.entry(name).or_default() += lost;
     }
+    drop(closes);
     places[here].findings = findings;
     places[here].frames = frames;
     Ok(())
+}
+
+/// Packets of other places get the times that the clock here had then: those of one finding are compared.
+fn by_the_clock_here(finding: &mut Finding, here: usize, places: &[Place], compared: &Compared) {
+    for evidence in &mut finding.evidence {
+        let file = evidence.mark.frame.file();
+        let at = places.partition_point(|place| place.first <= file).saturating_sub(1);
+        if let Some(clocks) = compared.get(at, here) {
+            evidence.mark.at = clocks.there(evidence.mark.at);
+        }
+    }
 }
 
 /// Puts the findings of all places into the report, as far as they are wanted.
