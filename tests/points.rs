@@ -6,10 +6,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use support::MS;
 use support::lab::{expected, runs, shipped};
+use support::wire::Wire;
 use why502::capture::Timeline;
 use why502::cause::{Confidence, Finding};
-use why502::packet::{Decoder, DecoderOptions, Endpoint, Packet, Segment};
+use why502::packet::{Decoder, DecoderOptions, Endpoint, Flags, Packet, Segment};
 use why502::report::Report;
 use why502::run::{Patient, Settings, analyse};
 use why502::words::Lang;
@@ -492,4 +494,53 @@ fn a_close_that_was_lost_on_the_way_is_told_by_the_targets_capture() {
         std::fs::remove_file(&lb).unwrap();
     }
     assert!(told > 4, "{told}");
+}
+
+const PAGE: &str = "HTTP/1.1 502 Bad Gateway\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n";
+
+/// A proxy behind a proxy, on a host of its own: what was captured at the first one, and at the other, which has
+/// a clock that is `ahead` milliseconds ahead.
+fn chain(ahead: i64) -> [PathBuf; 2] {
+    let (user, inner, target) = ([10, 0, 1, 9], ([10, 0, 2, 1], 8200), ([10, 0, 3, 20], 9000));
+    let asks = "GET /a HTTP/1.1\r\nHost: shop\r\nX-Request-Id: 5d2b0d3c\r\n\r\n";
+    let between = |wire: &mut Wire, at: i64| {
+        let it = wire.connect(at, [10, 0, 1, 254], inner).open();
+        it.say(0, asks).wait(12).say(1, PAGE).close().end();
+    };
+    let (mut first, mut second) = (Wire::default(), Wire::default());
+    first.connect(0, user, ([10, 0, 1, 254], 80)).open().say(0, asks).wait(20).say(1, PAGE).end();
+    between(&mut first, 3);
+    // So that ports are alike.
+    second.alive(ahead);
+    between(&mut second, ahead + 3);
+    let failed = second.connect(ahead + 6, inner.0, target).open().say(0, asks).wait(3);
+    failed.flags(1, Flags::RST | Flags::ACK).end();
+    [("outer", first), ("inner", second)].map(|(name, wire)| {
+        let name = format!("why502-{}-chain-{ahead}-{name}.pcap", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, wire.pcap()).unwrap();
+        path
+    })
+}
+
+/// What failed behind the inner proxy is why the outer one got an error: one failed request, whose cause the
+/// inner proxy's capture shows and whose client the outer one's.
+#[test]
+fn a_proxy_behind_a_proxy_fails_no_second_request() {
+    for ahead in [0, 70_000] {
+        let [outer, inner] = chain(ahead);
+        let (one, other) = (both(&outer, &inner), both(&inner, &outer));
+        for report in [&one, &other] {
+            let summary = &report.summary;
+            assert_eq!((summary.failed_requests, summary.failed_attempts), (1, 0), "{ahead}");
+        }
+        assert_eq!(one.summary.exchanges - one.summary.back_exchanges, 1, "{ahead}");
+        let [finding] = &one.findings[..] else { panic!("{:?}", one.findings) };
+        assert_eq!(finding.cause.id, "target-rst-no-response");
+        let joined = finding.joined.as_ref().unwrap();
+        assert_eq!(joined.front.server.addr().to_string(), "10.0.1.254");
+        let asked = finding.exchange.as_ref().unwrap().request.as_ref().unwrap().first.at;
+        assert!((0..20 * MS).contains(&asked.nanos_since(joined.front.asked.at)), "{ahead}");
+        [outer, inner].iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    }
 }

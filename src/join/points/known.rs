@@ -4,6 +4,7 @@ use super::clocks::Clocks;
 use super::point::{Connection, DELAY_MAX, Landmark, Point};
 use crate::cause::Finding;
 use crate::flow::Flow;
+use crate::join::{Ends, Outcome};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
 
@@ -48,8 +49,19 @@ enum Name {
 /// A failure that a place tells of.
 #[derive(Clone, Copy, Debug)]
 struct Failure {
+    /// Its position among the findings.
+    at: usize,
     guilty: Timestamp,
     asked: Option<Timestamp>,
+}
+
+/// A finding of the place before a proxy, on a request that the proxy got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Its position among the findings.
+    pub at: usize,
+    /// It tells how that request failed; else how the one failed that it was made for.
+    pub is_it: bool,
 }
 
 /// What a place knows, compared with what others show.
@@ -58,6 +70,8 @@ pub struct Known<'a> {
     point: &'a Point,
     connections: &'a Connections,
     failures: HashMap<Connection, Vec<Failure>>,
+    /// What proxies asked for the requests that failed.
+    attempts: HashMap<Connection, Vec<Failure>>,
     /// When requests that failed were sent, by their heads.
     heads: HashMap<&'a [u8], Vec<Timestamp>>,
 }
@@ -70,21 +84,34 @@ impl<'a> Known<'a> {
         findings: impl Iterator<Item = &'a Finding>,
     ) -> Known<'a> {
         let mut failures: HashMap<Connection, Vec<Failure>> = HashMap::new();
+        let mut attempts: HashMap<Connection, Vec<Failure>> = HashMap::new();
         let mut heads: HashMap<&[u8], Vec<Timestamp>> = HashMap::new();
-        for finding in findings {
-            let Some(failure) = failure(finding) else { continue };
+        for (at, finding) in findings.enumerate() {
+            let Some(failure) = failure(at, finding) else { continue };
             failures.entry((finding.client, finding.server)).or_default().push(failure);
+            if let Some(front) = finding.joined.as_ref().filter(|it| it.outcome == Outcome::Failed)
+            {
+                // Told of what is behind the proxy, it is the failure of the request before it as well.
+                let (front, asked) = (&front.front, Some(front.front.asked.at));
+                let told = failures.entry((front.client, front.server)).or_default();
+                told.push(Failure { asked, ..failure });
+            }
+            for ends in finding.joined.iter().flat_map(|it| &it.attempts).map(|it| &it.ends) {
+                let asked = Some(ends.asked.at);
+                let made = attempts.entry((ends.client, ends.server)).or_default();
+                made.push(Failure { asked, ..failure });
+            }
             if let Some((head, at)) = head(finding) {
                 heads.entry(head).or_default().push(at);
             }
         }
-        Known { point, connections, failures, heads }
+        Known { point, connections, failures, attempts, heads }
     }
 
     /// Whether this place, too, tells of a failure that `there` shows; `None`: nothing shows whether the
     /// connection is here.
     pub fn tells(&self, finding: &Finding, there: &Point, clocks: Option<&Clocks>) -> Option<bool> {
-        let failure = failure(finding)?;
+        let failure = failure(0, finding)?;
         let of = (finding.client, finding.server);
         match self.name(of, failure.guilty, there, clocks) {
             Name::Known(name, (from, to)) => {
@@ -105,6 +132,26 @@ impl<'a> Known<'a> {
                 told.then_some(true)
             }
         }
+    }
+
+    /// Which of the findings of this place is about a request that `there` shows as well, one that a proxy asked
+    /// others for.
+    pub(super) fn failed(
+        &self,
+        front: &Ends,
+        there: &Point,
+        clocks: Option<&Clocks>,
+    ) -> Option<Before> {
+        let (of, asked) = ((front.client, front.server), front.asked.at);
+        let Name::Known(name, _) = self.name(of, asked, there, clocks) else { return None };
+        let asked = clocks.map_or(asked, |clocks| clocks.there(asked));
+        let apart = |it: &Failure| Some((it.asked?.nanos_since(asked).abs(), it.at));
+        let nearest = |known: &HashMap<Connection, Vec<Failure>>| {
+            let (apart, at) = known.get(&name)?.iter().filter_map(apart).min()?;
+            (apart <= DELAY_MAX).then_some(at)
+        };
+        let this = nearest(&self.failures).map(|at| Before { at, is_it: true });
+        this.or_else(|| Some(Before { at: nearest(&self.attempts)?, is_it: false }))
     }
 
     /// Whether a connection that `there` shows is surely not here.
@@ -149,10 +196,10 @@ impl<'a> Known<'a> {
     }
 }
 
-fn failure(finding: &Finding) -> Option<Failure> {
+fn failure(at: usize, finding: &Finding) -> Option<Failure> {
     let guilty = finding.evidence.first()?.mark.at;
     let request = finding.exchange.as_deref().and_then(|exchange| exchange.request.as_ref());
-    Some(Failure { guilty, asked: request.map(|request| request.first.at) })
+    Some(Failure { at, guilty, asked: request.map(|request| request.first.at) })
 }
 
 fn head(finding: &Finding) -> Option<(&[u8], Timestamp)> {

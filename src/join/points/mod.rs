@@ -14,6 +14,7 @@
 
 mod absent;
 mod answer;
+mod behind;
 mod clocks;
 mod known;
 mod lost;
@@ -25,8 +26,9 @@ mod retell;
 mod testing;
 mod unseen;
 
+pub use behind::{tells_both, told_before};
 pub use clocks::{Clocks, clocks};
-pub use known::{Connections, Known};
+pub use known::{Before, Connections, Known};
 pub use lost::{Traffic, tell_losses};
 pub use point::{Connection, Point, SEGMENTS_MAX};
 pub use refused::refusals;

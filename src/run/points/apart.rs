@@ -84,6 +84,8 @@ pub(super) struct Addition {
     /// Flows that are at no other place.
     apart: HashSet<u64>,
     servers: BTreeSet<Endpoint>,
+    /// Requests in them that a proxy made for those of its clients.
+    back: u64,
     /// What these flows add to the counts.
     counts: Summary,
     lost: u64,
@@ -108,7 +110,10 @@ impl<'a> Apart<'a> {
 
     /// The captures of this place are read.
     pub(super) fn finish(self, report: Report) -> (Addition, Connections) {
-        (Addition { report, ..self.addition }, self.connections)
+        let made = report.correlations.iter().filter(|it| it.front.is_some());
+        let asked = made.flat_map(|it| &it.back).map(|it| &it.ends).filter(|it| it.ordinal > 0);
+        let back = asked.filter(|it| self.addition.apart.contains(&it.flow)).count() as u64;
+        (Addition { report, back, ..self.addition }, self.connections)
     }
 }
 
@@ -178,6 +183,7 @@ impl Addition {
         summary.packets += self.report.summary.packets;
         summary.flows += self.added.flows;
         summary.exchanges += self.added.requests;
+        summary.back_exchanges += self.back;
         for (protocol, count) in &self.counts.protocols {
             *summary.protocols.entry(*protocol).or_default() += count;
         }

@@ -8,8 +8,8 @@ use crate::capture::Timeline;
 use crate::cause::{Confidence, Finding};
 use crate::http::State;
 use crate::join::points::{
-    self, Clocks, Closes, Connection, Connections, Elsewhere, Known, Point, Traffic, clocks,
-    close_unseen, refusals, retell, tell_losses,
+    self, Before, Clocks, Closes, Connection, Connections, Elsewhere, Known, Point, Traffic,
+    clocks, close_unseen, refusals, retell, tell_losses, tells_both, told_before,
 };
 use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Ends, TiedBy};
 use crate::packet::Endpoint;
@@ -213,18 +213,51 @@ fn of_other(
         }
         told.iter().all(|told| *told == Some(false))
     });
+    let of_before: Vec<Option<(usize, Before)>> = findings
+        .iter()
+        .map(|finding| {
+            let before = |(known, clocks): &(Known<'_>, Option<&Clocks>)| {
+                told_before(finding, known, &place.point, *clocks)
+            };
+            order.iter().zip(&known).find_map(|(place, known)| Some((*place, before(known)?)))
+        })
+        .collect();
     addition.added.findings = findings.len() as u64;
     for finding in &mut findings {
         let summary = std::mem::take(&mut finding.summary);
         finding.summary = phrase!("{summary} (seen only in {files})", summary, files = &place.name);
     }
     drop(known);
+    told_once(places, &mut findings, of_before, |place| compared.get(place, other));
     let place = &mut places[other];
     place.connections = connections;
     place.frames = vec![Vec::new(); findings.len()];
     place.findings = findings;
     place.elsewhere = elsewhere;
     Ok(addition)
+}
+
+/// Failures behind a proxy, and what the places before tell of the same: `of_before` says which finding of which
+/// place that is, `clocks` how times of a place are by the clock of these findings.
+fn told_once<'a>(
+    places: &mut [Place],
+    findings: &mut [Finding],
+    of_before: Vec<Option<(usize, Before)>>,
+    clocks: impl Fn(usize) -> Option<&'a Clocks>,
+) {
+    let mut merged = BTreeSet::new();
+    for (finding, before) in findings.iter_mut().zip(of_before) {
+        let Some((place, Before { at, is_it })) = before else { continue };
+        let again = merged.contains(&(place, at));
+        if tells_both(finding, &places[place].findings[at], is_it && !again, clocks(place)) {
+            merged.insert((place, at));
+        }
+    }
+    // Backwards, so that positions stay.
+    for (place, at) in merged.into_iter().rev() {
+        places[place].findings.remove(at);
+        places[place].frames.remove(at);
+    }
 }
 
 /// Tells the findings of one place anew with what all others show.
