@@ -307,7 +307,11 @@ impl Engine {
             self.wider.learn_direction(src, dst, sent);
         }
         if let Some(entry) = original.and_then(|ends| self.table.between(ends, segment.tunnel)) {
-            entry.connection.flow.vantage = Vantage::Between;
+            let flow = &mut entry.connection.flow;
+            if flow.is_passed_on(segment.direction) {
+                self.wider.learn_forwarded(flow.server);
+            }
+            flow.vantage = Vantage::Between;
         }
         let attach = || Talk::new(segment.flags.syn().then_some(segment.mark));
         let turn = self.table.turn(segment, likely, first_sender, attach);
@@ -355,6 +359,9 @@ impl Engine {
         let side = connection.side_of(segment);
         if segment.direction != Direction::Unknown && connection.flow.half(side).packets == 0 {
             self.shared.learn_local(&connection.flow, side, segment);
+        }
+        if opens && side == Side::Client && connection.flow.is_passed_on(segment.direction) {
+            self.wider.learn_forwarded(connection.flow.server);
         }
         if turn.opened || segment.flags.syn() {
             connection.flow.passed(side, segment.direction);

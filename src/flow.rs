@@ -94,6 +94,12 @@ impl Flow {
         self.vantage = if known { here } else { Vantage::Between };
     }
 
+    /// Whether a SYN that goes this way is one that had reached the host that captured before, and leaves it again:
+    /// that host is between. (What both sides on one host send each other leaves before it comes.)
+    pub fn is_passed_on(&self, direction: Direction) -> bool {
+        self.vantage == Vantage::Server && direction == Direction::Outbound
+    }
+
     /// Bytes of `side` that were repeated more than once and never acknowledged.
     pub fn lost(&self, side: Side) -> Option<Retransmission> {
         let half = self.half(side);

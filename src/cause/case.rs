@@ -319,10 +319,21 @@ impl<'a> Case<'a> {
     /// Where the capture was taken: as the user or this flow says, else as others of the same
     /// hosts show, else as times to live suggest.
     pub fn vantage(&self) -> Vantage {
+        if self.not_passed_on() {
+            return Vantage::Between;
+        }
         [self.flow.vantage, self.wider.vantage(self.flow), self.by_ttl()]
             .into_iter()
             .find(|vantage| *vantage != Vantage::Unknown)
             .unwrap_or_default()
+    }
+
+    /// SYN came to the host that captured and did not leave it again, while that host passes other connections to
+    /// the same server on: a router, or a host that translates addresses, kept it.
+    pub fn not_passed_on(&self) -> bool {
+        self.flow.vantage == Vantage::Server
+            && self.flow.opening.syn_ack.is_none()
+            && self.wider.forwards(self.flow.server)
     }
 
     /// A host's own packets still have the time to live that its system starts with; those of the

@@ -81,7 +81,14 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         summary: phrase!("{server} refused the connection {after} after SYN", server, after),
         responsible: None,
     };
-    if case.alien(reset) {
+    if case.not_passed_on() {
+        verdict.confidence = Confidence::Likely;
+        verdict.summary = phrase!(
+            "{told}; the host that captured passes on other connections to it, and answered this one itself",
+            told = verdict.summary
+        );
+        verdict.responsible = Some(Responsible::Network);
+    } else if case.alien(reset) {
         let note = other_ttl(case, reset);
         verdict.confidence = Confidence::Likely;
         verdict.evidence[0].note = phrase!("RST in answer to SYN, {note}", note);
@@ -100,6 +107,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use crate::cause::fixture::{MS, Scene, TTL, mark};
     use crate::cause::{Confidence, Responsible};
+    use crate::flow::Vantage;
     use crate::tcp::Side;
 
     #[test]
@@ -128,6 +136,16 @@ mod tests {
         assert_eq!(nearer.confidence, Confidence::Likely);
         assert_eq!(nearer.responsible, Some(Responsible::Unknown));
         assert_eq!(verdict(TTL - 2).confidence, Confidence::Certain, "routes differ by a hop");
+    }
+
+    #[test]
+    fn a_host_that_passes_others_on_refused_this_one_itself() {
+        let mut scene = Scene::syn().target_rst(MS, 0);
+        scene.flow.vantage = Vantage::Server;
+        scene.wider.learn_forwarded(scene.flow.server);
+        let verdict = scene.rule("connect-refused").unwrap();
+        assert_eq!(verdict.responsible, Some(Responsible::Network));
+        assert_eq!(verdict.confidence, Confidence::Likely);
     }
 
     #[test]

@@ -48,6 +48,8 @@ type Hosts<V> = Known<Address, V>;
 pub struct Wider {
     /// Votes that an address belongs to the host that captured; negative: that it does not.
     local: Hosts<i32>,
+    /// Servers to which the host that captured has passed connections on.
+    forwarded: HashSet<Endpoint, RandomState>,
     cuts: Hosts<Vec<Cut>>,
     /// Closes of idle connections by the client.
     closes: Hosts<Vec<Timestamp>>,
@@ -232,6 +234,18 @@ impl Wider {
         let weight = if sent { 4 } else { -4 };
         self.vote(src.ip, weight);
         self.vote(dst.ip, -weight);
+    }
+
+    /// A SYN for this server reached the capturing host and left it again.
+    pub fn learn_forwarded(&mut self, server: Endpoint) {
+        if self.forwarded.len() < HOSTS_MAX {
+            self.forwarded.insert(server);
+        }
+    }
+
+    /// Whether the capturing host only passes connections to this server on, as far as it shows.
+    pub fn forwards(&self, server: Endpoint) -> bool {
+        self.forwarded.contains(&server)
     }
 
     fn vote(&mut self, ip: Address, weight: i32) {

@@ -234,4 +234,21 @@ mod tests {
         };
         assert_eq!((local(false), local(true)), ([false, true], [false, false]));
     }
+
+    #[test]
+    fn a_server_is_passed_on_to_by_a_host_that_its_packets_reach_before_they_leave() {
+        let (inbound, outbound) = (Direction::Inbound, Direction::Outbound);
+        let forwards = |first: Direction, second: Segment<'static>| {
+            let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+            let before = syn(1, |it| it.direction = first);
+            engine.segment(&before, &mut out);
+            engine.segment(&second, &mut out);
+            engine.wider.forwards(before.dst)
+        };
+        assert!(forwards(inbound, syn(2, |it| (it.ttl, it.direction) = (63, outbound))));
+        assert!(forwards(inbound, passed_on(2, |_| {})));
+        // What a host says to itself leaves first; what is only repeated goes one way.
+        assert!(!forwards(outbound, syn(2, |it| it.direction = inbound)));
+        assert!(!forwards(inbound, syn(2, |_| {})));
+    }
 }
