@@ -50,15 +50,23 @@ pub fn judge(case: &Case<'_>) -> Option<Finding> {
         confidence = Some(verdict.confidence);
     }
     if cause.id != injected_reset::CAUSE.id && doubtful(case.flow, &verdict) {
-        confidence = confidence.map(|known| match known {
-            Confidence::Certain => Confidence::Likely,
-            Confidence::Likely | Confidence::Possible => Confidence::Possible,
-        });
         let guilty = verdict.evidence.first_mut()?;
         guilty.note = phrase!(
             "{note}; without the timestamp that its sender's other segments have, so perhaps of somebody else",
             note = guilty.note.clone()
         );
+        let in_its_name =
+            guilty.side == Side::Server && cause.responsible == Responsible::TargetApp;
+        if in_its_name {
+            verdict.summary = phrase!(
+                "{told}; or a device on the way did in its name, as this RST lacks the timestamp of the target's other segments",
+                told = verdict.summary
+            );
+        }
+        confidence = confidence.map(|known| match known {
+            Confidence::Certain if !in_its_name => Confidence::Likely,
+            _ => Confidence::Possible,
+        });
     }
     if let Some(proxy) = asked_proxy(case, cause) {
         confidence = confidence.map(|known| known.min(Confidence::Likely));
@@ -135,8 +143,8 @@ fn blind_spots(case: &Case<'_>) -> BlindSpots {
 }
 
 /// Whether the guilty packet is a RST that ends a connection and lacks the timestamp that the other segments of
-/// its sender carry: a TCP that uses them puts one into such a RST, too (RFC 7323, 3.2, recommends it), and who
-/// forges one often does not.
+/// its sender carry: a TCP that uses them puts one into such a RST, too (RFC 7323, 3.2, recommends it; those that
+/// descend from BSD do not always), and who forges one often does not.
 fn doubtful(flow: &Flow, verdict: &Verdict) -> bool {
     let is_it = |ending: &Ending, guilty: &Evidence| {
         ending.mark == guilty.mark && ending.side == guilty.side && ending.kind == EndingKind::Rst

@@ -83,7 +83,7 @@ mod tests {
     fn sent(at: i64, from: Side, seq: u32, len: u32, flags: u8) -> (Sent, Timestamp) {
         let ack = if from == Side::Client { seq } else { 0 };
         let mark = mark(1, 1 + at.unsigned_abs(), at * MS);
-        (Sent { mark, from, seq, ack, len, flags, clock: None }, mark.at)
+        (Sent { mark, from, seq, ack, len, flags, clock: None, ttl: 64 }, mark.at)
     }
 
     /// What is told of a client that gave up, if the target's side shows `there` and the client's `here`.

@@ -170,7 +170,8 @@ impl<'a> Known<'a> {
             there.between(of.0, of.1).filter(during).find_map(|it| {
                 let found = self.point.find(it, clocks)?;
                 let same_way = it.src == of.0;
-                Some(if same_way { (found.src, found.dst) } else { (found.dst, found.src) })
+                let ends = if same_way { (found.src, found.dst) } else { (found.dst, found.src) };
+                Some(self.point.original(ends))
             })
         });
         if let Some(name) = mine {

@@ -1,7 +1,7 @@
 //! Segments of failed connections that left one place and never got to the other.
 
 use super::answer::{Answer, overrule};
-use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX};
+use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX, passed_on};
 use super::retell::{Elsewhere, add};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding, Responsible, What};
@@ -20,6 +20,9 @@ const EARLY: i64 = 50_000_000;
 /// How long a place has to go on capturing after a segment left the other, for that to be missing,
 /// nanoseconds.
 pub(super) const JUDGED: i64 = 100_000_000;
+/// Segments of a connection among which the second copy of one is looked for: as many as a router gets before it
+/// has sent the first on.
+const NEIGHBOURS: usize = 64;
 /// Segments with one timestamp that are compared with a segment.
 const PARTS_MAX: usize = 1 << 12;
 
@@ -34,6 +37,7 @@ pub(super) struct Sent {
     pub(super) len: u32,
     pub(super) flags: u8,
     pub(super) clock: Option<u32>,
+    pub(super) ttl: u8,
 }
 
 /// What makes segments copies of one packet. Each transmission has a timestamp of its own, as far as the
@@ -79,13 +83,8 @@ impl Traffic {
                 None => return,
             },
         };
-        if self.kept >= SEGMENTS_MAX {
-            self.lost += 1;
-            return;
-        }
-        self.kept += 1;
         let flags = segment.flags;
-        list.push(Sent {
+        let sent = Sent {
             mark: segment.mark,
             from,
             seq: segment.seq,
@@ -93,7 +92,21 @@ impl Traffic {
             len: segment.payload_len + u32::from(flags.syn()) + u32::from(flags.fin()),
             flags: flags.0 & 0x17,
             clock: segment.options.timestamp.map(|(value, _)| value),
-        });
+            ttl: segment.ttl,
+        };
+        let is_before = |before: &Sent| {
+            (before.from, before.same()) == (from, sent.same())
+                && passed_on((before.mark.at, before.ttl), (sent.mark.at, sent.ttl))
+        };
+        if list.iter().rev().take(NEIGHBOURS).any(is_before) {
+            return;
+        }
+        if self.kept >= SEGMENTS_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.kept += 1;
+        list.push(sent);
     }
 
     /// Segments of a connection between two times.

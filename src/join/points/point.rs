@@ -13,6 +13,8 @@ pub(super) const DELAY_MAX: i64 = 5_000_000_000;
 /// Hosts of which is remembered what they sent, about 50 bytes each; of those beyond it is not known, so
 /// that less follows from what a place does not show.
 const HOSTS_MAX: usize = 1 << 20;
+/// How long a host takes to pass a packet on at most, nanoseconds: it is repeated later (RFC 6298, 2.4 and 2.1).
+const PASSED_ON: i64 = 100_000_000;
 /// What a sender's TTL begins with, by operating system.
 const TTLS: [u8; 4] = [32, 64, 128, 255];
 
@@ -88,6 +90,8 @@ pub(super) struct Sender {
     pub(super) last: Timestamp,
     /// The greatest that its packets have here.
     pub(super) ttl: u8,
+    /// Its packets came and left again: the capture was taken at a router.
+    pub(super) passed_on: bool,
 }
 
 /// What was captured at one place.
@@ -104,6 +108,10 @@ pub struct Point {
     of_host: HashMap<Address, Vec<usize>>,
     hosts: HashSet<Address>,
     senders: HashMap<Address, Sender>,
+    /// Connections that are here a second time, behind a NAT that is captured on both sides, by what they are
+    /// called there; and the other way round.
+    originals: HashMap<Connection, Connection>,
+    renamed: HashMap<Connection, Connection>,
     span: Option<(Timestamp, Timestamp)>,
     /// Landmarks that were not kept.
     pub lost: u64,
@@ -143,11 +151,29 @@ impl Point {
                 known.ttl = known.ttl.max(ttl);
             }
             None if full => {}
-            None => drop(self.senders.insert(host, Sender { first: at, last: at, ttl })),
+            None => drop(
+                self.senders.insert(host, Sender { first: at, last: at, ttl, passed_on: false }),
+            ),
         }
     }
 
     pub(super) fn add(&mut self, landmark: Landmark) {
+        let latest = |places: Option<&Vec<usize>>| places?.last().map(|at| self.landmarks[*at]);
+        if let Some(before) = latest(self.exact.get(&landmark.exact()))
+            && passed_on((before.mark.at, before.ttl), (landmark.mark.at, landmark.ttl))
+        {
+            let sender = self.senders.get_mut(&landmark.src.ip).filter(|_| !landmark.is_rst());
+            sender.into_iter().for_each(|sender| sender.passed_on = true);
+            return;
+        }
+        if let Some(before) = latest(self.translated.get(&landmark.translated()))
+            && landmark.is_syn()
+            && passed_on((before.mark.at, before.ttl), (landmark.mark.at, landmark.ttl))
+        {
+            let (after, before) = ((landmark.src, landmark.dst), (before.src, before.dst));
+            self.originals.insert(after, before);
+            self.renamed.insert(before, after);
+        }
         let place = self.landmarks.len();
         let server = landmark.connection().1;
         self.reach(landmark.mark.at);
@@ -215,6 +241,22 @@ impl Point {
         })
     }
 
+    /// By what it was called when it came, where a NAT here calls it otherwise when it leaves.
+    pub(super) fn original(&self, of: Connection) -> Connection {
+        self.originals.get(&of).copied().unwrap_or(of)
+    }
+
+    /// The first SYN-ACK that came here in answer to this SYN, also where a NAT here got it and never sent it on.
+    pub(super) fn answer(&self, syn: &Landmark) -> Option<Mark> {
+        let of = (syn.src, syn.dst);
+        let names = [Some(of), self.renamed.get(&of).copied()];
+        let answers = names.into_iter().flatten().find_map(|(client, server)| {
+            self.between(client, server)
+                .find(|it| it.is_syn_ack() && it.src == server && it.ack == syn.seq.wrapping_add(1))
+        });
+        answers.map(|it| it.mark)
+    }
+
     /// Whether this place captured at that time of its own clock, with a margin for the path.
     pub(super) fn covers(&self, at: Timestamp) -> bool {
         self.span.is_some_and(|(first, last)| first <= at && at <= last.after(DELAY_MAX))
@@ -259,7 +301,7 @@ impl Point {
     /// Whether this place may be at that host: no router is between, as its packets have the TTL that they
     /// were sent with. `None`: there are none.
     pub(super) fn is_at(&self, host: Address) -> Option<bool> {
-        self.sender(host).map(|sender| TTLS.contains(&sender.ttl))
+        self.sender(host).map(|sender| TTLS.contains(&sender.ttl) && !sender.passed_on)
     }
 
     /// Connections of which there is a SYN.
@@ -268,6 +310,56 @@ impl Point {
     }
 }
 
+/// Whether a packet, by time and TTL, is the copy of one before that a router had got and sent on: the capture of
+/// all its interfaces has both.
+pub(super) fn passed_on(before: (Timestamp, u8), after: (Timestamp, u8)) -> bool {
+    (0..=PASSED_ON).contains(&after.0.nanos_since(before.0))
+        && before.1 == after.1.saturating_add(1)
+}
+
 fn ends(one: Endpoint, other: Endpoint) -> Connection {
     if one <= other { (one, other) } else { (other, one) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{MS, SERVER, SYN, SYN_ACK, client, mark};
+    use super::*;
+
+    const POD: Endpoint = Endpoint::v4([10, 244, 0, 7], 8080);
+
+    /// What a router gets and sends on: the client's SYN with `server` as its target, and the server's answer.
+    fn router(server: Endpoint) -> Point {
+        let mut point = Point::default();
+        let mut see = |number, at, (src, dst), flags, ttl| {
+            let (seq, ack) = if flags == SYN { (7, 0) } else { (500, 8) };
+            let mark = mark(0, number, at);
+            point.add(Landmark { mark, src, dst, seq, ack, flags, clock: Some(5), ttl });
+        };
+        see(1, 0, (client(1), SERVER), SYN, 64);
+        see(2, MS, (client(1), server), SYN, 63);
+        see(3, 2 * MS, (server, client(1)), SYN_ACK, 64);
+        point
+    }
+
+    #[test]
+    fn a_packet_that_a_router_passes_on_is_one() {
+        let mut point = router(SERVER);
+        assert_eq!(point.landmarks.len(), 2);
+        assert_eq!((point.is_at(client(1).ip), point.is_at(SERVER.ip)), (Some(false), Some(true)));
+        let syn = point.landmarks[0];
+        // What is repeated has its time to live, or comes late.
+        for (at, ttl) in [(3 * MS, 64), (400 * MS, 63)] {
+            point.add(Landmark { mark: mark(0, 9, at), ttl, ..syn });
+        }
+        assert_eq!(point.landmarks.len(), 4);
+    }
+
+    #[test]
+    fn a_connection_behind_a_nat_is_the_one_before_it() {
+        let point = router(POD);
+        assert_eq!(point.landmarks.len(), 3);
+        assert_eq!(point.original((client(1), POD)), (client(1), SERVER));
+        assert_eq!(point.answer(&point.landmarks[0]), Some(point.landmarks[2].mark));
+    }
 }

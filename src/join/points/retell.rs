@@ -183,13 +183,7 @@ fn tell(syns: &[&Landmark], here: &Point, place: &Elsewhere<'_>) -> Option<Told>
         let lost = syns.iter().map(absence).max().filter(|lost| *lost != Absence::Nothing);
         return lost.map(Told::Lost);
     };
-    let answer = |point: &Point, syn: &Landmark| {
-        let of = |it: &&Landmark| {
-            it.is_syn_ack() && it.src == syn.dst && it.ack == syn.seq.wrapping_add(1)
-        };
-        point.between(syn.src, syn.dst).find(of).map(|it| it.mark)
-    };
-    match (answer(here, syn), answer(there, seen)) {
+    match (here.answer(syn), there.answer(seen)) {
         (Some(_), None) => {
             let fits = place.is_toward(Side::Client) != Some(false);
             fits.then_some(Told::AnswerLost(seen.mark))
