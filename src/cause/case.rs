@@ -256,7 +256,8 @@ impl<'a> Case<'a> {
         match (self.close_of(Side::Client), self.close_of(Side::Server)) {
             (Some(client), Some(server)) => {
                 let (asked, answered) = (self.flow.announced(client), self.flow.announced(server));
-                let first = answered.frame < asked.frame && answered.at <= asked.at;
+                // Numbers of frames are those of their file.
+                let first = (answered.at, answered.frame) < (asked.at, asked.frame);
                 Some(if first { server } else { client })
             }
             (one, other) => one.or(other),

@@ -158,6 +158,9 @@ pub(super) fn closed_without_a_byte(case: &Case<'_>, kind: EndingKind) -> Option
 mod tests {
     use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::flow::EndingKind;
+    use crate::tcp::Side;
+    use crate::time::FrameId;
 
     #[test]
     fn a_fin_that_covers_the_request() {
@@ -165,6 +168,23 @@ mod tests {
         assert_eq!(scene.cause(), Some("target-fin-no-response"));
         let verdict = scene.rule("target-fin-no-response").expect("it fits");
         assert_eq!(verdict.confidence, Confidence::Certain);
+    }
+
+    /// Numbers of frames are compared only within a file: each direction may have its own.
+    #[test]
+    fn who_closed_first_is_told_by_time_in_several_files() {
+        for files in [[0, 1], [1, 0]] {
+            let mut scene = Scene::asked().target_fin(ASKED + 5 * MS, END).close(
+                Side::Client,
+                EndingKind::Fin,
+                ASKED + 6 * MS,
+                Some(1),
+            );
+            for (ending, file) in scene.flow.endings.iter_mut().zip(files) {
+                ending.mark.frame = FrameId::new(file, 7);
+            }
+            assert_eq!(scene.cause(), Some("target-fin-no-response"), "{files:?}");
+        }
     }
 
     #[test]

@@ -400,7 +400,11 @@ impl Sighting {
             for ending in &mut self.endings {
                 *ending = ending.filter(|ending| !after(ending.mark.at.0));
             }
-            let first = self.endings.iter().flatten().min_by_key(|ending| ending.mark.frame);
+            let first = self
+                .endings
+                .iter()
+                .flatten()
+                .min_by_key(|ending| (ending.mark.at, ending.mark.frame));
             self.closed_by = first.map(|first| first.side);
         }
     }
