@@ -248,7 +248,7 @@ impl Engine {
 
     /// Flows met so far; one that was captured under several addresses counts once.
     pub fn flows(&self) -> u64 {
-        self.table.opened() - self.translations.count
+        self.table.opened() - self.translations.copies
     }
 
     /// How many flows were captured a second time, behind a translation of their addresses (NAT), and client and
@@ -301,12 +301,14 @@ impl Engine {
         self.wider.advance(segment.mark.at);
         let opens = segment.flags.syn() && !segment.flags.ack();
         let original = if opens { self.translations.original(segment) } else { None };
+        let answered_before = self.translations.answered_before(segment);
         if segment.flags.syn() && segment.direction != Direction::Unknown {
             let sent = segment.direction == Direction::Outbound;
-            let (src, dst) = original.unwrap_or((segment.src, segment.dst));
+            let (src, dst) = original.map_or((segment.src, segment.dst), |known| known.told);
             self.wider.learn_direction(src, dst, sent);
         }
-        if let Some(entry) = original.and_then(|ends| self.table.between(ends, segment.tunnel)) {
+        let told = original.and_then(|known| self.table.between(known.told, segment.tunnel));
+        if let Some(entry) = told {
             let flow = &mut entry.connection.flow;
             if flow.is_passed_on(segment.direction) {
                 self.wider.learn_forwarded(flow.server);
@@ -317,10 +319,13 @@ impl Engine {
         let turn = self.table.turn(segment, likely, first_sender, attach);
         let Entry { connection, attached: talk } = turn.entry;
         let belongs = Belongs::from(&connection.flow);
-        if let (true, Some(original)) = (turn.opened, original) {
+        if turn.opened && (original.is_some() || answered_before) {
             talk.is_second = true;
-            self.translations.count += 1;
-            self.translations.first.get_or_insert([original, (segment.src, segment.dst)]);
+            self.translations.copies += 1;
+            if let Some(known) = original {
+                self.translations.count += 1;
+                self.translations.first.get_or_insert(known.translation);
+            }
         }
         if self.short_way && connection.on_expected(segment, talk) {
             let received = connection.flow.half(Side::Server).acked;

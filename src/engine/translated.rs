@@ -1,11 +1,12 @@
 //! Connections that a capture shows twice: a host that translates addresses (NAT, RFC 3022) passes their packets on
 //! with other addresses, and a capture of all its interfaces has them before and after it.
 //!
-//! They are one connection. It is told once, by the addresses that its client used; the second copy is followed
-//! only so far that its packets are known to be its own.
+//! They are one connection. It is told once, by the addresses that come first in the capture: those that its client
+//! used, unless the packets of several interfaces were written each in turn. Another copy is followed only so far that
+//! its packets are known to be its own.
 
 use crate::blind::BlindSpot;
-use crate::packet::{Endpoint, Segment, TcpOptions};
+use crate::packet::{Endpoint, Flags, Segment, TcpOptions};
 use crate::tcp::{At, Side, StreamSink};
 use crate::time::Timestamp;
 
@@ -15,24 +16,37 @@ const REMEMBERED: usize = 1 << 8;
 /// repeated (RFC 6298, 2.1).
 const WITHIN: i64 = 100_000_000;
 
-/// SYNs that were captured just before.
+/// SYNs and answers to them that were captured just before.
 #[derive(Debug, Default)]
 pub(super) struct Translations {
     /// By their sequence number.
     recent: Vec<Option<Syn>>,
     /// Connections that were captured a second time.
     pub(super) count: u64,
+    /// Flows that are copies of them: some have more than one.
+    pub(super) copies: u64,
     /// Client and server of the first of them, before and after the translation.
     pub(super) first: Option<[(Endpoint, Endpoint); 2]>,
 }
 
-/// What of a SYN a translation leaves as it is, and its addresses.
+/// A connection that was captured just before with other addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Client and server by which it is told.
+    pub(super) told: (Endpoint, Endpoint),
+    /// Client and server before and after the translation.
+    pub(super) translation: [(Endpoint, Endpoint); 2],
+}
+
+/// What of a SYN, or of an answer to one, a translation leaves as it is, and its addresses.
 #[derive(Clone, Copy, Debug)]
 struct Syn {
     at: Timestamp,
     from: Endpoint,
     to: Endpoint,
     seq: u32,
+    ack: u32,
+    flags: Flags,
     window: u16,
     options: TcpOptions,
     ip_id: Option<u16>,
@@ -46,6 +60,8 @@ impl Syn {
             from: segment.src,
             to: segment.dst,
             seq: segment.seq,
+            ack: segment.ack,
+            flags: segment.flags,
             window: segment.window,
             options: segment.options,
             ip_id: segment.ip_id,
@@ -60,7 +76,8 @@ impl Syn {
         let hops = self.ttl.wrapping_sub(later.ttl);
         // The maximum segment size may be lowered on the way.
         let stays = |syn: &Syn| {
-            (syn.seq, syn.window, syn.ip_id, syn.options.timestamp, syn.options.window_scale)
+            let TcpOptions { timestamp, window_scale, .. } = syn.options;
+            (syn.seq, syn.ack, syn.flags, syn.window, syn.ip_id, timestamp, window_scale)
         };
         // Where nothing else is random, a sender of many SYNs may number them all alike.
         let is_random = self.options.timestamp.is_some() || self.from.port == later.from.port;
@@ -73,18 +90,36 @@ impl Syn {
 }
 
 impl Translations {
-    /// The addresses, of the client and of the server, under which this SYN was captured just before.
-    pub(super) fn original(&mut self, segment: &Segment<'_>) -> Option<(Endpoint, Endpoint)> {
+    /// The connection that this SYN opens, when it was captured just before with other addresses.
+    ///
+    /// A capture of several interfaces may hold the packets of each in turn: time tells which copy came first
+    /// through the host, and the one that came first in the file is kept.
+    pub(super) fn original(&mut self, segment: &Segment<'_>) -> Option<Known> {
+        let syn = Syn::of(segment);
+        let before = self.copy_of(&syn)?;
+        let [told, again] = [before, syn].map(|syn| (syn.from, syn.to));
+        let translation = if before.became(&syn) { [told, again] } else { [again, told] };
+        Some(Known { told, translation })
+    }
+
+    /// Whether this answer to a SYN was captured just before with other addresses. A host that translates both
+    /// ends of a connection may show the answer between the two: with addresses that no SYN had.
+    pub(super) fn answered_before(&mut self, segment: &Segment<'_>) -> bool {
+        let answers = segment.flags.ack() && (segment.flags.syn() || segment.flags.rst());
+        answers && self.copy_of(&Syn::of(segment)).is_some()
+    }
+
+    /// The same packet with other addresses. One that is met for the first time is remembered.
+    fn copy_of(&mut self, syn: &Syn) -> Option<Syn> {
         if self.recent.is_empty() {
             self.recent.resize(REMEMBERED, None);
         }
-        let syn = Syn::of(segment);
-        // Initial sequence numbers are random (RFC 6528).
-        let place = &mut self.recent[segment.seq as usize % REMEMBERED];
+        // Initial sequence numbers are random (RFC 6528); who refuses a connection has none and acknowledges it.
+        let place = &mut self.recent[syn.seq.wrapping_add(syn.ack) as usize % REMEMBERED];
         match place {
-            Some(before) if before.became(&syn) => Some((before.from, before.to)),
+            Some(before) if before.became(syn) || syn.became(before) => Some(*before),
             _ => {
-                *place = Some(syn);
+                *place = Some(*syn);
                 None
             }
         }
@@ -150,12 +185,49 @@ mod tests {
         assert_eq!(flows, [(server, Vantage::Between)]);
     }
 
+    /// The packets of each interface in turn, as dumpcap writes them: the one behind the translation first.
+    #[test]
+    fn which_copy_comes_first_in_the_file_does_not_matter() {
+        let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+        let (first, second) = (syn(1, |_| {}), passed_on(2, |_| {}));
+        engine.segment(&second, &mut out);
+        engine.segment(&first, &mut out);
+        assert_eq!(engine.flows(), 1);
+        let (count, [before, after]) = engine.translated().unwrap();
+        assert_eq!((count, before, after), (1, (first.src, first.dst), (first.src, POD)));
+        engine.finish(&mut out);
+        assert_eq!(out.0.iter().map(|flow| flow.server).collect::<Vec<_>>(), [POD]);
+    }
+
+    /// Behind a bridge the answer is seen once with the client's own address and the target's.
+    #[test]
+    fn an_answer_between_two_translations_is_no_connection_of_its_own() {
+        const HOST: Endpoint = Endpoint::v4([10, 244, 0, 1], 40_000);
+        for answer in [Flags::SYN | Flags::ACK, Flags::RST | Flags::ACK] {
+            let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+            let first = syn(1, |_| {});
+            engine.segment(&first, &mut out);
+            engine.segment(&passed_on(2, |it| it.src = HOST), &mut out);
+            for (number, (src, dst)) in
+                (3..).zip([(POD, HOST), (POD, first.src), (first.dst, first.src)])
+            {
+                let answer = passed_on(number, |it| {
+                    (it.src, it.dst, it.flags) = (src, dst, Flags(answer));
+                    (it.seq, it.ack) = (500, 78);
+                });
+                engine.segment(&answer, &mut out);
+            }
+            assert_eq!((engine.flows(), engine.translated().unwrap().0), (1, 1));
+        }
+    }
+
     #[test]
     fn what_differs_otherwise_or_comes_late_is_a_connection_of_its_own() {
-        let changes: [fn(&mut Segment<'_>); 6] = [
+        let changes: [fn(&mut Segment<'_>); 7] = [
             |it| it.ip_id = Some(10),
             |it| it.options.timestamp = Some((6, 0)),
             |it| it.seq += 1,
+            |it| it.ack += 1,
             |it| it.ttl = 60,
             |it| it.window += 1,
             |it| it.mark.at = it.mark.at.after(WITHIN),

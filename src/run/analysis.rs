@@ -346,7 +346,7 @@ impl Analysis {
             let [before, after] =
                 ends.map(|(client, server)| format!("{} → {}", client.socket(), server.socket()));
             phrase!(
-                "{n} connections were captured a second time, behind a translation of their addresses (NAT), the first, {before}, as {after}: each is told once, by the addresses before it",
+                "{n} connections were captured a second time, behind a translation of their addresses (NAT), the first, {before}, as {after}: each is told once, by the addresses that the capture shows first",
                 n = count,
                 before = before,
                 after = after
