@@ -2,7 +2,7 @@
 
 mod rest;
 
-use crate::blind::BlindSpots;
+use crate::blind::{BlindSpot, BlindSpots};
 use crate::capture::Direction;
 use crate::http::Protocol;
 use crate::packet::{Endpoint, IcmpError, TunnelId};
@@ -127,6 +127,11 @@ impl Flow {
             let mark = self.announced(ending);
             (mark.at, mark.frame)
         })
+    }
+
+    /// It carries data of which the snap length left too little to tell what it is.
+    pub fn hides_what_it_carries(&self) -> bool {
+        self.protocol == Protocol::Unknown && self.blind_spots.has(BlindSpot::Snaplen)
     }
 
     /// Address of `side`.

@@ -190,6 +190,8 @@ pub struct Summary {
     pub skipped: BTreeMap<String, u64>,
     /// Flows by what they carry.
     pub protocols: BTreeMap<crate::http::Protocol, u64>,
+    /// Flows that carry data of which the snap length left too little to tell what they carry.
+    pub cut_flows: u64,
     /// Flows by blind spot.
     pub blind_spots: BTreeMap<BlindSpot, u64>,
     /// Bounds that were reached, by name, and how often.

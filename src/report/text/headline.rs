@@ -264,10 +264,19 @@ fn without_http(report: &Report) -> Phrase {
         };
         return phrase!("no TCP in {packets}{instead}", packets, instead);
     }
-    let mut protocols: Vec<(Protocol, u64)> =
-        summary.protocols.iter().map(|(protocol, n)| (*protocol, *n)).collect();
-    protocols.sort_by_key(|(protocol, n)| (std::cmp::Reverse(*n), *protocol));
-    let mut flows = protocols.iter().map(|(id, n)| (*n, terms::protocol(*id)));
+    let cut = summary.cut_flows;
+    let mut flows: Vec<(u64, &str)> = summary
+        .protocols
+        .iter()
+        .map(|(protocol, n)| match protocol {
+            Protocol::Unknown => (n.saturating_sub(cut), terms::protocol(*protocol)),
+            _ => (*n, terms::protocol(*protocol)),
+        })
+        .chain([(cut, word!("whose data the snap length cut away"))])
+        .filter(|(n, _)| *n > 0)
+        .collect();
+    flows.sort_by_key(|(n, _)| std::cmp::Reverse(*n));
+    let mut flows = flows.into_iter();
     let instead = match flows.next() {
         None => plural(summary.flows, "TCP flow"),
         Some((n, what)) => {
@@ -409,6 +418,12 @@ mod tests {
         assert_eq!(
             first_line(&report),
             "no HTTP/1 requests in 12 000 packets: 40 flows of TLS, 3 without data"
+        );
+        report.summary.cut_flows = 2;
+        assert_eq!(
+            first_line(&report),
+            "no HTTP/1 requests in 12 000 packets: 40 flows of TLS, 2 whose data the snap length cut away, \
+             1 without data"
         );
     }
 }

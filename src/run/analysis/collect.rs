@@ -106,6 +106,7 @@ impl Output for Collector<'_> {
             servers.insert(flow.server);
         }
         *report.summary.protocols.entry(flow.protocol).or_default() += 1;
+        report.summary.cut_flows += u64::from(flow.hides_what_it_carries());
         self.listener.flow(flow, &report.tunnels);
         checks.flow(flow);
         if let Some(early) = early {
