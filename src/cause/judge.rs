@@ -198,7 +198,9 @@ fn weigh(verdict: &Verdict, spots: BlindSpots, case: &Case<'_>) -> Option<Confid
         BlindSpot::Snaplen | BlindSpot::Gap | BlindSpot::KernelDrops => !complete,
         // What rules say of bytes that cannot be read allows for that.
         BlindSpot::Encrypted => false,
-        BlindSpot::OneDirection | BlindSpot::CaptureEnd | BlindSpot::Evicted => true,
+        // It hides what was to come: not what had come before another request on the same connection.
+        BlindSpot::CaptureEnd => !complete && !status_read,
+        BlindSpot::OneDirection | BlindSpot::Evicted => true,
     });
     let encrypted = spots.has(BlindSpot::Encrypted);
     let confidence = if encrypted { confidence.min(Confidence::Likely) } else { confidence };
