@@ -27,7 +27,7 @@ use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
 use output::{Found, hand_on};
 use std::sync::Arc;
-use suspicion::{settled, waits, worth_a_look};
+use suspicion::{is_open, settled, waits, worth_a_look};
 use thin_vec::ThinVec;
 use translated::{Translations, Unheard};
 
@@ -376,6 +376,7 @@ impl Engine {
         }
         let mut sink = self.shared.sink(&self.keys, self.options.exchanges, connection, talk);
         let was_closed = connection.is_closed();
+        let was_too_late = sink.too_late;
         connection.on_segment(segment, &mut sink);
         let buffered = connection.buffered() + sink.talk.buffered();
         self.buffered = self.buffered + buffered - sink.talk.buffered as usize;
@@ -411,8 +412,12 @@ impl Engine {
         }
         if !self.shared.fresh.is_empty() {
             for exchange in self.shared.fresh.drain(..) {
+                let open = is_open(&exchange, was_too_late);
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
-                    hand_on(&connection.flow, &exchange, &self.wider, out);
+                    hand_on(&connection.flow, &exchange, open, &self.wider, out);
+                }
+                if open {
+                    continue;
                 }
                 let closed = connection.may_be_too_late();
                 if !worth_a_look(&exchange, closed) {

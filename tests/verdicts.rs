@@ -672,3 +672,67 @@ fn a_client_that_asks_again_had_the_end_of_the_answer() {
     let script = Script::open().ask(GET).answer(endless).exchange().exchange().close(Client);
     healthy(script);
 }
+
+/// What a snap length leaves of the latest packet: so many bytes of its payload.
+fn cut(script: Script, left: usize) -> Script {
+    script.tweak(|packet| {
+        packet.wire_len = Some(packet.payload.len() as u32);
+        packet.payload.truncate(left);
+    })
+}
+
+/// A request that the snap length cut, acknowledged.
+fn ask_cut(script: Script, text: &str) -> Script {
+    cut(script.say(Client, text), 10).wait(RTT).ack(Server)
+}
+
+/// A response whose head the snap length cut.
+fn answer_cut(script: Script) -> Script {
+    cut(script.say(Server, OK), 20).ack(Client)
+}
+
+/// Its method says that the head is all of it. Of a request with content the rest may never have been sent.
+#[test]
+fn a_request_that_the_snap_length_cut_times_out_as_well() {
+    let timed_out = |text| {
+        let first = answer_cut(ask_cut(Script::open(), text));
+        let connections = [40_000, 40_001, 40_002].map(|port| {
+            let mut script = ask_cut(first.clone(), text).wait(3 * SECOND - RTT).fin(Client);
+            script.packets.iter_mut().for_each(|packet| packet.client_port = port);
+            script.packets.iter_mut().for_each(|packet| packet.at += i64::from(port) * SECOND);
+            script
+        });
+        let outcome = run(&connections.map(|script| script.packets).concat());
+        assert_eq!(outcome.counts.unknown, 0);
+        outcome.verdicts()
+    };
+    assert_eq!(timed_out(GET), [("response-timeout", "likely"); 3]);
+    assert_eq!(timed_out(POST), [("inconclusive", "possible"); 3]);
+}
+
+/// A late answer is one that came after the close, and was refused: a head cut by the snap length says as much.
+#[test]
+fn an_answer_that_the_snap_length_cut_may_have_come_too_late() {
+    let gave_up = ask_cut(Script::open().exchange(), GET).wait(3 * SECOND - RTT).fin(Client);
+    let answered = cut(gave_up.wait(SECOND).say(Server, OK), 20);
+    let late = answered.clone().wait(RTT).bare_rst(Client).run();
+    assert_eq!((late.causes(), late.counts.unknown), (vec!["inconclusive"], 0));
+    // Who only sends no more takes it.
+    let taken = answered.wait(RTT).ack(Client).run();
+    assert_eq!((taken.causes(), taken.counts.unknown), (vec![], 1));
+    // And what a client answers with RST when it has taken the status is no failure.
+    let content = answer_cut(ask_cut(Script::open(), GET)).rst_ack(Client).run();
+    assert_eq!((content.causes(), content.counts.unknown), (vec![], 1));
+}
+
+/// The end of the capture hides what was to come, and nothing of what came before.
+#[test]
+fn a_request_that_is_open_when_the_capture_ends_hides_no_failure_before_it() {
+    let bad = "HTTP/1.1 503 Service Unavailable\r\nServer: x\r\nContent-Length: 0\r\n\r\n";
+    let script = ask_cut(Script::open(), GET);
+    let failed = cut(script.say(Server, bad), 34).ack(Client);
+    let (open, whole) = (ask_cut(failed.clone(), GET).run(), failed.run());
+    assert_eq!(whole.causes(), ["target-own-5xx"]);
+    assert_eq!(open.verdicts(), whole.verdicts());
+    assert_eq!(open.counts.unknown, 1);
+}

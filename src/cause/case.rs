@@ -108,6 +108,20 @@ impl<'a> Case<'a> {
         failed.then_some(exchange.request.as_ref()).flatten()
     }
 
+    /// How sure it is that the whole request was sent: its end was read, or the snap length hides it and its method
+    /// gives content no meaning (RFC 9110, 9.3), so that the head, in these segments, is all of it.
+    pub fn sent_whole(&self) -> Option<Confidence> {
+        const WITHOUT_CONTENT: [&[u8]; 5] = [b"GET ", b"HEAD ", b"OPTIONS ", b"DELETE ", b"TRACE "];
+        let (request, spots) = (self.request()?, self.exchange?.blind_spots);
+        let cut = spots.has(BlindSpot::Snaplen) && !spots.has(BlindSpot::Gap);
+        match WITHOUT_CONTENT.iter().any(|method| request.head.starts_with(method)) {
+            _ if request.complete => Some(Confidence::Certain),
+            true if cut => Some(Confidence::Likely),
+            false if cut => Some(Confidence::Possible),
+            _ => None,
+        }
+    }
+
     /// Its bytes cannot be read.
     pub fn is_encrypted(&self) -> bool {
         self.exchange.is_some_and(|exchange| exchange.blind_spots.has(BlindSpot::Encrypted))

@@ -79,9 +79,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let response = case.response()?;
     let close = case.closed_by_client()?;
-    if !case.request()?.complete {
-        return None; // the load balancer's client may be the one that stopped
-    }
+    // Otherwise the load balancer's client may be the one that stopped.
+    let sent = case.sent_whole()?;
     let silence = case.silence_before(close.mark);
     let bytes = response.end - response.start;
     let gives_up = case.ending(close, phrase!("the load balancer gives up"));
@@ -108,7 +107,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         }
     };
     evidence.extend(case.asked(phrase!("the request")));
-    Some(Verdict { confidence, evidence, summary, responsible: None })
+    Some(Verdict { confidence: confidence.min(sent), evidence, summary, responsible: None })
 }
 
 #[cfg(test)]

@@ -82,11 +82,12 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let request = case.unanswered()?;
     let close = case.closed_by_client()?;
     // Otherwise the target may not have received it, or the load balancer's client is the slow one.
-    if !request.complete || case.flow.half(Side::Client).acked < request.end {
+    let sent = case.sent_whole()?;
+    if case.flow.half(Side::Client).acked < request.end {
         return None;
     }
     let silence = case.silence_before(close.mark);
-    let confidence = case.timer(silence)?;
+    let confidence = case.timer(silence)?.min(sent);
     let mut evidence = vec![
         case.silence(
             Side::Server,

@@ -1,7 +1,7 @@
 //! The end of a flow: what it was, and which of its exchanges failed and why.
 
 use super::output::{Found, hand_on};
-use super::suspicion::{suspicious, unfinished, worth_a_look};
+use super::suspicion::{is_open, suspicious, unfinished, worth_a_look};
 use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::cause::{Case, judge, needs_wider};
@@ -44,8 +44,10 @@ impl Engine {
         }
         self.shared.complete(&self.keys, self.options, connection, talk);
         if self.options.exchanges {
+            let too_late = connection.may_be_too_late();
             for exchange in &self.shared.fresh {
-                hand_on(&connection.flow, exchange, &self.wider, out);
+                let open = is_open(exchange, too_late);
+                hand_on(&connection.flow, exchange, open, &self.wider, out);
             }
         }
         let cases = self.shared.cases(connection, talk);

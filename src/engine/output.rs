@@ -1,6 +1,5 @@
 //! What the engine gives out.
 
-use super::suspicion::is_open;
 use crate::cause::{Case, Finding, Wider};
 use crate::flow::Flow;
 use crate::http::Exchange;
@@ -50,10 +49,16 @@ pub trait Output {
     }
 }
 
-/// Hands on an exchange that is final and can be read.
-pub(super) fn hand_on(flow: &Flow, exchange: &Exchange, wider: &Wider, out: &mut impl Output) {
+/// Hands on an exchange that is final and can be read; whether the capture leaves it `open`.
+pub(super) fn hand_on(
+    flow: &Flow,
+    exchange: &Exchange,
+    open: bool,
+    wider: &Wider,
+    out: &mut impl Output,
+) {
     out.exchange(flow.id, exchange);
-    if is_open(exchange) {
+    if open {
         out.undecided(&Case { flow, exchange: Some(exchange), wider });
     }
 }

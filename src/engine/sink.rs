@@ -1,6 +1,6 @@
 //! Where the bytes of a connection go.
 
-use super::suspicion::{mispaired, tells_5xx, worth_a_look};
+use super::suspicion::{is_unknown, mispaired, worth_a_look};
 use super::{Counts, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool, State};
@@ -32,7 +32,7 @@ pub(super) struct Sink<'a> {
     source: Address,
     all: bool,
     /// Whatever is answered from now on may come too late.
-    too_late: bool,
+    pub(super) too_late: bool,
 }
 
 impl Shared {
@@ -113,7 +113,7 @@ impl Sink<'_> {
             {
                 tap.exchange(watch, *source, exchange, mispaired);
             }
-            if mispaired || (exchange.state == State::Unknown && !tells_5xx(exchange)) {
+            if mispaired || is_unknown(exchange, *too_late) {
                 if asked > 0 {
                     leave_open(counts, undecided, (*flow, exchange.ordinal));
                 }

@@ -6,25 +6,32 @@ use crate::http::{Exchange, State};
 /// Whether its outcome is known and may be a failure. What was answered when one side had closed may have
 /// come too late.
 pub(super) fn worth_a_look(exchange: &Exchange, too_late: bool) -> bool {
-    let known = exchange.state != State::Unknown;
-    (known && (too_late || suspicious(exchange))) || tells_5xx(exchange)
+    !is_unknown(exchange, too_late) && (too_late || suspicious(exchange))
 }
 
-/// The status line tells of a server error, and the snap length of the capture hides the rest.
-pub(super) fn tells_5xx(exchange: &Exchange) -> bool {
-    let status = exchange.response.as_ref().and_then(|response| response.status);
-    exchange.state == State::Unknown
-        && exchange.blind_spots.has(BlindSpot::Snaplen)
-        && !exchange.blind_spots.has(BlindSpot::Gap)
-        && status.is_some_and(|status| status >= 500)
+/// Nothing tells what came of it.
+pub(super) fn is_unknown(exchange: &Exchange, too_late: bool) -> bool {
+    exchange.state == State::Unknown && !tells_failure(exchange, too_late)
+}
+
+/// The snap length hides the end of a response that may be a failure all the same: by its status, because it is
+/// none, or because it came too late.
+fn tells_failure(exchange: &Exchange, too_late: bool) -> bool {
+    let spots = exchange.blind_spots;
+    let Some(response) = &exchange.response else { return false };
+    let is_error = response.status.is_some_and(|status| status >= 500);
+    let is_none = response.fault.as_ref().is_some_and(|fault| fault.kind.is_no_response());
+    let may_be_late = too_late && exchange.request.is_some() && !spots.has(BlindSpot::Encrypted);
+    spots.has(BlindSpot::Snaplen)
+        && !spots.has(BlindSpot::Gap)
+        && (is_error || is_none || may_be_late)
 }
 
 /// Something was asked, and the capture leaves open what came of it.
-pub(super) fn is_open(exchange: &Exchange) -> bool {
-    exchange.state == State::Unknown
+pub(super) fn is_open(exchange: &Exchange, too_late: bool) -> bool {
+    is_unknown(exchange, too_late)
         && exchange.request.is_some()
         && !exchange.blind_spots.has(BlindSpot::Encrypted)
-        && !tells_5xx(exchange)
 }
 
 /// Not plainly answered.

@@ -224,6 +224,11 @@ impl FaultKind {
         )
     }
 
+    /// Whether it is no HTTP/1 at all.
+    pub fn is_no_response(self) -> bool {
+        matches!(self, FaultKind::Http2 | FaultKind::NotHttp | FaultKind::Tls)
+    }
+
     /// Whether it leaves no status to pass on. A proxy that goes on regardless (nginx 1.22 takes
     /// the bytes for an HTTP/0.9 body, status 009) still gives its client no valid answer.
     pub fn hides_status(self) -> bool {

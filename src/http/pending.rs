@@ -1,7 +1,7 @@
 //! One exchange in the making, with buffers that serve the next one too.
 
 use super::scan::Method;
-use super::{Exchange, FaultKind, HEAD_KEPT, Request, Response, State};
+use super::{Exchange, HEAD_KEPT, Request, Response, State};
 use crate::blind::BlindSpot;
 use crate::tcp::At;
 
@@ -124,9 +124,7 @@ impl Pending {
     /// The response is no HTTP/1 at all.
     pub(super) fn is_garbage(&self) -> bool {
         let fault = self.exchange.response.as_ref().and_then(|response| response.fault.as_ref());
-        fault.is_some_and(|fault| {
-            matches!(fault.kind, FaultKind::Http2 | FaultKind::NotHttp | FaultKind::Tls)
-        })
+        fault.is_some_and(|fault| fault.kind.is_no_response())
     }
 
     /// How it stands when nothing more comes.
