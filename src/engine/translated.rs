@@ -10,8 +10,9 @@ use crate::packet::{Endpoint, Flags, Segment, TcpOptions};
 use crate::tcp::{At, Side, StreamSink};
 use crate::time::Timestamp;
 
-/// SYNs that are remembered, about 100 bytes each: many more than come while a host passes one on.
-const REMEMBERED: usize = 1 << 8;
+/// SYNs and answers that are remembered, about 100 bytes each: many more than come while a host passes one on, as
+/// one takes the place of another with the same remainder.
+const REMEMBERED: usize = 1 << 12;
 /// How long a host takes to pass a packet on at most, nanoseconds: a tenth of the time after which a SYN is
 /// repeated (RFC 6298, 2.1).
 const WITHIN: i64 = 100_000_000;
