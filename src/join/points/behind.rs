@@ -56,7 +56,7 @@ pub fn tells_both(
     let front = &mut joined.front;
     for mark in [Some(&mut front.asked), front.answered.as_mut(), Some(&mut front.over)] {
         if let Some((mark, clocks)) = mark.zip(clocks) {
-            mark.at = clocks.there(mark.at);
+            mark.at = clocks.told(mark.at);
         }
     }
     joined.exchange.clone_from(&outer.exchange);

@@ -14,6 +14,8 @@ const SPAN_FOR_DRIFT: i64 = 1_000_000_000;
 const FEW: usize = 50;
 /// Differences of a packet's time that captures of microseconds do not show, nanoseconds.
 const UNCERTAIN: i64 = 2_000;
+/// Clocks are compared no better, nanoseconds: packets of one direction alone have their delay in the difference.
+const EXACT: i64 = 50_000_000;
 
 /// How the clocks of two places differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +42,11 @@ impl Clocks {
     /// A time of this place by the other's clock.
     pub fn there(&self, at: Timestamp) -> Timestamp {
         at.after(self.ahead(at))
+    }
+
+    /// The same as it is told: as it is, where the clocks differ by no more than they are compared.
+    pub fn told(&self, at: Timestamp) -> Timestamp {
+        if self.ahead(at).abs() <= EXACT { at } else { self.there(at) }
     }
 
     fn ahead(&self, at: Timestamp) -> i64 {

@@ -125,9 +125,8 @@ mod tests {
     use super::*;
     use crate::time::Timestamp;
 
-    fn said(offset_s: i64, drift: Option<f64>) -> usize {
-        let offset = offset_s * 1_000_000_000;
-        let clocks = Clocks {
+    fn apart(offset: i64, drift: Option<f64>) -> Clocks {
+        Clocks {
             offset,
             since: Timestamp(0),
             drift,
@@ -136,8 +135,19 @@ mod tests {
             renamed: false,
             misses: false,
             jumps: false,
-        };
+        }
+    }
+
+    fn said(offset_s: i64, drift: Option<f64>) -> usize {
+        let clocks = apart(offset_s * 1_000_000_000, drift);
         compared(&"a.pcap".into(), Some(&clocks)).len()
+    }
+
+    #[test]
+    fn times_are_told_anew_only_where_clocks_are_apart_for_sure() {
+        let at = Timestamp(7);
+        assert_eq!(apart(-26_000_000, None).told(at), at);
+        assert_eq!(apart(3_000_000_000, None).told(at), Timestamp(3_000_000_007));
     }
 
     #[test]

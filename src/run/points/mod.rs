@@ -317,7 +317,7 @@ fn by_the_clock_here(finding: &mut Finding, here: usize, places: &[Place], compa
         let file = evidence.mark.frame.file();
         let at = places.partition_point(|place| place.first <= file).saturating_sub(1);
         if let Some(clocks) = compared.get(at, here) {
-            evidence.mark.at = clocks.there(evidence.mark.at);
+            evidence.mark.at = clocks.told(evidence.mark.at);
         }
     }
 }
