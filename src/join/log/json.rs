@@ -13,7 +13,10 @@ pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
     }
     let object: Value = match serde_json::from_slice(text) {
         Ok(object) => object,
-        Err(_) => serde_json::from_str(&String::from_utf8_lossy(text)).ok()?,
+        Err(_) => {
+            let text = String::from_utf8_lossy(text);
+            serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted(&text))).ok()?
+        }
     };
     let mut line = Line::default();
     let mut query = None;
@@ -45,6 +48,54 @@ pub(super) fn json(text: &[u8]) -> Option<Line<'static>> {
     (line.is_useful() && line.status.is_some()).then_some(line)
 }
 
+/// Quotes values that stand bare and are none of JSON. In nginx a `log_format` makes the objects: where it does not
+/// quote a variable, there are values such as `009`, `-`, `504, 504` and nothing at all.
+fn quoted(text: &str) -> String {
+    let (mut quoted, mut rest) = (String::with_capacity(text.len() + 16), text);
+    while let Some(at) = rest.find([':', '"']) {
+        let (before, after) = rest.split_at(at + 1);
+        quoted.push_str(before);
+        rest = after;
+        if before.ends_with('"') {
+            let (string, after) = rest.split_at(end_of_string(rest));
+            quoted.push_str(string);
+            rest = after;
+            continue;
+        }
+        let value = rest.trim_ascii_start();
+        if !value.starts_with(['"', '{', '[']) {
+            let end = end_of_value(value);
+            let (value, after) = value.split_at(end);
+            let value = value.trim_ascii_end();
+            match serde_json::from_str::<Value>(value) {
+                Ok(_) => quoted.push_str(value),
+                Err(_) => quoted.push_str(&Value::from(value).to_string()),
+            }
+            rest = after;
+        }
+    }
+    quoted + rest
+}
+
+/// Where a string ends of which the first quote is left out: behind the other.
+fn end_of_string(text: &str) -> usize {
+    let mut escaped = false;
+    let closes = |it: char| {
+        let closes = it == '"' && !escaped;
+        escaped = it == '\\' && !escaped;
+        closes
+    };
+    text.find(closes).map_or(text.len(), |at| at + 1)
+}
+
+/// Where a bare value ends: before the name of the next one, or the end of the object. It may hold commas.
+fn end_of_value(text: &str) -> usize {
+    let ends = |(at, it): &(usize, char)| {
+        *it == '}' || (*it == ',' && text[at + 1..].trim_ascii_start().starts_with('"'))
+    };
+    text.char_indices().find(ends).map_or(text.len(), |(at, _)| at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +121,23 @@ mod tests {
     fn path_and_query_may_be_apart_and_bytes_may_be_odd() {
         let line = json(b"{\"query_string\":\"b=1\",\"uri\":\"/a\",\"method\":\"GET\",\"ts\":1795257340.5,\"status\":200,\"ua\":\"\xff\"}").unwrap();
         assert_eq!((&*line.path, line.without_query), (&b"/a?b=1"[..], false));
+    }
+
+    #[test]
+    fn bare_values_that_are_none_of_json_are_read() {
+        let line = json(
+            br#"{"msec":1795257340.565, "request":"GET /a?b=\":9,\" HTTP/1.1","status":009,
+            "upstream_addr":"10.0.0.9:80, 10.0.0.8:80","upstream_status":504, 502,"bytes":,
+            "upstream_response_time": - , "request_time":0.065}"#,
+        )
+        .unwrap();
+        assert_eq!((line.status, line.failed), (Some(9), true));
+        let answers: Vec<_> = line.attempts.iter().map(|it| it.status).collect();
+        assert_eq!(answers, [Some(504), Some(502)]);
+        assert_eq!(line.began, Some(Timestamp(1_795_257_340_500_000_000)));
+        for text in ["{\"status\":", "{\"status\":00", "{\"a\":-}}", "{:,}", "{\"", "{a:é}"] {
+            assert!(json(text.as_bytes()).is_none(), "{text}");
+        }
     }
 
     #[test]
