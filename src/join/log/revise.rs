@@ -6,6 +6,7 @@ use super::entry::{Entry, Place};
 use super::explain::Disagreement;
 use super::fit::Leg;
 use super::kind::Lines;
+use super::line::Line;
 use super::logs::ordinal;
 use super::seen::Capture;
 use super::tie::{By, Tied, Ties};
@@ -20,6 +21,7 @@ use crate::time::Timestamp;
 use crate::words::Phrase;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Causes that one leg alone gives to an answer that a proxy may have made.
@@ -147,8 +149,7 @@ impl Findings {
                     certainty: tied.certainty,
                     front: own && tied.leg == Leg::Front,
                     undispatched: entry.undispatched,
-                    retried: entry.attempts.len() > 1
-                        || line.said.iter().any(|(name, _)| *name == "retries"),
+                    retried: was_retried(&line),
                     target: entry.attempts.iter().rev().find_map(|attempt| attempt.target),
                     value: value
                         .map_or_else(|| "-".to_owned(), |(_, value)| super::entry::clean(value)),
@@ -189,6 +190,17 @@ impl Writer {
         let names = self.fronts.get(&tied.entry);
         self.listeners.contains(&front.server) && names.is_none_or(|flow| *flow == front.flow)
     }
+}
+
+/// Whether a line says that there were attempts before the one that decided: several targets, a count of retries,
+/// Envoy's flag that it may try no further one.
+fn was_retried(line: &Line<'_>) -> bool {
+    let says = |(name, value): &(&str, Cow<'_, [u8]>)| match *name {
+        "retries" => true,
+        "response_flags" => value.split(|byte| *byte == b',').any(|flag| flag == b"URX"),
+        _ => false,
+    };
+    line.attempts.len() > 1 || line.said.iter().any(says)
 }
 
 /// Revises findings by what lines say of them; `path` names the file of a line. Where both disagree.
@@ -334,10 +346,14 @@ fn contradicts(finding: &Finding, said: &Said) -> bool {
         &account::UNANSWERED,
         &account::OWN,
     ];
+    // A target that closes while it is still being asked may have begun its answer.
+    let both =
+        told == "response-body-truncated" && finding.cause.id == "target-closed-during-request";
     let is_of_target = |cause| of_target.iter().any(|family| family.contains(&cause));
     alone
         && finding.kind != Kind::Attempt
         && !said.retried
+        && !both
         && is_of_target(told)
         && is_of_target(finding.cause.id)
 }
@@ -477,6 +493,25 @@ mod tests {
         let retried = Said { retried: true, ..said(false, &account::SILENT, Confidence::Likely) };
         assert!(told(&mut it, retried).is_empty());
         assert!(it.evidence.iter().all(|evidence| evidence.what != What::LogLine));
+    }
+
+    #[test]
+    fn a_target_that_closed_while_it_was_asked_may_have_begun_its_answer() {
+        const CUT: [&str; 1] = ["response-body-truncated"];
+        let mut it = finding("target-closed-during-request", Confidence::Possible);
+        assert!(told(&mut it, said(false, &CUT, Confidence::Likely)).is_empty());
+        assert_eq!(it.confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn a_line_says_whether_there_were_attempts_before() {
+        let line = |name, value: &'static [u8]| Line {
+            said: vec![(name, Cow::Borrowed(value))],
+            ..Line::default()
+        };
+        assert!(was_retried(&line("retries", b"2")));
+        assert!(was_retried(&line("response_flags", b"URX,UF")));
+        assert!(!was_retried(&line("response_flags", b"UF")));
     }
 
     #[test]

@@ -5,6 +5,17 @@ use super::{Account, CLOSED, CUT, LB_CUT, LEFT, MALFORMED, REFUSED, SILENT, STAL
 use crate::cause::Confidence::{Certain, Likely, Possible};
 use crate::word;
 
+/// The target ended the connection while the request was being sent.
+const CLOSED_UPLOAD: [&str; 8] = [
+    "target-closed-during-request",
+    "target-fin-no-response",
+    "target-rst-no-response",
+    "keepalive-race",
+    "injected-reset",
+    "stale-flow-reset",
+    "l4-lb-reset",
+    "tuple-collision",
+];
 const STATE: &str = "termination_state";
 
 /// What the termination state says: who ended the session, and in which phase.
@@ -37,6 +48,14 @@ pub(super) fn account(state: &[u8], line: &Line<'_>) -> Option<Account> {
         [b's', b'H'] => {
             says(&SILENT, Likely, word!("the target did not answer within timeout server"))
         }
+        // No answer had begun: it is the data of the request.
+        [b'S', b'D'] if line.attempts.iter().all(|attempt| attempt.status.is_none()) => says(
+            &CLOSED_UPLOAD,
+            Likely,
+            word!(
+                "the target closed or reset the connection while the request was still being sent"
+            ),
+        ),
         [b'S', b'D'] => says(
             &CUT,
             Likely,

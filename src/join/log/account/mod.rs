@@ -230,6 +230,7 @@ mod tests {
             ("SC--", "b/<NOSRV>", 503, "0/0/-1/-1/0", Some(("lb-no-target", Certain))),
             ("sC--", "b/t1", 503, "0/0/-1/-1/50", Some(("connect-timeout", Certain))),
             ("SD--", "b/t1", 200, "0/0/1/3/50", Some(("response-body-truncated", Likely))),
+            ("SD--", "b/t1", 0, "0/0/1/-1/50", Some(("target-closed-during-request", Likely))),
             ("PH--", "b/t1", 502, "0/0/1/-1/50", Some(("response-malformed", Likely))),
             ("sQ--", "b/<NOSRV>", 503, "0/50/-1/-1/50", Some(("lb-overload", Certain))),
             ("LR--", "f/<NOSRV>", 503, "0/-1/-1/-1/0", Some(("lb-policy", Certain))),
