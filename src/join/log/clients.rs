@@ -105,6 +105,7 @@ pub(super) fn drop_others(
 
 #[cfg(test)]
 mod tests {
+    use super::super::seen::Shows;
     use super::super::testing::{Made, entry, known, ms};
     use super::*;
     use crate::cause::Confidence;
@@ -184,7 +185,7 @@ mod tests {
         made.request("/", ([10, 0, 1, 1], 8080), (10, 40), Some(200));
         made.request("/", ([10, 0, 1, 1], 8080), (90, 95), Some(200));
         let mut front = known([203, 0, 113, 7], 40_001, [10, 0, 0, 9], 443);
-        (front.first.at, front.last, front.sealed) = (ms(0), ms(50), true);
+        (front.first.at, front.last, front.shows) = (ms(0), ms(50), Shows::Sealed);
         made.0.flows.insert(9, front);
         let entries = [entry(|it| it.client = Some(front.client))];
         let tie = |seen: usize| Tied {

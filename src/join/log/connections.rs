@@ -4,6 +4,7 @@
 use super::entry::Entry;
 use super::fit::{self, Leg, times};
 use super::kind::Kind;
+use super::line::Tries;
 use super::seen::Known;
 use super::tie::{By, CANDIDATES_MAX, MARGIN, Tied, Ties, Tying};
 use crate::cause::Confidence;
@@ -117,8 +118,8 @@ impl Tying<'_> {
                 let entry = &self.entries[n];
                 let wanted = entry.kind.has_requests()
                     && !entry.undispatched
-                    && !has_back[n]
-                    && (entry.failed || entry.attempts.len() > 1);
+                    && may_have_tried(entry, flow, has_back[n])
+                    && entry.server.is_none_or(|name| ties.servers.may_be(name, flow.server));
                 let Some(found) = self.addresses(entry, flow).filter(|_| wanted) else { continue };
                 if found.leg == Leg::Back
                     && let Some(distance) = self.during(entry, flow)
@@ -130,24 +131,26 @@ impl Tying<'_> {
             match fits.as_slice() {
                 [] => {}
                 [(distance, n)] => claims.push((*n, *id, *distance)),
-                [(one, n), (next, _), ..] if *next > one.max(&1_000_000).saturating_mul(MARGIN) => {
+                [(one, n), (next, _), ..]
+                    if *next > (*one).max(self.exactness(*n)).saturating_mul(MARGIN) =>
+                {
                     claims.push((*n, *id, *one));
                 }
                 _ => ties.ambiguous.extend(fits.iter().map(|(_, n)| *n)),
             }
         }
         claims.sort_unstable_by_key(|(n, id, _)| (*n, *id));
-        for group in claims.chunk_by(|one, next| one.0 == next.0) {
+        for group in claims.chunk_by_mut(|one, next| one.0 == next.0) {
             // A retried connection: several, one after the other.
             let known = self.clock.is_known();
             let one = self.entries[group[0].0].kind == Kind::NginxError;
             let alone = !one || group.len() == 1;
             let certainty = if known && alone { Confidence::Likely } else { Confidence::Possible };
-            // Such a line tells of one attempt.
-            let nearest = group.iter().map(|(.., distance)| *distance).min();
-            let most = if one { 1 } else { group.len() };
-            let group = group.iter().filter(|(.., it)| !one || Some(*it) == nearest).take(most);
-            for (entry, flow, distance) in group {
+            // Such a line tells of one attempt; others count theirs.
+            let tries = self.entries[group[0].0].tries();
+            let most = if one { 1 } else { tries.map_or(usize::MAX, |it| it.failed.into()) };
+            group.sort_by_key(|(.., distance)| *distance);
+            for (entry, flow, distance) in group.iter().take(most) {
                 ties.tied.push(Tied {
                     entry: *entry,
                     seen: None,
@@ -163,6 +166,9 @@ impl Tying<'_> {
 
     /// How far the first packet of a connection is from the time of a line that may tell of it.
     fn during(&self, entry: &Entry, flow: &Known) -> Option<i64> {
+        if let Some(tries) = entry.tries() {
+            return self.tried(entry, &tries, flow);
+        }
         let began = flow.first.at.nanos_since(entry.until()).saturating_sub(entry.resolution);
         let high = flow.first.at.nanos_since(entry.at());
         match entry.began.zip(entry.ended).filter(|(began, ended)| began != ended) {
@@ -170,5 +176,34 @@ impl Tying<'_> {
             // Only one moment: that of the failure, or of the request.
             None => times(entry, Leg::Back, flow.first.at, flow.last, &self.clock),
         }
+    }
+
+    /// How far it is from the nearest of the tries that failed, by a line that counts them.
+    fn tried(&self, entry: &Entry, tries: &Tries, flow: &Known) -> Option<i64> {
+        let began = flow.first.at.nanos_since(tries.until).saturating_sub(entry.resolution);
+        let since = flow.first.at.nanos_since(tries.from);
+        fit::distance((began.min(since), since.max(began)), &self.clock)?;
+        let since = since.saturating_sub(self.clock.offset);
+        let last = i64::from(tries.failed.saturating_sub(1));
+        let half = tries.step / 2;
+        let which = (since.saturating_add(half) / tries.step.max(1)).clamp(0, last);
+        Some(since.saturating_sub(tries.step.saturating_mul(which)).abs())
+    }
+
+    /// Within it one line is not nearer than another to a connection, nanoseconds.
+    fn exactness(&self, entry: usize) -> i64 {
+        if self.entries[entry].tries().is_some() { TRIES_NEAR } else { 1_000_000 }
+    }
+}
+
+/// How exact the times of tries are that a line only counts: timers of a busy proxy are late, nanoseconds.
+const TRIES_NEAR: i64 = 10_000_000;
+
+/// Whether a line can tell of a connection without a request: whether it `has_back`, a request that a target got.
+fn may_have_tried(entry: &Entry, flow: &Known, has_back: bool) -> bool {
+    match entry.tries() {
+        // As many as it counts failed, whatever became of the request.
+        Some(tries) if !flow.made => tries.failed > 0,
+        _ => !has_back && (entry.failed || entry.attempts.len() > 1),
     }
 }

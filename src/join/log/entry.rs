@@ -2,7 +2,8 @@
 
 use super::keys::Ids;
 use super::kind::{Kind, Lines};
-use super::line::{Attempt, Attempts, Line};
+use super::line::{Attempt, Attempts, Line, Tries};
+use super::servers::ServerName;
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 
@@ -36,6 +37,8 @@ pub(super) struct Entry {
     /// Digest of what was asked; 0: not known.
     pub(super) asked: u64,
     pub(super) ids: Ids,
+    /// Its last target, where the log has a name of that.
+    pub(super) server: Option<ServerName>,
     /// What only few lines have.
     rare: Option<Box<Rare>>,
 }
@@ -44,6 +47,8 @@ pub(super) struct Entry {
 struct Rare {
     /// The proxy's own address, of a line about a health check.
     node: Option<Endpoint>,
+    /// The connections of a line that failed or of which some did.
+    tries: Option<Tries>,
     /// What a failing line says of itself, see [`Line::own_cause`].
     own_cause: Option<&'static str>,
     /// A failing line as it stands.
@@ -75,6 +80,7 @@ impl Entry {
         (asked, ids): (u64, Ids),
         line: &mut Line<'_>,
     ) -> Entry {
+        let tried_again = line.tries.is_some_and(|tries| tries.failed > 0);
         Entry {
             place,
             kind,
@@ -90,14 +96,22 @@ impl Entry {
             status: line.status,
             asked,
             ids,
-            rare: (line.failed || kind == Kind::AlbHealthCheck)
-                .then(|| Box::new(Rare { node: line.node, own_cause: line.own_cause, text: None })),
+            server: line.server.map(ServerName::new),
+            rare: (line.failed || kind == Kind::AlbHealthCheck || tried_again).then(|| {
+                let (node, tries, own_cause) = (line.node, line.tries, line.own_cause);
+                Box::new(Rare { node, tries, own_cause, text: None })
+            }),
         }
     }
 
     /// The proxy's own address, of a line about a health check.
     pub(super) fn node(&self) -> Option<Endpoint> {
         self.rare.as_ref()?.node
+    }
+
+    /// The connections that a line counts which failed, or of which some did.
+    pub(super) fn tries(&self) -> Option<Tries> {
+        self.rare.as_ref()?.tries
     }
 
     /// The cause that a failing line tells by itself.
@@ -115,6 +129,11 @@ impl Entry {
         self.rare.get_or_insert_default().own_cause = Some(cause);
     }
 
+    #[cfg(test)]
+    pub(super) fn set_tries(&mut self, tries: Option<Tries>) {
+        self.rare.get_or_insert_default().tries = tries;
+    }
+
     /// Keeps the line as it stands.
     pub(super) fn keep_text(&mut self, text: &[u8]) {
         self.rare.get_or_insert_default().text = Some(text.into());
@@ -124,6 +143,18 @@ impl Entry {
     pub(super) fn words(&self, lines: &Lines) -> Option<Words> {
         let mut fields = Vec::new();
         lines.read(self.kind, self.text()?, &mut fields).as_ref().map(words)
+    }
+
+    /// Whether both say the same, wherever they stand.
+    pub(super) fn is_same(&self, other: &Entry) -> bool {
+        let times = |it: &Entry| (it.began, it.sent, it.ended);
+        let ends = |it: &Entry| (it.client, it.local, it.status, it.failed, it.undispatched);
+        let keys = |it: &Entry| (it.asked, it.ids, it.server);
+        keys(self) == keys(other)
+            && times(self) == times(other)
+            && ends(self) == ends(other)
+            && self.attempts == other.attempts
+            && self.text() == other.text()
     }
 
     /// Its time, by which entries are ordered: the earliest that it has.

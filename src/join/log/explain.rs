@@ -5,14 +5,15 @@ use super::fit::Leg;
 use super::kind::{Kind, Lines};
 use super::line::is_failure;
 use super::logs::{Logs, Tie, best, ordinal};
-use super::seen::{Capture, Known, Seen};
+use super::seen::{Capture, Known, Seen, Shows};
+use super::servers::ServerNames;
 use super::tie::{Tied, Ties};
 use crate::cause::{Confidence, Finding};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use crate::word;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Failing lines that are listed; further ones are counted.
 pub const FAILING_MAX: usize = 20_000;
@@ -62,8 +63,12 @@ pub enum WhyNot {
     Encrypted,
     /// It fits several exchanges equally well.
     Ambiguous,
+    /// What went to its target was cut off when it was captured.
+    Cut,
     /// Its target is in the capture, no request for the same is.
     NotCaptured,
+    /// No request for the same is in the capture; nothing tells which target it went to.
+    Nowhere,
 }
 
 impl WhyNot {
@@ -75,7 +80,7 @@ impl WhyNot {
             WhyNot::OtherTarget => "other-target",
             WhyNot::Encrypted => "encrypted",
             WhyNot::Ambiguous => "ambiguous",
-            WhyNot::NotCaptured => "not-captured",
+            WhyNot::Cut | WhyNot::NotCaptured | WhyNot::Nowhere => "not-captured",
         }
     }
 
@@ -87,8 +92,12 @@ impl WhyNot {
             WhyNot::OtherTarget => word!("its target is not in the capture"),
             WhyNot::Encrypted => word!("what went to its target is encrypted"),
             WhyNot::Ambiguous => word!("fits several requests equally well"),
+            WhyNot::Cut => word!("the requests to its target were cut by the snap length"),
             WhyNot::NotCaptured => word!(
                 "its target is in the capture, no request for the same is: it was not captured, or the proxy wrote its path anew"
+            ),
+            WhyNot::Nowhere => word!(
+                "no request for the same is in the capture: its target is not in it, it was not captured, or the proxy wrote its path anew"
             ),
         }
     }
@@ -127,7 +136,7 @@ pub(super) fn explain(
             causes.entry((attempt.ends.flow, attempt.ends.ordinal)).or_insert(finding.cause.id);
         }
     }
-    let servers = Servers::of(capture);
+    let servers = Servers::of(capture, ties);
     let tied = best(ties, entries.len());
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
         let differ = disagreements(&entries[group[0].entry], group, capture, &causes);
@@ -186,17 +195,56 @@ pub(super) fn number(logs: &mut Logs) {
     }
 }
 
-/// The servers of a capture, and whether anything of them can be read.
-struct Servers(HashMap<Endpoint, bool, FixedState>);
+/// The servers of a capture, and what can be read of the requests to them: of one all of whose requests are cut or
+/// encrypted, nothing.
+struct Servers {
+    shows: HashMap<Endpoint, Shows, FixedState>,
+    /// Those that are the proxy itself.
+    fronts: HashSet<Endpoint, FixedState>,
+}
 
 impl Servers {
-    fn of(capture: &Capture) -> Servers {
-        let mut servers: HashMap<Endpoint, bool, FixedState> = HashMap::default();
+    fn of(capture: &Capture, ties: &Ties) -> Servers {
+        let mut shows: HashMap<Endpoint, Shows, FixedState> = HashMap::default();
         for flow in capture.flows.values() {
-            *servers.entry(flow.server).or_default() |= !flow.sealed;
+            let known = shows.entry(flow.server).or_default();
+            *known = (*known).max(flow.shows);
         }
-        Servers(servers)
+        let fronts = ties.tied.iter().filter(|tied| tied.leg == Leg::Front);
+        let fronts = fronts.filter_map(|tied| capture.flows.get(&tied.flow));
+        Servers { shows, fronts: fronts.map(|flow| flow.server).collect() }
     }
+
+    /// What is shown of the requests of a line to its targets.
+    fn shown(&self, entry: &Entry, names: &ServerNames) -> Target {
+        let address = entry.server.and_then(|name| names.address(name));
+        let named = entry.attempts.iter().filter_map(|attempt| attempt.target).chain(address);
+        let known: Vec<Shows> = named.filter_map(|at| self.shows.get(&at).copied()).collect();
+        let knows_address = entry.names_targets() || address.is_some();
+        let mut targets =
+            self.shows.iter().filter(|(server, _)| !self.fronts.contains(*server)).peekable();
+        if let Some(name) = entry.server.filter(|_| !knows_address)
+            && targets.peek().is_some()
+            && targets.clone().all(|(server, _)| !names.may_be(name, *server))
+        {
+            // All that are there are others.
+            return Target::Other;
+        }
+        match (knows_address, known.iter().max()) {
+            (true, Some(shows)) => Target::Known(*shows),
+            (true, None) => Target::Other,
+            (false, _) => Target::Any(targets.map(|(_, shows)| *shows).max().unwrap_or_default()),
+        }
+    }
+}
+
+/// What the capture has of the target of a line.
+enum Target {
+    /// It is not there.
+    Other,
+    Known(Shows),
+    /// It may be any of those that are there.
+    Any(Shows),
 }
 
 fn why_not(
@@ -220,16 +268,13 @@ fn why_not(
     if ambiguous {
         return WhyNot::Ambiguous;
     }
-    let targets = entry.attempts.iter().filter_map(|attempt| attempt.target);
-    let known: Vec<bool> = targets.filter_map(|target| servers.0.get(&target).copied()).collect();
-    if entry.names_targets() && known.is_empty() {
-        return WhyNot::OtherTarget;
+    match servers.shown(entry, &ties.servers) {
+        Target::Other => WhyNot::OtherTarget,
+        Target::Known(Shows::Sealed) | Target::Any(Shows::Sealed) => WhyNot::Encrypted,
+        Target::Known(Shows::Cut) | Target::Any(Shows::Cut) => WhyNot::Cut,
+        Target::Known(_) => WhyNot::NotCaptured,
+        Target::Any(_) => WhyNot::Nowhere,
     }
-    let sealed = match entry.names_targets() {
-        true => known.iter().all(|readable| !readable),
-        false => !servers.0.is_empty() && servers.0.values().all(|readable| !readable),
-    };
-    if sealed { WhyNot::Encrypted } else { WhyNot::NotCaptured }
 }
 
 /// What a line and the exchanges tied to it say differently.
@@ -279,6 +324,14 @@ fn back(
         (Some(logged), Some(shown)) if logged != shown && !is_made_up(entry, logged) && alone => {
             Some(format!("the log says that {target} answered {logged}, the packets show {shown}"))
         }
+        (None, Some(shown))
+            if seen.whole && cause == Some("target-own-5xx") && alone && says_answers(entry) =>
+        {
+            let given = entry.status.filter(|given| *given > 0)?;
+            Some(format!(
+                "the log says {given} and no answer of {target}, the packets show its whole {shown}"
+            ))
+        }
         (None, Some(shown)) if seen.whole && cause.is_none() && alone => {
             let given = entry.status.filter(|given| is_failure(*given) && *given != shown)?;
             // Without the target's status in the log, a client that left says nothing of it.
@@ -304,8 +357,14 @@ fn is_made_up(entry: &Entry, logged: u16) -> bool {
     nginx && matches!(logged, 502 | 504 | 9)
 }
 
+/// Whether a log always has the status of its target, where that answered.
+fn says_answers(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Alb | Kind::Clb | Kind::HaproxyHttp)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::servers::ServerName;
     use super::super::testing::{Made, logged};
     use super::super::tie::tie;
     use super::*;
@@ -364,5 +423,73 @@ mod tests {
         let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);
         assert_eq!(why, wanted);
         assert_eq!(logs.failing[0].own_cause, Some("lb-no-target"));
+    }
+
+    /// Why a failing line of 10.0.0.9 is tied to nothing, or with another name than that of the target.
+    fn why(entry: Entry, change: impl Fn(&mut Known)) -> Option<WhyNot> {
+        let mut made = Made::default();
+        for n in 0..10 {
+            made.request(&format!("/{n}"), T, (n * 100, n * 100 + 40), Some(200));
+        }
+        made.0.flows.values_mut().for_each(change);
+        let mut entries: Vec<Entry> = (0..10)
+            .map(|n| {
+                let path = format!("/{n}");
+                let mut line = logged(n as u64, &path, (n * 100, n * 100 + 41), 200, T);
+                line.server = Some(ServerName::new((b"b", b"s1")));
+                line
+            })
+            .collect();
+        entries.push(entry);
+        let mut logs = Logs::default();
+        let ties = tie(&mut entries, &made.0, &[]);
+        explain(&entries, &ties, &made.0, &[], &Lines::default(), &mut logs);
+        logs.failing.first()?.why_not
+    }
+
+    #[test]
+    fn a_reason_rests_on_what_is_known_of_the_target() {
+        let failed = || logged(20, "/gone", (500, 541), 502, T);
+        assert_eq!(why(failed(), |_| {}), Some(WhyNot::NotCaptured));
+        // A connection that carried nothing says nothing of the others.
+        let last = |flow: &Known| flow.first.at == super::super::testing::ms(900);
+        for (shows, wanted) in [
+            (Shows::Sealed, WhyNot::Encrypted),
+            (Shows::Cut, WhyNot::Cut),
+            (Shows::Nothing, WhyNot::NotCaptured),
+        ] {
+            let change =
+                |flow: &mut Known| flow.shows = if last(flow) { Shows::Nothing } else { shows };
+            assert_eq!(why(failed(), change), Some(wanted));
+        }
+        let nameless = |server: Option<&str>| {
+            let mut entry = failed();
+            entry.attempts[0].target = None;
+            entry.server = server.map(|name| ServerName::new((b"b", name.as_bytes())));
+            entry
+        };
+        assert_eq!(why(nameless(None), |_| {}), Some(WhyNot::Nowhere));
+        assert_eq!(why(nameless(Some("s1")), |_| {}), Some(WhyNot::NotCaptured));
+        assert_eq!(why(nameless(Some("s2")), |_| {}), Some(WhyNot::OtherTarget));
+    }
+
+    #[test]
+    fn an_answer_that_the_log_does_not_know_is_told() {
+        let mut made = Made::default();
+        made.request("/a", T, (0, 40), Some(502));
+        made.request("/b", T, (1_000, 1_040), Some(200));
+        let mut entries =
+            [logged(1, "/a", (0, 41), 502, T), logged(2, "/b", (1_000, 1_041), 200, T)];
+        entries[0].kind = Kind::Alb;
+        let ties = tie(&mut entries, &made.0, &[]);
+        let tied = ties.tied.iter().find(|it| it.entry == 0).unwrap();
+        let (seen, flow) = (&made.0.seen[tied.seen.unwrap()], &made.0.flows[&tied.flow]);
+        let told = |entry: &Entry| back(entry, seen, flow, Some("target-own-5xx"), true);
+        let wanted =
+            "the log says 502 and no answer of 10.0.0.9:8080, the packets show its whole 502";
+        assert_eq!(told(&entries[0]).as_deref(), Some(wanted));
+        // Where the log has no such field, it says nothing.
+        entries[0].kind = Kind::Json;
+        assert_eq!(told(&entries[0]), None);
     }
 }

@@ -13,6 +13,8 @@ use super::read::{self, LogError, LogFile};
 use super::seen::Capture;
 use super::tie::{Tying, sort};
 use crate::time::Timestamp;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -35,6 +37,9 @@ const MARGIN: i64 = 26 * 3_600 * 1_000_000_000;
 const NEAR: i64 = 1_000_000_000;
 /// Lines of the capture's time of which no request was captured: only their times are kept.
 const TIMES_MAX: usize = 1 << 22;
+/// Fewest lines of a file that is known as a copy of another by what they say: several proxies may have written
+/// fewer that are alike.
+const COPY_MIN: u64 = 16;
 /// Bytes that are kept of failing lines, to say what they say.
 const TEXT_MAX: usize = 64 << 20;
 
@@ -152,6 +157,18 @@ pub(super) struct Gathered {
     /// Times that were not kept.
     pub(super) timeless: u64,
     known: Option<Arc<Known>>,
+    /// Digest of what the lines of the file say that is being read.
+    digest: u64,
+    /// Files that were read: of which log, their lines, those that are damaged, and what they say.
+    files_read: HashSet<(u32, Kind, u64, u64, u64), FixedState>,
+}
+
+/// What was read of one log before a file of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    times: usize,
+    failing: u64,
+    far_failing: u64,
 }
 
 /// What was read of one log.
@@ -165,6 +182,8 @@ pub(super) struct Found {
     pub(super) bad: u64,
     pub(super) first_bad: Option<Place>,
     pub(super) failing: u64,
+    /// Lines that are copies of others.
+    pub(super) copies: u64,
     /// Failing lines that are further from the capture than any clock is wrong.
     pub(super) far_failing: u64,
     /// Time of the earliest and of the latest line, by the log's own clock.
@@ -182,6 +201,7 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut parts = parts(job);
     for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
         let path = path.as_path();
+        let before = gathered.before();
         let mut take = |kind: Kind, line: u64, said: &mut Line<'_>, text: &[u8]| {
             let place = Place { file: number, line };
             gathered.take((named, kind), place, said, text, &told);
@@ -202,6 +222,10 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
             found.bad += log.bad;
             let first = log.first_bad.map(|line| Place { file: number, line });
             found.first_bad = found.first_bad.or(first);
+            let file = (named, kind, log.lines, log.bad, gathered.digest);
+            if log.lines >= COPY_MIN && !gathered.files_read.insert(file) {
+                gathered.take_back((named, kind), number, log.lines - log.bad, before);
+            }
         }
         if let Some((kind, lines)) = log.errors {
             let found = gathered.sources.entry((named, kind)).or_default();
@@ -211,6 +235,19 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
         gathered.files.push(log);
     }
     gathered
+}
+
+/// Adds to a digest what a line says.
+fn digest(
+    digest: u64,
+    times: (Timestamp, Timestamp),
+    keys: (u64, Ids),
+    status: Option<u16>,
+) -> u64 {
+    // Any odd number with as many ones as zeros does.
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let said = [times.0.0 as u64, times.1.0 as u64, keys.0, keys.1[2], status.map_or(0, u64::from)];
+    said.into_iter().fold(digest, |sum, one| (sum.rotate_left(5) ^ one).wrapping_mul(MIX))
 }
 
 /// Files to read, with what the user named, and opened where they were followed.
@@ -242,6 +279,42 @@ impl Gathered {
         Gathered { files: vec![LogFile { error, ..LogFile::default() }], ..Gathered::default() }
     }
 
+    /// What is there of each log before a file is read.
+    fn before(&mut self) -> BTreeMap<(u32, Kind), Before> {
+        self.digest = 0;
+        let before = |found: &Found| Before {
+            times: found.times.len(),
+            failing: found.failing,
+            far_failing: found.far_failing,
+        };
+        self.sources.iter().map(|(source, found)| (*source, before(found))).collect()
+    }
+
+    /// A file was a copy of another: so many of its lines count nowhere.
+    fn take_back(
+        &mut self,
+        source: (u32, Kind),
+        file: u32,
+        lines: u64,
+        before: BTreeMap<(u32, Kind), Before>,
+    ) {
+        let Some(found) = self.sources.get_mut(&source) else { return };
+        let before = before.get(&source).copied().unwrap_or_default();
+        let of_file = |entry: &Entry| entry.place.file == file;
+        // They came last, unless what was kept was brought into another order since.
+        if found.narrowed {
+            found.entries.sort_by_key(|entry| of_file(entry));
+        }
+        while let Some(entry) = found.entries.pop_if(|entry| of_file(entry)) {
+            self.kept -= 1;
+            self.text -= entry.text().map_or(0, <[u8]>::len);
+        }
+        self.times -= found.times.len().saturating_sub(before.times);
+        found.times.truncate(before.times);
+        (found.failing, found.far_failing) = (before.failing, before.far_failing);
+        found.copies += lines;
+    }
+
     /// Takes in a line. Where there is no room, waits until it is known what can matter.
     fn take(
         &mut self,
@@ -263,6 +336,7 @@ impl Gathered {
         *range = (range.0.min(at), range.1.max(until));
         found.failing += u64::from(line.failed);
         let keys = keys(line);
+        self.digest = digest(self.digest, (at, until), keys, line.status);
         if let Some(known) = &self.known {
             if !found.is_near(at, until, known) {
                 found.far_failing += u64::from(line.failed);
@@ -458,6 +532,23 @@ mod tests {
         let ties = tie(&mut found.entries, &known.capture, &[]);
         assert!((ties.clock.offset - 3_180_000_000).abs() < 100_000_000, "{:?}", ties.clock);
         assert_eq!(ties.tied.len(), 10);
+    }
+
+    #[test]
+    fn a_file_beside_its_copy_counts_once() {
+        let (folder, job, made) = day(true);
+        let copy = folder.path().join("alb.log.1");
+        std::fs::copy(&job.files[0].1, &copy).unwrap();
+        let known = Arc::new(Known::new(made.0));
+        let found = |mut gathered: Gathered| gathered.sources.remove(&(0, Kind::Alb)).unwrap();
+        let one = found(Reading::later(job.clone()).finish(&known));
+        let files = vec![job.files[0].clone(), (0, copy)];
+        for reading in [Reading::start, Reading::later] {
+            let both = found(reading(Job { files: files.clone(), ..job.clone() }).finish(&known));
+            assert_eq!((both.lines, both.copies), (2 * one.lines, one.lines));
+            assert_eq!((both.entries.len(), both.failing), (one.entries.len(), one.failing));
+            assert_eq!((both.times.len(), both.far_failing), (one.times.len(), one.far_failing));
+        }
     }
 
     #[test]

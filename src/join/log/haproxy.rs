@@ -10,9 +10,10 @@
 //! `%bi:%bp` and then `%si:%sp`.
 
 use super::fields::split;
-use super::line::{Attempt, Line, is_failure};
-use super::text::{endpoint, milliseconds, status, unescape};
+use super::line::{Attempt, Line, Tries, is_failure};
+use super::text::{endpoint, milliseconds, number, status, unescape};
 use super::time::common;
+use crate::time::Timestamp;
 
 /// An entry of an HTTP frontend.
 pub(super) fn http<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Line<'a>> {
@@ -40,13 +41,17 @@ pub(super) fn http<'a>(text: &'a [u8], fields: &mut Vec<&'a [u8]>) -> Option<Lin
     let answered = answer.is_some().then_some(code).filter(|code| *code > 0);
     addresses(&mut line, &fields[at + 5..], tail, named.then_some(answered));
     finish(&mut line, state, named);
+    let counts = fields.get(at + 10).and_then(|counts| counts.rsplit(|byte| *byte == b'/').next());
+    if named {
+        line.server = group_and_name(server);
+        let begins = sum(&[request, wait]).map(|until| began.after(until));
+        line.tries = begins.and_then(|from| tries(from, connect, line.ended?, counts?, state));
+    }
     if line.failed {
         line.says("status_code", fields[at + 5]);
         line.says("termination_state", state);
         line.says("server", server);
         line.says("TR/Tw/Tc/Tr/Ta", fields[at + 4]);
-        let counts =
-            fields.get(at + 10).and_then(|counts| counts.rsplit(|byte| *byte == b'/').next());
         if let Some(retries) = counts.filter(|it| *it != b"0" && *it != last) {
             line.says("retries", retries);
         }
@@ -112,6 +117,33 @@ fn times(field: &[u8]) -> Vec<Option<i64>> {
         None => milliseconds(time).map(Some),
     };
     field.split(|byte| *byte == b'/').map(one).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// `backend/server`.
+fn group_and_name(server: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = memchr::memchr(b'/', server)?;
+    Some((&server[..slash], &server[slash + 1..]))
+}
+
+/// The connections that it tried from some time on: `retries` of them failed, and the last one as well where it took
+/// no time to be made. It waits between them (a second at most after a refusal, else `timeout connect`), so that all
+/// are as far apart.
+pub(super) fn tries(
+    from: Timestamp,
+    connect: Option<i64>,
+    ended: Timestamp,
+    retries: &[u8],
+    state: &[u8],
+) -> Option<Tries> {
+    // The last of them went to another server: "+2".
+    let retries = number(retries.strip_prefix(b"+").unwrap_or(retries))?;
+    let retries = u16::try_from(retries).ok()?;
+    let until = connect.map_or(ended, |connect| from.after(connect));
+    let failed = retries.saturating_add(u16::from(connect.is_none()));
+    // Where it waited for an answer in vain, also the last time.
+    let steps = if connect.is_none() && state.starts_with(b"s") { failed } else { retries };
+    let step = until.nanos_since(from).max(0) / i64::from(steps.max(1));
+    Some(Tries { from, until, failed, step })
 }
 
 /// What stands in the last quotes, and what follows them.
@@ -191,6 +223,26 @@ mod tests {
             assert_eq!(line.attempts[..], [Attempt { target: None, status: None }]);
             assert_eq!(&*line.path, b"/h/length/017df3ca49");
         }
+    }
+
+    #[test]
+    fn an_entry_counts_its_connections() {
+        let tries = |times: &str, counts: &str, state: &str| {
+            let text = PLAIN.replace("0/0/1/-1/50", times).replace("1/1/0/0/0", counts);
+            let line = read(&text.replace("SH--", state)).tries.unwrap();
+            let since = |at: Timestamp| at.nanos_since(Timestamp(1_795_257_340_876_000_000));
+            let ms = |nanos: i64| nanos / 1_000_000;
+            (ms(since(line.from)), ms(since(line.until)), line.failed, ms(line.step))
+        };
+        assert_eq!(tries("5/2/1/9/50", "1/1/0/0/0", "----"), (7, 8, 0, 1));
+        assert_eq!(tries("0/0/2022/9/2050", "1/1/0/0/+2", "----"), (0, 2022, 2, 1011));
+        // The last one was refused at once, or waited for as long as the others.
+        assert_eq!(tries("0/0/-1/-1/2000", "1/1/0/0/2", "SC--"), (0, 2000, 3, 1000));
+        assert_eq!(tries("0/0/-1/-1/3000", "1/1/0/0/2", "sC--"), (0, 3000, 3, 1000));
+        let line = read(PLAIN);
+        assert_eq!(line.server, Some((&b"back"[..], &b"t1"[..])));
+        let unsent = PLAIN.replace("back/t1", "back/<NOSRV>");
+        assert_eq!((read(&unsent).server, read(&unsent).tries), (None, None));
     }
 
     #[test]

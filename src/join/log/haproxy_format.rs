@@ -1,6 +1,6 @@
 //! Logs of HAProxy in a form that its `log-format` gives (Configuration Manual, 8.2.4, "Custom log format").
 
-use super::haproxy::finish;
+use super::haproxy::{finish, tries};
 use super::line::{Attempt, Line};
 use super::text::{endpoint, host, is_none, milliseconds, number, status};
 use super::time::{Moment, common};
@@ -223,6 +223,15 @@ fn line<'a>(values: &Values<'a>) -> Option<Line<'a>> {
         line.attempts.push(Attempt { target, status: code.filter(|code| answered && *code > 0) });
     }
     line.undispatched = !named;
+    if named && values.0.iter().any(|(name, _)| *name == "Tc") {
+        let from =
+            either(first).zip(values.timer("Tw")).map(|(read, wait)| began.after(read + wait));
+        let (connect, retries) = (values.timer("Tc"), values.get("rc"));
+        line.tries = from.zip(line.ended).and_then(|(from, ended)| {
+            tries(from, connect, ended, retries?, state.unwrap_or(b"--"))
+        });
+    }
+    line.server = values.get("b").zip(server).filter(|_| named);
     finish(&mut line, state.filter(|state| state.len() >= 2).unwrap_or(b"----"), named);
     if line.failed {
         for (name, said) in

@@ -19,6 +19,19 @@ pub struct Attempt {
     pub status: Option<u16>,
 }
 
+/// The connections that a proxy tried for a request, where its log counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// When it tried the first.
+    pub from: Timestamp,
+    /// When one was made, or it gave up.
+    pub until: Timestamp,
+    /// How many failed at most; a request that was sent once more counts as well.
+    pub failed: u16,
+    /// How long after one failed try the next one began, nanoseconds.
+    pub step: i64,
+}
+
 /// The attempts of a line; most have one.
 pub type Attempts = SmallVec<[Attempt; 1]>;
 
@@ -43,6 +56,10 @@ pub struct Line<'a> {
     pub local: Option<Endpoint>,
     /// Where it was sent, in order.
     pub attempts: Attempts,
+    /// The connections to targets that it counts.
+    pub tries: Option<Tries>,
+    /// Group and name of its last target, where the log names that so.
+    pub server: Option<(&'a [u8], &'a [u8])>,
     /// The log says that it was sent to no target at all.
     pub undispatched: bool,
     /// Status given to the client; 0 where the log says that none was.

@@ -2,6 +2,7 @@
 
 use super::clients::drop_others;
 use super::clock::Clock;
+use super::copies::drop_copies;
 use super::entry::{Entry, Place, Words};
 use super::explain::{self, Disagreement, Failing};
 use super::fit::Leg;
@@ -126,6 +127,8 @@ pub struct Source {
     pub bad: u64,
     /// The first of those.
     pub first_bad: Option<Place>,
+    /// Lines that are copies of others; each is one of these lines, and counts nowhere else.
+    pub copies: u64,
     /// Lines of the time of the capture.
     pub in_time: u64,
     /// Time of the earliest and of the latest line, by the log's own clock.
@@ -342,6 +345,8 @@ impl Tied<'_> {
         let (mut told_lines, mut said_of_open) = (BTreeSet::new(), Vec::new());
         let asked = Findings::new(&open);
         for ((named, kind), mut found) in gathered.sources {
+            let (copies, failed) = drop_copies(&mut found.entries);
+            (found.copies, found.failing) = (found.copies + copies, found.failing - failed);
             let mut ties = tie(&mut found.entries, self.capture, &broken);
             tie_errors(&found.entries, &mut ties, self.capture, self.lines);
             find_requests(&found.entries, &mut ties, self.capture);
@@ -436,6 +441,7 @@ impl Tied<'_> {
             lines: found.lines,
             bad: found.bad,
             first_bad: found.first_bad,
+            copies: found.copies,
             in_time: in_time as u64,
             range: found.range,
             joined: likely,
@@ -543,6 +549,7 @@ impl Logs {
                 lines: 20,
                 bad: 1,
                 first_bad: Some(place(3)),
+                copies: 0,
                 in_time: 19,
                 range: Some((Timestamp(0), Timestamp(60_000_000_000))),
                 joined: 17,

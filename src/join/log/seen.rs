@@ -2,6 +2,7 @@
 
 use super::index::Numbers;
 use super::keys::{Ids, asked, asked_path, ids_of};
+use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, RequestHead, State};
 use crate::packet::Endpoint;
@@ -52,8 +53,37 @@ pub(super) struct Known {
     pub(super) last: Timestamp,
     /// The first close, or the last packet of a connection without one.
     pub(super) closed: Timestamp,
-    /// It carries what cannot be read.
-    pub(super) sealed: bool,
+    /// It was answered, or carried something: it was no attempt that failed.
+    pub(super) made: bool,
+    /// What can be read of it.
+    pub(super) shows: Shows,
+}
+
+/// What can be read of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shows {
+    /// It carried nothing, or what says nothing of requests.
+    #[default]
+    Nothing,
+    /// The bytes of its requests were cut off when they were captured.
+    Cut,
+    /// It is encrypted.
+    Sealed,
+    /// Requests.
+    Requests,
+}
+
+impl Shows {
+    fn of(flow: &Flow) -> Shows {
+        let sealed = flow.tls.as_ref().is_some_and(|tls| !tls.decrypted);
+        match flow.requests {
+            _ if sealed => Shows::Sealed,
+            1.. => Shows::Requests,
+            0 if flow.halves.iter().all(|half| half.payload_bytes == 0) => Shows::Nothing,
+            0 if flow.blind_spots.has(BlindSpot::Snaplen) => Shows::Cut,
+            0 => Shows::Nothing,
+        }
+    }
 }
 
 /// Exchanges and flows of a capture.
@@ -142,7 +172,7 @@ impl Capture {
             self.lost += 1;
             return;
         }
-        let read = flow.tls.as_ref().is_none_or(|tls| tls.decrypted);
+        let carried = flow.halves.iter().any(|half| half.payload_bytes > 0);
         self.flows.insert(
             flow.id,
             Known {
@@ -153,7 +183,8 @@ impl Capture {
                 over: flow.last,
                 last,
                 closed: flow.closed_first().map_or(last, |close| close.mark.at),
-                sealed: !read,
+                made: carried || flow.opening.syn_ack.is_some(),
+                shows: Shows::of(flow),
             },
         );
     }

@@ -4,7 +4,7 @@ use super::entry::{Entry, Place};
 use super::keys::{asked, asked_path, keys};
 use super::kind::Kind;
 use super::line::{Attempt, Line, is_failure};
-use super::seen::{Capture, Known, Seen};
+use super::seen::{Capture, Known, Seen, Shows};
 use crate::http::State;
 use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
@@ -35,7 +35,8 @@ pub(super) fn known(client: [u8; 4], port: u16, server: [u8; 4], to: u16) -> Kno
         over: Mark::default(),
         last: Timestamp(0),
         closed: Timestamp(0),
-        sealed: false,
+        made: true,
+        shows: Shows::Requests,
     }
 }
 

@@ -6,6 +6,7 @@ use super::entry::Entry;
 use super::fit::{Leg, Match, addresses};
 use super::index::Index;
 use super::seen::{Capture, Known, Seen};
+use super::servers::ServerNames;
 use crate::cause::Confidence;
 
 /// Lines that are compared with one exchange; where more fit its time, none is nearer than others.
@@ -61,6 +62,8 @@ pub(super) struct Ties {
     pub(super) tied: Vec<Tied>,
     /// Entries that fit an exchange as well as others do.
     pub(super) ambiguous: Vec<usize>,
+    /// The addresses of targets that lines name without these.
+    pub(super) servers: ServerNames,
 }
 
 /// The entries of one log, in the order of their times, and the capture that they are compared with.
@@ -110,6 +113,7 @@ pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> T
     tying.sequences(&mut taken, &mut ties);
     tying.requests(&mut taken, &mut ties);
     tying.connections(&mut ties);
+    ties.servers = ServerNames::of(tying.entries, &ties.tied, capture);
     tying.broken(broken, &mut ties);
     ties.ambiguous.sort_unstable();
     ties.ambiguous.dedup();
@@ -172,9 +176,12 @@ pub(super) fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Made, logged};
+    use super::super::line::Tries;
+    use super::super::servers::ServerName;
+    use super::super::testing::{Made, logged, ms};
     use super::*;
     use crate::packet::Endpoint;
+    use crate::time::Mark;
 
     const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
 
@@ -316,5 +323,63 @@ mod tests {
         let mut entries =
             [logged(1, "/one", (0, 41), 200, T), logged(2, "/two", (5_000, 5_004), 502, T)];
         assert_eq!(tie(&mut entries, &made.0, &[1]).tied.len(), 1);
+    }
+
+    /// A proxy with two targets, named by their lines: only the first is in the capture, and proved to be by ten
+    /// lines; then it refuses connections at these times.
+    fn refused(lines: &mut Vec<Entry>, at: &[i64]) -> (Made, Vec<u64>) {
+        let mut made = Made::default();
+        for n in 0..10 {
+            let (at, path) = (n * 100, format!("/{n}"));
+            made.request(&path, T, (at + 1, at + 40), Some(200));
+            lines.push(named(n as u64, "s1", &path, (at, at + 42), 200));
+        }
+        let broken: Vec<u64> = (10..).take(at.len()).collect();
+        for (id, at) in broken.iter().zip(at) {
+            let known = made.0.flows[&0];
+            let (client, first) = (Endpoint { port: 50_000 + *id as u16, ..known.client }, ms(*at));
+            let first_packet = Mark { at: first, ..known.first };
+            let flow = Known { client, first: first_packet, last: first, made: false, ..known };
+            made.0.flows.insert(*id, flow);
+        }
+        (made, broken)
+    }
+
+    fn named(line: u64, server: &str, path: &str, times: (i64, i64), status: u16) -> Entry {
+        let mut entry = logged(line, path, times, status, T);
+        entry.attempts[0].target = None;
+        entry.server = Some(ServerName::new((b"b", server.as_bytes())));
+        entry
+    }
+
+    #[test]
+    fn refused_connections_belong_to_the_lines_that_count_them() {
+        let (mut entries, failed) = (Vec::new(), |(from, until): (i64, i64), failed: u16| {
+            let step = (until - from) * 1_000_000 / i64::from(failed.max(1));
+            Some(Tries { from: ms(from), until: ms(until), failed, step })
+        });
+        let (made, broken) = refused(&mut entries, &[5_001, 5_101, 6_001, 6_101]);
+        // Two that got their answer at the third try, and one that failed after its connection was made.
+        for (line, from) in [(20, 5_000), (21, 5_100)] {
+            let mut entry = named(line, "s1", "/late", (from, from + 2_040), 200);
+            entry.set_tries(failed((from, from + 2_002), 2));
+            entries.push(entry);
+        }
+        let mut slow = named(22, "s1", "/slow", (4_900, 6_500), 504);
+        slow.set_tries(failed((4_900, 4_901), 0));
+        entries.push(slow);
+        // Another target: it is not in the capture.
+        let mut other = named(23, "s2", "/other", (4_990, 6_990), 503);
+        other.set_tries(failed((4_990, 6_990), 3));
+        entries.push(other);
+        let ties = tie(&mut entries, &made.0, &broken);
+        let whole = ties.tied.iter().filter(|it| it.seen.is_none());
+        let mut found: Vec<_> =
+            whole.map(|it| (it.flow, entries[it.entry].place.line, it.certainty)).collect();
+        found.sort();
+        let likely = Confidence::Likely;
+        assert_eq!(found, [(10, 20, likely), (11, 21, likely), (12, 20, likely), (13, 21, likely)]);
+        assert!(!ties.servers.may_be(ServerName::new((b"b", b"s2")), Endpoint::v4(T.0, T.1)));
+        assert!(ties.servers.may_be(ServerName::new((b"c", b"s2")), Endpoint::v4(T.0, T.1)));
     }
 }

@@ -94,6 +94,8 @@ pub(in crate::report) struct LogSource<'a> {
     /// Lines that could not be read.
     bad: u64,
     first_bad: Option<LogPlace<'a>>,
+    /// Lines that are copies of others, as of a file beside its compressed copy; they count nowhere else.
+    copies: u64,
     /// Lines of the time of the capture.
     in_time: u64,
     /// Time of the earliest line, by the log's own clock.
@@ -137,6 +139,7 @@ impl<'a> LogSource<'a> {
             lines: source.lines,
             bad: source.bad,
             first_bad: source.first_bad.map(|first| place(logs, first)),
+            copies: source.copies,
             in_time: source.in_time,
             first: source.range.map(|(first, _)| Time(first)),
             last: source.range.map(|(_, last)| Time(last)),

@@ -88,7 +88,7 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
         return Phrase::list(parts, ", ");
     }
     let joined = count(source.joined);
-    let tied = if source.in_time + source.bad >= source.lines {
+    let tied = if source.in_time + source.bad + source.copies >= source.lines {
         phrase!("{path} ({name}): {lines}, {joined} tied to packets", path, name, lines, joined)
     } else {
         phrase!(
@@ -101,6 +101,9 @@ fn source(logs: &Logs, source: &Source) -> Phrase {
         )
     };
     let mut parts = vec![tied];
+    if source.copies > 0 {
+        parts.push(phrase!("{n} copies of others", n = count(source.copies)));
+    }
     if source.possible > 0 {
         parts.push(phrase!("{n} perhaps", n = count(source.possible)));
     }
