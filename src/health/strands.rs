@@ -16,12 +16,18 @@ const WITHIN: f64 = 0.03;
 const WITHIN_MAX: f64 = 300e6;
 /// Share of the times of a strand at which a check has to come.
 const KEPT: f64 = 0.9;
+/// What steps of one timer may be off, as a share of them, and what share of all steps they are.
+const EQUAL: f64 = 0.2;
+const ONE: f64 = 0.7;
 /// Checks after the first one that may be the second of its strand.
 const AHEAD: usize = 24;
 
 /// Which strand each of `checks` (ascending, of one source) belongs to; empty unless there are several.
 pub(super) fn strands(checks: &[&Check]) -> Vec<usize> {
     let times: Vec<f64> = checks.iter().map(|check| check.began.0 as f64).collect();
+    if is_one(&times) {
+        return Vec::new();
+    }
     let mut strand = vec![None; times.len()];
     for number in 0..STRANDS_MAX {
         let left: Vec<usize> = (0..times.len()).filter(|at| strand[*at].is_none()).collect();
@@ -33,6 +39,15 @@ pub(super) fn strands(checks: &[&Check]) -> Vec<usize> {
         }
     }
     Vec::new()
+}
+
+/// Whether most come in equal steps: one timer, of a host that is busy at times.
+fn is_one(times: &[f64]) -> bool {
+    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable_by(f64::total_cmp);
+    let Some(usual) = gaps.get(gaps.len() / 2).copied() else { return true };
+    let equal = gaps.iter().filter(|gap| (*gap - usual).abs() <= EQUAL * usual).count();
+    equal as f64 >= ONE * gaps.len() as f64
 }
 
 /// The strand of the first of those that are `left`: the one with the most checks.
@@ -115,6 +130,9 @@ mod tests {
     #[test]
     fn what_is_one_prober_or_none_stays_together() {
         assert_eq!(parts(every(0, 10_000, 200_000).collect()), [0; 0]);
+        // Short steps of a busy host.
+        let busy = (0..60).map(|n: i64| n * 500 + n * 7_919 % 40 + n / 20 * 190).collect();
+        assert_eq!(parts(busy), [0; 0]);
         // One that is late at times, and one that was away.
         let late = every(0, 10_000, 200_000).map(|at| at + at / 10_000 % 3 * 40).collect();
         assert_eq!(parts(late), [0; 0]);
