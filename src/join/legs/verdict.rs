@@ -416,12 +416,12 @@ fn not_its_client(finding: &mut Finding, made: &Ends) {
     becomes(finding, cause, Confidence::Likely, summary);
 }
 
-/// The last attempt that is known got no answer, and the proxy waited before it answered by itself: who tries again after
+/// The target ended the last attempt that is known, and the proxy waited before it answered by itself: who tries again after
 /// a while (Envoy's `retry_back_off`, HAProxy at the same server) may have done so, in vain.
 fn next_may_have_failed(front: &Ends, attempt: &Attempt) -> bool {
     let waited = |answered: Mark| answered.at.nanos_since(attempt.ends.over.at) > GOES_ON;
     attempt.ends.state != State::Answered
-        && attempt.ends.closed_by != Some(Side::Client)
+        && attempt.ends.closed_by == Some(Side::Server)
         && front.status.is_some_and(is_gateway_error)
         && front.answered.is_some_and(waited)
 }

@@ -366,10 +366,14 @@ fn the_same_status_on_a_page_of_the_proxy_itself_was_not_handed_on() {
 
 #[test]
 fn a_pause_before_the_proxys_error_has_room_for_another_attempt() {
-    let told = |answered: i64| {
-        let (front, made) = (leg(1, 7, 0, answered, 503), cut(11, 7, 1, 20));
+    let told = |answered: i64, closed_by| {
+        let (front, mut made) = (leg(1, 7, 0, answered, 503), cut(11, 7, 1, 20));
+        made.ends.closed_by = closed_by;
         let findings = vec![found(&made, "target-fin-no-response")];
         told(&[front, made], findings)[0].confidence
     };
-    assert_eq!((told(21), told(60)), (Confidence::Certain, Confidence::Likely));
+    let target = Some(Side::Server);
+    assert_eq!((told(21, target), told(60, target)), (Confidence::Certain, Confidence::Likely));
+    // When the proxy gave up a target that says nothing does not show.
+    assert_eq!(told(60, None), Confidence::Certain);
 }
