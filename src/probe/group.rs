@@ -98,7 +98,7 @@ pub(super) struct Group {
     rules: Vec<u16>,
     digest: u64,
     evidence: Tally,
-    /// [`Ends`] of members: fin, rst, server first.
+    /// How members ended: by FIN, by RST, by the server first.
     ends: [u16; 3],
     same_request: u32,
     same_answer: u32,
