@@ -64,12 +64,12 @@ fn with_period(times: &[f64], left: &[usize], period: f64) -> Option<Vec<usize>>
     let (mut members, mut missing) = (vec![*left.first()?], 0);
     let mut due = times[members[0]] + period;
     let last = times[*left.last()?];
-    while due <= last + within {
+    // Checks of two probers in the same moment have no period, and of a very short one all are missing.
+    while period > 0.0 && due <= last + within && missing <= left.len() {
         let near = left.partition_point(|at| times[*at] < due - within);
         let near = left[near..].iter().take_while(|at| times[**at] <= due + within);
-        let nearest = near
-            .filter(|at| !members.contains(at))
-            .min_by(|a, b| (times[**a] - due).abs().total_cmp(&(times[**b] - due).abs()));
+        let nearest =
+            near.min_by(|a, b| (times[**a] - due).abs().total_cmp(&(times[**b] - due).abs()));
         match nearest {
             Some(at) => {
                 members.push(*at);
@@ -82,7 +82,7 @@ fn with_period(times: &[f64], left: &[usize], period: f64) -> Option<Vec<usize>>
         }
     }
     let kept = members.len() as f64 >= KEPT * (members.len() + missing) as f64;
-    (period > 0.0 && kept && members.len() >= CHECKS_MIN).then_some(members)
+    (kept && members.len() >= CHECKS_MIN).then_some(members)
 }
 
 /// The checks by their strands, where there are several and a single source has all of them.
@@ -123,6 +123,9 @@ mod tests {
         assert_eq!(parts(two(10_000, 10_000)), [12, 12]);
         assert_eq!(parts(two(5_000, 10_000)), [24, 12]);
         assert_eq!(parts(two(10_000, 3_000)), [12, 40]);
+        // In the same moments.
+        let same = every(0, 10_000, 120_000).chain(every(0, 10_000, 120_000)).collect();
+        assert_eq!(parts(same), [12, 12]);
         let three = every(0, 10_000, 120_000).chain(every(3, 10_000, 120_000));
         assert_eq!(parts(three.chain(every(4_500, 5_000, 120_000)).collect()), [12, 12, 24]);
     }
