@@ -201,7 +201,7 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut parts = parts(job);
     for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
         let path = path.as_path();
-        let before = gathered.before();
+        let (before, was_known) = (gathered.before(), gathered.known.is_some());
         let mut take = |kind: Kind, line: u64, said: &mut Line<'_>, text: &[u8]| {
             let place = Place { file: number, line };
             gathered.take((named, kind), place, said, text, &told);
@@ -223,7 +223,9 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
             let first = log.first_bad.map(|line| Place { file: number, line });
             found.first_bad = found.first_bad.or(first);
             let file = (named, kind, log.lines, log.bad, gathered.digest);
-            if log.lines >= COPY_MIN && !gathered.files_read.insert(file) {
+            // What was sifted meanwhile was not of this file alone: then its lines are told as copies one by one.
+            let sifted = gathered.known.is_some() != was_known;
+            if log.lines >= COPY_MIN && !gathered.files_read.insert(file) && !sifted {
                 gathered.take_back((named, kind), number, log.lines - log.bad, before);
             }
         }
@@ -549,6 +551,12 @@ mod tests {
             assert_eq!((both.entries.len(), both.failing), (one.entries.len(), one.failing));
             assert_eq!((both.times.len(), both.far_failing), (one.times.len(), one.far_failing));
         }
+        // There is no more room in the midst of the copy: what of the first file is sifted then stays.
+        let reading = Reading::start(Job { files, most: 2_000, ..job });
+        // The capture is over only when it has begun to read.
+        thread::sleep(std::time::Duration::from_millis(200));
+        let full = found(reading.finish(&known));
+        assert!(full.times.len() >= one.times.len(), "{}", full.times.len());
     }
 
     #[test]
