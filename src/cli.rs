@@ -316,15 +316,16 @@ fn hint(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
-    let form =
-        given.strip_prefix("--").filter(|name| report::FORMATS.iter().any(|it| it.name == *name));
-    let tip = match form {
-        _ if error.kind() != ErrorKind::UnknownArgument => return error,
-        Some(form) => format!("the form of the report is an option: --format {form}"),
-        None if of_live && !given.starts_with('-') => {
-            format!("an interface is named by an option: -i {given}")
-        }
-        None => return error,
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let is_form = |name: &&str| report::FORMATS.iter().any(|form| form.name == *name);
+    let tip = if let Some(form) = given.strip_prefix("--").filter(is_form) {
+        format!("the form of the report is an option: --format {form}")
+    } else if of_live && !given.starts_with('-') {
+        format!("an interface is named by an option: -i {given}")
+    } else {
+        return error;
     };
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     error

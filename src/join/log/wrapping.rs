@@ -75,9 +75,8 @@ impl Wrapping {
                 known.then_some(rest)?
             }
             Wrapping::Pod => {
-                let (name, rest) =
-                    text.strip_prefix(b"[")?.split_at(find(b']', text)?.checked_sub(1)?);
-                name.contains(&b'/').then_some(rest)?.strip_prefix(b"] ")?
+                let (name, rest) = until(b']', text.strip_prefix(b"[")?)?;
+                name.contains(&b'/').then_some(rest)?.strip_prefix(b" ")?
             }
             Wrapping::Compose => {
                 let (_name, rest) = word(text)?;
@@ -98,8 +97,7 @@ impl Wrapping {
                 behind_structured_data(rest)?
             }
             Wrapping::Labels => {
-                let labels = stamped(text)?.strip_prefix(b"{")?;
-                labels[find(b'}', labels)? + 1..].strip_prefix(b" ")?
+                until(b'}', stamped(text)?.strip_prefix(b"{")?)?.1.strip_prefix(b" ")?
             }
             Wrapping::Stamp => stamped(text)?,
             Wrapping::Object => return held(text).map(Cow::Owned),
@@ -108,10 +106,15 @@ impl Wrapping {
     }
 }
 
+/// What stands before a byte, and behind it.
+fn until(byte: u8, text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = find(byte, text)?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
 /// What stands before the next space, and behind it.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = find(b' ', text)?;
-    Some((&text[..end], &text[end + 1..]))
+    until(b' ', text)
 }
 
 /// What follows a time of RFC 3339 and a space.
@@ -135,10 +138,9 @@ fn stamped_3164(text: &[u8]) -> Option<&[u8]> {
 
 /// What follows `<134>`.
 fn without_priority(text: &[u8]) -> Option<&[u8]> {
-    let (priority, rest) =
-        text.strip_prefix(b"<")?.split_at_checked(find(b'>', text)?.checked_sub(1)?)?;
+    let (priority, rest) = until(b'>', text.strip_prefix(b"<")?)?;
     let is_number = (1..=3).contains(&priority.len()) && priority.iter().all(u8::is_ascii_digit);
-    is_number.then_some(rest)?.strip_prefix(b">")
+    is_number.then_some(rest)
 }
 
 /// What follows `- ` or `[id name="value"] `.
@@ -148,7 +150,7 @@ fn behind_structured_data(text: &[u8]) -> Option<&[u8]> {
     }
     let mut rest = text;
     while let Some(element) = rest.strip_prefix(b"[") {
-        rest = &element[find(b']', element)? + 1..];
+        rest = until(b']', element)?.1;
     }
     rest.strip_prefix(b" ")
 }
