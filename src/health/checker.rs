@@ -48,7 +48,8 @@ pub(super) struct Checker {
 fn gave_up_after(check: &Sighting) -> Option<i64> {
     let end = check.ending(Side::Client).filter(|_| check.closed_by == Some(Side::Client))?;
     let asked = check.marks.request_last?;
-    let first = check.marks.response_first.is_none_or(|answer| end.mark.at < answer.at);
+    let first = check.marks.response_first.is_none_or(|answer| end.mark.at < answer.at)
+        || check.crossed_by().is_some();
     let waited = end.mark.at.nanos_since(asked.at);
     (first && (check.gone || waited >= HALF_CLOSE)).then(|| end.mark.at.nanos_since(check.began()))
 }

@@ -72,7 +72,7 @@ impl Context<'_> {
             let half = end.kind == EndingKind::Fin && waited < HALF_CLOSE && !check.gone;
             end.mark.at < first.at && check.closed_by == Some(Side::Client) && !half
         });
-        if let Some(end) = gone {
+        if let Some(end) = gone.or_else(|| check.crossed_by()) {
             let gave_up = end.mark.at.nanos_since(check.began());
             let note = phrase!(
                 "the prober gave up after {gave_up}; the answer came {latency} after the request, too late",
@@ -338,6 +338,17 @@ mod tests {
         assert_eq!(alb(&half), ("hc-pass", "certain"), "it only says that it asks no more");
         let gone = Sighting { gone: true, ..half };
         assert_eq!(alb(&gone), ("hc-timeout", "certain"), "no socket was left to read the answer");
+        // Seen at the target: the answer had left when the close arrived, which does not acknowledge it.
+        let crossing = |kind, acked, gone| {
+            let mut check = closed(sighting(1, 200), Client, kind, 25);
+            check.endings[0].as_mut().unwrap().acked = acked;
+            alb(&Sighting { gone, ..check })
+        };
+        assert_eq!(crossing(EndingKind::Fin, Some(0), true), ("hc-timeout", "certain"));
+        assert_eq!(crossing(EndingKind::Rst, Some(0), false), ("hc-timeout", "certain"));
+        assert_eq!(crossing(EndingKind::Fin, Some(0), false), ("hc-pass", "certain"), "it reads on");
+        assert_eq!(crossing(EndingKind::Fin, Some(62), true), ("hc-pass", "certain"));
+        assert_eq!(crossing(EndingKind::Rst, None, false), ("hc-pass", "certain"));
         let slow = settings("aws-alb", &[("timeout", "5ms")]);
         assert_eq!(judge_as(&sighting(1, 200), &slow).outcome, Some(Outcome::Timeout));
     }

@@ -293,6 +293,13 @@ impl Sighting {
         self.endings[side as usize].as_ref()
     }
 
+    /// The prober's close, where it left before any byte of an answer had reached it, which was then on its way: it
+    /// acknowledges nothing, and no socket was left behind it to read on (a FIN may close the sending side only).
+    pub fn crossed_by(&self) -> Option<&Ending> {
+        let end = self.ending(Side::Client).filter(|end| end.acked == Some(0))?;
+        (self.ordinal <= 1 && (self.gone || end.kind == EndingKind::Rst)).then_some(end)
+    }
+
     /// Status of the response.
     pub fn status(&self) -> Option<u16> {
         self.response.as_ref().and_then(|response| response.status)

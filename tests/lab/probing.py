@@ -83,6 +83,9 @@ class Group:
         for row in rows:
             if row["source"]["port"] is None:
                 problems.append(f"a check of {self.ids} has no packets: {row['log']}")
+            late = self.settings["protocol"] == "http" and row["outcome"]["lb"] == "hc-timeout"
+            if late and self.answered(row, flights["lb"]):
+                problems.append(f"the answer to a check of {self.ids} had come, but was not read: {row['log']}")
         common = {"prober": self.ids, "server": {"ip": self.server[0], "port": self.server[1]},
                   "nodes": sorted({row["node"] for row in rows}), "settings": self.settings, "checks": rows}
         if self.settings["protocol"] == "none":
@@ -116,6 +119,12 @@ class Group:
         return any(flight.sport == row["source"]["port"] and flight.source == row["node"]
                    and (flight.target, flight.dport) == self.server and (flight.opens() or flight.payload)
                    and row["time"] - SLACK <= flight.time <= row["end"] + SLACK for flight in flights)
+
+    def answered(self, row, flights):
+        """Whether an answer had reached the prober before it gave up: a busy machine did not let it run."""
+        return any(flight.source == self.server[0] and flight.sport == self.server[1] and flight.target == row["node"]
+                   and flight.dport == row["source"]["port"] and flight.payload
+                   and row["time"] <= flight.time < row["end"] for flight in flights)
 
     def whole(self, transitions):
         """The target's state over all nodes: each row says when the first and the last node came to it."""
