@@ -346,7 +346,11 @@ mod tests {
         };
         assert_eq!(crossing(EndingKind::Fin, Some(0), true), ("hc-timeout", "certain"));
         assert_eq!(crossing(EndingKind::Rst, Some(0), false), ("hc-timeout", "certain"));
-        assert_eq!(crossing(EndingKind::Fin, Some(0), false), ("hc-pass", "certain"), "it reads on");
+        assert_eq!(
+            crossing(EndingKind::Fin, Some(0), false),
+            ("hc-pass", "certain"),
+            "it reads on"
+        );
         assert_eq!(crossing(EndingKind::Fin, Some(62), true), ("hc-pass", "certain"));
         assert_eq!(crossing(EndingKind::Rst, None, false), ("hc-pass", "certain"));
         let slow = settings("aws-alb", &[("timeout", "5ms")]);

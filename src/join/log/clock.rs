@@ -8,6 +8,7 @@
 //! Where no line is sure to belong to an exchange, all pairs that may belong together are taken: the
 //! right ones agree on one offset, the wrong ones are spread.
 
+use super::both::both;
 use crate::cause::Confidence;
 
 /// Narrowest slack that is given to each pair: clocks of programs tick in milliseconds,
@@ -196,10 +197,10 @@ struct Edges {
 }
 
 impl Edges {
-    fn new(spans: impl Iterator<Item = (i64, i64)>) -> Edges {
-        let (mut lows, mut highs): (Vec<i64>, Vec<i64>) = spans.unzip();
-        lows.sort_unstable();
-        highs.sort_unstable();
+    fn new(spans: impl Iterator<Item = (i64, i64)> + Clone + Sync) -> Edges {
+        let lows = || sorted(spans.clone().map(|(low, _)| low));
+        let highs = || sorted(spans.clone().map(|(_, high)| high));
+        let (lows, highs) = both(spans.size_hint().0, lows, highs);
         Edges { lows, highs }
     }
 
@@ -227,6 +228,12 @@ impl Edges {
             }
         }
     }
+}
+
+fn sorted(numbers: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut numbers: Vec<i64> = numbers.collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// The middle of where most of the spans overlap, each widened by `slack`; how far it is from there to

@@ -26,7 +26,7 @@ impl Tying<'_> {
                 by,
                 distance,
             };
-            for (end, leg) in [(entry.client_port(), Leg::Front), (entry.local, Leg::Back)] {
+            for (end, leg) in [(entry.client_port(), Leg::Front), (entry.local(), Leg::Back)] {
                 let Some(end) = end else { continue };
                 let fits: Vec<(u64, i64)> = self
                     .index
@@ -49,7 +49,7 @@ impl Tying<'_> {
                     _ => ties.ambiguous.push(n),
                 }
             }
-            if entry.client.is_none() && entry.local.is_none() {
+            if entry.client.is_none() && entry.local().is_none() {
                 self.check(n, entry, ties);
             }
         }
@@ -171,7 +171,7 @@ impl Tying<'_> {
         }
         let began = flow.first.at.nanos_since(entry.until()).saturating_sub(entry.resolution);
         let high = flow.first.at.nanos_since(entry.at());
-        match entry.began.zip(entry.ended).filter(|(began, ended)| began != ended) {
+        match entry.began.get().zip(entry.ended.get()).filter(|(began, ended)| began != ended) {
             Some(_) => fit::distance((began.min(high), high.max(began)), &self.clock),
             // Only one moment: that of the failure, or of the request.
             None => times(entry, Leg::Back, flow.first.at, flow.last, &self.clock),

@@ -12,17 +12,20 @@ const EXACT: i64 = 1_000_000;
 pub(super) fn drop_copies(entries: &mut Vec<Entry>) -> (u64, u64) {
     sort(entries);
     let mut copies: Vec<usize> = Vec::new();
-    let mut alike: Vec<usize> = Vec::new();
+    let mut alike: Vec<(u64, usize)> = Vec::new();
     let mut from = 0;
     let known: &[Entry] = entries;
     for group in known.chunk_by(|one, next| one.at() == next.at()) {
         if group.len() > 1 {
-            alike.extend((from..from + group.len()).filter(|n| is_particular(&entries[*n])));
-            let key = |n: &usize| (entries[*n].asked, entries[*n].ids, entries[*n].place);
-            alike.sort_unstable_by_key(key);
+            let digests = (from..).zip(group).map(|(n, entry)| (entry.digest(), n));
+            alike.extend(digests);
+            alike.sort_unstable();
             // Those that are the same follow each other.
-            for two in alike.chunk_by(|one, next| entries[*one].is_same(&entries[*next])) {
-                copies.extend(&two[1..]);
+            let same = |one: &Entry, next: &Entry| one.is_same(next) && is_particular(one);
+            for all in alike.chunk_by(|one, next| one.0 == next.0).filter(|all| all.len() > 1) {
+                for two in all.chunk_by(|one, next| same(&known[one.1], &known[next.1])) {
+                    copies.extend(two[1..].iter().map(|(_, n)| *n));
+                }
             }
             alike.clear();
         }

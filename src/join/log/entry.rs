@@ -6,6 +6,8 @@ use super::line::{Attempt, Attempts, Line, Tries};
 use super::servers::ServerName;
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
 
 /// Bytes kept of what a failing line says.
 const WORDS_MAX: usize = 600;
@@ -19,17 +21,35 @@ pub struct Place {
     pub line: u64,
 }
 
+/// A time, where there is one, in eight bytes: there are as many of them as lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Maybe(i64);
+
+impl Maybe {
+    /// No log has a line of the year 1677.
+    pub(super) const NONE: Maybe = Maybe(i64::MIN);
+
+    pub(super) fn get(self) -> Option<Timestamp> {
+        (self != Maybe::NONE).then_some(Timestamp(self.0))
+    }
+}
+
+impl From<Option<Timestamp>> for Maybe {
+    fn from(at: Option<Timestamp>) -> Maybe {
+        at.map_or(Maybe::NONE, |at| Maybe(at.0))
+    }
+}
+
 /// What is kept of a [`Line`].
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) kind: Kind,
-    pub(super) began: Option<Timestamp>,
-    pub(super) sent: Option<Timestamp>,
-    pub(super) ended: Option<Timestamp>,
+    pub(super) began: Maybe,
+    pub(super) sent: Maybe,
+    pub(super) ended: Maybe,
     pub(super) resolution: i64,
     pub(super) client: Option<Endpoint>,
-    pub(super) local: Option<Endpoint>,
     pub(super) attempts: Attempts,
     pub(super) undispatched: bool,
     pub(super) failed: bool,
@@ -45,6 +65,8 @@ pub(super) struct Entry {
 
 #[derive(Clone, Debug, Default)]
 struct Rare {
+    /// From where the proxy connected to its target.
+    local: Option<Endpoint>,
     /// The proxy's own address, of a line about a health check.
     node: Option<Endpoint>,
     /// The connections of a line that failed or of which some did.
@@ -81,15 +103,15 @@ impl Entry {
         line: &mut Line<'_>,
     ) -> Entry {
         let tried_again = line.tries.is_some_and(|tries| tries.failed > 0);
+        let is_rare = line.failed || kind == Kind::AlbHealthCheck || tried_again;
         Entry {
             place,
             kind,
-            began: line.began,
-            sent: line.sent,
-            ended: line.ended,
+            began: line.began.into(),
+            sent: line.sent.into(),
+            ended: line.ended.into(),
             resolution: line.resolution,
             client: line.client,
-            local: line.local,
             attempts: std::mem::take(&mut line.attempts),
             undispatched: line.undispatched,
             failed: line.failed,
@@ -97,11 +119,17 @@ impl Entry {
             asked,
             ids,
             server: line.server.map(ServerName::new),
-            rare: (line.failed || kind == Kind::AlbHealthCheck || tried_again).then(|| {
-                let (node, tries, own_cause) = (line.node, line.tries, line.own_cause);
-                Box::new(Rare { node, tries, own_cause, text: None })
+            rare: (is_rare || line.local.is_some()).then(|| {
+                let (local, node) = (line.local, line.node);
+                let (tries, own_cause) = (line.tries, line.own_cause);
+                Box::new(Rare { local, node, tries, own_cause, text: None })
             }),
         }
+    }
+
+    /// From where the proxy connected to its target.
+    pub(super) fn local(&self) -> Option<Endpoint> {
+        self.rare.as_ref()?.local
     }
 
     /// The proxy's own address, of a line about a health check.
@@ -145,10 +173,17 @@ impl Entry {
         lines.read(self.kind, self.text()?, &mut fields).as_ref().map(words)
     }
 
+    /// The same for all lines that say the same, see [`Entry::is_same`].
+    pub(super) fn digest(&self) -> u64 {
+        let client = self.client.map_or(0, |client| client.port);
+        let said = (self.asked, self.ids, client, self.began, self.sent, self.ended);
+        FixedState::default().hash_one(said)
+    }
+
     /// Whether both say the same, wherever they stand.
     pub(super) fn is_same(&self, other: &Entry) -> bool {
         let times = |it: &Entry| (it.began, it.sent, it.ended);
-        let ends = |it: &Entry| (it.client, it.local, it.status, it.failed, it.undispatched);
+        let ends = |it: &Entry| (it.client, it.local(), it.status, it.failed, it.undispatched);
         let keys = |it: &Entry| (it.asked, it.ids, it.server);
         keys(self) == keys(other)
             && times(self) == times(other)
@@ -159,17 +194,18 @@ impl Entry {
 
     /// Its time, by which entries are ordered: the earliest that it has.
     pub(super) fn at(&self) -> Timestamp {
-        first(self.began, self.sent, self.ended)
+        first(self.began.get(), self.sent.get(), self.ended.get())
     }
 
     /// The time at which it was over.
     pub(super) fn until(&self) -> Timestamp {
-        first(self.ended, self.sent, self.began)
+        first(self.ended.get(), self.sent.get(), self.began.get())
     }
 
     /// The latest time that it has, also where its times are in no order.
     pub(super) fn latest(&self) -> Timestamp {
-        self.began.max(self.sent).max(self.ended).unwrap_or_default()
+        // A time that is missing is earlier than all others.
+        [self.sent, self.ended].into_iter().fold(self.began, Maybe::max).get().unwrap_or_default()
     }
 
     /// Whether the log names this target by its address.

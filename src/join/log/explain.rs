@@ -118,9 +118,7 @@ pub struct Disagreement {
 
 /// Adds what is to be told of the lines of one log; how many failing ones are of another time.
 pub(super) fn explain(
-    entries: &[Entry],
-    ties: &Ties,
-    capture: &Capture,
+    (entries, ties, capture): (&[Entry], &Ties, &Capture),
     findings: &[Finding],
     lines: &Lines,
     logs: &mut Logs,
@@ -374,7 +372,7 @@ mod tests {
     fn differ(entries: &mut [Entry], made: &Made) -> Vec<String> {
         let mut logs = Logs::default();
         let ties = tie(entries, &made.0, &[]);
-        explain(entries, &ties, &made.0, &[], &Lines::default(), &mut logs);
+        explain((entries, &ties, &made.0), &[], &Lines::default(), &mut logs);
         logs.disagreements.into_iter().map(|it| it.what).collect()
     }
 
@@ -418,7 +416,7 @@ mod tests {
         ];
         let mut logs = Logs::default();
         let ties = tie(&mut entries, &made.0, &[]);
-        assert_eq!(explain(&entries, &ties, &made.0, &[], &Lines::default(), &mut logs), 1);
+        assert_eq!(explain((&entries, &ties, &made.0), &[], &Lines::default(), &mut logs), 1);
         let why: Vec<_> = logs.failing.iter().map(|it| it.why_not).collect();
         let wanted = [WhyNot::Undispatched, WhyNot::OtherTarget, WhyNot::NotCaptured].map(Some);
         assert_eq!(why, wanted);
@@ -443,7 +441,7 @@ mod tests {
         entries.push(entry);
         let mut logs = Logs::default();
         let ties = tie(&mut entries, &made.0, &[]);
-        explain(&entries, &ties, &made.0, &[], &Lines::default(), &mut logs);
+        explain((&entries, &ties, &made.0), &[], &Lines::default(), &mut logs);
         logs.failing.first()?.why_not
     }
 

@@ -29,7 +29,7 @@ pub(super) fn addresses(entry: &Entry, flow: &Known) -> Option<Match> {
     if entry.client_port().is_some_and(|client| client == flow.client) {
         return found(Leg::Front, true);
     }
-    if let Some(local) = entry.local
+    if let Some(local) = entry.local()
         && !entry.undispatched
     {
         if local == flow.client {
@@ -71,11 +71,10 @@ pub(super) fn span(entry: &Entry, leg: Leg, first: Timestamp, last: Timestamp) -
         let apart = since(captured, logged);
         between(apart.saturating_sub(entry.resolution), apart)
     };
-    match (entry.began, entry.sent, entry.ended) {
+    let (began, sent, ended) = (entry.began.get(), entry.sent.get(), entry.ended.get());
+    match (began, sent, ended) {
         (_, Some(sent), _) if leg == Leg::Back => exact(first, sent),
-        (Some(began), _, _) if leg == Leg::Front && entry.ended != Some(began) => {
-            exact(first, began)
-        }
+        (Some(began), _, _) if leg == Leg::Front && ended != Some(began) => exact(first, began),
         (Some(began), _, Some(ended)) => {
             let latest = if ended == began { first } else { last };
             let low = since(latest, ended).saturating_sub(entry.resolution);
@@ -108,7 +107,7 @@ pub(super) fn times(
     clock: &Clock,
 ) -> Option<i64> {
     distance(span(entry, leg, first, last), clock).or_else(|| {
-        let (began, ended) = entry.began.zip(entry.ended)?;
+        let (began, ended) = entry.began.get().zip(entry.ended.get())?;
         let (low, high) =
             (first.nanos_since(ended).saturating_sub(entry.resolution), first.nanos_since(began));
         (leg == Leg::Back && low <= high)
@@ -125,7 +124,7 @@ pub(super) fn apart(entry: &Entry, first: Timestamp, last: Timestamp, clock: &Cl
         // What a log cuts off may lie between.
         Some((past.saturating_sub(entry.resolution)).max(-past).max(0))
     };
-    let (began, ended) = (entry.began.or(entry.sent), entry.ended);
+    let (began, ended) = (entry.began.get().or(entry.sent.get()), entry.ended.get());
     match (from(first, began), from(last, ended)) {
         // Its only time may be that of either end.
         (Some(one), Some(other)) if began == ended => one.min(other),
@@ -182,12 +181,13 @@ mod tests {
     #[test]
     fn times_give_the_offsets_that_fit() {
         let at = |ms: i64| Timestamp(ms * MS);
+        let maybe = |ms: i64| Some(at(ms)).into();
         let precise = entry(|it| {
-            (it.began, it.sent, it.ended) = (Some(at(0)), Some(at(2)), Some(at(100)));
+            (it.began, it.sent, it.ended) = (maybe(0), maybe(2), maybe(100));
         });
         assert_eq!(span(&precise, Leg::Back, at(1002), at(1090)), (999 * MS, 1000 * MS));
         assert_eq!(span(&precise, Leg::Front, at(1000), at(1100)), (999 * MS, 1000 * MS));
-        let nested = entry(|it| (it.began, it.ended) = (Some(at(0)), Some(at(100))));
+        let nested = entry(|it| (it.began, it.ended) = (maybe(0), maybe(100)));
         assert_eq!(span(&nested, Leg::Back, at(1010), at(1090)), (989 * MS, 1010 * MS));
         let clock = Clock { offset: 1000 * MS, tolerance: 4 * MS, ..Clock::default() };
         assert_eq!(times(&nested, Leg::Back, at(1010), at(1090), &clock), Some(0));

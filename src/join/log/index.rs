@@ -1,14 +1,14 @@
 //! Finds lines and flows by what they have in common.
 
 use super::clock::Clock;
-use super::entry::Entry;
+use super::entry::{Entry, Maybe};
 use super::fit::Leg;
 use super::seen::{Capture, Seen};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -111,7 +111,7 @@ pub(super) struct Index<'a> {
     /// Entries by the port that only one connection has, and its leg; those of no flow are left out.
     by_port: Vec<((Endpoint, Leg), u32)>,
     /// How many exchanges with a server asked the same or have the same id; made when it is asked for.
-    seen: OnceCell<Map<(u32, Endpoint), u32>>,
+    seen: OnceLock<Map<(u32, Endpoint), u32>>,
     clients: Map<Endpoint, u32>,
     by_client: Lists<u64>,
     /// Exchanges by their flow, in their order on it, where lines name connections.
@@ -135,7 +135,7 @@ impl<'a> Index<'a> {
             by_id: Lists::default(),
             by_asked: Lists::default(),
             by_port: Vec::new(),
-            seen: OnceCell::new(),
+            seen: OnceLock::new(),
             clients: Map::default(),
             by_client: Lists::default(),
             by_flow: Vec::new(),
@@ -209,7 +209,7 @@ impl<'a> Index<'a> {
                     named.insert(client);
                 }
             }
-            if let Some(local) = entry.local.filter(|local| self.clients.contains_key(local)) {
+            if let Some(local) = entry.local().filter(|local| self.clients.contains_key(local)) {
                 self.by_port.push(((local, Leg::Back), n));
             }
         }
@@ -397,22 +397,25 @@ fn anywhere(end: Endpoint) -> Endpoint {
 }
 
 impl Numbers {
-    pub(super) fn new(all: &[Seen]) -> Numbers {
-        let mut it = Numbers::default();
+    /// Of all these exchanges.
+    pub(super) fn of_all(all: &[Seen]) -> Numbers {
+        let mut numbers = Numbers::default();
+        all.iter().for_each(|seen| numbers.add(seen));
+        numbers
+    }
+
+    /// One exchange more.
+    pub(super) fn add(&mut self, seen: &Seen) {
         let mut number = |digest: u64| match digest {
             0 => NONE,
-            _ => *it.numbers.entry(digest).or_insert_with(|| {
-                it.digests.push(digest);
-                it.digests.len() as u32 - 1
+            _ => *self.numbers.entry(digest).or_insert_with(|| {
+                self.digests.push(digest);
+                self.digests.len() as u32 - 1
             }),
         };
-        let keys = all.iter().map(|seen| Keys {
-            asked: number(seen.asked),
-            path: number(seen.path),
-            ids: seen.ids.map(&mut number),
-        });
-        it.keys = keys.collect();
-        it
+        let (asked, path) = (number(seen.asked), number(seen.path));
+        let ids = seen.ids.map(number);
+        self.keys.push(Keys { asked, path, ids });
     }
 
     /// The number of a digest that some exchange has.
@@ -424,7 +427,7 @@ impl Numbers {
 /// The latest time at which a line of what was captured between two times can have begun.
 fn latest((first, last): (Timestamp, Timestamp), entries: &[Entry], clock: &Clock) -> Timestamp {
     // Lines of one log have the same times: those with only the time of the end are behind it.
-    let begins = entries.first().is_some_and(|it| it.began.is_some() && it.began != it.ended);
+    let begins = entries.first().is_some_and(|it| it.began != Maybe::NONE && it.began != it.ended);
     let latest = if begins { first } else { last };
     latest.after(-clock.offset).after(clock.tolerance)
 }

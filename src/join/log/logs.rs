@@ -1,5 +1,6 @@
 //! Reads the logs of a run when all flows are known, and keeps what they say of them.
 
+use super::both::both;
 use super::clients::drop_others;
 use super::clock::Clock;
 use super::copies::drop_copies;
@@ -309,7 +310,7 @@ impl Watch {
     pub fn finish(self, findings: &mut Vec<Finding>, correlations: &[Correlation]) -> Logs {
         let Watch { settings, lines, reading, mut capture, open, lost } = self;
         capture.lost += lost;
-        capture.settle();
+        capture.complete();
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
         let (settings, lines) = (&settings, &*lines);
@@ -352,21 +353,18 @@ impl Tied<'_> {
             find_requests(&found.entries, &mut ties, self.capture);
             find_connections(&found.entries, &mut ties, self.capture);
             drop_others(&found.entries, &mut ties, self.capture, self.correlations);
-            let other_time = explain::explain(
-                &found.entries,
-                &ties,
-                self.capture,
-                findings,
-                self.lines,
-                &mut logs,
-            );
             let with = (&found.entries[..], &ties, self.capture);
+            let (mut source, other_time) = both(
+                found.entries.len(),
+                || self.source(named, kind, &found, &ties),
+                || explain::explain(with, findings, self.lines, &mut logs),
+            );
+            source.failing_other_time += other_time;
             said.append(&mut told.said(findings, with, self.lines));
             if !open.is_empty() {
                 told_lines.extend(told.told(with));
                 said_of_open.append(&mut asked.said(&open, with, self.lines));
             }
-            let source = self.source(named, kind, &found, &ties, other_time);
             bounded += self.keep(&found.entries, &ties, findings, &mut logs);
             logs.sources.push(source);
         }
@@ -404,14 +402,7 @@ impl Tied<'_> {
         named.map(told).collect()
     }
 
-    fn source(
-        &self,
-        named: u32,
-        kind: Kind,
-        found: &Found,
-        ties: &Ties,
-        other_time: u64,
-    ) -> Source {
+    fn source(&self, named: u32, kind: Kind, found: &Found, ties: &Ties) -> Source {
         let joined = best(ties, found.entries.len());
         let is_joined = |n: usize| joined.get(n).is_some_and(Option::is_some);
         let sure = |least: Confidence| joined.iter().flatten().filter(|it| **it >= least).count();
@@ -449,7 +440,7 @@ impl Tied<'_> {
             ambiguous: ties.ambiguous.iter().filter(|n| !is_joined(**n)).count() as u64,
             failing: found.failing,
             failing_joined: failing.filter(|(n, _)| is_joined(*n)).count() as u64,
-            failing_other_time: other_time + found.far_failing,
+            failing_other_time: found.far_failing,
             clock: ties.clock,
         }
     }

@@ -1,6 +1,7 @@
 //! Lines and exchanges of which several fit each other: each line is given to one exchange, the nearest
 //! in time first.
 
+use super::both::{both, pays};
 use super::fit::{Leg, apart, same_status, times};
 use super::given::{Candidate, Given};
 use super::tie::{
@@ -15,6 +16,8 @@ const FEW: usize = 8;
 /// How many lines are compared with each of fewer exchanges. They come in the order of their times, so
 /// that what is further away fits less.
 const NEAREST: usize = 16;
+/// A group that takes more than one in so many of the whole work is large.
+const LARGE: u64 = 16;
 /// Candidates that are kept to be given, 32 bytes each; those of further exchanges are looked for once more.
 const KEPT_MAX: usize = 1 << 20;
 
@@ -35,11 +38,57 @@ impl Tying<'_> {
         }
     }
 
-    /// Ties lines and exchanges that ask the same, of those that are left.
+    /// Ties lines and exchanges that ask the same, of those that are left. What asks one thing has nothing in common
+    /// with what asks another: with two processors each takes one half of these groups.
     pub(super) fn requests(&self, taken: &mut Taken, ties: &mut Ties) {
+        let many = self.capture.seen.len();
         let mut asking = vec![0_u32; self.index.numbers()];
+        let asked = (0..many).filter_map(|n| self.index.asked_of(n));
+        asked.for_each(|asked| asking[asked as usize] += 1);
+        if !pays(many) {
+            return self.requests_of(&asking, |_| true, taken, ties);
+        }
+        let (known, second) = (&*taken, self.second_half(&asking));
+        let half = |which: bool| {
+            let (mut taken, mut ties) = (known.clone(), Ties::default());
+            let is_mine = |asked: u32| second[asked as usize] == which;
+            self.requests_of(&asking, is_mine, &mut taken, &mut ties);
+            (taken, ties)
+        };
+        let (one, other) = both(many, || half(false), || half(true));
+        for (of_half, found) in [one, other] {
+            taken.add(&of_half);
+            ties.tied.extend(found.tied);
+        }
+    }
+
+    /// Which of the groups, by what they ask, are in the second of two halves that take about as long: the few large
+    /// ones are dealt out first.
+    fn second_half(&self, asking: &[u32]) -> Vec<bool> {
+        let lines = |asked: u32| self.index.asking(asked).len().min(NEAREST) as u64;
+        let cost: Vec<u64> =
+            (0..).zip(asking).map(|(asked, many)| u64::from(*many) * lines(asked)).collect();
+        let large = cost.iter().sum::<u64>() / LARGE;
+        let (mut second, mut sums) = (vec![false; asking.len()], [0_u64; 2]);
+        for which in [true, false] {
+            for (n, cost) in cost.iter().enumerate().filter(|(_, cost)| (**cost > large) == which) {
+                second[n] = sums[1] < sums[0];
+                sums[usize::from(second[n])] += cost;
+            }
+        }
+        second
+    }
+
+    /// The same for the groups that ask one of these things; `asking` says how many exchanges ask each.
+    fn requests_of(
+        &self,
+        asking: &[u32],
+        which: impl Fn(u32) -> bool,
+        taken: &mut Taken,
+        ties: &mut Ties,
+    ) {
         let seen = || 0..self.capture.seen.len();
-        seen().filter_map(|n| self.index.asked_of(n)).for_each(|asked| asking[asked as usize] += 1);
+        let asked_of = |n: usize| self.index.asked_of(n).filter(|asked| which(*asked));
         // Looked for in the order of the exchanges: like that of the lines it is about that of time, so that
         // what belongs together is near each other in memory.
         let (mut kept, mut ends) = (Vec::<Candidate>::new(), Vec::new());
@@ -48,14 +97,15 @@ impl Tying<'_> {
             if kept.len() >= KEPT_MAX {
                 break;
             }
-            if let Some(asked) = self.index.asked_of(n).filter(|_| !taken.has_seen(n)) {
+            if let Some(asked) = asked_of(n).filter(|_| !taken.has_seen(n)) {
                 let (many, cursor) = (asking[asked as usize], &mut cursors[asked as usize]);
                 self.candidates_asking(n, (asked, many), cursor, taken, &mut kept);
             }
             ends.push(kept.len());
         }
         let (mut candidates, mut given) = (Vec::new(), Given::nothing(self));
-        for (asked, group) in self.index.asked(|n| !taken.has_seen(n)).each() {
+        let left = |n: usize| asked_of(n).is_some() && !taken.has_seen(n);
+        for (asked, group) in self.index.asked(left).each() {
             for n in group.iter().map(|n| *n as usize) {
                 if let Some(end) = ends.get(n) {
                     let from = n.checked_sub(1).map_or(0, |before| ends[before]);
@@ -239,5 +289,48 @@ impl Tying<'_> {
                 given.try_again(place, it);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clock::Clock;
+    use super::super::index::Index;
+    use super::super::testing::{Made, logged};
+    use super::super::tie::sort;
+    use super::*;
+
+    const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    #[test]
+    fn two_threads_tie_what_one_does() {
+        // One in three asks the same; requests overlap, so that several lines fit each.
+        let (mut made, mut entries) = (Made::default(), Vec::new());
+        for n in 0..12_000_i64 {
+            let path = if n % 3 == 0 { "/health".to_owned() } else { format!("/{}", n % 701) };
+            made.request(&path, T, (n + 1, n + 7 + n % 5), Some(200));
+            entries.push(logged(n as u64, &path, (n, n + 8 + n % 5), 200, T));
+        }
+        sort(&mut entries);
+        let index = Index::new(&entries, &made.0);
+        let mut tying = Tying::new(&mut entries, &made.0, index);
+        tying.clock = Clock { tolerance: 4_000_000, pairs: 9, agreeing: 9, ..Clock::default() };
+        let nothing = || Taken::nothing(12_000, 12_000);
+        let (mut two, mut one) = (Ties::default(), Ties::default());
+        tying.requests(&mut nothing(), &mut two);
+        let mut asking = vec![0; tying.index.numbers()];
+        (0..12_000).for_each(|n| asking[tying.index.asked_of(n).unwrap() as usize] += 1);
+        tying.requests_of(&asking, |_| true, &mut nothing(), &mut one);
+        let key = |it: &Tied| (it.entry, it.seen);
+        two.tied.sort_by_key(key);
+        one.tied.sort_by_key(key);
+        assert!(one.tied.len() > 11_000, "{}", one.tied.len());
+        assert_eq!(two.tied, one.tied);
+        let second = tying.second_half(&asking);
+        let shares = [true, false].map(|which| {
+            let mine = asking.iter().zip(&second).filter(|(_, second)| **second == which);
+            mine.map(|(many, _)| many).sum::<u32>()
+        });
+        assert!(shares.iter().all(|many| *many > 4_800), "{shares:?}");
     }
 }

@@ -16,6 +16,7 @@ mod account;
 mod apache_error;
 mod apache_format;
 mod aws;
+mod both;
 mod clients;
 mod clock;
 mod combined;

@@ -1,7 +1,7 @@
 //! Pairs of lines and exchanges by which the clock of a log is compared with the capture's.
 
 use super::clock::{Clock, Guess, PAIRS_MAX, most};
-use super::entry::Entry;
+use super::entry::{Entry, Maybe};
 use super::fit::{Leg, same_status, span};
 use super::index::Lists;
 use super::kind::Kind;
@@ -78,7 +78,7 @@ impl Tying<'_> {
         let requests = self.entries.first().is_none_or(|entry| entry.kind.has_requests());
         let entries = if requests { &[] } else { &*self.entries };
         entries.iter().filter_map(|entry| {
-            let client = entry.client_port().or(entry.local)?;
+            let client = entry.client_port().or(entry.local())?;
             let &[id] = self.index.flows_of(client) else { return None };
             Some((entry, (id, self.capture.flows.get(&id)?)))
         })
@@ -103,9 +103,9 @@ impl Tying<'_> {
         let (begins, ends) = (agreeing(false), agreeing(true));
         let more = |one: usize, other: usize| one > other + (pairs.len() / 50).max(1);
         if more(ends, begins) {
-            self.entries.iter_mut().for_each(|entry| entry.began = None);
+            self.entries.iter_mut().for_each(|entry| entry.began = Maybe::NONE);
         } else if more(begins, ends) {
-            self.entries.iter_mut().for_each(|entry| entry.ended = None);
+            self.entries.iter_mut().for_each(|entry| entry.ended = Maybe::NONE);
         }
     }
 
@@ -204,7 +204,9 @@ mod tests {
             let (made, mut entries) = in_seconds(ends);
             let ties = tie(&mut entries, &made.0, &[]);
             assert!(
-                entries.iter().all(|it| (it.began.is_none(), it.ended.is_none()) == (ends, !ends))
+                entries
+                    .iter()
+                    .all(|it| [it.began, it.ended].map(|it| it.get().is_none()) == [ends, !ends])
             );
             assert!(ties.clock.offset.abs() < 100_000_000, "{:?}", ties.clock);
             assert_eq!(ties.tied.len(), 30);

@@ -95,8 +95,10 @@ pub(super) struct Capture {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// Exchanges and flows that were not kept.
     pub(super) lost: u64,
-    /// Made when it is asked for, which is when all exchanges are known.
+    /// What exchanges asked and their ids, by numbers: made when it is asked for, or by [`Capture::complete`].
     numbers: OnceLock<Numbers>,
+    /// The same of the exchanges that are known so far.
+    numbered: Numbers,
 }
 
 impl Seen {
@@ -114,7 +116,7 @@ impl Capture {
 
     /// The digests of what exchanges asked and of their ids, by numbers.
     pub(super) fn numbers(&self) -> &Numbers {
-        self.numbers.get_or_init(|| Numbers::new(&self.seen))
+        self.numbers.get_or_init(|| Numbers::of_all(&self.seen))
     }
 
     pub(super) fn exchange(&mut self, flow: u64, exchange: &Exchange) {
@@ -128,7 +130,7 @@ impl Capture {
         let target = super::text::origin_form(target.as_bytes());
         let response = exchange.response.as_ref();
         let over = response.map_or(request.last, |response| response.last);
-        self.seen.push(Seen {
+        let seen = Seen {
             flow,
             ordinal: exchange.ordinal,
             first: request.first,
@@ -141,10 +143,18 @@ impl Capture {
             asked: asked(method.as_bytes(), target),
             path: asked_path(method.as_bytes(), target),
             ids: ids_of(&head),
-        });
+        };
+        self.numbered.add(&seen);
+        self.seen.push(seen);
     }
 
-    /// All flows are known: what has no whole response lasted until its connection was closed.
+    /// All flows are known.
+    pub(super) fn complete(&mut self) {
+        self.numbers = OnceLock::from(std::mem::take(&mut self.numbered));
+        self.settle();
+    }
+
+    /// What has no whole response lasted until its connection was closed.
     pub(super) fn settle(&mut self) {
         let mut open: HashMap<u64, u32, FixedState> = HashMap::default();
         open.extend(self.seen.iter().filter(|seen| !seen.whole).map(|seen| (seen.flow, 0)));

@@ -99,7 +99,7 @@ pub(super) fn logged(
     entry(|it| {
         it.place.line = number;
         it.asked = asked(b"GET", target.as_bytes());
-        (it.began, it.ended) = (Some(ms(began)), Some(ms(ended)));
+        (it.began, it.ended) = (Some(ms(began)).into(), Some(ms(ended)).into());
         it.status = Some(status);
         it.failed = is_failure(status);
         let answered = Some(status).filter(|_| !it.failed);

@@ -75,15 +75,27 @@ pub(super) struct Tying<'a> {
 }
 
 /// What is tied by now: a line tells of one exchange on each side of the proxy, an exchange has one line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Taken {
     lines: [Vec<bool>; 2],
     seen: Vec<bool>,
 }
 
 impl Taken {
-    fn nothing(entries: usize, seen: usize) -> Taken {
+    pub(super) fn nothing(entries: usize, seen: usize) -> Taken {
         Taken { lines: [vec![false; entries], vec![false; entries]], seen: vec![false; seen] }
+    }
+
+    /// What else is.
+    pub(super) fn add(&mut self, other: &Taken) {
+        let all = |it: &Taken| [it.lines[0].len(), it.lines[1].len(), it.seen.len()];
+        debug_assert_eq!(all(self), all(other));
+        let [front, back] = &mut self.lines;
+        for (mine, its) in
+            [(front, &other.lines[0]), (back, &other.lines[1]), (&mut self.seen, &other.seen)]
+        {
+            mine.iter_mut().zip(its).for_each(|(mine, its)| *mine |= its);
+        }
     }
 
     pub(super) fn has_line(&self, entry: usize, leg: Leg) -> bool {
