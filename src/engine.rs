@@ -132,6 +132,7 @@ impl Talk {
         flow.responses = self.conversation.responses();
         flow.protocol = self.conversation.protocol();
         flow.http1_answer = self.conversation.http1_answer();
+        flow.proxied = self.conversation.proxied();
     }
 
     /// `opened` as for [`Conversation::new`].

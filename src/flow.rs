@@ -52,6 +52,9 @@ pub struct Flow {
     pub protocol: Protocol,
     /// HTTP/1 answered the preface of HTTP/2.
     pub http1_answer: bool,
+    /// It began with a PROXY protocol header
+    /// (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).
+    pub proxied: bool,
     /// Its TLS, when it carries that; known when it is over.
     pub tls: Option<Arc<Handshake>>,
     /// What could hide another truth.

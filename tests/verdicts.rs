@@ -299,6 +299,53 @@ fn connections_closed_together_are_cut_by_the_load_balancer() {
     assert_eq!(outcome.causes(), ["lb-cut"; 3]);
 }
 
+/// The PROXY protocol header alone has reached the target when it objects: by a 400 (nginx, Apache,
+/// HAProxy), or by FIN.
+#[test]
+fn a_proxy_protocol_header_that_the_target_refuses_is_a_mismatch() {
+    let header = "PROXY TCP4 203.0.113.9 10.0.2.9 40000 80\r\n";
+    let refusal = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let crossed = |status: &str| {
+        let mut script = Script::open().say(Client, header).wait(RTT / 2).say(Client, GET);
+        let seq = script.packets.last().unwrap().seq;
+        let answer = refusal.replace("400 Bad Request", status);
+        script = script.wait(3 * RTT / 4).say(Server, &answer).tweak(|answer| answer.ack = seq);
+        script.fin(Server).tweak(|fin| fin.ack = seq).wait(RTT / 2).bare_rst(Server)
+    };
+    both(crossed("400 Bad Request"), "protocol-mismatch", "certain");
+    // The header was taken, and what follows it did not come in time.
+    both(crossed("408 Request Timeout"), "unsolicited-response", "certain");
+
+    let mut closed = Script::open().say(Client, header).wait(RTT / 2).say(Client, GET);
+    let seq = closed.packets.last().unwrap().seq;
+    closed = closed.wait(3 * RTT / 4).fin(Server).tweak(|fin| fin.ack = seq);
+    both(closed.wait(RTT / 2).bare_rst(Server), "protocol-mismatch", "likely");
+}
+
+/// What the target answers elsewhere tells that it closes for a PROXY protocol header, or for want of
+/// one; a target that has answered both closes for another reason.
+#[test]
+fn a_target_that_answers_only_behind_a_proxy_protocol_header_closes_for_want_of_it() {
+    let header = "PROXY TCP4 203.0.113.9 10.0.2.9 40000 80\r\n";
+    let opened = |port, proxied: bool| {
+        let script = Script::from_port(port).handshake();
+        if proxied { script.say(Client, header).wait(RTT).ack(Server) } else { script }
+    };
+    let answered = |port, proxied| opened(port, proxied).exchange().close(Client).packets;
+    let closed = |port, proxied| opened(port, proxied).ask(GET).close(Server).packets;
+    let verdicts = |here: bool, elsewhere: &[bool]| {
+        let others = elsewhere.iter().zip(1002..).map(|(proxied, port)| answered(port, *proxied));
+        merged([closed(1001, here)].into_iter().chain(others).collect()).verdicts()
+    };
+    for here in [true, false] {
+        assert_eq!(verdicts(here, &[!here]), [("protocol-mismatch", "likely")], "{here}");
+        for others in [&[][..], &[here], &[here, !here]] {
+            let crash = [("target-fin-no-response", "certain")];
+            assert_eq!(verdicts(here, others), crash, "{here} {others:?}");
+        }
+    }
+}
+
 #[test]
 fn a_response_that_crossed_the_request_is_unsolicited() {
     let timeout = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

@@ -22,9 +22,10 @@ pub fn needs_wider(case: &Case<'_>) -> bool {
     match case.exchange {
         Some(_) if case.failed().is_none() => false,
         Some(exchange) => case.close().is_some_and(|close| {
-            // Whether this port speaks plain HTTP at all, others tell.
+            // Whether this port speaks HTTP in this form at all, others tell.
             let first = exchange.ordinal == 1 && case.response().is_none();
-            let strange = first && !case.wider.speaks(case.flow.server, Language::Plain);
+            let strange =
+                first && !case.wider.speaks(case.flow.server, Language::in_clear(case.flow));
             close.side == Side::Client || case.closes_on_arrival(close) || strange
         }),
         None => {

@@ -15,7 +15,8 @@ pub(super) const CAUSE: Cause = Cause {
         The load balancer spoke one language and the target answered in another: plain HTTP/1 \
         was answered by a TLS record (mostly the 7 bytes of an alert) or HTTP/2 frames, a TLS \
         ClientHello by plain text (\"HTTP/1.1 400 Bad Request\"), the preface of HTTP/2 by \
-        HTTP/1. The port is right and something listens, but the protocol set in the load \
+        HTTP/1, or a PROXY protocol header (which a load balancer writes before the first \
+        request to tell the client's address) by a 400 or a close. The port is right and something listens, but the protocol set in the load \
         balancer does not fit it.\n\n\
         A TLS server reads \"GET /\" as a TLS record that makes no sense and sends a \
         clear-text alert, or resets. A server that speaks only HTTP/2 with prior knowledge \
@@ -26,7 +27,12 @@ pub(super) const CAUSE: Cause = Cause {
         pass on; OpenSSL-based servers may just reset, which looks like target-rst-no-response \
         on every single request, or tls-handshake-failed the other way round. Then other \
         connections decide: if the same port speaks TLS there and nothing else, this is likely \
-        the cause. Other junk instead of HTTP is response-malformed.",
+        the cause. A PROXY header that is missing or not \
+        known may also end as a 400 after the request, which is passed on, or as \
+        target-fin-no-response on the first request of every connection (nginx logs a broken \
+        header); where others are answered only with, or only without, that header, it is likely \
+        this. \
+        Other junk instead of HTTP is response-malformed.",
     seen_as: &[
         ("AWS ALB", "502"),
         (
@@ -53,10 +59,13 @@ pub(super) const CAUSE: Cause = Cause {
         "Compare with the target group's protocol, protocol version and port",
     ],
     fix: &[
-        "Set the target group's protocol to what the port speaks (HTTP, HTTPS, HTTP2 or gRPC), or \
-         point it at the port that speaks HTTP",
+        "Set the target group's protocol to what the port speaks (HTTP, HTTPS, HTTP2 or \
+         gRPC; with or without the PROXY protocol), or point it at the port that speaks HTTP",
         "In nginx use proxy_pass https://..., or grpc_pass grpc:// for gRPC; in HAProxy add ssl \
          (or proto h2) to the server line; in Envoy add a TLS transport_socket",
+        "Turn the PROXY protocol on at both ends or at neither: the target group's \
+         proxy_protocol_v2.enabled on a Network Load Balancer, send-proxy in HAProxy; listen ... \
+         proxy_protocol in nginx, accept-proxy in HAProxy, RemoteIPProxyProtocol in Apache",
         "On an ALB choose the target group's protocol version (HTTP1, HTTP2, GRPC) to fit: it \
          cannot be changed later, create a new group",
         "Give the health check the same protocol as the traffic, so that the mismatch shows \
@@ -69,6 +78,7 @@ pub(super) const CAUSE: Cause = Cause {
     references: &[
         "RFC 9113, 3.4 (HTTP/2 connection preface): \
          https://www.rfc-editor.org/rfc/rfc9113#section-3.4",
+        "HAProxy, the PROXY protocol: https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt",
         "RFC 8446, 6 (TLS alert protocol): https://www.rfc-editor.org/rfc/rfc8446#section-6",
         "RFC 9112, 4 (status line): https://www.rfc-editor.org/rfc/rfc9112#section-4",
         "AWS, troubleshoot your ALB: \
@@ -80,7 +90,10 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     match case.exchange {
-        Some(_) => by_answer(case).or_else(|| closed_on_plain(case)),
+        Some(_) => by_answer(case)
+            .or_else(|| by_refused_header(case))
+            .or_else(|| closed_on_form(case))
+            .or_else(|| closed_on_plain(case)),
         None => by_clear_text(case).or_else(|| by_http1(case)).or_else(|| closed_on_tls(case)),
     }
 }
@@ -104,6 +117,62 @@ fn by_answer(case: &Case<'_>) -> Option<Verdict> {
         summary: phrase!(
             "the target answered a plain HTTP/1 request with {what}",
             what = fault.kind.what()
+        ),
+        responsible: None,
+    })
+}
+
+/// The target answers a PROXY protocol header, or closes on it, before any of the request behind it
+/// has reached it: a program that knows the header waits for what follows. A 408 says that nothing
+/// followed in time.
+pub(super) fn by_refused_header(case: &Case<'_>) -> Option<Verdict> {
+    const REQUEST_TIMEOUT: u16 = 408;
+    let request = case.request()?;
+    if !case.flow.proxied || case.exchange?.ordinal != 1 || request.start == 0 {
+        return None;
+    }
+    let only_header = Some(request.start);
+    let status = case
+        .response()
+        .filter(|response| response.acked == only_header)
+        .and_then(|response| response.status)
+        .filter(|status| (400..600).contains(status) && *status != REQUEST_TIMEOUT);
+    let close = case
+        .unanswered()
+        .and_then(|_| case.cut_by_server())
+        .filter(|close| close.acked == only_header && !case.reused() && !case.foreign(close));
+    let (confidence, guilty, answer) = match (status, close) {
+        (Some(status), _) => {
+            let guilty = Evidence {
+                mark: case.response()?.first,
+                side: Side::Server,
+                what: What::Response,
+                note: phrase!("{status}, sent before the target had received the request", status),
+            };
+            (Confidence::Certain, guilty, status.to_string())
+        }
+        // A target that accepts no more for another reason closes so, too.
+        (None, Some(close)) => {
+            let note = phrase!("its ACK number covers the PROXY protocol header and nothing more");
+            (Confidence::Likely, case.ending(close, note), case.name(close).to_owned())
+        }
+        (None, None) => return None,
+    };
+    let mut evidence = vec![guilty];
+    evidence.extend(case.flow.opening.asked.map(|mark| Evidence {
+        mark,
+        side: Side::Client,
+        what: What::Request,
+        note: phrase!("the PROXY protocol header of the load balancer"),
+    }));
+    evidence.extend(case.asked(phrase!("the request")));
+    Some(Verdict {
+        confidence,
+        evidence,
+        summary: phrase!(
+            "the load balancer began with a PROXY protocol header and the target answered that with \
+             {answer}, before the request reached it",
+            answer
         ),
         responsible: None,
     })
@@ -159,14 +228,57 @@ fn by_http1(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// The target closes instead of answering the first request, and answers other connections only where
+/// a PROXY protocol header comes first and this has none, or the other way round: it reads the one as
+/// the other, and closes.
+fn closed_on_form(case: &Case<'_>) -> Option<Verdict> {
+    case.unanswered()?;
+    let close = case.cut_by_server()?;
+    let (server, here) = (case.flow.server, Language::in_clear(case.flow));
+    let other = match here {
+        Language::Proxied => Language::Plain,
+        _ => Language::Proxied,
+    };
+    let other_only = case.wider.speaks(server, other) && !case.wider.speaks(server, here);
+    let first = case.exchange?.ordinal == 1 && case.coverage(close) != Coverage::Nothing;
+    if !other_only || !first || case.flow.tls.is_some() || !case.prompt(close) {
+        return None;
+    }
+    let (note, summary) = if case.flow.proxied {
+        (
+            phrase!(
+                "in answer to a request behind a PROXY protocol header; connections without one are \
+                 answered"
+            ),
+            phrase!(
+                "the target closed instead of answering a request behind a PROXY protocol header; it \
+                 answers connections without that header only"
+            ),
+        )
+    } else {
+        (
+            phrase!(
+                "in answer to a request without a PROXY protocol header; connections with one are \
+                 answered"
+            ),
+            phrase!(
+                "the target closed instead of answering a request without a PROXY protocol header; it \
+                 answers connections with that header only"
+            ),
+        )
+    };
+    let mut evidence = vec![case.ending(close, note)];
+    evidence.extend(case.asked(phrase!("the request")));
+    Some(Verdict { confidence: Confidence::Likely, evidence, summary, responsible: None })
+}
+
 /// The target closes instead of answering the first request, and on other connections speaks TLS
 /// only.
 fn closed_on_plain(case: &Case<'_>) -> Option<Verdict> {
     case.unanswered()?;
     let close = case.cut_by_server()?;
     let server = case.flow.server;
-    let tls_only =
-        case.wider.speaks(server, Language::Tls) && !case.wider.speaks(server, Language::Plain);
+    let tls_only = case.wider.speaks(server, Language::Tls) && !case.wider.speaks_in_clear(server);
     let first = case.exchange?.ordinal == 1 && case.coverage(close) != Coverage::Nothing;
     if !tls_only || !first || case.flow.tls.is_some() || !case.prompt(close) {
         return None;
@@ -197,7 +309,7 @@ fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
     let close = case.cut_by_server()?;
     let server = case.flow.server;
     let plain_only =
-        case.wider.speaks(server, Language::Plain) && !case.wider.speaks(server, Language::Tls);
+        case.wider.speaks_in_clear(server) && !case.wider.speaks(server, Language::Tls);
     let mute = attempt.said[Side::Server as usize].is_none() && !attempt.hidden;
     let early = case.handshaking().is_some() && attempt.tls.alerts.is_empty();
     if !plain_only || !mute || !early || case.foreign(close) {

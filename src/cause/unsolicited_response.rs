@@ -1,6 +1,6 @@
 //! a response was already on the wire when the request was sent, and is taken for its answer.
 
-use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What, protocol_mismatch};
 use crate::phrase;
 use crate::tcp::Side;
 
@@ -72,7 +72,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     let (request, response) = (case.request()?, case.response()?);
     let status = response.status?;
     let crossed = response.acked.is_some_and(|acked| acked <= request.start);
-    if !(response.unsolicited || crossed) {
+    // What answers the PROXY protocol header is no answer to the request either, nor unasked.
+    if !(response.unsolicited || crossed) || protocol_mismatch::by_refused_header(case).is_some() {
         return None;
     }
     Some(Verdict {

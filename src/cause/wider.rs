@@ -26,6 +26,15 @@ pub enum Language {
     Plain = 1,
     /// TLS.
     Tls = 2,
+    /// HTTP/1 in clear behind a PROXY protocol header.
+    Proxied = 4,
+}
+
+impl Language {
+    /// In which form HTTP/1 comes in clear on this connection.
+    pub fn in_clear(flow: &Flow) -> Language {
+        if flow.proxied { Language::Proxied } else { Language::Plain }
+    }
 }
 
 /// A client close while a request was outstanding.
@@ -141,7 +150,7 @@ impl Wider {
         }
         let language = match &flow.tls {
             Some(_) if hello.is_some() => Language::Tls,
-            None if flow.responses > 0 => Language::Plain,
+            None if flow.responses > 0 => Language::in_clear(flow),
             _ => return,
         };
         let known = self.spoken.len() < HOSTS_MAX || self.spoken.contains_key(&flow.server);
@@ -160,6 +169,11 @@ impl Wider {
     /// Whether this server's port has answered in `language`.
     pub fn speaks(&self, server: Endpoint, language: Language) -> bool {
         self.spoken.get(&server).is_some_and(|spoken| spoken & language as u8 != 0)
+    }
+
+    /// Whether this server's port has answered HTTP/1 in clear, with or without a PROXY header before it.
+    pub fn speaks_in_clear(&self, server: Endpoint) -> bool {
+        self.speaks(server, Language::Plain) || self.speaks(server, Language::Proxied)
     }
 
     /// Votes for the ends of a flow whose vantage is known.

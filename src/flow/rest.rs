@@ -40,6 +40,7 @@ impl Flow {
             responses,
             protocol,
             http1_answer,
+            proxied,
             tls: _,
             blind_spots,
             ended: _,
@@ -59,6 +60,7 @@ impl Flow {
         shorthand.u32(responses);
         shorthand.one_of(&Protocol::ALL, protocol);
         shorthand.flag(http1_answer);
+        shorthand.flag(proxied);
         blind_spots.fields(shorthand);
     }
 }
