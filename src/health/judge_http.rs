@@ -1,5 +1,6 @@
 //! The outcome of a check that asks in HTTP, or in bytes that are not read.
 
+use super::dialogue::{self, Reply};
 use super::judge::{Context, HALF_CLOSE, Judged, closing, near, s, sure, unknown};
 use super::outcome::Outcome;
 use super::settings::{Origin, Protocol};
@@ -201,7 +202,6 @@ impl Context<'_> {
         Judged { confidence, ..sure(Outcome::StatusMismatch, first, note) }
     }
 
-    /// Bytes of another protocol: HTTP/2, or a dialogue that is not read.
     /// The close of a prober that did not close with the answer, as it does when that says what it expects
     /// (HAProxy's `tcp-check expect`: its manual, and `tcpcheck_eval_expect` in src/tcpcheck.c).
     fn waited_for_more<'c>(&self, check: &'c Sighting) -> Option<&'c Ending> {
@@ -212,30 +212,35 @@ impl Context<'_> {
         (tcp && end.mark.at.nanos_since(last.at) >= HALF_CLOSE).then_some(end)
     }
 
+    /// Bytes of another protocol: HTTP/2, or a dialogue of which no more is read than how it begins.
     pub(super) fn other_data(&self, check: &Sighting) -> Judged {
         let asked = if check.protocol == http::Protocol::Http2 { "HTTP/2" } else { word!("bytes") };
-        match check.marks.response_first {
-            None => self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked),
-            Some(answer) => match self.waited_for_more(check) {
-                Some(end) => {
-                    let after = end.mark.at.nanos_since(check.began());
-                    let note = phrase!(
-                        "answered, but the prober waited for more and gave up after {after}",
-                        after = s(after)
-                    );
-                    let confidence = Confidence::Likely;
-                    Judged { confidence, ..sure(Outcome::Timeout, end.mark, note) }
-                }
-                None => Judged {
-                    confidence: Confidence::Possible,
-                    ..sure(
-                        Outcome::Pass,
-                        answer,
-                        word!("answered; what the answer says is not read"),
-                    )
-                },
-            },
+        let Some(answer) = check.marks.response_first else {
+            return self.no_answer(check, Outcome::Closed, Outcome::Timeout, asked);
+        };
+        let reply = dialogue::read(&check.opening, &check.answer);
+        if let Some(Reply::Refusal(note)) = reply {
+            // What others than those who speak the protocol to check it expect, nobody knows.
+            let confidence = match self.prober {
+                Some(prober) if prober.defaults.tcp => Confidence::Likely,
+                _ => Confidence::Possible,
+            };
+            return Judged { confidence, ..sure(Outcome::StatusMismatch, answer, note) };
         }
+        if let Some(end) = self.waited_for_more(check) {
+            let after = end.mark.at.nanos_since(check.began());
+            let note = phrase!(
+                "answered, but the prober waited for more and gave up after {after}",
+                after = s(after)
+            );
+            let confidence = Confidence::Likely;
+            return Judged { confidence, ..sure(Outcome::Timeout, end.mark, note) };
+        }
+        let (confidence, note) = match reply {
+            Some(_) => (Confidence::Likely, ""),
+            None => (Confidence::Possible, word!("answered; what the answer says is not read")),
+        };
+        Judged { confidence, ..sure(Outcome::Pass, answer, note) }
     }
 }
 
@@ -325,6 +330,29 @@ mod tests {
         };
         assert_eq!(judge(4), (Some(Outcome::Pass), Confidence::Possible));
         assert_eq!(judge(1_003), (Some(Outcome::Timeout), Confidence::Likely));
+    }
+
+    #[test]
+    fn a_refusal_in_the_words_of_a_database_is_no_pass() {
+        let catalogue = crate::probe::Catalogue::load([]).unwrap();
+        let settings = settings("haproxy", &[]);
+        let until = crate::time::Timestamp(1_000 * SECOND);
+        let judge = |answer: &[u8], prober| {
+            let mut check = silent(1);
+            check.ordinal = 0;
+            check.opening = b"\0\0\0\x12\0\x03\0\0user\0hap\0\0".as_slice().into();
+            check.answer = answer.into();
+            check.marks.response_first = Some(mark(SECOND + 3 * MS));
+            check.marks.response_last = check.marks.response_first;
+            let check = closed(check, Client, EndingKind::Rst, 4);
+            let prober = catalogue.prober(prober).map(|prober| &**prober);
+            let judged = Context { prober, ..context(&settings, until) }.judge(&check);
+            (judged.outcome, judged.confidence)
+        };
+        assert_eq!(judge(b"R\0\0\0\x0c", "haproxy"), (Some(Outcome::Pass), Confidence::Likely));
+        let refused = Some(Outcome::StatusMismatch);
+        assert_eq!(judge(b"E\0\0\0\x20SFATAL", "haproxy"), (refused, Confidence::Likely));
+        assert_eq!(judge(b"E\0\0\0\x20SFATAL", "nobody"), (refused, Confidence::Possible));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod advice;
 mod checker;
 pub mod config;
 mod counted;
+mod dialogue;
 mod flags;
 pub mod given;
 pub mod judge;

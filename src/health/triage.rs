@@ -98,6 +98,14 @@ impl Scene<'_> {
             (Some(check), Some(Outcome::TlsFailed)) => {
                 (Answer::Yes, phrase!("something answers the TLS hello"), Some(check.decisive))
             }
+            (Some(check), Some(Outcome::StatusMismatch)) => {
+                let text = &check.note;
+                (
+                    Answer::No,
+                    phrase!("{text}: it says itself that it is not well", text),
+                    Some(check.decisive),
+                )
+            }
             (Some(check), Some(Outcome::Pass)) if check.answered > 0 => {
                 (Answer::Yes, phrase!("it answers what the check sends"), Some(check.decisive))
             }
@@ -162,6 +170,11 @@ impl Scene<'_> {
             {
                 (Answer::Yes, phrase!("{what} passes", what), Some(check.decisive))
             }
+            (Some(check), Some(Outcome::StatusMismatch)) if check.status.is_none() => (
+                Answer::Yes,
+                phrase!("{what} speaks the check's protocol", what),
+                Some(check.decisive),
+            ),
             (Some(check), Some(Outcome::StatusMismatch)) => {
                 let status = check.status.unwrap_or_default();
                 let why = match status {

@@ -326,6 +326,27 @@ fn pinged(watch: &mut Watch) {
 }
 
 #[test]
+fn a_database_that_refuses_is_reached_on_the_right_port_and_is_not_well() {
+    let mut watch = watch(0, 75);
+    for at in (10..60).step_by(10) {
+        let mut check = attempt(at, Shape::Data);
+        check.opening = b"\x25\0\0\x01\0\x82\0\0\0\x80\0\x01\x21".as_slice().into();
+        check.answer = b"\x17\0\0\0\xff\x10\x04Too many".as_slice().into();
+        (check.payload, check.marks.response_first) = ([13, 15], Some(mark(0)));
+        watch.check(recognised(check), &mut Silent);
+    }
+    let target = watch.finish(&[]).targets.remove(0);
+    let said = |id: &str| {
+        let point = target.triage.iter().find(|point| point.id == id).unwrap();
+        (point.answer.id(), point.why.to_string())
+    };
+    let refused = "MySQL answers with error 1040: it says itself that it is not well";
+    assert_eq!(said("app-up"), ("no", refused.to_owned()));
+    let reached = "port 8080 speaks the check's protocol";
+    assert_eq!(said("path-and-port"), ("yes", reached.to_owned()));
+}
+
+#[test]
 fn bytes_of_another_protocol_are_a_tcp_check_where_such_a_check_can_send_some() {
     let checks = |lb: &str, protocol: &str| {
         let raw = |text: &str| Some(Raw { text: text.into(), place: Place::Flag("--hc") });
