@@ -208,6 +208,44 @@ fn two_nodes_decide_by_majority_and_are_told_apart() {
     assert_eq!(nodes[0]["failures_in_a_row"], 3);
 }
 
+/// A kubelet asks for readiness and for life; only the first fails for a while.
+#[test]
+fn each_of_two_probes_has_its_own_states_and_is_named_by_its_path() {
+    let probed = || {
+        let mut wire = Wire::default();
+        for n in 0..12 {
+            for (path, after_ms) in [("/ready", 0), ("/live", 3_000)] {
+                let fails = path == "/ready" && (4..8).contains(&n);
+                wire.connect(n * 10_000 + after_ms, NODE, TARGET)
+                    .open()
+                    .say(
+                        0,
+                        format!(
+                            "GET {path} HTTP/1.1\r\nHost: 10.0.2.9:8080\r\n\
+                             User-Agent: kube-probe/1.29\r\nAccept: */*\r\n\
+                             Connection: close\r\n\r\n"
+                        ),
+                    )
+                    .wait(5)
+                    .say(1, if fails { UNAVAILABLE } else { OK })
+                    .close();
+            }
+        }
+        wire
+    };
+    let report = json(probed(), &[]);
+    let probers = report["targets"][0]["probers"].as_array().unwrap();
+    let changes: Vec<(&str, Vec<&str>)> = probers
+        .iter()
+        .map(|prober| (prober["settings"]["path"]["value"].as_str().unwrap(), states(prober)))
+        .collect();
+    let ready = vec!["unknown", "healthy", "unhealthy", "healthy"];
+    assert_eq!(changes, [("/ready", ready), ("/live", vec!["unknown", "healthy"])]);
+    let said = text(probed(), &[]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("by Kubernetes kubelet probe (/ready)"), "{said}");
+    assert!(said.contains("by Kubernetes kubelet probe (/live)"), "{said}");
+}
+
 #[test]
 fn nothing_arrives_at_an_expected_target() {
     let mut wire = Wire::default();

@@ -254,6 +254,8 @@ struct Prober<'a> {
     by_outcome: BTreeMap<&'static str, u64>,
     /// The newest, in the order of time.
     checks: Vec<Check<'a>>,
+    /// The target's state over time, as this prober's checks change it.
+    timeline: Vec<Change<'a>>,
 }
 
 /// Something to know of a target.
@@ -341,7 +343,7 @@ impl<'a> Target<'a> {
             group: target.group.as_deref(),
             expected: target.expected,
             state: StateId(target.state.id()),
-            probers: target.probers.iter().map(|it| prober(it, checks)).collect(),
+            probers: (0..target.probers.len()).map(|at| prober(target, at, checks)).collect(),
             timeline: target
                 .timeline
                 .iter()
@@ -374,7 +376,9 @@ impl<'a> Target<'a> {
     }
 }
 
-fn prober(prober: &health::ProberHealth, checks: bool) -> Prober<'_> {
+/// The prober at this place in the target's list.
+fn prober(target: &health::Target, at: usize, checks: bool) -> Prober<'_> {
+    let prober = &target.probers[at];
     let by_outcome = prober.by_outcome.iter().map(|(outcome, n)| (outcome.id(), *n)).collect();
     Prober {
         id: &prober.id,
@@ -401,6 +405,12 @@ fn prober(prober: &health::ProberHealth, checks: bool) -> Prober<'_> {
         total: prober.total,
         by_outcome,
         checks: prober.checks.iter().filter(|_| checks).map(Check::new).collect(),
+        timeline: target
+            .timeline
+            .iter()
+            .filter(|entry| entry.prober == at)
+            .map(Change::new)
+            .collect(),
     }
 }
 

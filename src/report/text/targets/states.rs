@@ -3,7 +3,7 @@
 use super::super::names::Names;
 use super::super::page::Page;
 use crate::cause::Confidence;
-use crate::health::{Entry, Setting, State, Target};
+use crate::health::{Entry, ProberHealth, Setting, State, Target};
 use crate::report::words;
 use crate::words::Phrase;
 use crate::{phrase, word};
@@ -60,6 +60,17 @@ pub(in crate::report) fn leaning(target: &Target) -> Option<Phrase> {
     }
 }
 
+/// Who checks: with the path where the target is checked by several of that name, as by a readiness and a
+/// liveness probe.
+fn named(prober: &ProberHealth, target: &Target) -> Phrase {
+    let name = Phrase::listed(&prober.name);
+    let namesakes = target.probers.iter().filter(|other| other.name == prober.name).count();
+    match &prober.settings.path {
+        Some(path) if namesakes > 1 => phrase!("{name} ({path})", name, path = &path.value),
+        _ => name,
+    }
+}
+
 pub(in crate::report) fn state(
     entry: &Entry,
     target: &Target,
@@ -73,7 +84,7 @@ pub(in crate::report) fn state(
         confidence => phrase!(" ({confidence})", confidence = confidence.id()),
     };
     let whose = match target.probers.get(entry.prober) {
-        Some(prober) if several => phrase!(", by {prober}", prober = Phrase::listed(&prober.name)),
+        Some(prober) if several => phrase!(", by {prober}", prober = named(prober, target)),
         _ => Phrase::default(),
     };
     let note = if entry.note.is_empty() {
