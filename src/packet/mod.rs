@@ -242,6 +242,9 @@ pub enum Skip {
     Quic,
     /// A DTLS record: TLS over UDP (RFC 6347), which we do not read.
     Dtls,
+    /// VXLAN on the port that Linux takes where none is set (Flannel, Cilium), which is not read without being
+    /// told: the registered one is another.
+    LinuxVxlan,
     /// A fragment that waits for the others, or never completed.
     Fragment,
     /// The snap length cut a header.
@@ -268,6 +271,7 @@ impl Skip {
             Skip::IpProtocol(number) => format!("ip-protocol-{number}").into(),
             Skip::Quic => "quic".into(),
             Skip::Dtls => "dtls".into(),
+            Skip::LinuxVxlan => "vxlan-8472".into(),
             Skip::Fragment => "fragment".into(),
             Skip::CutHeader => "cut-header".into(),
             Skip::Malformed => "malformed".into(),
@@ -364,6 +368,7 @@ mod tests {
             (Skip::IpProtocol(58), "icmpv6"),
             (Skip::Quic, "quic"),
             (Skip::Dtls, "dtls"),
+            (Skip::LinuxVxlan, "vxlan-8472"),
             (Skip::Fragment, "fragment"),
             (Skip::CutHeader, "cut-header"),
             (Skip::Malformed, "malformed"),

@@ -21,6 +21,8 @@ const MAX_GTP_EXTENSIONS: usize = 8;
 const VXLAN_GPE_PORT: u16 = 4790;
 const GENEVE_PORT: u16 = 6081;
 const GTP_U_PORT: u16 = 2152;
+/// Of VXLAN where none is set: <https://docs.kernel.org/networking/vxlan.html>.
+const LINUX_VXLAN_PORT: u16 = 8472;
 const HTTPS_PORT: u16 = 443;
 
 /// An encapsulation.
@@ -137,6 +139,7 @@ impl Walk<'_> {
             port if self.vxlan_ports.contains(&port) => self.vxlan(rest),
             _ if (from == HTTPS_PORT || to == HTTPS_PORT) && is_quic(rest.bytes) => Err(Skip::Quic),
             _ if is_dtls(rest.bytes) => Err(Skip::Dtls),
+            LINUX_VXLAN_PORT if is_vxlan(rest.bytes) => Err(Skip::LinuxVxlan),
             _ => Err(Skip::IpProtocol(UDP)),
         }
     }
@@ -278,6 +281,12 @@ impl Walk<'_> {
     }
 }
 
+/// The header of RFC 7348, 5, with an IP packet in the Ethernet frame behind it.
+fn is_vxlan(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 0, 0, 0, _, _, _, 0, frame @ ..]
+        if matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd])))
+}
+
 /// A DTLS record: content type, version 1.0 or 1.2, epoch and sequence number, and a length that a
 /// record can have (RFC 6347, 4.1).
 fn is_dtls(datagram: &[u8]) -> bool {
@@ -414,7 +423,8 @@ mod tests {
     fn vxlan_ports_are_an_option() {
         let mut bytes = vxlan(1, &request());
         bytes[22..24].copy_from_slice(&8472u16.to_be_bytes());
-        assert_eq!(see(RAW, &bytes).expect_err("UDP"), Skip::IpProtocol(UDP));
+        // Nobody else reads it unasked, but what it is can be said.
+        assert_eq!(see(RAW, &bytes).expect_err("UDP"), Skip::LinuxVxlan);
         let mut decoder = Decoder::new(DecoderOptions { vxlan_ports: vec![8472] });
         see_frame(&mut decoder, &frame(RAW, &bytes)).expect("a segment").is_request("vxlan vni 1");
     }
@@ -423,6 +433,8 @@ mod tests {
     fn what_only_looks_like_a_tunnel_stays_what_it_is() {
         let packets = [
             (udp4(4789, &[0; 60]), Skip::IpProtocol(UDP)),
+            (udp4(8472, &[8, 0, 0, 0, 0, 0, 1, 0]), Skip::IpProtocol(UDP)),
+            (udp4(8472, &[0; 60]), Skip::IpProtocol(UDP)),
             (udp4(4790, &[12, 0, 0, 4, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),
             (udp4(6081, &[0xff; 60]), Skip::IpProtocol(UDP)),
             (udp4(2152, &[0x32, 1, 0, 4, 0, 0, 0, 0]), Skip::IpProtocol(UDP)),

@@ -129,6 +129,7 @@ pub(super) fn skipped(name: &str) -> Phrase {
         "udp" => "UDP",
         "quic" => word!("QUIC (HTTP/3, encrypted)"),
         "dtls" => word!("DTLS (TLS over UDP)"),
+        "vxlan-8472" => word!("of VXLAN on port 8472 (read with --vxlan-port 8472)"),
         "icmp" => "ICMP",
         "icmpv6" => "ICMPv6",
         "fragment" => word!("IP fragments that could not be put together"),

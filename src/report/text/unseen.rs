@@ -2,6 +2,7 @@
 
 use super::names::Names;
 use super::page::Page;
+use crate::http::Protocol;
 use crate::report::{Report, terms};
 use crate::time::Timestamp;
 use crate::words::{Phrase, count, plural};
@@ -36,6 +37,14 @@ pub(in crate::report) fn lines(report: &Report, names: &Names) -> Vec<Phrase> {
             n = plural(*n, "flow"),
             meaning = spot.meaning(),
             spot = spot.id()
+        ));
+    }
+    let http2 = summary.protocols.get(&Protocol::Http2).copied().unwrap_or_default();
+    if http2 > 0 {
+        let flows = plural(http2, "flow");
+        lines.push(phrase!(
+            "{flows} of HTTP/2, which is not looked into: what failed on it is not told",
+            flows
         ));
     }
     for (file, capture) in (0..).zip(&report.captures) {
@@ -166,9 +175,11 @@ mod tests {
 
     #[test]
     fn all_that_limits_a_verdict_is_listed() {
-        let report = fixture::several_files();
+        let mut report = fixture::several_files();
+        report.summary.protocols.insert(Protocol::Http2, 2);
         let text = Phrase::list(lines(&report, &Names::new(&report.captures)), "\n").to_string();
         for part in [
+            "2 flows of HTTP/2, which is not looked into",
             "3 requests whose outcome",
             "9 flows: the start of the connection is not in the capture (no-handshake)",
             "b/web.pcap: the file is damaged at byte 1 234 567",
