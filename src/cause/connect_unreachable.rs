@@ -14,7 +14,9 @@ pub(super) const CAUSE: Cause = Cause {
         or the target's own host says why. Host unreachable means that the last router got no \
         answer to ARP or neighbour discovery: the host is down or the address is not in use. \
         Network unreachable means that a router has no route. Administratively prohibited and \
-        port unreachable are mostly a firewall rule that rejects instead of dropping.\n\n\
+        port unreachable are mostly a firewall rule that rejects instead of dropping; on a \
+        Kubernetes node port unreachable is also how kube-proxy answers for a Service that has \
+        no ready endpoint.\n\n\
         The evidence names the sender of the ICMP message. If that is the target's own \
         address, look at the target's firewall; if it is another, at that router or firewall. \
         At the target you see the SYN and the ICMP error leave, or nothing at all if it came \
@@ -46,6 +48,8 @@ pub(super) const CAUSE: Cause = Cause {
          at the sender of the ICMP error",
         "Follow the way from the load balancer: ip route get <target>, traceroute -T -p <port> \
          <target>",
+        "On a Kubernetes node: kubectl get endpointslices -l kubernetes.io/service-name=<service> \
+         shows whether any endpoint is ready",
         "List rejecting rules at the target: nft list ruleset | grep -i reject, iptables -S | \
          grep -i reject, firewall-cmd --list-all",
     ],

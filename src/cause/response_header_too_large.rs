@@ -110,12 +110,14 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
                 "{head_len} bytes of header so far",
                 head_len = response.head_len
             )),
-            Some(
-                case.ending(
-                    close,
-                    phrase!("the load balancer gives up while the header still comes"),
-                ),
-            ),
+            Some(case.ending(
+                close,
+                if response.head_complete {
+                    phrase!("the load balancer closes at once; the header is complete")
+                } else {
+                    phrase!("the load balancer gives up while the header still comes")
+                },
+            )),
             case.asked(phrase!("the request")),
         ]
         .into_iter()
@@ -164,6 +166,8 @@ mod tests {
         // One that closes in order may have been content as well.
         assert_eq!(confidence(this), Some(Confidence::Possible));
         assert_eq!(confidence(this + 1), None);
+        let verdict = whole(0).rule("response-header-too-large").unwrap();
+        assert!(verdict.evidence[1].note.contains("the header is complete"), "{verdict:?}");
     }
 
     #[test]

@@ -186,7 +186,8 @@ Examples:
 
 Lines go to standard output as things happen, the report follows at the end; with --format json,
 html, csv or markdown and no -o, lines go to standard error. A line that says revised corrects an
-earlier one. SIGUSR1 prints how things stand.";
+earlier one. In ndjson each failure, check and state is a record; connections that went well are
+none. SIGUSR1 prints how things stand.";
 
 /// The command with the causes that `--cause` knows.
 pub(super) fn with_causes(live: Command, causes: CauseParser) -> Command {
