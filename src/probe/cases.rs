@@ -255,6 +255,28 @@ fn what_is_not_captured_of_a_head_speaks_for_nothing() {
     assert!(best(scene.finish()).is_none_or(|confidence| confidence == Possible));
 }
 
+/// HAProxy checks with `send-proxy-v2` beside users whose requests look the same.
+#[test]
+fn what_a_proxy_asks_for_itself_is_told_from_what_it_asks_for_others() {
+    let mut scene = Scene::new();
+    let header = |scene: &mut Scene, at, command| {
+        let mut sighting = scene.exchange("GET /orders HTTP/1.0\n", at, 200).unwrap();
+        sighting.proxy = Some(ProxyHeader { version: 2, command });
+        scene.sight(sighting);
+    };
+    let user = ProxyCommand::Proxy(endpoint("203.0.113.9:4000"), endpoint("10.0.0.9:80"));
+    for (own, other) in every(2.0, 20).zip(irregular(2.0, 20, 3)) {
+        header(&mut scene, own, ProxyCommand::Local);
+        header(&mut scene, other, user);
+    }
+    let out = scene.finish();
+    let named = |it: &&Recognised| it.verdict.prober_id() == Some("proxy-local");
+    let checks: Vec<_> = out.iter().filter(named).map(|it| it.verdict.confidence).collect();
+    assert_eq!(checks, [Certain; 20]);
+    let others = out.iter().filter(|it| !named(it)).map(|it| it.verdict.confidence).max();
+    assert!(others.is_none_or(|confidence| confidence == Possible), "{}", why(out));
+}
+
 #[test]
 fn what_a_tcp_check_sends_is_known_by_how_it_comes_and_goes() {
     let ping = |rides: bool, ends: Ends| {

@@ -92,7 +92,8 @@ impl Sighting {
         self.is_tls() && self.request.is_none() && self.tls.as_deref().is_some_and(silent)
     }
 
-    fn is_proxied(&self, how: Proxied) -> bool {
+    /// Whether a PROXY header of this kind came first.
+    pub(super) fn is_proxied(&self, how: Proxied) -> bool {
         let Some(header) = self.proxy else { return false };
         match (how, header.command) {
             (Proxied::Any, _) => true,

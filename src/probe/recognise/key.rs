@@ -2,7 +2,7 @@
 
 use crate::http::State;
 use crate::packet::{Address, Endpoint, TunnelId};
-use crate::probe::file::On;
+use crate::probe::file::{On, Proxied};
 use crate::probe::head::hash;
 use crate::probe::rule::host_shape;
 use crate::probe::sighting::{Shape, Sighting};
@@ -29,10 +29,17 @@ pub(super) const BARE: u8 = 5;
 /// [`Key::on`] of failed attempts, of which nothing else is known.
 pub(super) const ATTEMPTS: u8 = 4;
 
+/// Sets apart the requests behind a PROXY header that says LOCAL.
+const LOCAL: u8 = 1;
+
 /// Where a candidate belongs.
 pub(super) fn key(sighting: &Sighting, attempt: bool) -> Key {
     let Sighting { tunnel, source, target, .. } = *sighting;
     let (on, asked) = match (&sighting.request, sighting.on()) {
+        // What a proxy asks for itself is not what it asks for others.
+        (Some(facts), _) if sighting.is_proxied(Proxied::Local) => {
+            (HTTP, hash((facts.asked, LOCAL)))
+        }
         (Some(facts), _) => (HTTP, facts.asked),
         (None, On::Tls) => {
             let hello = sighting.tls.as_ref().and_then(|tls| tls.client_hello.as_ref());
