@@ -19,8 +19,8 @@ pub(super) const CAUSE: Cause = Cause {
         target: security group, network ACL, missing route, wrong address, host down. It \
         reaches the target, and the target does not answer: its firewall drops, or its accept \
         queue is full. Or the answer is lost on the way back. A capture at the target \
-        separates them: no SYN at all (path), SYN and no SYN-ACK (connect-timeout-host), \
-        SYN-ACK leaving again and again (return-path-blocked).\n\n\
+        separates them: no SYN at all (connect-timeout-path), SYN and no SYN-ACK \
+        (connect-timeout-host), SYN-ACK leaving again and again (return-path-blocked).\n\n\
         With AWS, look first at rules that are easily missed: the load balancer's own security \
         group needs an egress rule to the target's port (Terraform's aws_security_group has \
         none unless it is written down), the target's security group an ingress rule from the \
@@ -102,26 +102,17 @@ pub(super) fn unanswered(case: &Case<'_>) -> Option<Verdict> {
         what: What::Syn,
         note: phrase!("SYN, sent {syns} times", syns = opening.syns),
     });
-    let told = phrase!(
-        "{server} did not answer {syns} SYN within {waited}",
-        server = case.flow.server.socket(),
-        syns = opening.syns,
-        waited = span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
-    );
-    let kept = case.not_passed_on();
     Some(Verdict {
         // Common stacks repeat SYN after a second: one alone is odd by itself.
         confidence: if opening.syns > 1 { Confidence::Certain } else { Confidence::Possible },
         evidence,
-        summary: match kept {
-            true => phrase!(
-                "{told}; the host that captured passes on other connections to it, and these SYN it did not: it dropped them",
-                told
-            ),
-            false => told,
-        },
-        // Captured at the target, its host dropped it (connect-timeout-host); elsewhere that or the way to it.
-        responsible: kept.then_some(Responsible::Network),
+        summary: phrase!(
+            "{server} did not answer {syns} SYN within {waited}",
+            server = case.flow.server.socket(),
+            syns = opening.syns,
+            waited = span(waited.min(last.at.nanos_since(syn.at) + PATIENCE))
+        ),
+        responsible: None,
     })
 }
 
@@ -171,9 +162,8 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Confidence;
     use crate::cause::fixture::{MS, S, Scene, mark};
-    use crate::cause::{Confidence, Responsible};
-    use crate::flow::Vantage;
     use crate::tcp::Side;
 
     fn two_syns(waited: i64) -> Scene {
@@ -197,20 +187,6 @@ mod tests {
     fn a_syn_just_before_the_end_of_the_capture_says_nothing() {
         let scene = Scene::syn().with(|scene| scene.wider.advance(mark(500 * MS).at));
         assert_eq!(scene.cause(), None);
-    }
-
-    #[test]
-    fn a_host_that_passes_others_on_dropped_what_it_did_not_pass_on() {
-        let kept = |others: bool| {
-            let mut scene = two_syns(2 * S).with(|scene| scene.flow.vantage = Vantage::Server);
-            if others {
-                scene.wider.learn_forwarded(scene.flow.server);
-            }
-            let responsible = scene.rule("connect-timeout").and_then(|it| it.responsible);
-            (scene.cause(), responsible)
-        };
-        assert_eq!(kept(false).0, Some("connect-timeout-host"));
-        assert_eq!(kept(true), (Some("connect-timeout"), Some(Responsible::Network)));
     }
 
     #[test]

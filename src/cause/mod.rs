@@ -18,6 +18,7 @@ mod client_request_timeout;
 mod connect_refused;
 mod connect_timeout;
 mod connect_timeout_host;
+mod connect_timeout_path;
 mod connect_unreachable;
 mod inconclusive;
 mod injected_reset;
@@ -323,6 +324,7 @@ pub const ALL: &[&Cause] = &[
     &tuple_collision::CAUSE,
     &connect_refused::CAUSE,
     &connect_unreachable::CAUSE,
+    &connect_timeout_path::CAUSE,
     &connect_timeout_host::CAUSE,
     &connect_timeout::CAUSE,
     // Only both legs of a proxy, logs or counters of the host show these.

@@ -120,7 +120,7 @@ fn connecting(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
                     ),
                 ),
             };
-            becomes(finding, "connect-timeout", Responsible::Network, confidence, summary);
+            becomes(finding, "connect-timeout-path", Responsible::Network, confidence, summary);
             return Vec::new();
         }
         Told::AnswerLost(mark) => (
@@ -300,7 +300,7 @@ mod tests {
             let told = told(&finding, &places.clients, &places.servers);
             // Behind a NAT there may be another server.
             let sure = if path.nat.is_some() { Confidence::Likely } else { Confidence::Certain };
-            assert_eq!(told, ("connect-timeout", sure, 0), "{path:?}");
+            assert_eq!(told, ("connect-timeout-path", sure, 0), "{path:?}");
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
             retell(&mut finding, &all.clients, &places);
             assert_eq!(
                 (finding.cause.id, finding.confidence),
-                ("connect-timeout", Confidence::Certain)
+                ("connect-timeout-path", Confidence::Certain)
             );
         }
     }

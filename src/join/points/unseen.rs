@@ -12,7 +12,7 @@ use crate::time::{FrameId, Timestamp};
 use hashbrown::HashMap;
 
 /// What is told where the target's end of the connection was not seen: it may have closed all the same.
-const SILENCE: [&str; 9] = [
+const SILENCE: [&str; 10] = [
     "request-unacked",
     "response-timeout",
     "response-stalled",
@@ -23,6 +23,7 @@ const SILENCE: [&str; 9] = [
     "stale-flow-reset",
     "connect-timeout",
     "connect-timeout-host",
+    "connect-timeout-path",
 ];
 
 /// Failures that a place tells by a FIN or RST of the target's.

@@ -64,11 +64,12 @@ pub(super) fn error(message: &[u8]) -> Option<Account> {
     }
 }
 
-const NOT_CONNECTED: [&str; 8] = [
+const NOT_CONNECTED: [&str; 9] = [
     "connect-refused",
     "connect-timeout",
     "connect-unreachable",
     "connect-timeout-host",
+    "connect-timeout-path",
     "return-path-blocked",
     "injected-reset",
     "stale-flow-reset",

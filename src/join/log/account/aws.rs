@@ -59,7 +59,7 @@ pub(super) fn account(kind: Kind, line: &Line<'_>) -> Option<Account> {
     }
 }
 
-const SILENT_OR_CLOSED: [&str; 12] = [
+const SILENT_OR_CLOSED: [&str; 13] = [
     "response-timeout",
     "request-unacked",
     "response-stalled",
@@ -72,4 +72,5 @@ const SILENT_OR_CLOSED: [&str; 12] = [
     "target-closed-during-request",
     "connect-timeout",
     "connect-timeout-host",
+    "connect-timeout-path",
 ];

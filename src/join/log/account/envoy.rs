@@ -129,10 +129,11 @@ fn unconnected(flags: &[u8], details: &[u8], reason: &[u8]) -> Account {
 }
 
 /// A failed connection of which the line has no reason.
-const UNCONNECTED: [&str; 10] = [
+const UNCONNECTED: [&str; 11] = [
     "connect-refused",
     "connect-timeout",
     "connect-timeout-host",
+    "connect-timeout-path",
     "connect-unreachable",
     "tls-handshake-failed",
     "tls-handshake-timeout",

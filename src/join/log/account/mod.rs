@@ -92,10 +92,15 @@ pub(super) const REFUSED: [&str; 6] = [
     "l4-lb-reset",
     "tuple-collision",
 ];
-const UNREACHABLE: [&str; 2] = ["connect-unreachable", "connect-timeout"];
+const UNREACHABLE: [&str; 3] = ["connect-unreachable", "connect-timeout", "connect-timeout-path"];
 /// Nobody answered the SYN.
-pub(super) const UNANSWERED: [&str; 4] =
-    ["connect-timeout", "connect-timeout-host", "return-path-blocked", "tuple-collision"];
+pub(super) const UNANSWERED: [&str; 5] = [
+    "connect-timeout",
+    "connect-timeout-path",
+    "connect-timeout-host",
+    "return-path-blocked",
+    "tuple-collision",
+];
 const TLS: [&str; 6] = [
     "tls-handshake-failed",
     "protocol-mismatch",
