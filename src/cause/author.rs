@@ -101,6 +101,67 @@ pub(crate) fn gateway(exchange: &Exchange) -> Option<&'static str> {
     response.status.filter(|status| is_gateway_error(*status)).and_then(|_| maker(response))
 }
 
+/// What a proxy tells of itself on a page of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnPage {
+    /// Why it has no answer of a server.
+    pub tells: Tells,
+    /// Whether it had tried again, where the page says so.
+    pub again: Option<bool>,
+}
+
+/// Why a proxy has no answer of a server, by the words of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// Its words have several meanings.
+    Nothing,
+    /// Somebody ended the connection before it was of use: most often it was refused.
+    Refused,
+    /// Nobody answered the connection that it opened.
+    Silent,
+    /// One of the two: a connection failed.
+    Unconnected,
+    /// The connection ended, or what came was no answer, when it had asked.
+    Ended,
+    /// A limit of its own was reached.
+    Limit,
+    /// It had no server that it may ask.
+    NoTarget,
+}
+
+/// Reasons on a page of Envoy (`Utility::resetReasonToString`), and whether a version that writes them says on it that
+/// it has tried again. "connection failure" is older than the two kinds of it.
+const REASONS: [(&str, Tells, bool); 8] = [
+    ("remote connection failure", Tells::Refused, true),
+    ("connection timeout", Tells::Silent, true),
+    ("local connection failure", Tells::Unconnected, true),
+    ("connection failure", Tells::Unconnected, false),
+    ("connection termination", Tells::Ended, false),
+    ("protocol error", Tells::Ended, false),
+    ("remote reset", Tells::Ended, false),
+    ("overflow", Tells::Limit, false),
+];
+
+/// What a gateway error tells on a page that only a proxy writes.
+pub(crate) fn own_page(exchange: &Exchange) -> Option<OwnPage> {
+    gateway(exchange)?;
+    let page = exchange.response.as_ref()?.body_start.as_slice();
+    let after = |words: &str| Some(memmem::find(page, words.as_bytes())? + words.len());
+    if after("no healthy upstream").is_some() {
+        return Some(OwnPage { tells: Tells::NoTarget, again: None });
+    }
+    let retried = after("before headers. retried and the latest reset reason: ");
+    let reason = retried.or_else(|| after("before headers. reset reason: "));
+    let reason = reason.map(|from| &page[from..]);
+    let known = reason
+        .and_then(|reason| REASONS.iter().find(|(words, ..)| reason.starts_with(words.as_bytes())));
+    let says = known.is_some_and(|(.., says)| *says);
+    Some(OwnPage {
+        tells: known.map_or(Tells::Nothing, |(_, tells, _)| *tells),
+        again: (says || retried.is_some()).then_some(retried.is_some()),
+    })
+}
+
 /// The proxy that was asked, when `cause` may have befallen what it asked in its turn: it has answered other
 /// requests for servers that failed, and nothing shows that it is itself what a proxy asks.
 pub(super) fn asked_proxy(case: &Case<'_>, cause: &Cause) -> Option<&'static str> {
@@ -208,6 +269,29 @@ mod tests {
         // Even where a proxy asked for it: then it stands before another one.
         let asked = "X-Forwarded-For: 192.0.2.1\r\n";
         assert_eq!(author(502, "", haproxy, asked), Author::Proxy("HAProxy"));
+    }
+
+    #[test]
+    fn envoys_page_tells_how_the_last_attempt_ended() {
+        let told = |page: &str| {
+            let mut scene = Scene::answered(503);
+            scene.response().body_start = page.as_bytes().to_vec();
+            own_page(&scene.exchange.unwrap()).map(|page| (page.tells, page.again))
+        };
+        let page = |rest: &str| {
+            told(&format!("upstream connect error or disconnect/reset before headers. {rest}"))
+        };
+        let refused = "reset reason: remote connection failure, transport failure reason: delayed";
+        assert_eq!(page(refused), Some((Tells::Refused, Some(false))));
+        let timeout = "retried and the latest reset reason: connection timeout";
+        assert_eq!(page(timeout), Some((Tells::Silent, Some(true))));
+        // Whether a version that tells less says that it has tried again is not known.
+        let old = "reset reason: connection failure";
+        assert_eq!(page(old), Some((Tells::Unconnected, None)));
+        assert_eq!(page("reset reason: overflow"), Some((Tells::Limit, None)));
+        assert_eq!(told("no healthy upstream"), Some((Tells::NoTarget, None)));
+        assert_eq!(page(""), Some((Tells::Nothing, None)));
+        assert_eq!(told("busy: no reset reason: overflow"), None);
     }
 
     #[test]

@@ -51,7 +51,8 @@ mod tls_handshake_timeout;
 mod tuple_collision;
 mod unsolicited_response;
 
-pub(crate) use author::{CLOSED, gateway};
+pub(crate) use author::{CLOSED, gateway, own_page};
+pub use author::{OwnPage, Tells};
 pub(crate) use case::span;
 pub use case::{Case, Coverage};
 pub use handshake::{Attempt, Failure, in_time};

@@ -8,7 +8,7 @@ pub mod legs;
 pub mod log;
 pub mod points;
 
-use crate::cause::Confidence;
+use crate::cause::{Confidence, OwnPage};
 use crate::http::{Exchange, State};
 use crate::packet::Endpoint;
 use crate::tcp::Side;
@@ -61,8 +61,8 @@ pub struct Ends {
     pub head_len: u64,
     /// How it ended.
     pub state: State,
-    /// The response is a gateway error on a page that only the proxy itself writes.
-    pub own_page: bool,
+    /// What the response tells, when it is a gateway error on a page that only the proxy itself writes.
+    pub own_page: Option<OwnPage>,
 }
 
 impl Ends {

@@ -4,7 +4,7 @@
 //! the next. Here all of them are known. What is told stays `possible`.
 
 use super::compare::{
-    Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on, status_given,
+    Alike, Likeness, SLACK, compare, ends_apart, is_possible, not_the_last, passes_on, status_given,
 };
 use super::leg::Leg;
 use super::tie::{Stray, Tie, Ties, UNDER_WAY_MAX};
@@ -205,6 +205,7 @@ fn fit(front: &Leg, back: &Leg, like: &Likeness) -> Option<Fit> {
         State::Outstanding | State::Cut | State::Unanswered => false,
     };
     match (asked.status, given) {
+        _ if not_the_last(asked, made) => None,
         _ if asked.answered.is_none() && asked.closed_by == Some(Side::Client) => {
             (made.over.at.nanos_since(asked.over.at) >= -SLACK).then_some(Fit::Left)
         }

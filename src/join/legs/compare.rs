@@ -1,6 +1,7 @@
 //! Whether an exchange can be an attempt for another one, and how much speaks for it.
 
 use super::leg::Leg;
+use crate::cause::Tells;
 use crate::http::State;
 use crate::join::Ends;
 
@@ -76,6 +77,25 @@ pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
         && asked.server != made.server
         && front.at_the_host_of(back)
         && method_fits(front, back)
+        && !(was_only(asked) && not_the_last(asked, made))
+}
+
+/// The proxy says that it has tried once.
+fn was_only(asked: &Ends) -> bool {
+    asked.own_page.is_some_and(|page| page.again == Some(false))
+}
+
+/// Whether the page of the proxy tells of another end of the last attempt than this one can have had. A page that came
+/// from a proxy behind it tells of that one's attempts.
+pub(in crate::join) fn not_the_last(asked: &Ends, made: &Ends) -> bool {
+    let page = asked.own_page.filter(|_| made.own_page != asked.own_page);
+    match page.map(|page| page.tells) {
+        None | Some(Tells::Nothing) => false,
+        // It asked nobody.
+        Some(Tells::Limit | Tells::NoTarget) => true,
+        Some(Tells::Refused | Tells::Silent | Tells::Unconnected) => made.ordinal > 0,
+        Some(Tells::Ended) => made.ordinal == 0,
+    }
 }
 
 /// A proxy that caches may ask with GET for a HEAD.
@@ -143,7 +163,7 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
         };
     }
     let after = seen.nanos_since(made.over.at);
-    match asked.failed() {
+    match asked.failed() && !not_the_last(asked, made) {
         true => after.abs(),
         // Whoever tried again needed time for it.
         false if after < -SLACK => i64::MAX,
@@ -167,7 +187,7 @@ pub(super) fn status_given(asked: &Ends, made: &Ends) -> Option<u16> {
 
 /// The client got the status of this answer, but on a page that the proxy itself has written: of another attempt.
 pub(super) fn wrote_its_own(asked: &Ends, made: &Ends) -> bool {
-    asked.own_page && !made.own_page && asked.status == made.status
+    asked.own_page.is_some() && made.own_page.is_none() && asked.status == made.status
 }
 
 /// Whether a proxy hands on the answer of this attempt instead of trying again.

@@ -1,11 +1,12 @@
 //! Connections that failed before a request, and requests that are left without an attempt.
 
 use super::alike::contradicts;
-use super::compare::{SLACK, compare, ends_apart, is_possible, status_given};
+use super::compare::{SLACK, compare, ends_apart, is_possible, not_the_last, status_given};
 use super::leg::Leg;
+use super::pool::{self, Decided, OPENS, Pools};
 use super::steady::checks;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
-use crate::cause::Confidence;
+use crate::cause::{Confidence, Tells};
 use crate::http::{State, is_gateway_error};
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
@@ -28,8 +29,20 @@ pub(super) const DROPPED: i64 = 5_000_000;
 
 /// Ties connections that failed before a request to the requests that waited for them.
 pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
-    let mut attempts = ties.attempts();
     let checks = checks(legs);
+    ties.decided = pool::decide(legs, ties, &checks);
+    for (front, decided) in &mut ties.decided {
+        // What cannot be read may have opened it.
+        if around.opaque.contains(&legs[*front].ends.server.ip) {
+            decided.certainty = decided.certainty.min(Confidence::Likely);
+        }
+    }
+    for (front, decided) in ties.decided.iter().filter(|(_, it)| it.own) {
+        ties.of[decided.back] = Some(told(*front, decided));
+    }
+    untie_later(legs, ties);
+    let mut attempts = ties.attempts();
+    let pools = Pools::of(legs);
     let refused = Refused::of(legs);
     let mut under_way: Vec<usize> = Vec::new();
     for at in by_beginning(legs) {
@@ -42,12 +55,17 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             under_way.push(at);
             continue;
         }
-        if checks[at] {
+        if checks[at] || ties.of[at].is_some() {
             continue;
         }
         let mut waits: Vec<Wait> = under_way
             .iter()
             .filter(|front| is_possible(&legs[**front], leg))
+            .filter(|front| {
+                let decided = ties.decided.get(*front);
+                let last = decided.filter(|it| it.own).map(|it| &legs[it.back]);
+                pools.may_precede(leg, &legs[**front], last, decided.is_some())
+            })
             .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around))
             .collect();
         // Of several that wait for nothing else the one that ends first: so each finds its attempt.
@@ -55,7 +73,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             let until = (wait.need == Need::Unserved).then_some(wait.until);
             // Who does not go on at once waits for a timer, which is the same for all: first come, first served.
             let timer = wait.timer.then_some((wait.elsewhere, wait.since));
-            (wait.late, !wait.due, wait.need, until, timer, wait.apart)
+            // Pools open a connection when a request comes.
+            let fresh = wait.before <= OPENS
+                && attempts[wait.front].is_empty()
+                && pools.keeps(legs[wait.front].ends.server);
+            (wait.late, !wait.due, !fresh, wait.need, until, timer, wait.apart)
         });
         let Some(best) = waits.first().copied() else {
             // Others have the attempts that would show who waited.
@@ -88,7 +110,38 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
     }
+    // What no other request has opened is the attempt of the first that waited for it.
+    for (front, decided) in &mut ties.decided {
+        let tie = &mut ties.of[decided.back];
+        if tie.is_none() && !decided.own {
+            decided.own = true;
+            *tie = Some(told(*front, decided));
+            ties.strays.remove(&decided.back);
+        }
+    }
     doubt_checks(legs, ties);
+}
+
+/// What may be an attempt for a request, and began after the connection of which the page tells that answered it, is
+/// one for another request.
+fn untie_later(legs: &[Leg], ties: &mut Ties) {
+    for at in 0..legs.len() {
+        let Some(tie) = ties.of[at].filter(|tie| tie.certainty == Confidence::Possible) else {
+            continue;
+        };
+        let last = ties.decided.get(&tie.front).filter(|it| it.own).map(|it| &legs[it.back].ends);
+        if last.is_some_and(|last| {
+            legs[at].ends.ordinal > 0 && legs[at].ends.asked.at >= last.asked.at
+        }) {
+            ties.of[at] = None;
+            ties.astray(at, &[tie.front], legs);
+        }
+    }
+}
+
+fn told(front: usize, Decided { certainty, .. }: &Decided) -> Tie {
+    let (certainty, alike) = (*certainty, *certainty >= Confidence::Likely);
+    Tie { front, certainty, by: TiedBy::Time, alike }
 }
 
 /// Where connections were refused, and when they ended.
@@ -168,7 +221,7 @@ pub(super) fn that_drop(legs: &[Leg]) -> Vec<Endpoint> {
 /// Servers that answered with a page that only proxies write, at once after a connection of their host had failed
 /// that was opened after the request: they ask others, and those can be seen.
 pub(super) fn that_answer_for(legs: &[Leg]) -> BTreeSet<Endpoint> {
-    let mut fronts = legs.iter().filter(|leg| leg.ends.own_page).peekable();
+    let mut fronts = legs.iter().filter(|leg| leg.ends.own_page.is_some()).peekable();
     if fronts.peek().is_none() {
         return BTreeSet::new();
     }
@@ -195,7 +248,8 @@ fn doubt_checks(legs: &[Leg], ties: &mut Ties) {
     let between = |at: usize| (legs[at].ends.client.ip, legs[at].ends.server);
     let checked: HashSet<(Address, Endpoint)> =
         connections().filter(|at| ties.of[*at].is_none()).map(between).collect();
-    for at in connections().filter(|at| checked.contains(&between(*at))) {
+    let told: HashSet<usize> = ties.decided.values().map(|it| it.back).collect();
+    for at in connections().filter(|at| checked.contains(&between(*at)) && !told.contains(at)) {
         if let Some(tie) = &mut ties.of[at] {
             tie.certainty = tie.certainty.min(Confidence::Likely);
         }
@@ -280,7 +334,9 @@ fn waited(
     if leg.closed_by.is_some() && leg.over.at.nanos_since(next) > SLACK {
         return None;
     }
-    let gateway = request.status.is_some_and(is_gateway_error);
+    // A page that tells of the end of another attempt lacks that one.
+    let ended = request.own_page.is_some_and(|page| page.tells == Tells::Ended);
+    let gateway = request.status.is_some_and(is_gateway_error) && !ended;
     let known = around.proxies.contains(&request.server);
     let silent = request.status.is_none() && (known || dropped);
     let before = leg.asked.at.nanos_since(since).max(0);
@@ -310,11 +366,17 @@ fn waited(
 /// request that has others, or can get another one in the same way. How many errors there was no time for.
 pub(super) fn even_out(legs: &[Leg], ties: &mut Ties, most: usize) -> u64 {
     let attempts = ties.attempts();
-    let mut swap = Swap { legs, ties, attempts, looks: LOOKS_MAX };
+    let told: HashSet<usize> = ties.decided.values().map(|it| it.back).collect();
+    let mut swap = Swap { legs, ties, attempts, told, looks: LOOKS_MAX };
     let mut unsearched = 0;
     for (front, leg) in legs.iter().enumerate().take(most) {
         let refused = leg.ends.status.is_some_and(|status| status >= 500);
-        if leg.ends.ordinal == 0 || !refused || !swap.attempts[front].is_empty() {
+        let asked_nobody = matches!(
+            leg.ends.own_page.map(|page| page.tells),
+            Some(Tells::Limit | Tells::NoTarget)
+        );
+        let explained = asked_nobody || swap.ties.decided.contains_key(&front);
+        if leg.ends.ordinal == 0 || !refused || explained || !swap.attempts[front].is_empty() {
             continue;
         }
         if swap.looks == 0 {
@@ -343,6 +405,8 @@ struct Swap<'a> {
     ties: &'a mut Ties,
     /// Of each request.
     attempts: Vec<Vec<usize>>,
+    /// Connections of which error pages tell.
+    told: HashSet<usize>,
     /// Legs that may still be looked at.
     looks: usize,
 }
@@ -386,6 +450,7 @@ impl Swap<'_> {
             .filter(|(at, leg)| {
                 let tie = self.ties.of[*at];
                 leg.is_suspect()
+                    && !self.told.contains(at)
                     && tie.is_none_or(|tie| tie.certainty == Confidence::Possible)
                     && fits(request, leg)
             })
@@ -409,19 +474,22 @@ impl Swap<'_> {
 
 fn fits(front: &Leg, back: &Leg) -> bool {
     let alike = || back.ends.ordinal == 0 || compare(front, back).is_plausible();
-    is_possible(front, back) && !contradicts(front, back) && alike()
+    let last = !contradicts(front, back) && !not_the_last(&front.ends, &back.ends);
+    is_possible(front, back) && last && alike()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::OwnPage;
     use crate::join::legs::testing::{PROXY, dropped, leg, refused};
 
     #[test]
     fn who_writes_a_gateways_page_when_it_was_refused_is_a_proxy() {
         let asked = |own_page, refused_at| {
             let mut front = leg(1, 7, 0, 10, 502);
-            front.ends.own_page = own_page;
+            let page = OwnPage { tells: Tells::Nothing, again: None };
+            front.ends.own_page = Some(page).filter(|_| own_page);
             that_answer_for(&[front, refused(11, refused_at)]).len()
         };
         assert_eq!((asked(true, 9), asked(false, 9)), (1, 0));

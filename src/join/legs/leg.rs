@@ -2,7 +2,7 @@
 
 use super::roles::Roles;
 use super::sketch::{OWN_MAX, Sketch};
-use crate::cause::gateway;
+use crate::cause::own_page;
 use crate::flow::{Ending, EndingKind, Flow};
 use crate::http::{Exchange, Request, Response, State, is_gateway_error};
 use crate::join::Ends;
@@ -55,7 +55,7 @@ impl Leg {
                 status: response.and_then(|response| response.status),
                 head_len: response.map_or(0, |response| response.head_len),
                 state: exchange.state,
-                own_page: gateway(exchange).is_some(),
+                own_page: own_page(exchange),
             },
             whole: request.last,
             odd: response
@@ -95,7 +95,7 @@ impl Leg {
                 status: None,
                 head_len: 0,
                 state: State::Unanswered,
-                own_page: false,
+                own_page: None,
             },
             whole: syn,
             odd: false,
@@ -125,7 +125,7 @@ impl Leg {
         };
         if let Some(reset) = flow.endings.iter().find(deaf) {
             (ends.answered, ends.status, ends.head_len) = (None, None, 0);
-            ends.own_page = false;
+            ends.own_page = None;
             (ends.state, ends.closed_by, ends.over) =
                 (State::Unanswered, Some(Side::Server), reset.mark);
             (self.odd, self.sketch.reply) = (false, 0);

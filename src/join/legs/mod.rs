@@ -11,6 +11,7 @@ mod leg;
 mod one_host;
 mod order;
 mod own_answer;
+mod pool;
 mod roles;
 mod sketch;
 mod steady;
@@ -34,6 +35,7 @@ use crate::http::Protocol;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
+use pool::Decided;
 use tie::{Surroundings, Ties};
 
 /// Legs kept to be tied; a leg takes about 500 bytes. Past it the older half is tied with what is
@@ -93,6 +95,8 @@ pub struct Settled {
     pub correlation: Correlation,
     /// The proxy asked no target for it.
     pub unserved: Option<Unserved>,
+    /// The last attempt is a connection that was opened for another request, for which this one waited, too.
+    pub shared: bool,
 }
 
 /// A failed request without an attempt that is known to be for it.
@@ -272,7 +276,8 @@ impl Legs {
         let waits = |at: &usize| {
             let leg = &legs[*at];
             let server = leg.ends.server;
-            let alone = ties.of[*at].is_none() && attempts[*at].is_empty() && leg.is_suspect();
+            let untied = ties.of[*at].is_none() && attempts[*at].is_empty();
+            let alone = untied && !ties.decided.contains_key(at) && leg.is_suspect();
             let asks = || self.proxies.contains(&server) || self.roles.asks_beside(server);
             alone && leg.waited < WAITS_MAX && (leg.ends.ordinal == 0 || asks())
         };
@@ -334,8 +339,10 @@ impl Legs {
                 made.iter().filter(|at| legs[**at].ends.ordinal > 0).count() as u64;
             let suspect = front.is_suspect() || made.iter().any(|at| legs[*at].is_suspect());
             let server = front.ends.server;
-            let alone = made.is_empty() && front.is_suspect();
-            let is_proxy = self.proxies.contains(&server);
+            let shared = ties.decided.get(&at).filter(|it| !it.own);
+            let alone = made.is_empty() && shared.is_none() && front.is_suspect();
+            let page = front.ends.own_page.is_some() && self.roles.asks_beside(server);
+            let is_proxy = page || self.proxies.contains(&server);
             // What it was asked with may have been tied to others by then.
             let late = front.waited > 0 && is_proxy;
             if alone
@@ -346,7 +353,8 @@ impl Legs {
                 continue;
             }
             let unserved = (alone && is_proxy).then(|| Unserved::of(at, legs, &ties.of));
-            if (made.is_empty() && unserved.is_none()) || !(suspect || made.len() > 1 || self.all) {
+            let nothing = made.is_empty() && unserved.is_none() && shared.is_none();
+            if nothing || !(suspect || made.len() > 1 || self.all) {
                 continue;
             }
             let tied = made.iter().filter_map(|at| Some((&legs[*at], ties.of[*at].as_ref()?)));
@@ -360,6 +368,15 @@ impl Legs {
                 })
                 .collect();
             back.sort_by_key(|attempt| (attempt.ends.asked.at, attempt.ends.asked.frame));
+            if let Some(Decided { back: at, certainty, .. }) = shared {
+                let certainty = match () {
+                    () if front.waited > 0 => Confidence::Possible,
+                    () if most < legs.len() => Confidence::Likely.min(*certainty),
+                    () => *certainty,
+                };
+                let (ends, by) = (legs[*at].ends.clone(), TiedBy::Time);
+                back.push(Attempt { ends, cause: None, certainty, by, own: false });
+            }
             let surplus = back.len().saturating_sub(ATTEMPTS_MAX);
             back.drain(..surplus);
             let certainty = back.iter().map(|attempt| attempt.certainty).min();
@@ -372,6 +389,7 @@ impl Legs {
                     certainty: certainty.unwrap_or(Confidence::Likely),
                 },
                 unserved,
+                shared: shared.is_some(),
             });
         }
         let strays = ties.strays.iter().filter(|(at, _)| **at < most && !waits.contains(*at));

@@ -1,8 +1,9 @@
 //! A proxy that answered by itself: with what it had heard of a target, or without having asked any.
 
 use super::Unserved;
+use super::compare::not_the_last;
 use super::verdict::becomes;
-use crate::cause::{CLOSED, Confidence, Finding, Responsible, span};
+use crate::cause::{CLOSED, Confidence, Finding, Responsible, Tells, span};
 use crate::http::State;
 use crate::join::{Attempt, Ends};
 use crate::phrase;
@@ -96,6 +97,71 @@ fn closed_itself(finding: &mut Finding, front: &Ends, asked: impl FnOnce() -> Ph
     finding.responsible = Responsible::LoadBalancer;
 }
 
+/// By the page of the proxy none of the attempts that are known was the last one.
+pub(super) fn asked_others(finding: &mut Finding, front: &Ends) {
+    if finding.cause.id == OWN {
+        told_by_page(finding, front, None);
+    }
+}
+
+/// The page of the proxy says why it has no answer; `attempt` is the last one that is known. Whether anything was told.
+fn told_by_page(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) -> bool {
+    let (Some(page), Some(status)) = (front.own_page, front.status) else { return false };
+    let waited = front.answered.map_or(0, |answered| answered.at.nanos_since(front.asked.at));
+    let told = phrase!("the proxy answered {status} after {waited}", status, waited = span(waited));
+    let failed = attempt.filter(|attempt| !not_the_last(front, &attempt.ends));
+    let target = failed.map(|attempt| attempt.ends.server.socket());
+    let sure = failed.map_or(Confidence::Possible, |attempt| attempt.certainty);
+    let (cause, confidence, summary) = match (page.tells, target) {
+        (Tells::Limit, _) => (
+            "lb-overload",
+            Confidence::Likely,
+            phrase!("{told}: its page says that a limit of its own was reached", told),
+        ),
+        (Tells::NoTarget, _) => (
+            "lb-no-target",
+            Confidence::Likely,
+            phrase!("{told}: its page says that it had no target that it may ask", told),
+        ),
+        (Tells::Silent, Some(target)) => (
+            "connect-timeout",
+            sure.min(Confidence::Likely),
+            phrase!(
+                "{told}: its page says that nobody answered its connection, as {target} did not",
+                told,
+                target
+            ),
+        ),
+        (Tells::Silent, None) => (
+            "connect-timeout",
+            sure,
+            phrase!(
+                "{told}: its page says that nobody answered its connection; to whom does not show",
+                told
+            ),
+        ),
+        (Tells::Refused, None) => (
+            "connect-refused",
+            sure,
+            phrase!(
+                "{told}: its page says that its connection was refused or cut; by whom does not show",
+                told
+            ),
+        ),
+        (Tells::Ended, None) => (
+            "inconclusive",
+            sure,
+            phrase!(
+                "{told}: its page says that a server ended the connection before its answer; which one does not show",
+                told
+            ),
+        ),
+        _ => return false,
+    };
+    becomes(finding, cause, confidence, summary);
+    true
+}
+
 /// The proxy answered by itself although the target's answer was sound.
 pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
     closed_itself(finding, front, || {
@@ -105,7 +171,7 @@ pub(super) fn refused_answer(finding: &mut Finding, front: &Ends, attempt: &Atte
             None => phrase!("{target} had not answered the proxy", target),
         }
     });
-    if finding.cause.id != OWN {
+    if finding.cause.id != OWN || told_by_page(finding, front, Some(attempt)) {
         return;
     }
     let (Some(saw), Some(given)) = (front.status, attempt.ends.status) else { return };
@@ -138,7 +204,7 @@ pub(super) fn asked_nobody(finding: &mut Finding, front: &Ends, unserved: Unserv
     /// Waits from which a proxy kept the request in a queue, nanoseconds.
     const QUEUED: i64 = 100_000_000;
     closed_itself(finding, front, || phrase!("no attempt at a target is known"));
-    if finding.cause.id != OWN {
+    if finding.cause.id != OWN || told_by_page(finding, front, None) {
         return;
     }
     let Some(status) = front.status else { return };

@@ -2,6 +2,7 @@
 
 use super::leg::Leg;
 use super::sketch::{OWN_MAX, Sketch};
+use crate::cause::{OwnPage, Tells};
 use crate::http::State;
 use crate::join::Ends;
 use crate::packet::Endpoint;
@@ -31,7 +32,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
             status: Some(status),
             head_len: 200,
             state: State::Answered,
-            own_page: false,
+            own_page: None,
         },
         whole: mark(asked * MS),
         odd: false,
@@ -80,5 +81,25 @@ pub(super) fn dropped(flow: u64, target: u64, asked: i64, over: i64) -> Leg {
 pub(super) fn refused(flow: u64, asked: i64) -> Leg {
     let mut leg = Leg { sketch: Sketch::default(), ..cut(flow, 0, asked, asked) };
     leg.ends.ordinal = 0;
+    leg
+}
+
+/// A connection that nobody answered.
+pub(super) fn silent(flow: u64, asked: i64) -> Leg {
+    let mut leg = refused(flow, asked);
+    leg.ends.closed_by = None;
+    leg
+}
+
+/// An error of the proxy on its own page, which tells so of the last attempt.
+pub(super) fn told(
+    flow: u64,
+    asked: i64,
+    over: i64,
+    tells: Tells,
+    again: impl Into<Option<bool>>,
+) -> Leg {
+    let mut leg = leg(flow, 7, asked, over, 503);
+    leg.ends.own_page = Some(OwnPage { tells, again: again.into() });
     leg
 }

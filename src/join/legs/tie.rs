@@ -8,6 +8,7 @@ use super::beside::{Beside, lacks_forwarding};
 use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
 use super::leg::Leg;
 use super::order::not_behind;
+use super::pool::Decided;
 use crate::cause::Confidence;
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
@@ -42,6 +43,8 @@ pub(super) struct Ties {
     pub(super) contested: Vec<bool>,
     /// Where requests came in for which their host asked itself.
     pub(super) proxies: BTreeSet<Endpoint>,
+    /// By position of the request: the connection of which the error page tells that answered it.
+    pub(super) decided: BTreeMap<usize, Decided>,
 }
 
 /// A failed leg that is not tied.
@@ -120,6 +123,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
         strays: BTreeMap::new(),
         contested: vec![false; legs.len()],
         proxies: beside.proxies.clone(),
+        decided: BTreeMap::new(),
     };
     let parts = |front: &Leg, back: &Leg| {
         beside.parts(front, back) || lacks_forwarding(front, back, around.forward)

@@ -1,6 +1,6 @@
 //! What ties make of verdicts: a failure behind a proxy and the answer that its client got are one.
 
-use super::compare::{SLACK, status_given, wrote_its_own};
+use super::compare::{SLACK, not_the_last, status_given, wrote_its_own};
 use super::connections::GOES_ON;
 use super::own_answer::{self, OWN};
 use super::{Joins, Settled, Stray, Unserved};
@@ -27,6 +27,8 @@ struct Held {
     index: HashMap<(u64, u32), usize>,
     /// Attempts that ended because the client had left: those of an inner proxy for them did, too.
     left: HashSet<(u64, u32)>,
+    /// What is said of connections for which several requests waited.
+    shared: HashMap<(u64, u32), Finding>,
 }
 
 impl Held {
@@ -42,6 +44,30 @@ impl Held {
     fn take(&mut self, at: Option<usize>) -> Option<Finding> {
         self.findings.get_mut(at?)?.take()
     }
+
+    /// Keeps what is said of connections for which several requests waited, as it is before any of them is told.
+    fn copy_shared(&mut self, settled: &[Settled]) {
+        let shared = settled.iter().filter(|it| it.shared);
+        for connection in shared.filter_map(|it| it.correlation.back.last()) {
+            let key = (connection.ends.flow, connection.ends.ordinal);
+            if let Some(finding) = self.at(key.0, key.1).and_then(|at| self.findings[at].clone()) {
+                self.shared.insert(key, finding);
+            }
+        }
+    }
+
+    /// Puts a finding of its own for this request in the place of that of the connection, whose place is given back.
+    fn share(&mut self, correlation: &Correlation) -> Option<((u64, u32), usize)> {
+        let ends = &correlation.back.last()?.ends;
+        let key = (ends.flow, ends.ordinal);
+        let copy = self.shared.get(&key)?.clone();
+        self.findings.push(Some(copy));
+        Some((key, self.index.insert(key, self.findings.len() - 1)?))
+    }
+
+    fn give_back(&mut self, shared: Option<((u64, u32), usize)>) {
+        self.index.extend(shared);
+    }
 }
 
 /// Tells the findings of legs anew, each failure once, and names the causes of attempts.
@@ -52,13 +78,16 @@ pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
     });
     let index = index.collect();
     let findings = findings.into_iter().map(Some).collect();
-    let mut held = Held { index, findings, left: HashSet::new() };
-    for Settled { correlation, unserved } in &mut joins.settled {
+    let mut held = Held { index, findings, left: HashSet::new(), shared: HashMap::new() };
+    held.copy_shared(&joins.settled);
+    for Settled { correlation, unserved, shared } in &mut joins.settled {
+        let copied = if *shared { held.share(correlation) } else { None };
         for attempt in &mut correlation.back {
             let at = held.at(attempt.ends.flow, attempt.ends.ordinal);
             attempt.cause = held.get(at).map(|finding| finding.cause.id);
         }
         tell(correlation, *unserved, &mut held);
+        held.give_back(copied);
     }
     for stray in &joins.strays {
         let at = held.at(stray.flow, stray.ordinal);
@@ -141,7 +170,8 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         |at: &Option<usize>| held.get(*at).is_some_and(|finding| finding.kind == Kind::HealthCheck);
     let checks: Vec<bool> = back_at.iter().map(is_check).collect();
     let for_it = |(attempt, check): (&Attempt, &bool)| !attempt.own && !check;
-    let last = correlation.back.iter().zip(&checks).rposition(for_it);
+    let made = || correlation.back.iter().zip(&checks);
+    let last = made().rposition(|it| for_it(it) && !not_the_last(&front, &it.0.ends));
     let last_at = last.and_then(|last| back_at[last]);
     if let Some(attempt) = last.map(|last| &mut correlation.back[last])
         && handed_on(&front, attempt)
@@ -177,7 +207,7 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
         match (unserved, last.map(|last| &correlation.back[last])) {
             (Some(unserved), _) => own_answer::asked_nobody(finding, &front, unserved),
             (None, Some(attempt)) => own_answer::refused_answer(finding, &front, attempt),
-            (None, None) => {}
+            (None, None) => own_answer::asked_others(finding, &front),
         }
     }
     tried_again(correlation, &back_at, held);

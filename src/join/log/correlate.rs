@@ -83,7 +83,7 @@ fn ends(tie: &Tie) -> Ends {
         status: tie.seen_status,
         head_len: 0,
         state: tie.state,
-        own_page: false,
+        own_page: None,
     }
 }
 

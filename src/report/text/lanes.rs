@@ -254,7 +254,7 @@ mod tests {
             status: Some(if outcome == Outcome::Failed { 502 } else { 200 }),
             head_len: 200,
             state: State::Answered,
-            own_page: false,
+            own_page: None,
         };
         let attempt = |server: Endpoint, frame, ms, status: Option<u16>| Attempt {
             ends: Ends {
@@ -270,7 +270,7 @@ mod tests {
                 status,
                 head_len: 200,
                 state: State::Answered,
-                own_page: false,
+                own_page: None,
             },
             cause: None,
             certainty: Confidence::Certain,

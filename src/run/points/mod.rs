@@ -406,7 +406,7 @@ fn correlation(finding: &Finding, frames: Vec<FrameId>) -> Option<Correlation> {
                 status: response.and_then(|response| response.status),
                 head_len: response.map_or(0, |response| response.head_len),
                 state: exchange.map_or(State::Unanswered, |exchange| exchange.state),
-                own_page: false,
+                own_page: None,
             },
             cause: Some(finding.cause.id),
             certainty: Confidence::Certain,

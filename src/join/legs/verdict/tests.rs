@@ -1,7 +1,9 @@
 use super::*;
-use crate::cause::Responsible;
+use crate::cause::{OwnPage, Responsible, Tells};
 use crate::join::TiedBy;
-use crate::join::legs::testing::{MS, PROXY, back, cut, dropped, given_up, leg, mark};
+use crate::join::legs::testing::{
+    MS, PROXY, back, cut, dropped, given_up, leg, mark, refused, silent, told as page,
+};
 use crate::join::legs::{Leg, Legs};
 use crate::packet::Endpoint;
 use crate::report::fixture;
@@ -356,11 +358,11 @@ fn who_still_waits_did_not_leave() {
 #[test]
 fn the_same_status_on_a_page_of_the_proxy_itself_was_not_handed_on() {
     let (mut front, made) = (leg(1, 7, 0, 50, 503), back(11, 7, 1, 20, 503));
-    front.ends.own_page = true;
+    front.ends.own_page = Some(OwnPage { tells: Tells::Nothing, again: None });
     let findings = || vec![found(&made, "target-own-5xx")];
     let told = |front: &Leg| told(&[front.clone(), made.clone()], findings())[0].confidence;
     assert_eq!(told(&front), Confidence::Possible);
-    front.ends.own_page = false;
+    front.ends.own_page = None;
     assert_ne!(told(&front), Confidence::Possible);
 }
 
@@ -376,4 +378,46 @@ fn a_pause_before_the_proxys_error_has_room_for_another_attempt() {
     assert_eq!((told(21, target), told(60, target)), (Confidence::Certain, Confidence::Likely));
     // When the proxy gave up a target that says nothing does not show.
     assert_eq!(told(60, None), Confidence::Certain);
+}
+
+#[test]
+fn one_connection_fails_each_of_the_requests_that_waited_for_it() {
+    let gone = |flow, asked, over| page(flow, asked, over, Tells::Silent, false);
+    let (first, later, connection) = (gone(1, 0, 1000), gone(2, 900, 1000), silent(11, 0));
+    let mut on_it = found(&connection, "connect-timeout");
+    on_it.exchange = None;
+    let findings = vec![found(&first, OWN), found(&later, OWN), on_it];
+    let told = told(&[first, later, connection], findings);
+    let of = |finding: &Finding| {
+        let joined = finding.joined.as_ref().unwrap();
+        (finding.cause.id, finding.flow, joined.front.flow, joined.outcome)
+    };
+    let of: Vec<_> = told.iter().map(of).collect();
+    let failed = |front| ("connect-timeout", 11, front, Outcome::Failed);
+    assert_eq!(of, [failed(1), failed(2)]);
+}
+
+#[test]
+fn what_a_page_tells_is_told_where_no_attempt_shows_it() {
+    let verdict = |tells, legs: &[Leg]| {
+        let front = page(1, 0, 40, tells, None);
+        let findings = vec![found(&front, OWN)];
+        let told = told(&[&[front], legs].concat(), findings);
+        let request = told.iter().find(|it| it.kind == Kind::Request).unwrap();
+        (request.cause.id, request.confidence)
+    };
+    // The proxy is known by another request.
+    let others = [leg(3, 8, 1, 30, 200), back(13, 8, 2, 29, 200)];
+    let (likely, possible) = (Confidence::Likely, Confidence::Possible);
+    assert_eq!(verdict(Tells::Limit, &others), ("lb-overload", likely));
+    assert_eq!(verdict(Tells::NoTarget, &others), ("lb-no-target", likely));
+    assert_eq!(verdict(Tells::Refused, &others), ("connect-refused", possible));
+    assert_eq!(verdict(Tells::Silent, &others), ("connect-timeout", possible));
+    assert_eq!(verdict(Tells::Ended, &others), ("inconclusive", possible));
+    // The capture ended before the connection had failed for sure.
+    let open = [&others[..], &[silent(14, 1)]].concat();
+    assert_eq!(verdict(Tells::Silent, &open), ("connect-timeout", likely));
+    // An attempt before is not the one of which the page tells.
+    let before = [&others[..], &[refused(14, 2)]].concat();
+    assert_eq!(verdict(Tells::Limit, &before), ("lb-overload", likely));
 }
