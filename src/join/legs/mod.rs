@@ -97,6 +97,8 @@ pub struct Settled {
     pub unserved: Option<Unserved>,
     /// The last attempt is a connection that was opened for another request, for which this one waited, too.
     pub shared: bool,
+    /// Another server that may have failed the last attempt instead, at the same time.
+    pub other: Option<Endpoint>,
 }
 
 /// A failed request without an attempt that is known to be for it.
@@ -390,6 +392,7 @@ impl Legs {
                 },
                 unserved,
                 shared: shared.is_some(),
+                other: ties.decided.get(&at).and_then(|it| it.other),
             });
         }
         let strays = ties.strays.iter().filter(|(at, _)| **at < most && !waits.contains(*at));

@@ -38,6 +38,8 @@ pub(super) struct Decided {
     pub(super) certainty: Confidence,
     /// It was opened for this request, as far as shows; otherwise the request waited for that of another one.
     pub(super) own: bool,
+    /// Another server, a connection to which failed at the same time and may have been the one as well.
+    pub(super) other: Option<Endpoint>,
 }
 
 /// Servers whose pages tell how their attempts ended: they keep pools.
@@ -124,9 +126,10 @@ pub(super) fn decide(legs: &[Leg], ties: &Ties, checks: &[bool]) -> BTreeMap<usi
         let Some(back) = own[nth] else { continue };
         let others = opened[nth].iter().any(|at| !same_server(*at, back, legs));
         let prompt = lag(nth, back) <= OPENS;
-        let unsure = others || (!prompt && failed.elsewhere(told, back, legs));
+        let unsure = others || (!prompt && failed.elsewhere(told, back, legs).is_some());
         let most = if unsure { Confidence::Possible } else { Confidence::Certain };
-        decided.give(told, back, failed.sure(told, back, prompt, events, legs).min(most));
+        let sure = failed.sure(told, back, prompt, events, legs).min(most);
+        decided.give(told, back, sure, failed.other(told, back, events, legs));
     }
     for (told, events) in first.iter().zip(&own).filter(|(_, own)| own.is_none()).map(|it| it.0) {
         decided.choose(told, events, &failed);
@@ -303,8 +306,8 @@ impl Failed {
         let late = nearest.apart > OPENS;
         let only = events.iter().all(|event| same(&event));
         let once = told.page.again == Some(false);
-        if (late && nearest.exact && self.elsewhere(told, back, legs)) || !(only || prompt && once)
-        {
+        let slow = late && nearest.exact;
+        if (slow && self.elsewhere(told, back, legs).is_some()) || !(only || prompt && once) {
             Confidence::Possible
         } else if nearest.exact && only && (once || (!late && events.len() == 1)) {
             Confidence::Certain
@@ -313,15 +316,23 @@ impl Failed {
         }
     }
 
-    /// Another server refused a connection lately: who is slow may have meant that one.
-    fn elsewhere(&self, told: &Told, back: usize, legs: &[Leg]) -> bool {
+    /// The server of another connection that failed when this request was given up, the nearest.
+    fn other(&self, told: &Told, back: usize, events: &[Event], legs: &[Leg]) -> Option<Endpoint> {
+        let others = events.iter().filter(|event| !same_server(event.back, back, legs));
+        let nearest = others.min_by_key(|event| event.apart).map(|event| event.back);
+        nearest.or_else(|| self.elsewhere(told, back, legs)).map(|at| legs[at].ends.server)
+    }
+
+    /// Another server refused this connection lately: who is slow may have meant that one.
+    fn elsewhere(&self, told: &Told, back: usize, legs: &[Leg]) -> Option<usize> {
         let over = |at: usize| legs[at].ends.over.at;
         let until = self.refused.partition_point(|at| over(*at) <= told.answered);
         let lately = self.refused[..until].iter().rev().take(LEARNED_FROM);
         lately
             .take_while(|at| told.answered.nanos_since(over(**at)) <= GOES_ON)
-            .filter(|at| legs[told.front].at_the_host_of(&legs[**at]))
-            .any(|at| !same_server(*at, back, legs))
+            .copied()
+            .filter(|at| legs[told.front].at_the_host_of(&legs[*at]))
+            .find(|at| !same_server(*at, back, legs))
     }
 }
 
@@ -404,10 +415,11 @@ struct Decisions<'a> {
 }
 
 impl Decisions<'_> {
-    fn give(&mut self, told: &Told, back: usize, certainty: Confidence) {
+    fn give(&mut self, told: &Told, back: usize, certainty: Confidence, other: Option<Endpoint>) {
         let opened = self.legs[back].ends.asked.at >= self.legs[told.front].since();
         let own = opened && self.taken.insert(back);
-        self.made.insert(told.front, Decided { back, certainty, own });
+        let other = other.filter(|_| certainty == Confidence::Possible);
+        self.made.insert(told.front, Decided { back, certainty, own, other });
     }
 
     /// The nearest that nobody has, one of the same server that was being opened, or the nearest.
@@ -433,7 +445,7 @@ impl Decisions<'_> {
         }
         let sure = failed.sure(told, back, false, events, legs);
         let most = if self.taken.contains(&back) { Confidence::Likely } else { sure };
-        self.give(told, back, sure.min(most));
+        self.give(told, back, sure.min(most), failed.other(told, back, events, legs));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::blind::BlindSpots;
 use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
 use crate::http::{State, is_gateway_error};
 use crate::join::{Attempt, Correlation, Ends, Joined, Outcome};
+use crate::packet::Endpoint;
 use crate::phrase;
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
@@ -80,13 +81,13 @@ pub fn retell(joins: &mut Joins, findings: Vec<Finding>) -> Vec<Finding> {
     let findings = findings.into_iter().map(Some).collect();
     let mut held = Held { index, findings, left: HashSet::new(), shared: HashMap::new() };
     held.copy_shared(&joins.settled);
-    for Settled { correlation, unserved, shared } in &mut joins.settled {
+    for Settled { correlation, unserved, shared, other } in &mut joins.settled {
         let copied = if *shared { held.share(correlation) } else { None };
         for attempt in &mut correlation.back {
             let at = held.at(attempt.ends.flow, attempt.ends.ordinal);
             attempt.cause = held.get(at).map(|finding| finding.cause.id);
         }
-        tell(correlation, *unserved, &mut held);
+        tell(correlation, *unserved, *other, &mut held);
         held.give_back(copied);
     }
     for stray in &joins.strays {
@@ -145,7 +146,12 @@ fn went_astray(finding: &mut Finding, stray: &Stray) {
 }
 
 /// One request of a proxy's client and the attempts for it.
-fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut Held) {
+fn tell(
+    correlation: &mut Correlation,
+    unserved: Option<Unserved>,
+    other: Option<Endpoint>,
+    held: &mut Held,
+) {
     let Some(mut front) = correlation.front.clone() else { return };
     let front_at = held.at(front.flow, front.ordinal);
     let gone = held.left.contains(&(front.flow, front.ordinal));
@@ -200,6 +206,9 @@ fn tell(correlation: &mut Correlation, unserved: Option<Unserved>, held: &mut He
                 Some(_) => {}
             }
             another_decided(found, &front, attempt);
+            if let Some(other) = other {
+                or_at_another(found, other);
+            }
             attempt.cause = Some(found.cause.id);
         }
     } else if let Some(finding) = held.get(front_at) {
@@ -470,6 +479,16 @@ fn client_got(finding: &mut Finding, front: &Ends) {
     };
     let told = finding.summary.clone();
     finding.summary = phrase!("{told}; the client of the proxy got {saw}", told, saw);
+}
+
+/// Connections to several servers failed in the same moment, and the last attempt was one of them.
+fn or_at_another(finding: &mut Finding, other: Endpoint) {
+    let told = finding.summary.clone();
+    finding.summary = phrase!(
+        "{told}; or the last attempt was at {other}, a connection to which failed at the same time",
+        told,
+        other = other.socket()
+    );
 }
 
 /// The last attempt that is known was answered, and the proxy has not handed that answer on, but written a page of

@@ -421,3 +421,19 @@ fn what_a_page_tells_is_told_where_no_attempt_shows_it() {
     let before = [&others[..], &[refused(14, 2)]].concat();
     assert_eq!(verdict(Tells::Limit, &before), ("lb-overload", likely));
 }
+
+#[test]
+fn which_of_two_servers_it_was_is_left_open_where_both_refused_at_once() {
+    let front = page(1, 0, 60, Tells::Refused, true);
+    let (one, mut other) = (refused(11, 58), refused(12, 58));
+    other.ends.server.port += 1;
+    let mut on_it: Vec<Finding> =
+        [&one, &other].map(|leg| found(leg, "connect-refused")).into_iter().collect();
+    on_it.iter_mut().for_each(|finding| finding.exchange = None);
+    let told = told(&[front, one, other], on_it);
+    let request = told.iter().find(|it| it.kind == Kind::Request).unwrap();
+    assert_eq!(request.confidence, Confidence::Possible);
+    let other = if request.server.port == 8080 { ":8081," } else { ":8080," };
+    let summary = request.summary.to_string();
+    assert!(summary.contains(other), "{summary}");
+}
