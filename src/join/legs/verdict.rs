@@ -5,7 +5,7 @@ use super::connections::GOES_ON;
 use super::own_answer::{self, OWN};
 use super::{Joins, Settled, Stray, Unserved};
 use crate::blind::BlindSpots;
-use crate::cause::{Cause, Confidence, Finding, Kind, by_id, span};
+use crate::cause::{Cause, Confidence, Finding, Kind, Tells, by_id, span};
 use crate::http::{State, is_gateway_error};
 use crate::join::{Attempt, Correlation, Ends, Joined, Outcome};
 use crate::packet::Endpoint;
@@ -206,6 +206,9 @@ fn tell(
                 Some(_) => {}
             }
             another_decided(found, &front, attempt);
+            if waited_with_others(&front, attempt) {
+                failed_with_others(found, attempt);
+            }
             if let Some(other) = other {
                 or_at_another(found, other);
             }
@@ -479,6 +482,24 @@ fn client_got(finding: &mut Finding, front: &Ends) {
     };
     let told = finding.summary.clone();
     finding.summary = phrase!("{told}; the client of the proxy got {saw}", told, saw);
+}
+
+/// The proxy had answered before this connection had failed, with a page that tells of one that had.
+fn waited_with_others(front: &Ends, attempt: &Attempt) -> bool {
+    let before = |answered: Mark| attempt.ends.over.at.nanos_since(answered.at) > SLACK;
+    front.own_page.is_some_and(|page| page.tells != Tells::Nothing)
+        && attempt.ends.ordinal == 0
+        && front.answered.is_some_and(before)
+}
+
+/// Where one connection fails, Envoy gives up all requests that wait for that server.
+fn failed_with_others(finding: &mut Finding, attempt: &Attempt) {
+    let told = finding.summary.clone();
+    finding.summary = phrase!(
+        "{told}; the proxy gave up earlier, when another connection to {server} failed",
+        told,
+        server = attempt.ends.server.socket()
+    );
 }
 
 /// Connections to several servers failed in the same moment, and the last attempt was one of them.

@@ -91,19 +91,19 @@ pub(in crate::report) fn own(joined: &Joined) -> Lane {
 pub(in crate::report) fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(Lane, Row)> {
     let own = own(joined);
     let mut all: Vec<(Lane, Row)> = rows(finding).into_iter().map(|row| (own, row)).collect();
-    let mut push = |lane, side, mark, label: Phrase| {
-        all.push((lane, Row { mark, side, label, silent: false, guilty: false }));
+    let mut push = |lane, side, mark, label: Phrase, silent| {
+        all.push((lane, Row { mark, side, label, silent, guilty: false }));
     };
     if own == Lane::Back {
         let front = &joined.front;
         let line = joined.exchange.as_deref().map(table::request_line).unwrap_or_default();
         let asked = if line.is_empty() { phrase!("request") } else { line };
-        push(Lane::Front, Side::Client, front.asked, asked);
-        answer(front, |side, mark, label| push(Lane::Front, side, mark, label));
+        push(Lane::Front, Side::Client, front.asked, asked, false);
+        answer(front, |side, mark, label| push(Lane::Front, side, mark, label, false));
         if front.state != State::Answered
             && let Some(side) = front.closed_by
         {
-            push(Lane::Front, side, front.over, phrase!("close"));
+            push(Lane::Front, side, front.over, phrase!("close"), false);
         }
     }
     for (_, attempt) in drawn(joined).filter(|(nth, _)| Some(*nth) != joined.this) {
@@ -113,11 +113,13 @@ pub(in crate::report) fn all_rows(finding: &Finding, joined: &Joined) -> Vec<(La
             0 => phrase!("SYN to {to}", to),
             _ => phrase!("request to {to}", to),
         };
-        push(Lane::Back, Side::Client, ends.asked, label);
-        answer(ends, |side, mark, label| push(Lane::Back, side, mark, label));
+        push(Lane::Back, Side::Client, ends.asked, label, false);
+        answer(ends, |side, mark, label| push(Lane::Back, side, mark, label, false));
         if ends.answered.is_none() {
-            let cause = attempt.cause.map_or(phrase!("close"), |id| id.to_owned().into());
-            push(Lane::Back, ends.closed_by.unwrap_or(Side::Server), ends.over, cause);
+            let silent = ends.ordinal == 0 && ends.closed_by.is_none();
+            let end = || if silent { phrase!("no answer") } else { phrase!("close") };
+            let cause = attempt.cause.map_or_else(end, |id| id.to_owned().into());
+            push(Lane::Back, ends.closed_by.unwrap_or(Side::Server), ends.over, cause, silent);
         }
     }
     all.sort_by_key(|(_, row)| (row.mark.at, row.mark.frame, row.silent));
@@ -289,6 +291,21 @@ mod tests {
             outcome,
             certainty: Confidence::Certain,
         }
+    }
+
+    #[test]
+    fn a_connection_that_nobody_answered_was_closed_by_nobody() {
+        let finding = fixture::race(2);
+        let mut joined = joined(&finding, Outcome::Failed);
+        joined.this = None;
+        let label = |joined: &Joined| {
+            let rows = all_rows(&finding, joined);
+            let (_, last) = rows.last().unwrap();
+            (last.label.to_string(), last.silent)
+        };
+        assert_eq!(label(&joined), ("close".to_owned(), false));
+        joined.attempts[0].ends.ordinal = 0;
+        assert_eq!(label(&joined), ("no answer".to_owned(), true));
     }
 
     fn drawn_as(finding: &Finding, joined: &Joined, style: Style) -> String {

@@ -383,7 +383,9 @@ fn a_pause_before_the_proxys_error_has_room_for_another_attempt() {
 #[test]
 fn one_connection_fails_each_of_the_requests_that_waited_for_it() {
     let gone = |flow, asked, over| page(flow, asked, over, Tells::Silent, false);
-    let (first, later, connection) = (gone(1, 0, 1000), gone(2, 900, 1000), silent(11, 0));
+    let (first, later, mut connection) = (gone(1, 0, 1000), gone(2, 900, 1000), silent(11, 0));
+    // A SYN was sent once more when both had their answer, as far as the clock of the capture tells.
+    connection.ends.over = mark(1001 * MS);
     let mut on_it = found(&connection, "connect-timeout");
     on_it.exchange = None;
     let findings = vec![found(&first, OWN), found(&later, OWN), on_it];
@@ -395,6 +397,7 @@ fn one_connection_fails_each_of_the_requests_that_waited_for_it() {
     let of: Vec<_> = told.iter().map(of).collect();
     let failed = |front| ("connect-timeout", 11, front, Outcome::Failed);
     assert_eq!(of, [failed(1), failed(2)]);
+    assert!(told[1].summary.to_string().contains("another connection to 10.0.1.1:8080 failed"));
 }
 
 #[test]
