@@ -237,6 +237,14 @@ impl Half {
         self.trouble.as_deref().unwrap_or(&NONE)
     }
 
+    /// What it had sent, as an acknowledgment of its own tells, and what neither came nor was acknowledged: the
+    /// acknowledgment, and how many sequence numbers.
+    pub fn never_came(&self) -> Option<(Mark, u64)> {
+        let (mark, offset) = self.trouble().ahead?;
+        let missing = offset.checked_sub(self.sent.max(self.acked)).filter(|missing| *missing > 0);
+        missing.map(|missing| (mark, missing))
+    }
+
     /// What disturbed it, to add to.
     pub fn trouble_mut(&mut self) -> &mut Trouble {
         self.trouble.get_or_insert_default()
@@ -283,6 +291,11 @@ pub struct Trouble {
     pub retransmissions: u32,
     /// Last retransmission.
     pub retransmission: Option<Retransmission>,
+    /// How often its FIN was repeated.
+    pub fins_repeated: u16,
+    /// The acknowledgment without payload whose sequence number is the furthest beyond what had come, and its
+    /// offset: so much its sender had sent by then (RFC 9293, 3.4). Bytes that came since are no more beyond it.
+    pub ahead: Option<(Mark, u64)>,
     /// Segments by which this side advertised a zero window.
     pub zero_windows: u32,
     /// First zero-window segment of the current run; `None` while the window is open.
@@ -299,6 +312,8 @@ impl Trouble {
     const NONE: Trouble = Trouble {
         retransmissions: 0,
         retransmission: None,
+        fins_repeated: 0,
+        ahead: None,
         zero_windows: 0,
         zero_window_since: None,
         missing: 0,

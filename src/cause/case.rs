@@ -5,7 +5,7 @@ use crate::blind::BlindSpot;
 use crate::flow::{Ending, EndingKind, Flow, Grade, Retransmission, Vantage};
 use crate::http::{Exchange, Request, Response, ResponseHead, State};
 use crate::tcp::Side;
-use crate::time::Mark;
+use crate::time::{Mark, Timestamp};
 use crate::tls::Handshake;
 use crate::words::Phrase;
 use crate::{phrase, word};
@@ -265,6 +265,16 @@ impl<'a> Case<'a> {
         self.closed_by_server().filter(|close| self.lost_before(close).is_none())
     }
 
+    /// How often the client sent its FIN when nothing answered it: a host acknowledges it whatever its programs do.
+    pub fn closes_unheard(&self, close: &Ending) -> Option<u16> {
+        /// Fewer may be lost by chance.
+        const REPEATED: u16 = 3;
+        let repeated = self.flow.half(close.side).trouble().fins_repeated;
+        let since = |at: Timestamp| at.nanos_since(close.mark.at) >= 0;
+        let heard = self.flow.half(!close.side).last.is_some_and(since);
+        (close.kind == EndingKind::Fin && !heard && repeated >= REPEATED).then(|| repeated + 1)
+    }
+
     /// The first FIN or RST of either side; in TLS that of the side whose alert came first.
     pub fn close(&self) -> Option<&'a Ending> {
         match (self.close_of(Side::Client), self.close_of(Side::Server)) {
@@ -291,11 +301,13 @@ impl<'a> Case<'a> {
     /// The server closed a reused connection in the moment that the request arrived, although it
     /// had received it: a coincidence, unless its idle timer made it so.
     pub fn closes_on_arrival(&self, close: &Ending) -> bool {
+        /// From the end of an idle time until a busy program closes, nanoseconds.
+        const SOON: i64 = 10_000_000;
         let round_trip = self.round_trip();
         self.unanswered().is_some()
             && self.exchange.is_some_and(|exchange| exchange.ordinal > 1)
             && matches!(self.coverage(close), Coverage::All | Coverage::Unknown)
-            && (0..=round_trip + AT_ONCE).contains(&self.since_request(close.mark))
+            && (0..=round_trip + SOON).contains(&self.since_request(close.mark))
     }
 
     /// How much of the request the sender of `ending` had received.

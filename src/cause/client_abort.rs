@@ -135,7 +135,7 @@ mod tests {
     fn a_fin_right_behind_the_request_may_only_end_its_direction() {
         let confidence = |after| {
             let mut scene = Scene::asked().balancer_fin(ASKED + after, after);
-            scene.wider.learn(&scene.flow.clone(), 60 * S);
+            scene.wider.learn(&scene.flow.clone(), 60 * S, false);
             scene.rule("client-abort").map(|verdict| verdict.confidence)
         };
         assert_eq!(confidence(14_000), Some(Confidence::Possible));
@@ -147,7 +147,7 @@ mod tests {
         let confidence = |acked| {
             let at = ASKED + 370 * MS;
             let mut scene = Scene::asked().close(Side::Client, EndingKind::Rst, at, acked);
-            scene.wider.learn(&scene.flow.clone(), 60 * S);
+            scene.wider.learn(&scene.flow.clone(), 60 * S, false);
             scene.rule("client-abort").map(|verdict| verdict.confidence)
         };
         assert_eq!(confidence(Some(500)), Some(Confidence::Likely));

@@ -123,7 +123,7 @@ mod tests {
             let mut flow = Scene::asked().flow;
             flow.opening.syn_ack = Some(mark(10 * MS));
             flow.half_mut(Side::Server).ttl = TTL - 1;
-            scene.wider.learn(&flow, 0);
+            scene.wider.learn(&flow, 0, false);
         }
         scene
     }

@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
-use crate::flow::Ending;
+use crate::flow::{Ending, EndingKind};
 use crate::tcp::Side;
 use crate::words::Phrase;
 use crate::{phrase, word};
@@ -109,7 +109,8 @@ pub(super) const CAUSE: Cause = Cause {
 /// time, without having read it: the kernel acknowledges and resets. Told from a crash by the idle
 /// time after which the same server closes its other connections.
 fn unread(case: &Case<'_>, close: &Ending) -> Option<Verdict> {
-    if !case.closes_on_arrival(close) {
+    // Who had read all of it closes with FIN.
+    if close.kind != EndingKind::Rst || !case.closes_on_arrival(close) {
         return None;
     }
     let idle = case.exchange?.idle_before? + case.since_request(close.mark);
@@ -272,7 +273,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cause::fixture::{ASKED, END, MS, START, Scene};
+    use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
     use crate::cause::{Confidence, What};
     use crate::tcp::Side;
 
@@ -311,6 +312,43 @@ mod tests {
     fn a_reset_that_crosses_the_request_races_as_well() {
         let scene = Scene::asked().target_rst(ASKED + 5 * MS, START);
         assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    /// A server that closed its other connections after these idle times, milliseconds.
+    fn closed_after(scene: &mut Scene, idles: &[i64]) {
+        for idle in idles {
+            let mut other = Scene::syn().target_fin(ASKED + idle * MS, START);
+            other.flow.ended_by = Some(Side::Server);
+            other.flow.half_mut(Side::Server).last_data = Some(mark(ASKED));
+            scene.wider.learn(&other.flow, 0, false);
+        }
+    }
+
+    #[test]
+    fn a_reset_that_covers_the_request_at_the_end_of_a_short_idle_time_is_that_of_the_timer() {
+        let cause = |idle: i64, others: &[i64]| {
+            let scene = Scene::asked().target_rst(ASKED + MS, END).with(|scene| {
+                closed_after(scene, others);
+                scene.exchange().idle_before = Some(idle * MS);
+            });
+            scene.cause()
+        };
+        let (race, crash) = (Some("keepalive-race"), Some("target-rst-no-response"));
+        // A busy host is late.
+        let others = [50, 50, 51, 51, 52, 55, 80];
+        assert_eq!([cause(50, &others), cause(62, &others)], [race, race]);
+        // No timer is early, and what is late by far has lost its own.
+        assert_eq!([cause(40, &others), cause(300, &others)], [crash, crash]);
+        assert_eq!(cause(62, &[20, 33, 52, 61, 75, 90, 140]), crash, "no timer");
+        assert_eq!(cause(50, &[50, 50, 51]), crash, "chance");
+    }
+
+    #[test]
+    fn who_has_read_the_request_closes_with_fin() {
+        let scene = Scene::asked().target_fin(ASKED + MS, END).with(|scene| {
+            closed_after(scene, &[5000, 5000, 5001]);
+        });
+        assert_eq!(scene.cause(), Some("target-fin-no-response"));
     }
 
     #[test]

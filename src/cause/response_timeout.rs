@@ -1,7 +1,7 @@
 //! the target received the request and stayed silent until the load balancer gave up.
 
 use super::case::span;
-use super::{Case, Cause, Responsible, Verdict};
+use super::{Case, Cause, Confidence, Responsible, Verdict};
 use crate::phrase;
 use crate::tcp::Side;
 
@@ -87,7 +87,9 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let silence = case.silence_before(close.mark);
-    let confidence = case.timer(silence)?.min(sent);
+    let mute = case.closes_unheard(close);
+    let known = if mute.is_some() { Confidence::Possible } else { sent };
+    let confidence = case.timer(silence)?.min(known);
     let mut evidence = vec![
         case.silence(
             Side::Server,
@@ -97,21 +99,33 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
         case.ending(close, phrase!("the load balancer gives up")),
     ];
     evidence.extend(case.asked(phrase!("the request, acknowledged by the target")));
+    let told = phrase!(
+        "the target acknowledged the {asked} and sent nothing for {silence}, then the load balancer closed",
+        asked = case.what_was_asked(),
+        silence = span(silence)
+    );
     Some(Verdict {
         confidence,
         evidence,
-        summary: phrase!(
-            "the target acknowledged the {asked} and sent nothing for {silence}, then the load balancer closed",
-            asked = case.what_was_asked(),
-            silence = span(silence)
-        ),
+        summary: match mute {
+            Some(times) => phrase!(
+                "{told}; nothing answered its FIN, sent {times} times: its host is gone, or what it sends does not \
+                 arrive (return-path-blocked)",
+                told,
+                times
+            ),
+            None => told,
+        },
         responsible: None,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::cause::Confidence;
     use crate::cause::fixture::{ASKED, S, Scene};
+    use crate::tcp::Side;
+    use crate::time::Timestamp;
 
     #[test]
     fn the_load_balancer_gives_up_after_a_round_time() {
@@ -122,9 +136,26 @@ mod tests {
     #[test]
     fn a_load_balancer_that_waits_longer_elsewhere_has_no_such_timer() {
         let scene = Scene::asked().balancer_fin(ASKED + 30 * S, 30 * S).with(|scene| {
-            scene.wider.learn(&scene.flow, 90 * S);
+            scene.wider.learn(&scene.flow, 90 * S, false);
         });
         assert_eq!(scene.cause(), Some("client-abort"));
+    }
+
+    #[test]
+    fn a_host_that_does_not_even_acknowledge_a_fin_may_be_gone() {
+        let sure = |repeated: u16, heard: i64| {
+            let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S).with(|scene| {
+                scene.wider.learn_cut(scene.flow.client, 60 * S, 60 * S, Timestamp(0));
+                scene.wider.learn_cut(scene.flow.client, 60 * S, 60 * S, Timestamp(0));
+                scene.flow.half_mut(Side::Client).trouble_mut().fins_repeated = repeated;
+                scene.flow.half_mut(Side::Server).last = Some(Timestamp(ASKED + heard));
+            });
+            let verdict = scene.rule("response-timeout");
+            verdict.map(|verdict| verdict.confidence)
+        };
+        assert_eq!(sure(4, S), Some(Confidence::Possible));
+        assert_eq!(sure(4, 61 * S), Some(Confidence::Likely), "it has acknowledged the FIN");
+        assert_eq!(sure(2, S), Some(Confidence::Likely));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! what the target sends does not reach the load balancer.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::Vantage;
+use crate::flow::{Ending, Vantage};
 use crate::phrase;
 use crate::tcp::Side;
+use crate::words::Phrase;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -79,7 +80,10 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     match case.exchange {
-        Some(_) => response_lost(case).or_else(|| lost_before_close(case)),
+        Some(_) => {
+            let lost = response_lost(case).or_else(|| lost_before_close(case));
+            lost.or_else(|| lost_before_acknowledgment(case))
+        }
         None => handshake_lost(case),
     }
 }
@@ -169,10 +173,14 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
 
 /// The target's FIN or RST came, and what the target had sent before it did not.
 fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
-    /// So much fills a segment on the narrowest path that IPv6 allows (1280, RFC 8200, 5), bytes.
-    const FULL: u64 = 1_200;
     case.failed()?;
-    let close = case.lost_before(case.closed_by_server()?)?;
+    let by_server = |ending: &&Ending| ending.side == Side::Server;
+    let close = if gave_up(case) {
+        // That of a target which closes behind the load balancer tells as much.
+        case.flow.endings.iter().filter(by_server).find_map(|ending| case.lost_before(ending))
+    } else {
+        case.closed_by_server().and_then(|close| case.lost_before(close))
+    }?;
     let (bytes, name) = (close.missing, case.name(close));
     let mut evidence = vec![case.ending(
         close,
@@ -188,9 +196,51 @@ fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
         bytes,
         name
     );
-    // It is small: where full-size packets are lost, that may be the reason.
+    Some(only_small_came(case, bytes, evidence, told))
+}
+
+/// The target acknowledged what it was sent, with a sequence number behind bytes of its own that never came.
+fn lost_before_acknowledgment(case: &Case<'_>) -> Option<Verdict> {
+    case.failed().filter(|_| gave_up(case))?;
+    let (mark, bytes) = case.flow.half(Side::Server).never_came()?;
+    let what = if bytes == 1 {
+        // FIN takes a sequence number, too.
+        phrase!("a byte or its FIN")
+    } else {
+        phrase!("{bytes} bytes of its response", bytes)
+    };
+    let mut evidence = vec![Evidence {
+        mark,
+        side: Side::Server,
+        what: What::Ack,
+        note: phrase!(
+            "its sequence number tells that the target had sent {what}: the load balancer never acknowledged them",
+            what = what.clone()
+        ),
+    }];
+    evidence.extend(case.asked(phrase!("the request")));
+    let told =
+        phrase!("the target sent {what}, and only its acknowledgments arrived", what = what.clone());
+    Some(only_small_came(case, bytes, evidence, told))
+}
+
+/// The load balancer waited until a timer of its own ended: what was lost on the way has been repeated by then.
+fn gave_up(case: &Case<'_>) -> bool {
+    let close = case.closed_by_client();
+    close.is_some_and(|close| case.timer(case.silence_before(close.mark)).is_some())
+}
+
+/// What told that `bytes` were lost is small: where they fill a packet, that may be the reason.
+fn only_small_came(
+    case: &Case<'_>,
+    bytes: u64,
+    evidence: Vec<Evidence>,
+    told: Phrase,
+) -> Verdict {
+    /// So much fills a segment on the narrowest path that IPv6 allows (1280, RFC 8200, 5), bytes.
+    const FULL: u64 = 1_200;
     let full = bytes >= FULL;
-    Some(Verdict {
+    Verdict {
         confidence: if full { Confidence::Possible } else { Confidence::Likely },
         evidence,
         summary: if full {
@@ -200,7 +250,7 @@ fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
         },
         // What the target's own host drops on the way out is not captured there either.
         responsible: (case.vantage() == Vantage::Server).then_some(Responsible::TargetHost),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -275,6 +325,30 @@ mod tests {
         // What the load balancer acknowledges, only the capture has missed.
         let taken = cut.with(|scene| scene.flow.half_mut(Side::Server).acked = 1400);
         assert!(taken.rule("return-path-blocked").is_none());
+    }
+
+    #[test]
+    fn an_acknowledgment_behind_bytes_that_never_came_tells_of_them() {
+        let scene = |seconds: i64, bytes: u64| {
+            Scene::asked().balancer_fin(ASKED + seconds * S, seconds * S).with(|scene| {
+                let server = scene.flow.half_mut(Side::Server);
+                server.trouble_mut().ahead = Some((mark(ASKED + 60 * S + MS), server.sent + bytes));
+            })
+        };
+        let sure = |bytes| {
+            let verdict = scene(60, bytes).rule("return-path-blocked");
+            verdict.map(|verdict| verdict.confidence)
+        };
+        assert_eq!(scene(60, 1).cause(), Some("return-path-blocked"));
+        let (likely, possible) = (Some(Confidence::Likely), Some(Confidence::Possible));
+        assert_eq!([sure(1), sure(300), sure(20_000), sure(0)], [likely, likely, possible, None]);
+        // What came or was acknowledged since was only late, or missed by the capture.
+        let acked = scene(60, 300).with(|scene| scene.flow.half_mut(Side::Server).acked += 300);
+        assert_eq!(acked.cause(), Some("response-timeout"));
+        // Who left before a timer ended may have left it under way.
+        let mut left = scene(60, 300);
+        left.flow.endings[0].mark = mark(ASKED + 100 * MS);
+        assert!(left.rule("return-path-blocked").is_none());
     }
 
     #[test]

@@ -113,8 +113,8 @@ impl Wider {
     }
 
     /// Learns from a flow that is over; `wait` is the longest time, nanoseconds, after which its
-    /// client still got an answer.
-    pub fn learn(&mut self, flow: &Flow, wait: i64) {
+    /// client still got an answer, and `cut` says that its end broke a response off.
+    pub fn learn(&mut self, flow: &Flow, wait: i64, cut: bool) {
         self.flows += 1;
         self.flows_with_gaps += u64::from(flow.blind_spots.has(BlindSpot::Gap));
         if let Some(longest) = place(&mut self.longest_wait, flow.client.ip) {
@@ -137,7 +137,7 @@ impl Wider {
         }
         self.learn_language(flow);
         self.learn_vantage(flow);
-        self.learn_life(flow);
+        self.learn_life(flow, cut);
     }
 
     /// In which language the server answered.
@@ -290,9 +290,11 @@ impl Wider {
     }
 
     /// A flow from its first to its last packet, and who closed it after which idle time.
-    fn learn_life(&mut self, flow: &Flow) {
+    fn learn_life(&mut self, flow: &Flow, cut: bool) {
         /// Silence from which a connection was idle rather than between two packets, nanoseconds.
         const IDLE: i64 = 500_000_000;
+        /// The same for a server, which closes behind its answer at once unless a timer does it, nanoseconds.
+        const RESTED: i64 = 20_000_000;
         let key = (host(flow.client), flow.server);
         let span = (flow.first.at, flow.last.at);
         let mut kept = sample(&mut self.spans, key, span, CLOSES_MAX, &mut self.samples);
@@ -307,18 +309,21 @@ impl Wider {
         };
         let Some(quiet) = quiet else { return };
         let idle = close.mark.at.nanos_since(quiet);
-        if idle < IDLE {
+        if idle < (if by == Side::Client { IDLE } else { RESTED }) {
             return;
         }
         let outstanding = flow.requests > flow.responses;
+        let had_it = close.acked.is_some_and(|acked| acked >= flow.half(Side::Client).sent);
         kept = match by {
             Side::Client if outstanding => true,
             Side::Client => {
                 let (at, ip) = (close.mark.at, flow.client.ip);
                 sample(&mut self.closes, ip, at, CLOSES_MAX, &mut self.samples)
             }
+            // It was busy, not idle.
+            Side::Server if cut => true,
             // It answers the request: when that came, the client decided.
-            Side::Server if outstanding && close.kind == EndingKind::Rst => true,
+            Side::Server if outstanding && (had_it || close.kind == EndingKind::Rst) => true,
             Side::Server => {
                 sample(&mut self.idle_closes, flow.server, idle, CUTS_MAX, &mut self.samples)
             }
@@ -329,12 +334,16 @@ impl Wider {
     /// Whether this server has closed at least two other connections after the same idle time, and not so
     /// many after other times nearby that chance explains it.
     pub fn closes_after(&self, server: Endpoint, idle: i64) -> bool {
+        /// Below it the time that a program takes to act on its timer counts, nanoseconds.
+        const SHORT: i64 = 500_000_000;
+        let Some(idles) = self.idle_closes.get(&server) else { return false };
+        if idle < SHORT {
+            let short = idles.iter().copied().filter(|other| *other < SHORT);
+            return is_late(short.collect(), idle);
+        }
         let tolerance = (idle / 50).max(20_000_000);
-        let within = |range: i64| {
-            self.idle_closes.get(&server).map_or(0, |idles| {
-                idles.iter().filter(|other| (**other - idle).abs() <= range).count()
-            })
-        };
+        let within =
+            |range: i64| idles.iter().filter(|other| (**other - idle).abs() <= range).count();
         let (near, around) = (within(tolerance), within(5 * tolerance));
         near >= 2 && is_gathered(near, around)
     }
@@ -422,6 +431,21 @@ impl Wider {
 /// Whether those `near` are more than chance puts there, of those within five times as far.
 fn is_gathered(near: usize, around: usize) -> bool {
     near * 10 >= around * 6
+}
+
+/// Whether a timer made these closes after short idle times, and may have made one after `idle`. None fires too
+/// soon, and a busy host acts on it late: most times are little more than the least, and a few up to twice as much.
+fn is_late(mut idles: Vec<i64>, idle: i64) -> bool {
+    /// Fewer lie close together by chance.
+    const ENOUGH: usize = 5;
+    /// One in so many was closed for another reason, or in a moment in which the host did nothing else.
+    const STRAY: usize = 20;
+    if idles.len() < ENOUGH {
+        return false;
+    }
+    idles.sort_unstable();
+    let (least, most) = (idles[idles.len() / STRAY], idles[idles.len() / 2]);
+    most - least <= least / 4 && (least - least / 50..=2 * least).contains(&idle)
 }
 
 /// From where on a time is clearly longer than `nanos`, nanoseconds.

@@ -6,7 +6,7 @@ use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::cause::{Case, judge, needs_wider};
 use crate::flow::{Ended, Ending, EndingKind, Flow};
-use crate::http::{Exchange, Response};
+use crate::http::{Exchange, Response, State};
 use crate::join::legs::Leg;
 use crate::tcp::{Connection, Entry, Side};
 use crate::tls::KeyLog;
@@ -55,7 +55,8 @@ impl Engine {
         if flow.ended == Ended::CaptureEnd && cases.iter().any(unfinished) {
             flow.blind_spots.add(BlindSpot::CaptureEnd);
         }
-        self.wider.learn(flow, talk.longest_wait);
+        let cut = cases.iter().any(|it| it.state == State::Cut);
+        self.wider.learn(flow, talk.longest_wait, cut);
         self.shared.legs.extend(Leg::of_connection(flow, &self.shared.roles));
         self.shared.give_legs(flow, out);
         out.flow(flow);

@@ -117,6 +117,8 @@ impl Trouble {
         let Trouble {
             retransmissions,
             retransmission,
+            fins_repeated,
+            ahead,
             zero_windows,
             zero_window_since,
             missing,
@@ -130,6 +132,11 @@ impl Trouble {
             shorthand.u64(offset);
             shorthand.u32(len);
             shorthand.u16(times);
+        });
+        shorthand.u16(fins_repeated);
+        shorthand.option(ahead, |shorthand, (mark, offset)| {
+            shorthand.mark(mark);
+            shorthand.u64(offset);
         });
         shorthand.u32(zero_windows);
         shorthand.option(zero_window_since, Shorthand::mark);

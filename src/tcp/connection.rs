@@ -22,7 +22,7 @@ pub(super) const REORDER_GRACE: i64 = 20_000_000;
 /// Bytes past SYN from which the first acknowledgment number of a server belongs to another
 /// connection: more than a request that was not captured at all.
 pub(super) const FAR: i64 = 1 << 20;
-/// Bytes before a FIN or RST that may be missing; a sequence number further off is not believed.
+/// Bytes before a FIN, a RST or an acknowledgment that may be missing; a sequence number further off is not believed.
 const MISSING_MAX: u64 = 1 << 24;
 /// Acknowledgments past a hole after which it is given up.
 const REORDER_ACKS: u8 = 3;
@@ -335,6 +335,7 @@ impl Connection {
         let pure = segment.payload_len == 0 && !segment.flags.syn() && !segment.flags.fin();
         if pure {
             self.note(side, b'a');
+            self.note_ahead(side, segment);
         }
         self.advance_acked(side, acked, segment.mark.at);
         if acked > self.tracks[sender as usize].next {
@@ -347,6 +348,23 @@ impl Connection {
             if !patient {
                 self.give_up(sender, acked, segment.mark, sink);
             }
+        }
+    }
+
+    /// An acknowledgment has the sequence number behind all that its sender has sent.
+    fn note_ahead(&mut self, side: Side, segment: &Segment<'_>) {
+        let track = &self.tracks[side as usize];
+        if !track.solid || track.fin.is_some() {
+            return;
+        }
+        let offset = self.offset(side, segment.seq).and_then(|offset| u64::try_from(offset).ok());
+        let half = self.flow.half_mut(side);
+        let known = half.trouble().ahead.map_or(half.sent, |(_, offset)| half.sent.max(offset));
+        if let Some(offset) = offset
+            && offset > known
+            && offset - half.sent < MISSING_MAX
+        {
+            half.trouble_mut().ahead = Some((segment.mark, offset));
         }
     }
 

@@ -17,6 +17,8 @@ impl Connection {
         let repeated = self.tracks[side as usize].fin.is_some();
         self.note(side, b'f');
         if repeated {
+            let trouble = self.flow.half_mut(side).trouble_mut();
+            trouble.fins_repeated = trouble.fins_repeated.saturating_add(1);
             return;
         }
         self.push_ending(side, segment, EndingKind::Fin, Grade::Exact, end);
