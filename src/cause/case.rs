@@ -446,6 +446,16 @@ impl<'a> Case<'a> {
         close.kind == EndingKind::Rst && (far || unrouted)
     }
 
+    /// A RST in the target's name that its receiver has to ignore and that does not look like the target's other
+    /// segments: somebody else sends RSTs on this connection.
+    pub fn forged(&self) -> Option<&'a Ending> {
+        self.flow.endings.iter().find(|it| {
+            (it.side, it.kind, it.ack_flag) == (Side::Server, EndingKind::Rst, true)
+                && matches!(it.grade, Grade::Outside | Grade::Contradicted)
+                && (it.unstamped || self.alien(it))
+        })
+    }
+
     /// The RST is not of the host in whose name it came.
     pub fn foreign(&self, close: &Ending) -> bool {
         close.belied.is_some() || self.alien(close)

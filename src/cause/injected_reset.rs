@@ -2,7 +2,7 @@
 
 use super::case::span;
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
-use crate::flow::{Ending, EndingKind};
+use crate::flow::{Ending, EndingKind, Grade};
 use crate::phrase;
 use crate::tcp::Side;
 use crate::words::Phrase;
@@ -78,6 +78,47 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
+    of_a_stranger(case).or_else(|| at_both_ends(case))
+}
+
+/// A RST in the target's name that the load balancer ignored, and then a RST without ACK, by which the target says
+/// that it has no such connection: what was forged for its end worked.
+fn at_both_ends(case: &Case<'_>) -> Option<Verdict> {
+    case.failed()?;
+    let forged = case.forged()?;
+    let forgot = |it: &&Ending| {
+        (it.side, it.kind, it.ack_flag) == (Side::Server, EndingKind::Rst, false)
+            && it.grade != Grade::Outside
+    };
+    let closed = |it: &&Ending| (it.side, it.kind) == (Side::Server, EndingKind::Fin);
+    let forgot = case.flow.endings.iter().find(forgot)?;
+    if case.flow.endings.iter().any(|it| closed(&it)) {
+        return None;
+    }
+    let mut evidence = vec![
+        case.ending(
+            forged,
+            phrase!("RST that its receiver ignores, unlike the other segments of the target"),
+        ),
+        case.ending(
+            forgot,
+            phrase!("the target has no such connection any more, and never closed it"),
+        ),
+    ];
+    evidence.extend(case.asked(phrase!("the request")));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: phrase!(
+            "somebody sends RSTs on this connection in the target's name: the load balancer ignored one, and the \
+             target has forgotten the connection without having closed it"
+        ),
+        responsible: None,
+    })
+}
+
+/// The RST that ended the connection is not of the one in whose name it came.
+fn of_a_stranger(case: &Case<'_>) -> Option<Verdict> {
     let refusal = case.refusal();
     if case.failed().is_none() && case.handshaking().is_none() && refusal.is_none() {
         return None;
@@ -148,6 +189,7 @@ pub(super) fn other_ttl(case: &Case<'_>, close: &Ending) -> Phrase {
 #[cfg(test)]
 mod tests {
     use crate::cause::fixture::{ASKED, END, MS, S, Scene, TTL, mark};
+    use crate::flow::Grade;
 
     fn reset(ttl: u8) -> Scene {
         Scene::asked_first()
@@ -168,6 +210,18 @@ mod tests {
             .bare_rst(ASKED + MS)
             .with(|scene| scene.flow.endings[0].belied = Some(mark(ASKED + S)));
         assert_eq!(bare.cause(), Some("injected-reset"), "nobody forgot the connection");
+    }
+
+    #[test]
+    fn a_forged_reset_that_was_ignored_explains_why_the_target_forgot_the_connection() {
+        let scene = |unstamped: bool| {
+            Scene::asked().target_rst(ASKED - MS, END).bare_rst(ASKED + MS).with(|scene| {
+                let forged = &mut scene.flow.endings[0];
+                (forged.grade, forged.unstamped) = (Grade::Outside, unstamped);
+            })
+        };
+        assert_eq!(scene(true).cause(), Some("injected-reset"));
+        assert_eq!(scene(false).cause(), Some("stale-flow-reset"));
     }
 
     #[test]

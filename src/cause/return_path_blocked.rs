@@ -219,8 +219,10 @@ fn lost_before_acknowledgment(case: &Case<'_>) -> Option<Verdict> {
         ),
     }];
     evidence.extend(case.asked(phrase!("the request")));
-    let told =
-        phrase!("the target sent {what}, and only its acknowledgments arrived", what = what.clone());
+    let told = phrase!(
+        "the target sent {what}, and only its acknowledgments arrived",
+        what = what.clone()
+    );
     Some(only_small_came(case, bytes, evidence, told))
 }
 
@@ -231,12 +233,7 @@ fn gave_up(case: &Case<'_>) -> bool {
 }
 
 /// What told that `bytes` were lost is small: where they fill a packet, that may be the reason.
-fn only_small_came(
-    case: &Case<'_>,
-    bytes: u64,
-    evidence: Vec<Evidence>,
-    told: Phrase,
-) -> Verdict {
+fn only_small_came(case: &Case<'_>, bytes: u64, evidence: Vec<Evidence>, told: Phrase) -> Verdict {
     /// So much fills a segment on the narrowest path that IPv6 allows (1280, RFC 8200, 5), bytes.
     const FULL: u64 = 1_200;
     let full = bytes >= FULL;

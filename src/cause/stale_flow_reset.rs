@@ -99,8 +99,11 @@ pub(super) fn stale<'a>(case: &Case<'a>) -> Option<&'a Ending> {
     if case.flow.half(Side::Client).acked > request.start {
         return None; // the target had received some of it
     }
-    // Somebody who goes on knows it.
-    let reset = close.kind == EndingKind::Rst && close.belied.is_none();
+    // Somebody who goes on knows it, and one whose RST did not end it had known it until then.
+    let reset = close.kind == EndingKind::Rst
+        && close.belied.is_none()
+        && case.lost_before(close).is_none()
+        && case.forged().is_none();
     let idle = case.exchange?.idle_before.unwrap_or(0);
     let nobody = !close.ack_flag || (case.too_fast(close) && idle >= QUIET);
     (reset && nobody && case.reused()).then_some(close)
@@ -137,6 +140,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use crate::cause::Responsible;
     use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
+    use crate::flow::Grade;
     use crate::tcp::Side;
 
     #[test]
@@ -162,6 +166,16 @@ mod tests {
         let scene = Scene::asked().target_fin(ASKED - MS, START).bare_rst(ASKED + MS);
         assert!(scene.rule("stale-flow-reset").is_none());
         assert_eq!(scene.cause(), Some("keepalive-race"));
+    }
+
+    #[test]
+    fn behind_a_reset_whose_bytes_were_lost_it_is_no_stranger() {
+        let scene =
+            Scene::asked().target_rst(ASKED + MS, END).bare_rst(ASKED + 2 * MS).with(|scene| {
+                let reset = &mut scene.flow.endings[0];
+                (reset.grade, reset.offset, reset.missing) = (Grade::InWindow, Some(1400), 720);
+            });
+        assert_eq!(scene.cause(), Some("return-path-blocked"));
     }
 
     #[test]
