@@ -73,6 +73,11 @@ impl Ends {
         late && self.closed_by == Some(Side::Client)
     }
 
+    /// A response came whose status could not be read.
+    pub fn is_unread(&self) -> bool {
+        self.answered.is_some() && self.status.is_none()
+    }
+
     /// Its client had no whole response, or one that tells of a failure.
     pub fn failed(&self) -> bool {
         self.state != State::Answered || self.status.is_none_or(|status| status >= 500)

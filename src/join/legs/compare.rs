@@ -4,6 +4,7 @@ use super::leg::Leg;
 use crate::cause::Tells;
 use crate::http::State;
 use crate::join::Ends;
+use crate::tcp::Side;
 
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
 pub(in crate::join) const SLACK: i64 = 100_000;
@@ -68,6 +69,10 @@ pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
             if asked.status == made.status && made.ordinal > 0 && !made.left_before_answer() =>
         {
             given.at.nanos_since(seen.at) <= SLACK
+        }
+        // Nothing tells whether that answer is a failure: it is not one that came later.
+        (Some(seen), None) if asked.is_unread() && made.closed_by == Some(Side::Server) => {
+            made.over.at.nanos_since(seen.at) <= SLACK
         }
         _ => true,
     };
@@ -158,7 +163,10 @@ pub(super) fn ends_apart(front: &Leg, back: &Leg) -> i64 {
     let status = status_given(asked, made);
     if passes_on(back) || (status.is_some() && status == asked.status) {
         return match made.answered {
-            Some(given) if status == asked.status => seen.nanos_since(given.at).abs(),
+            // An answer that cannot be read is handed on in its moment like any other.
+            Some(given) if status == asked.status || asked.is_unread() => {
+                seen.nanos_since(given.at).abs()
+            }
             _ => i64::MAX,
         };
     }

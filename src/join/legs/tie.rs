@@ -577,6 +577,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_cannot_be_read_is_that_of_the_attempt_which_was_answered_then() {
+        let unread = |flow: u64, from: i64, to: i64| {
+            let mut leg = leg(flow, 0, from, to, 200);
+            (leg.sketch, leg.ends.status) = (Sketch::default(), None);
+            leg
+        };
+        // One of them waits longer, and goes on to wait.
+        let mut legs = [unread(1, 0, 2000), unread(2, 5, 20), back(11, 7, 6, 19, 200)];
+        assert_eq!(tied(&mut legs)[2].map(|(flow, _)| flow), Some(2));
+        // A target's close that comes later is of another request.
+        let mut legs = [unread(1, 0, 2000), unread(2, 5, 20), cut(11, 7, 6, 25)];
+        assert_eq!(tied(&mut legs)[2].map(|(flow, _)| flow), Some(1));
+    }
+
+    #[test]
     fn an_error_without_an_attempt_gets_one_of_those_that_had_two() {
         let mut legs =
             [leg(1, 7, 0, 9, 502), leg(2, 7, 1, 40, 502), refused(11, 2), refused(12, 4)];
