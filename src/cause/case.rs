@@ -505,6 +505,16 @@ impl<'a> Case<'a> {
         self.flow.half(Side::Server).trouble().zero_window_since
     }
 
+    /// The reader of a stream of events closed it, at no moment that is known as a timer's: such a stream has no
+    /// other end, and nothing failed.
+    pub fn had_enough(&self) -> bool {
+        let untimed = |close: &Ending| {
+            self.timer(self.silence_before(close.mark))
+                .is_none_or(|sure| sure == Confidence::Possible)
+        };
+        self.is_event_stream() && self.closed_by_client().is_some_and(untimed)
+    }
+
     /// The response is a stream of events (`text/event-stream`, WHATWG HTML 9.2): it ends when its reader has
     /// enough of it.
     fn is_event_stream(&self) -> bool {

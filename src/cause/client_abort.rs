@@ -25,7 +25,8 @@ pub(super) const CAUSE: Cause = Cause {
         The front side proves it: a FIN or RST of the client right before, or a log line with \
         460 (ALB), 499 (nginx), C in HAProxy's termination state, DC in Envoy. A client that \
         always gives up after the same 5 or 10 s looks like a time-out of the load balancer: \
-        then compare with its settings.\n\n\
+        then compare with its settings. A client that closes a stream of events \
+        (text/event-stream) has had enough of it: that is no failure, and not told.\n\n\
         Slow responses make clients leave: many aborts with long waiting times are a sign of a \
         slow target, even though no 5xx appears. Neighbours: response-timeout and \
         response-stalled (constant silence), lb-cut (many connections in one instant).",
@@ -83,7 +84,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.failed()?;
+    case.failed().filter(|_| !case.had_enough())?;
     let close = case.closed_by_client()?;
     let silence = case.silence_before(close.mark);
     // A client that only says that it sends no more does so at once (RFC 9293, 3.6), and waits for its answer.
@@ -123,6 +124,7 @@ mod tests {
     use crate::cause::fixture::{ASKED, MS, S, Scene};
     use crate::flow::EndingKind;
     use crate::tcp::Side;
+    use crate::time::Timestamp;
 
     #[test]
     fn a_close_at_an_odd_moment_is_the_client() {
@@ -158,6 +160,26 @@ mod tests {
     fn a_close_after_a_round_time_is_a_timer() {
         let scene = Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S);
         assert_eq!(scene.cause(), Some("response-timeout"));
+    }
+
+    #[test]
+    fn the_reader_of_a_stream_of_events_ends_it() {
+        let cause = |media: &str, others: usize| {
+            let mut scene = Scene::answered_in_part().balancer_fin(ASKED + 10 * MS + S, S);
+            scene.response().head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n\r\n").into();
+            for _ in 0..others {
+                scene.wider.learn_cut(scene.flow.client, S, S, Timestamp(0));
+            }
+            scene.cause()
+        };
+        assert_eq!(cause("text/event-stream", 0), None);
+        assert_eq!(
+            cause("text/event-stream", 2),
+            Some("response-stalled"),
+            "a timer ends all of them"
+        );
+        assert_eq!(cause("text/html", 0), Some("response-stalled"));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>) -> Option<Verdict> {
-    case.failed()?;
+    case.failed().filter(|_| !case.had_enough())?;
     let close = case.close()?;
     let mut evidence =
         vec![case.ending(close, phrase!("the connection ends with the request outstanding"))];

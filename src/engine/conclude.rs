@@ -112,7 +112,9 @@ impl Engine {
                     out.refuted(flow, ordinal);
                 }
                 let asked = exchange.filter(|exchange| {
-                    exchange.request.is_some() && !exchange.blind_spots.has(BlindSpot::Encrypted)
+                    exchange.request.is_some()
+                        && !case.had_enough()
+                        && !exchange.blind_spots.has(BlindSpot::Encrypted)
                 });
                 let Some(undecided) = asked.filter(|exchange| unfinished(exchange)) else { return };
                 let Shared { counts, undecided: known, .. } = &mut self.shared;
