@@ -9,6 +9,9 @@ use crate::tcp::Side;
 /// Disorder between the packets of two interfaces of one host, nanoseconds.
 pub(in crate::join) const SLACK: i64 = 100_000;
 
+/// From a proxy's answer to the FIN of a client until an attempt that it had decided on by then, nanoseconds.
+const LEAVING: i64 = 1_000_000;
+
 /// Time in which a proxy hands on an answer, nanoseconds.
 const AT_ONCE: i64 = 20_000_000;
 
@@ -62,7 +65,7 @@ pub(super) fn is_possible(front: &Leg, back: &Leg) -> bool {
     // Whoever hands on bytes opens a connection before a request has come.
     let since = if made.ordinal == 0 { front.since() } else { asked.asked.at };
     let begins_within =
-        made.asked.at >= since && made.asked.at.nanos_since(front.asked_until()) <= SLACK;
+        made.asked.at >= since && made.asked.at.nanos_since(front.asked_until()) <= slack(front);
     // What the client has got, the proxy had before.
     let answer_in_time = match (asked.answered, made.answered) {
         (Some(seen), Some(given))
@@ -101,6 +104,12 @@ pub(in crate::join) fn not_the_last(asked: &Ends, made: &Ends) -> bool {
         Some(Tells::Refused | Tells::Silent | Tells::Unconnected) => made.ordinal > 0,
         Some(Tells::Ended) => made.ordinal == 0,
     }
+}
+
+/// How long after the end of a request its proxy may have begun an attempt: who answers a client that left does so
+/// while the attempt is under way.
+pub(super) fn slack(front: &Leg) -> i64 {
+    if front.kept.is_some() { LEAVING } else { SLACK }
 }
 
 /// A proxy that caches may ask with GET for a HEAD.

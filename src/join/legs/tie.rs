@@ -5,7 +5,7 @@
 
 use super::alike::Unsettled;
 use super::beside::{Beside, lacks_forwarding};
-use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on};
+use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, passes_on, slack};
 use super::leg::Leg;
 use super::order::not_behind;
 use super::pool::Decided;
@@ -133,7 +133,7 @@ pub(super) fn ties(legs: &[Leg], around: &Surroundings<'_>) -> Ties {
     let mut unsettled = Unsettled::default();
     for (at, leg) in legs.iter().enumerate().filter(|(_, leg)| leg.ends.ordinal > 0) {
         let asked = leg.ends.asked.at;
-        under_way.retain(|front| asked.nanos_since(legs[*front].until()) <= SLACK);
+        under_way.retain(|front| asked.nanos_since(legs[*front].until()) <= slack(&legs[*front]));
         let mut found: Vec<Candidate> = under_way
             .iter()
             .filter(|front| {
@@ -478,8 +478,16 @@ mod tests {
         let mut front = dropped(1, 7, 0, 10);
         (front.ends.closed_by, front.kept) = (Some(Side::Client), Some(Timestamp(90_000_000)));
         let mut legs = [front, cut(11, 7, 1, 40), cut(12, 7, 41, 89), cut(13, 7, 95, 99)];
-        let tied: Vec<bool> = tied(&mut legs).iter().map(Option::is_some).collect();
-        assert_eq!(tied, [false, true, true, false]);
+        let ties: Vec<bool> = tied(&mut legs).iter().map(Option::is_some).collect();
+        assert_eq!(ties, [false, true, true, false]);
+        // One that it had decided on when it answered the FIN.
+        let begins = |after: i64| {
+            let (mut front, mut back) = (dropped(1, 7, 0, 1), cut(11, 7, 1, 9));
+            (front.ends.closed_by, front.kept) = (Some(Side::Client), Some(front.ends.over.at));
+            back.ends.asked.at = Timestamp(MS + after);
+            tied(&mut [front, back])[1].is_some()
+        };
+        assert_eq!([begins(170_000), begins(2 * MS)], [true, false]);
     }
 
     #[test]

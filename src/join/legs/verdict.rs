@@ -350,6 +350,18 @@ pub(super) fn becomes(finding: &mut Finding, id: &str, confidence: Confidence, s
     finding.summary = summary;
 }
 
+/// What a target had answered at `when`.
+fn how_far(ends: &Ends, when: Timestamp) -> Phrase {
+    let target = ends.server.socket();
+    if ends.answered.is_none_or(|answered| answered.at > when) {
+        phrase!("{target} had not answered the proxy", target)
+    } else if ends.state == State::Answered && ends.over.at <= when {
+        phrase!("{target} had answered the proxy", target)
+    } else {
+        phrase!("{target} had begun to answer the proxy", target)
+    }
+}
+
 /// The front leg shows that the client closed before it had its answer.
 fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     let timer = TIMERS.contains(&finding.cause.id);
@@ -357,7 +369,7 @@ fn client_left(finding: &mut Finding, front: &Ends, attempt: Option<&Attempt>) {
     let beside = front.client.ip == front.server.ip;
     let (asked, confidence) = match attempt {
         Some(Attempt { ends, .. }) => (
-            phrase!("{target} had not answered the proxy", target = ends.server.socket()),
+            how_far(ends, front.over.at),
             if beside { Confidence::Likely } else { Confidence::Certain },
         ),
         // What waits for a timer may be a proxy's own, of which the other leg is not captured.
