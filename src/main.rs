@@ -25,7 +25,7 @@ use why502::report::host as host_report;
 use why502::report::output::Output;
 use why502::report::probers as list;
 use why502::report::{RECORD_SCHEMA, REPORT_SCHEMA, Records, Report, Style, Told, explain};
-use why502::run::{Listener, Settings, analyse};
+use why502::run::{Listener, Settings, analyse, two_places};
 use why502::slice::{self, Destination};
 use why502::words::Lang;
 
@@ -142,15 +142,24 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         "--csv-table says what --format csv writes; --format is {}",
         format.name
     );
-    // What another capture point shows may change every finding.
-    let stream = format.stream.filter(|_| cli.beside.is_empty());
-    let settings = Settings {
-        flows: format.lists_flows && stream.is_none(),
+    let general = Settings {
         exchanges: cli.selection.all,
-        streamed: stream.is_some(),
         beside: cli.beside.clone(),
         logs: cli.logs.settings(cli.selection.all),
         ..settings(&cli.input, &cli.health, &cli.selection.cause)?
+    };
+    let two_places = two_places(&cli.input.captures, &general);
+    let (captures, beside) = match &two_places {
+        Some(_) => cli.input.captures.split_at(1),
+        None => (&cli.input.captures[..], &cli.beside[..]),
+    };
+    // What another capture point shows may change every finding.
+    let stream = format.stream.filter(|_| beside.is_empty());
+    let settings = Settings {
+        flows: format.lists_flows && stream.is_none(),
+        streamed: stream.is_some(),
+        beside: beside.to_vec(),
+        ..general
     };
     let mut file = match &cli.output.output {
         Some(path) => {
@@ -175,9 +184,10 @@ fn report(cli: &Cli) -> Result<ExitCode> {
         bar: progress_bar(cli.output.quiet || cli.output.no_progress),
         stream: stream.map(|start| start(out, &style, prompt)),
     };
-    let analysed = analyse(&cli.input.captures, &settings, &mut watcher);
+    let analysed = analyse(captures, &settings, &mut watcher);
     watcher.bar.finish_and_clear();
-    let report = analysed?;
+    let mut report = analysed?;
+    report.warnings.extend(two_places);
     if !cli.output.quiet {
         warn(&report)?;
     }

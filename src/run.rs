@@ -7,8 +7,10 @@ mod direction;
 mod keys;
 mod one_host;
 mod points;
+mod two_places;
 
 pub use analysis::{Analysis, Totals};
+pub use two_places::two_places;
 
 use crate::capture::{CaptureError, Filter, FilterError, Timeline};
 use crate::cause::Finding;
