@@ -276,6 +276,17 @@ fn a_report_never_replaces_what_it_is_made_from() {
 }
 
 #[test]
+fn two_captures_of_the_same_connections_are_two_places() {
+    let demo = |name: &str| shipped().join("demo").join(name).to_string_lossy().into_owned();
+    let (here, there) = (demo("nginx-demo-lb.pcap"), demo("nginx-demo-target.pcap"));
+    let place = Place::new();
+    let named = place.run(&["-q", "--format", "csv", &here, "--beside", &there]).report();
+    assert_eq!(place.run(&["-q", "--format", "csv", &here, &there]).report(), named);
+    let said = place.run(&["--no-progress", &here, &there]).err;
+    assert!(said.contains("captured at two places"), "{said}");
+}
+
+#[test]
 fn output_goes_to_a_file() {
     let place = Place::new();
     for format in ["text", "json", "ndjson", "csv", "markdown", "html"] {

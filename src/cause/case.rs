@@ -487,6 +487,12 @@ impl<'a> Case<'a> {
         (off.abs() <= (silence / 200).max(SECOND / 20)).then_some(Confidence::Possible)
     }
 
+    /// The load balancer waited until a timer of its own ended: what was lost on the way has been repeated by then.
+    pub fn gave_up(&self) -> bool {
+        let timed = |close: &Ending| self.timer(self.silence_before(close.mark)).is_some();
+        self.closed_by_client().is_some_and(timed)
+    }
+
     /// Whether the time from the request to the client's close looks like a timer of the load balancer for the
     /// whole response, which bytes do not wind up: others were cut after the same time. A stream that never is
     /// whole says nothing of one.

@@ -82,7 +82,7 @@ fn detect(case: &Case<'_>) -> Option<Verdict> {
     if !failed || case.closed_by_server().is_some() {
         return None;
     }
-    never_acknowledged(case).or_else(|| never_arrived(case))
+    never_acknowledged(case).or_else(|| never_arrived(case)).or_else(|| only_counted(case))
 }
 
 /// As seen on the sender's side of the hole: large segments leave again and again.
@@ -173,10 +173,37 @@ fn never_arrived(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// As seen on the receiver's side when nothing of the response arrives: the target's acknowledgments, which are small,
+/// have sequence numbers behind it.
+fn only_counted(case: &Case<'_>) -> Option<Verdict> {
+    let half = case.flow.half(Side::Server);
+    let large = |bytes: u64| bytes >= u64::from(LARGE) && half.largest < LARGE;
+    let (mark, bytes) = half.never_came().filter(|(_, bytes)| large(*bytes) && case.gave_up())?;
+    let mut evidence = vec![Evidence {
+        mark,
+        side: Side::Server,
+        what: What::Ack,
+        note: phrase!(
+            "its sequence number counts {bytes} bytes that never arrive, and it does",
+            bytes
+        ),
+    }];
+    evidence.extend(case.asked(phrase!("the request")));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: phrase!(
+            "the target sent {bytes} bytes that never arrived, while its acknowledgments did",
+            bytes
+        ),
+        responsible: None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::cause::Confidence;
-    use crate::cause::fixture::{ASKED, END, MS, START, Scene, mark};
+    use crate::cause::fixture::{ASKED, END, MS, S, START, Scene, mark};
     use crate::tcp::Side;
     use crate::time::Timestamp;
 
@@ -214,6 +241,21 @@ mod tests {
             Scene::asked().repeated(Side::Client, START, 1448, 3).target_fin(ASKED + MS, END);
         assert!(scene.rule("mtu-blackhole").is_none());
     }
+
+    #[test]
+    fn an_acknowledgment_counts_the_large_segments_that_vanish() {
+        let scene = |bytes: u64, largest: u32| {
+            Scene::asked().balancer_fin(ASKED + 60 * S, 60 * S).with(|scene| {
+                let server = scene.flow.half_mut(Side::Server);
+                server.largest = largest;
+                server.trouble_mut().ahead = Some((mark(ASKED + 60 * S + MS), server.sent + bytes));
+            })
+        };
+        assert_eq!(scene(20_000, 365).cause(), Some("mtu-blackhole"));
+        assert_eq!(scene(20_000, 1448).cause(), Some("return-path-blocked"), "large ones passed");
+        assert_eq!(scene(700, 365).cause(), Some("return-path-blocked"), "that is small");
+    }
+
     #[test]
     fn what_was_never_repeated_may_just_be_missing_from_the_capture() {
         let hole = |seen_until: i64| {

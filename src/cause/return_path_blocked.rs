@@ -175,7 +175,7 @@ fn response_lost(case: &Case<'_>) -> Option<Verdict> {
 fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
     case.failed()?;
     let by_server = |ending: &&Ending| ending.side == Side::Server;
-    let close = if gave_up(case) {
+    let close = if case.gave_up() {
         // That of a target which closes behind the load balancer tells as much.
         case.flow.endings.iter().filter(by_server).find_map(|ending| case.lost_before(ending))
     } else {
@@ -201,7 +201,7 @@ fn lost_before_close(case: &Case<'_>) -> Option<Verdict> {
 
 /// The target acknowledged what it was sent, with a sequence number behind bytes of its own that never came.
 fn lost_before_acknowledgment(case: &Case<'_>) -> Option<Verdict> {
-    case.failed().filter(|_| gave_up(case))?;
+    case.failed().filter(|_| case.gave_up())?;
     let (mark, bytes) = case.flow.half(Side::Server).never_came()?;
     let what = if bytes == 1 {
         // FIN takes a sequence number, too.
@@ -224,12 +224,6 @@ fn lost_before_acknowledgment(case: &Case<'_>) -> Option<Verdict> {
         what = what.clone()
     );
     Some(only_small_came(case, bytes, evidence, told))
-}
-
-/// The load balancer waited until a timer of its own ended: what was lost on the way has been repeated by then.
-fn gave_up(case: &Case<'_>) -> bool {
-    let close = case.closed_by_client();
-    close.is_some_and(|close| case.timer(case.silence_before(close.mark)).is_some())
 }
 
 /// What told that `bytes` were lost is small: where they fill a packet, that may be the reason.
@@ -339,6 +333,7 @@ mod tests {
         assert_eq!(scene(60, 1).cause(), Some("return-path-blocked"));
         let (likely, possible) = (Some(Confidence::Likely), Some(Confidence::Possible));
         assert_eq!([sure(1), sure(300), sure(20_000), sure(0)], [likely, likely, possible, None]);
+        assert_eq!(scene(60, 300).cause(), Some("return-path-blocked"));
         // What came or was acknowledged since was only late, or missed by the capture.
         let acked = scene(60, 300).with(|scene| scene.flow.half_mut(Side::Server).acked += 300);
         assert_eq!(acked.cause(), Some("response-timeout"));
