@@ -5,6 +5,8 @@ use crate::flow::{EndingKind, Flow, Vantage};
 use crate::packet::{Address, Endpoint};
 use crate::tcp::Side;
 use crate::time::{Mark, Timestamp};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -77,7 +79,7 @@ pub(super) struct Traffic {
     held: usize,
     /// Hosts of servers: whether one of their packets was captured, and whether one was missing that must
     /// have been sent.
-    sent: BTreeMap<Address, [bool; 2]>,
+    sent: HashMap<Address, [bool; 2], RandomState>,
     /// Hosts that opened connections, once [sealed](Traffic::seal).
     clients: Option<BTreeSet<Address>>,
     /// Connections that were not remembered.

@@ -65,6 +65,11 @@ impl Recogniser {
         strays: Strays,
         out: &mut impl FnMut(Recognised),
     ) -> Vec<Sighting> {
+        let pair = left.first().map(|first| (first.tunnel, first.source.ip, first.target));
+        if pair.is_none_or(|pair| !self.pairs.contains_key(&pair)) {
+            // No check of theirs is known.
+            return sorted(left);
+        }
         left = self.adopt_in_outages(left, out);
         let mut in_vain = 0;
         while in_vain < 2 && !left.is_empty() {
