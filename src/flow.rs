@@ -125,11 +125,17 @@ impl Flow {
     /// The first FIN or RST; in TLS that of the side whose alert came first.
     pub fn closed_first(&self) -> Option<&Ending> {
         let first = |side| self.endings.iter().find(|ending| ending.side == side);
-        let both = [Side::Client, Side::Server].into_iter().filter_map(first);
-        both.min_by_key(|ending| {
+        let (client, server) = (first(Side::Client), first(Side::Server));
+        let began = |ending| {
             let mark = self.announced(ending);
             (mark.at, mark.frame)
-        })
+        };
+        match client.zip(server) {
+            Some((client, server)) => {
+                Some(if began(server) < began(client) { server } else { client })
+            }
+            None => client.or(server),
+        }
     }
 
     /// It carries data of which the snap length left too little to tell what it is.

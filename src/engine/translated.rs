@@ -22,6 +22,8 @@ const WITHIN: i64 = 100_000_000;
 pub(super) struct Translations {
     /// By their sequence number.
     recent: Vec<Option<Syn>>,
+    /// Those numbers: side by side in memory, so that nearly no SYN has to be compared with an older one.
+    numbers: Vec<u32>,
     /// Connections that were captured a second time.
     pub(super) count: u64,
     /// Flows that are copies of them: some have more than one.
@@ -114,16 +116,18 @@ impl Translations {
     fn copy_of(&mut self, syn: &Syn) -> Option<Syn> {
         if self.recent.is_empty() {
             self.recent.resize(REMEMBERED, None);
+            self.numbers.resize(REMEMBERED, 0);
         }
         // Initial sequence numbers are random (RFC 6528); who refuses a connection has none and acknowledges it.
-        let place = &mut self.recent[syn.seq.wrapping_add(syn.ack) as usize % REMEMBERED];
-        match place {
-            Some(before) if before.became(syn) || syn.became(before) => Some(*before),
-            _ => {
-                *place = Some(*syn);
-                None
-            }
+        let place = syn.seq.wrapping_add(syn.ack) as usize % REMEMBERED;
+        if std::mem::replace(&mut self.numbers[place], syn.seq) == syn.seq
+            && let Some(before) = self.recent[place]
+            && (before.became(syn) || syn.became(&before))
+        {
+            return Some(before);
         }
+        self.recent[place] = Some(*syn);
+        None
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Roles {
     any: bool,
     /// See [`Roles::forgotten`].
     forgotten: u64,
+    /// Client and server of the latest connection, when both are remembered.
+    latest: Option<(Address, Endpoint)>,
 }
 
 /// Where a host is asked and what it asks.
@@ -80,9 +82,14 @@ impl Host {
 impl Roles {
     /// A connection was opened.
     pub fn opened(&mut self, client: Endpoint, server: Endpoint) {
+        let latest = Some((client.ip, server));
+        if self.latest == latest {
+            return;
+        }
         let end = Ends::One(server);
-        self.add(client.ip, |host| host.asked.add(end));
-        self.add(server.ip, |host| host.served.add(end));
+        let client = self.add(client.ip, |host| host.asked.add(end));
+        let server = self.add(server.ip, |host| host.served.add(end));
+        self.latest = latest.filter(|_| client && server);
     }
 
     /// The capture tells that this address belongs to the host that captured.
@@ -117,10 +124,11 @@ impl Roles {
         if known.local { self.own } else { known }
     }
 
-    fn add(&mut self, address: Address, learn: impl Fn(&mut Host)) {
+    /// Whether there is room to remember it.
+    fn add(&mut self, address: Address, learn: impl Fn(&mut Host)) -> bool {
         if self.hosts.len() >= HOSTS_MAX && !self.hosts.contains_key(&address) {
             self.forgotten += 1;
-            return;
+            return false;
         }
         let host = self.hosts.entry(address).or_default();
         learn(host);
@@ -129,6 +137,7 @@ impl Roles {
             self.own.add(host.served, host.asked);
         }
         self.any |= host.may_be_proxy() || self.own.may_be_proxy();
+        true
     }
 }
 
