@@ -19,13 +19,14 @@ use crate::flow::{Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
 use crate::over_time::OverTime;
-use crate::packet::{Endpoint, IcmpError, Segment};
+use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::probe::{Catalogue, OPENING_KEPT, Tap, Watch};
 use crate::tcp::{At, Bodies, Entry, Limits, Side, Table};
 use crate::time::Mark;
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
 use output::{Found, hand_on};
+use std::hint::black_box;
 use std::sync::Arc;
 use suspicion::{is_open, settled, waits, worth_a_look};
 use thin_vec::ThinVec;
@@ -124,6 +125,14 @@ impl Talk {
     /// Memory of what is incomplete.
     fn buffered(&self) -> usize {
         self.conversation.buffered() + self.tls.as_ref().map_or(0, |tls| tls.buffered())
+    }
+
+    /// Has the processor fetch what is read of it when its connection is over.
+    fn warm(&self) {
+        let Talk { suspects, longest_wait, buffered, is_second, .. } = self;
+        black_box((suspects.as_ptr(), *longest_wait, *buffered, *is_second));
+        black_box((self.conversation.requests(), self.conversation.last().is_some()));
+        black_box((self.watch.is_held(), self.tls.is_some()));
     }
 
     /// What `flow` shall know of the conversation.
@@ -287,6 +296,20 @@ impl Engine {
         self.table.look_up(segment, before)
     }
 
+    /// Has the processor fetch the flows that SYNs from one endpoint to another put an end to which are soon to
+    /// come in.
+    pub fn look_out(&self, opened: impl Iterator<Item = (Endpoint, Endpoint, TunnelId)>) {
+        let replaced = self.table.replaced_by(opened);
+        for entry in &replaced {
+            entry.connection.warm();
+            entry.attached.warm();
+        }
+        for entry in &replaced {
+            entry.connection.warm_beyond();
+            entry.attached.watch.warm();
+        }
+    }
+
     /// Takes in one segment and says whose it is.
     pub fn segment(&mut self, segment: &Segment<'_>, out: &mut impl Output) -> Belongs {
         self.segment_at(segment, None, out)
@@ -300,7 +323,7 @@ impl Engine {
         out: &mut impl Output,
     ) -> Belongs {
         self.wider.advance(segment.mark.at);
-        let opens = segment.flags.syn() && !segment.flags.ack();
+        let opens = segment.opens();
         let original = if opens { self.translations.original(segment) } else { None };
         let answered_before = self.translations.answered_before(segment);
         if segment.flags.syn() && segment.direction != Direction::Unknown {
@@ -499,7 +522,7 @@ fn first_sender(segment: &Segment<'_>) -> Side {
 mod tests {
     use super::*;
     use crate::cause::Finding;
-    use crate::packet::{Flags, TcpOptions, TunnelId};
+    use crate::packet::{Flags, TcpOptions};
     use crate::time::{FrameId, Mark, Timestamp};
 
     #[derive(Default)]

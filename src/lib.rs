@@ -10,7 +10,8 @@
 //!                                       `-> probe: which are health checks, and whose
 //!                                             `-> health: what they say of each target
 //!  run wires capture, packet, engine, probe, health, pattern and report together; with a second
-//!  processor capture and packet have a thread of their own (`src/run/ahead.rs`)
+//!  processor capture and packet have a thread of their own (`src/run/ahead.rs`), else a few frames
+//!  are found before they are analysed (`src/run/turns.rs`)
 //! ```
 //!
 //! | module | owns | must not know |

@@ -8,6 +8,7 @@ mod keys;
 mod one_host;
 mod points;
 mod two_places;
+mod turns;
 
 pub use analysis::{Analysis, Totals};
 pub use two_places::two_places;
@@ -228,7 +229,10 @@ pub(crate) fn analyse_timeline(
     let mut analysis = Analysis::new(settings.clone(), filter)?;
     if !filtered && ahead::is_worth_it(timeline) {
         ahead::read(timeline, &mut analysis, listener)?;
+    } else if !filtered && timeline.stored_bytes().is_some() {
+        turns::read(timeline, &mut analysis, listener)?;
     }
+    // A pipe may have nothing to give for long.
     while timeline.step()? {
         if let Some(secrets) = timeline.take_secrets() {
             analysis.secrets(&secrets);

@@ -122,8 +122,8 @@ impl Reader {
     }
 
     /// See [`Window::keep_buffers`]; asked when nothing but the first buffer has been read.
-    pub(super) fn keep_buffers(&mut self) {
-        self.window.keep_buffers(self.info.compression.is_none());
+    pub(super) fn keep_buffers(&mut self, piece: usize) {
+        self.window.keep_buffers(self.info.compression.is_none(), piece);
     }
 
     /// Where frames lie.

@@ -51,6 +51,8 @@ pub struct Timeline {
     asides: Option<KeptAsides>,
     /// Buffers that frames were lent from, see [`Timeline::keep_buffers`].
     used: Option<Vec<Vec<u8>>>,
+    /// Bytes read at a time into each of them.
+    piece: usize,
     /// Number of the first file in its frames' ids, see [`Timeline::number_from`].
     first: u32,
 }
@@ -132,12 +134,17 @@ impl Timeline {
     #[inline]
     pub fn take_secrets(&mut self) -> Option<Vec<u8>> {
         let of_current = self.current.as_deref_mut().and_then(|open| open.reader.secrets());
-        let of_current = of_current.filter(|secrets| !secrets.is_empty());
-        if self.secrets.is_empty() && of_current.is_none() {
+        if self.secrets.is_empty() && of_current.is_none_or(|secrets| secrets.is_empty()) {
             return None;
         }
+        Some(self.all_secrets())
+    }
+
+    #[cold]
+    fn all_secrets(&mut self) -> Vec<u8> {
+        let of_current = self.current.as_deref_mut().and_then(|open| open.reader.secrets());
         let of_current = of_current.and_then(Secrets::take).unwrap_or_default();
-        Some([self.secrets.take().unwrap_or_default(), of_current].concat())
+        [self.secrets.take().unwrap_or_default(), of_current].concat()
     }
 
     /// The frame that [`step`](Timeline::step) went to.
@@ -186,9 +193,11 @@ impl Timeline {
     }
 
     /// From now on a buffer that frames were lent from is not filled anew, but given away by
-    /// [`take_used`](Timeline::take_used). Asked before the first frame.
-    pub(crate) fn keep_buffers(&mut self) {
+    /// [`take_used`](Timeline::take_used). Of files that are not compressed `piece` bytes are read into each.
+    /// Asked before the first frame.
+    pub(crate) fn keep_buffers(&mut self, piece: usize) {
         self.used.get_or_insert_default();
+        self.piece = piece;
     }
 
     /// Where in its buffer the frame begins that [`step`](Timeline::step) went to; `None` when other
@@ -196,6 +205,22 @@ impl Timeline {
     pub(crate) fn place(&self) -> Option<usize> {
         let open = self.current.as_deref().filter(|_| self.open.is_empty())?;
         Some(open.record.place.start)
+    }
+
+    /// Whether [`take_used`](Timeline::take_used) has something to give.
+    #[inline]
+    pub(crate) fn has_used(&mut self) -> bool {
+        self.used.as_ref().is_some_and(|used| !used.is_empty())
+            || self.current.as_deref_mut().is_some_and(|open| open.reader.window().has_used())
+    }
+
+    /// The buffer in which the [places](Timeline::place) lie that were told since the last buffer was
+    /// [used](Timeline::take_used).
+    pub(crate) fn buffer(&mut self) -> &[u8] {
+        match self.current.as_deref_mut() {
+            Some(open) => open.reader.window().buffer(),
+            None => &[],
+        }
     }
 
     /// Buffers that no further frame is lent from. The first of them is the one in which the
@@ -278,6 +303,7 @@ impl Timeline {
             total: Some(0),
             asides: None,
             used: None,
+            piece: WINDOW,
             first: 0,
         }
     }
@@ -388,7 +414,7 @@ impl Timeline {
             reader.keep_asides();
         }
         if self.used.is_some() {
-            reader.keep_buffers();
+            reader.keep_buffers(self.piece);
         }
         let first = reader.next();
         keep_secrets(&mut self.secrets, &mut reader, &mut self.warnings);

@@ -40,8 +40,9 @@ pub(super) struct Window {
 }
 
 /// Buffers that are given away whole, instead of being filled anew.
-#[derive(Default)]
 struct Kept {
+    /// Bytes read into each, where the source is near.
+    piece: usize,
     /// Used up, oldest first; not asked for yet.
     used: Vec<Vec<u8>>,
     /// For the bytes to come.
@@ -134,10 +135,18 @@ impl Window {
 
     /// From now on no byte that was ahead once is overwritten: when more is read, that goes to another
     /// buffer, and the one before waits for [`take_used`](Window::take_used). `near` says that the
-    /// source costs no more than a copy, so that it needs no further thread.
-    pub(super) fn keep_buffers(&mut self, near: bool) {
-        self.kept.get_or_insert_default();
+    /// source costs no more than a copy, so that it needs no further thread; `piece` bytes of it are read at a
+    /// time.
+    pub(super) fn keep_buffers(&mut self, near: bool, piece: usize) {
+        let piece = if near { piece } else { WINDOW };
+        self.kept.get_or_insert(Kept { piece, used: Vec::new(), spare: Vec::new() });
         self.asked |= near;
+    }
+
+    /// Whether there are buffers in which no byte is ahead any more.
+    #[inline]
+    pub(super) fn has_used(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.used.is_empty())
     }
 
     /// Buffers in which no byte is ahead any more, oldest first.
@@ -212,7 +221,7 @@ impl Window {
         let held = self.end - self.start;
         let room = ROOM.max(held);
         let mut fresh = kept.spare.pop().unwrap_or_default();
-        let length = room - held + want + WINDOW;
+        let length = room - held + want + kept.piece;
         if fresh.len() < length {
             fresh.resize(length, 0);
         }
@@ -228,8 +237,8 @@ impl Window {
             self.make_room(want);
         }
         let Supply::Here(source) = &mut self.supply else { return Ok(()) };
-        let room = match self.kept {
-            Some(_) => self.end..self.bytes.len().min(self.end + WINDOW),
+        let room = match &self.kept {
+            Some(kept) => self.end..self.bytes.len().min(self.end + kept.piece),
             None => self.end..self.bytes.len(),
         };
         match source.read(&mut self.bytes[room]) {
@@ -341,7 +350,7 @@ mod tests {
         let all: Vec<u8> = (0..4 * WINDOW).map(|n| (n / 7) as u8).collect();
         for near in [true, false] {
             let mut window = Window::new(Box::new(std::io::Cursor::new(all.clone())), WINDOW);
-            window.keep_buffers(near);
+            window.keep_buffers(near, WINDOW / 2);
             let (mut used, mut places, mut seen) = (Vec::new(), Vec::new(), Vec::new());
             for step in [1, 40, 60_000, 100_000, 3, 700_000].into_iter().cycle() {
                 if !window.has(step) {

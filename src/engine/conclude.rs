@@ -10,7 +10,6 @@ use crate::http::{Exchange, Response, State};
 use crate::join::legs::Leg;
 use crate::tcp::{Connection, Entry, Side};
 use crate::tls::KeyLog;
-use std::hint::black_box;
 use std::sync::Arc;
 use thin_vec::ThinVec;
 
@@ -31,9 +30,10 @@ impl Engine {
         // Closed flows have lain still for seconds: those that end next come from memory meanwhile.
         if let Some(later) = self.table.over_after(1) {
             later.connection.warm();
-            black_box(later.attached.watch.is_held());
+            later.attached.warm();
         }
         if let Some(next) = self.table.over_after(0) {
+            next.connection.warm_beyond();
             next.attached.watch.warm();
         }
         let Entry { connection, attached: talk } = &mut *entry;

@@ -27,6 +27,7 @@ mod tcp;
 mod tunnel;
 
 pub use decoder::{Decoder, DecoderCounters, DecoderOptions};
+pub(crate) use plain::opening;
 
 use crate::capture::Direction;
 use crate::time::Mark;
@@ -185,6 +186,11 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
+    /// Whether it is a SYN, and no answer to one.
+    pub fn opens(&self) -> bool {
+        self.flags.syn() && !self.flags.ack()
+    }
+
     /// Payload bytes that the snap length cut off.
     pub fn cut(&self) -> u32 {
         self.payload_len - self.payload.len() as u32

@@ -16,18 +16,43 @@ const NO_OPTIONS: u8 = 0x45;
 /// More fragments, and the offset of one.
 const FRAGMENT: u16 = 0x3fff;
 
+/// The headers of a plain frame.
+#[inline]
+fn headers<'a>(frame: &Frame<'a>) -> Option<&'a [u8; HEADERS]> {
+    let head = frame.bytes.first_chunk::<HEADERS>()?;
+    let plain = frame.link.0 == link::ETHERNET
+        && be16(head, 12) == link::ETHER_IPV4
+        && head[IP] == NO_OPTIONS
+        && head[IP + 9] == ip::TCP
+        && be16(head, IP + 6) & FRAGMENT == 0;
+    plain.then_some(head)
+}
+
+/// Addresses of sender and receiver.
+#[inline]
+fn addresses(head: &[u8; HEADERS]) -> [[u8; 4]; 2] {
+    [IP + 12, IP + 16].map(|at| [head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+/// Sender and receiver.
+#[inline]
+fn ends(head: &[u8; HEADERS]) -> (Endpoint, Endpoint) {
+    let [from, to] = addresses(head);
+    (Endpoint::v4(from, be16(head, TCP)), Endpoint::v4(to, be16(head, TCP + 2)))
+}
+
+/// Sender and receiver of a SYN in a plain frame.
+#[inline]
+pub(crate) fn opening(frame: &Frame<'_>) -> Option<(Endpoint, Endpoint)> {
+    let head = headers(frame)?;
+    let flags = Flags(head[TCP + 13]);
+    (flags.syn() && !flags.ack()).then(|| ends(head))
+}
+
 /// The segment in a plain frame.
 #[inline]
 pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
-    let head = frame.bytes.first_chunk::<HEADERS>()?;
-    if frame.link.0 != link::ETHERNET
-        || be16(head, 12) != link::ETHER_IPV4
-        || head[IP] != NO_OPTIONS
-        || head[IP + 9] != ip::TCP
-        || be16(head, IP + 6) & FRAGMENT != 0
-    {
-        return None;
-    }
+    let head = headers(frame)?;
     let packet = frame.bytes.get(IP..IP + usize::from(be16(head, IP + 2)))?;
     let segment = packet.get(TCP - IP..)?;
     let header_len = usize::from(head[TCP + 12] >> 4) * 4;
@@ -35,12 +60,11 @@ pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         return None;
     }
     let (header, payload) = segment.split_at_checked(header_len)?;
-    let address = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
-    let (from, to) = (address(IP + 12), address(IP + 16));
+    let (src, dst) = ends(head);
     Some(Segment {
         mark: frame.mark,
-        src: Endpoint::v4(from, be16(head, TCP)),
-        dst: Endpoint::v4(to, be16(head, TCP + 2)),
+        src,
+        dst,
         tunnel: TunnelId::default(),
         seq: be32(head, TCP + 4),
         ack: be32(head, TCP + 8),
@@ -52,7 +76,7 @@ pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         ttl: head[IP + 8],
         ip_id: Some(be16(head, IP + 4)),
         direction: frame.direction,
-        corrupt: checksum::is_wrong(&[from, to], segment, segment.len()),
+        corrupt: checksum::is_wrong(&addresses(head), segment, segment.len()),
     })
 }
 
@@ -113,6 +137,11 @@ mod tests {
             for kept in [length, keep.index(length + 1)] {
                 if let Some([short, long]) = both(ETHERNET, &bytes[..kept], wire_len) {
                     prop_assert_eq!(short, long);
+                }
+                let frame = Frame { wire_len, ..frame(ETHERNET, &bytes[..kept]) };
+                if let Some(segment) = segment(&frame) {
+                    let ends = segment.opens().then_some((segment.src, segment.dst));
+                    prop_assert_eq!(opening(&frame), ends);
                 }
             }
         }

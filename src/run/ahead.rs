@@ -11,7 +11,7 @@
 
 use super::{Analysis, Listener, PROGRESS_EVERY, RunError};
 use crate::capture::{CaptureError, Timeline};
-use crate::packet::{Decoder, Packet};
+use crate::packet::{Decoder, Packet, Segment};
 use crate::time::Timestamp;
 use std::hint::black_box;
 use std::num::NonZero;
@@ -21,13 +21,17 @@ use std::thread;
 /// Batches in flight: one being analysed, one being made, the others full or empty, so that neither thread often
 /// sleeps until the other is done. To wake one takes as long as a part of a batch.
 const BATCHES: usize = 6;
-/// Stored bytes from which on a thread is worth its start: a buffer of the reader.
-const WORTH_A_THREAD: u64 = 256 << 10;
+/// Bytes read into the buffer of a batch.
+const BUFFER: usize = 256 << 10;
+/// Stored bytes from which on a thread is worth its start.
+const WORTH_A_THREAD: u64 = BUFFER as u64;
 /// Bytes copied from files that take turns after which a batch is handed on.
 const COPIED_MAX: usize = 256 << 10;
 
 /// Packets looked ahead at together.
 const TOGETHER: usize = 8;
+/// The same for the connections that SYNs among them put an end to.
+const FURTHER: usize = 64;
 
 /// Where a payload lies.
 #[derive(Clone, Copy)]
@@ -51,6 +55,15 @@ enum Item {
     },
     /// Keys of TLS sessions.
     Secrets(Vec<u8>),
+}
+
+impl Item {
+    fn segment(&self) -> Option<&Segment<'static>> {
+        match self {
+            Item::Packet { packet: Packet::Tcp(segment), .. } => Some(segment),
+            _ => None,
+        }
+    }
 }
 
 /// Frames of one buffer.
@@ -159,7 +172,7 @@ fn fill(
     to_fill: &Receiver<Batch>,
     filled: &SyncSender<Batch>,
 ) -> Result<(), CaptureError> {
-    timeline.keep_buffers();
+    timeline.keep_buffers(BUFFER);
     let mut tunnels = 0;
     let Ok(mut batch) = to_fill.recv() else { return Ok(()) };
     loop {
@@ -210,24 +223,28 @@ fn take(
         }
         // Segments of one connection come in rows.
         let mut latest = None;
-        for group in batch.items.chunks(TOGETHER) {
-            let mut places = [None; TOGETHER];
-            for (item, slot) in group.iter().zip(&mut places) {
-                let Item::Packet { packet, place, length, begins, .. } = item else { continue };
-                let Packet::Tcp(segment) = packet else { continue };
-                *slot = analysis.look_up(segment, latest);
-                latest = slot.or(latest);
-                if *begins {
-                    warm(batch.payload(*place, *length));
-                }
-            }
-            for (item, slot) in group.iter().zip(places) {
-                match item {
-                    Item::Packet { at, packet, place, length, .. } => {
-                        let mut packet = packet.with_payload(batch.payload(*place, *length));
-                        analysis.packet(*at, &mut packet, slot, listener);
+        for further in batch.items.chunks(FURTHER) {
+            let opened = further.iter().filter_map(Item::segment).filter(|it| it.opens());
+            analysis.look_out(opened.map(|segment| (segment.src, segment.dst, segment.tunnel)));
+            for group in further.chunks(TOGETHER) {
+                let mut places = [None; TOGETHER];
+                for (item, slot) in group.iter().zip(&mut places) {
+                    let Item::Packet { place, length, begins, .. } = item else { continue };
+                    let Some(segment) = item.segment() else { continue };
+                    *slot = analysis.look_up(segment, latest);
+                    latest = slot.or(latest);
+                    if *begins {
+                        warm(batch.payload(*place, *length));
                     }
-                    Item::Secrets(secrets) => analysis.secrets(secrets),
+                }
+                for (item, slot) in group.iter().zip(places) {
+                    match item {
+                        Item::Packet { at, packet, place, length, .. } => {
+                            let mut packet = packet.with_payload(batch.payload(*place, *length));
+                            analysis.packet(*at, &mut packet, slot, listener);
+                        }
+                        Item::Secrets(secrets) => analysis.secrets(secrets),
+                    }
                 }
             }
         }

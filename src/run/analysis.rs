@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::host::Addresses;
 use crate::join::legs::Legs;
 use crate::join::log;
-use crate::packet::{Decoder, Packet, Segment, Skip};
+use crate::packet::{Decoder, Endpoint, Packet, Segment, Skip, TunnelId};
 use crate::pattern::patterns;
 use crate::phrase;
 use crate::probe::Catalogue;
@@ -140,6 +140,11 @@ impl Analysis {
     #[inline]
     pub(super) fn look_up(&self, segment: &Segment<'_>, before: Option<u32>) -> Option<u32> {
         self.engine.look_up(segment, before)
+    }
+
+    /// Connections are soon to be opened between these; see [`Engine::look_out`].
+    pub(super) fn look_out(&self, opened: impl Iterator<Item = (Endpoint, Endpoint, TunnelId)>) {
+        self.engine.look_out(opened);
     }
 
     /// Takes in what the next frame, of the time `at`, was decoded to; see [`Analysis::frame`].

@@ -98,6 +98,12 @@ impl Connection {
         black_box((self.tracks[0].next, self.tracks[1].next, self.closed_at));
     }
 
+    /// The same of what lies elsewhere.
+    pub(crate) fn warm_beyond(&self) {
+        let endings = &self.flow.endings;
+        black_box((endings.first().map(|it| it.mark.at), endings.last().map(|it| it.window)));
+    }
+
     /// Both sides have sent FIN, or a RST counted.
     pub fn is_closed(&self) -> bool {
         self.closed_at.is_some()

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use limits::Rest;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 
@@ -137,6 +138,24 @@ impl<T: Attached> Table<T> {
         Some(slot)
     }
 
+    /// The flows that SYNs between these endpoints will put an end to. They have lain still for long, as what
+    /// their streams were numbered by has, which the processor is made to fetch.
+    pub fn replaced_by(
+        &self,
+        opened: impl Iterator<Item = (Endpoint, Endpoint, TunnelId)>,
+    ) -> SmallVec<[&Entry<T>; 16]> {
+        let streams = self.streams.last_key_value().map(|(_, newest)| newest);
+        let pair = |key: Key| streams.map(|streams| streams.key(key.0, key.1));
+        // One step for all before the next one, so that none waits for the memory of another.
+        let keys: SmallVec<[_; 16]> = opened.map(|key| (self.hash(key), pair(key))).collect();
+        for (streams, pair) in keys.iter().filter_map(|(_, pair)| streams.zip(*pair)) {
+            streams.warm(pair);
+        }
+        let slot = |hash: u32| self.index.find(spread(hash), |known| known.1 == hash);
+        let slots: SmallVec<[_; 16]> = keys.iter().filter_map(|(hash, _)| slot(*hash)).collect();
+        slots.iter().filter_map(|(slot, _)| self.slots[*slot as usize].as_deref()).collect()
+    }
+
     /// Finds or opens the flow of `segment`. `likely` is where [`Table::look_up`] saw it, `sender`
     /// says who sent the first segment of a flow whose handshake was not captured, `attach` makes the
     /// owner's part of a new flow.
@@ -157,20 +176,26 @@ impl<T: Attached> Table<T> {
         if let Some(slot) = found {
             fewer_at_rest = self.wake(slot);
         }
-        if let Some(slot) = found
-            && self.begins_anew(slot, segment)
-        {
-            replaced = self.remove(slot);
+        let anew = found.filter(|slot| self.begins_anew(*slot, segment));
+        if anew.is_some() {
             found = None;
         }
         let opened = found.is_none();
         let slot = match found {
             Some(slot) => slot,
             None => {
-                if replaced.is_none() && self.is_full() {
+                if anew.is_none() && self.is_full() {
                     replaced = self.evict(now);
                 }
-                self.open(segment, sender, attach())
+                let entry = self.begin(segment, sender, attach());
+                match anew {
+                    // The index has the slot under the same key.
+                    Some(slot) => {
+                        replaced = self.put(slot, entry);
+                        slot
+                    }
+                    None => self.open(key, entry),
+                }
             }
         };
         self.latest = slot;
@@ -306,42 +331,46 @@ impl<T: Attached> Table<T> {
         anew && !segment.corrupt && connection.flow.last != segment.mark
     }
 
-    fn open(
+    /// A new flow.
+    fn begin(
         &mut self,
         segment: &Segment<'_>,
         sender: impl FnOnce(&Segment<'_>) -> Side,
         attached: T,
-    ) -> u32 {
+    ) -> Box<Entry<T>> {
         let side = match (segment.flags.syn(), segment.flags.ack()) {
             (true, false) => Side::Client,
             (true, true) => Side::Server,
             _ => sender(segment),
         };
-        let id = self.next_id;
-        let mut connection = Connection::new(id, segment, side);
+        let mut connection = Connection::new(self.next_id, segment, side);
         if let Some(room) = self.spare.last_mut() {
             connection.take_room(&mut room.connection);
         }
         self.next_id += 1;
-        let entry = Some(into_room(&mut self.spare, Entry { connection, attached }));
-        let due = segment.mark.at.after(LINGER);
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = entry;
-                self.due[slot as usize] = due;
-                self.ids[slot as usize] = id;
-                slot
-            }
-            None => {
-                self.slots.push(entry);
-                self.due.push(due);
-                self.ids.push(id);
-                (self.slots.len() - 1) as u32
-            }
-        };
-        let hash = self.hash(key_of_segment(segment));
+        into_room(&mut self.spare, Entry { connection, attached })
+    }
+
+    /// Gives a new flow a slot.
+    fn open(&mut self, key: Key, entry: Box<Entry<T>>) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.due.push(Timestamp::default());
+            self.ids.push(0);
+            (self.slots.len() - 1) as u32
+        });
+        self.put(slot, entry);
+        let hash = self.hash(key);
         self.index.insert_unique(spread(hash), (slot, hash), |(_, hash)| spread(*hash));
         slot
+    }
+
+    /// Puts a new flow into a slot, and gives the one that was there.
+    fn put(&mut self, slot: u32, entry: Box<Entry<T>>) -> Option<Box<Entry<T>>> {
+        let flow = &entry.connection.flow;
+        self.due[slot as usize] = flow.first.at.after(LINGER);
+        self.ids[slot as usize] = flow.id;
+        self.slots[slot as usize].replace(entry)
     }
 
     fn remove(&mut self, slot: u32) -> Option<Box<Entry<T>>> {
