@@ -31,7 +31,8 @@ fn headers<'a>(frame: &Frame<'a>) -> Option<&'a [u8; HEADERS]> {
 /// Addresses of sender and receiver.
 #[inline]
 fn addresses(head: &[u8; HEADERS]) -> [[u8; 4]; 2] {
-    [IP + 12, IP + 16].map(|at| [head[at], head[at + 1], head[at + 2], head[at + 3]])
+    let address = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
+    [address(IP + 12), address(IP + 16)]
 }
 
 /// Sender and receiver.

@@ -1,7 +1,9 @@
 //! Reads and analyses by turns: a few frames are found before they are analysed, so that the processor fetches
 //! together what their connections need from memory instead of one after another.
 //!
-//! Frames stay in the buffer they were read into, and are decoded when it is their turn.
+//! Frames stay in the buffer they were read into, and are decoded when it is their turn. Where they are long, each
+//! is analysed at once: they lie too far apart for the processor to guess where the next one begins, and it is
+//! fetched while the one before it is analysed.
 
 use super::{Analysis, Listener, PROGRESS_EVERY};
 use crate::capture::{CaptureError, Direction, Frame, LinkType, Timeline};
@@ -12,6 +14,8 @@ use crate::time::Mark;
 const TURN: usize = 64;
 /// Bytes read at a time, for the same reason.
 const PIECE: usize = 64 << 10;
+/// Mean length from which on frames are long, bytes: a few lines of the processor's cache.
+const LONG: usize = 256;
 
 /// A frame by its place in its buffer.
 struct Found {
@@ -46,6 +50,8 @@ pub(super) fn read(
     let mut turn: Vec<Found> = Vec::with_capacity(TURN);
     let mut opened = Vec::with_capacity(TURN);
     let mut told = 0;
+    // Of the latest as many frames as make a turn.
+    let mut length = 0;
     loop {
         let step = timeline.step();
         let secrets = timeline.take_secrets();
@@ -72,10 +78,11 @@ pub(super) fn read(
         if !step? {
             return Ok(());
         }
-        let place = timeline.place();
+        // Files that take turns each have a buffer of their own.
+        let place = timeline.place().filter(|_| length < TURN * LONG || !turn.is_empty());
         let Some(frame) = timeline.frame() else { continue };
+        length = length - length / TURN + frame.bytes.len();
         let Some(start) = place else {
-            // Files that take turns each have a buffer of their own.
             analysis.frame(&frame, listener);
             continue;
         };
