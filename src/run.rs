@@ -7,8 +7,8 @@ mod direction;
 mod keys;
 mod one_host;
 mod points;
-mod two_places;
 mod turns;
+mod two_places;
 
 pub use analysis::{Analysis, Totals};
 pub use two_places::two_places;
