@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
-/// Lines that are kept until they are tied, about 150 bytes each: those that name a request of the
+/// Lines that are kept until they are tied, about 170 bytes each: those that name a request of the
 /// capture, and those that failed. Further ones are counted.
 pub const ENTRIES_MAX: usize = 1 << 20;
-/// Lines that there is room for at once, 40 MB, of which only what is used becomes memory: blocks above 32 MB grow
+/// Lines that there is room for at once, 44 MB, of which only what is used becomes memory: blocks above 32 MB grow
 /// without being copied.
 const ROOM: usize = 1 << 18;
 /// How far from the capture's time a line may be to be kept, while its clock is not known,
