@@ -14,7 +14,7 @@ use why502::health::texts::EXPLAINED;
 use why502::report::{Style, explain};
 
 /// Causes without a capture of their own, and why.
-const WITHOUT_CAPTURE: [(&str, &str); 8] = [
+const WITHOUT_CAPTURE: [(&str, &str); 9] = [
     ("client-request-timeout", "only logs can name it"),
     ("lambda-target", "only logs can name it"),
     ("lb-no-target", "it takes both legs, see tests/joins.rs"),
@@ -22,6 +22,7 @@ const WITHOUT_CAPTURE: [(&str, &str); 8] = [
     ("lb-policy", "only logs can name it"),
     ("local-port-exhaustion", "only logs and counters of the host can name it"),
     ("inconclusive", "it says that the packets do not decide"),
+    ("connect-timeout-path", "it takes two capture points, see tests/points.rs"),
     ("l4-lb-reset", "the lab has no layer 4 load balancer that resets"),
 ];
 /// Folders of captures that are no cause of `ALL`, and why.

@@ -53,7 +53,8 @@ fn connections(report: &Report) -> Vec<(&'static str, Confidence)> {
 #[test]
 fn a_connection_timeout_is_split_into_path_host_and_return() {
     for (folder, id) in [
-        ("connect-timeout", "connect-timeout-path"),
+        // Nothing at all came to the target: an empty capture proves nothing.
+        ("connect-timeout", "connect-timeout"),
         ("connect-timeout-host", "connect-timeout-host"),
         ("return-path-blocked", "return-path-blocked"),
     ] {
