@@ -53,10 +53,10 @@ fn connections(report: &Report) -> Vec<(&'static str, Confidence)> {
 #[test]
 fn a_connection_timeout_is_split_into_path_host_and_return() {
     for (folder, id) in [
-        // Nothing at all came to the target: an empty capture proves nothing.
-        ("connect-timeout", "connect-timeout"),
-        ("connect-timeout-host", "connect-timeout-host"),
-        ("return-path-blocked", "return-path-blocked"),
+        // Nothing at all came to the target: it may not have been captured.
+        ("connect-timeout", ("connect-timeout-path", Confidence::Likely)),
+        ("connect-timeout-host", ("connect-timeout-host", Confidence::Certain)),
+        ("return-path-blocked", ("return-path-blocked", Confidence::Certain)),
     ] {
         let mut split = 0;
         for run in runs(&shipped().join(folder)) {
@@ -64,8 +64,8 @@ fn a_connection_timeout_is_split_into_path_host_and_return() {
                 let beside = shifted(&run.target, seconds);
                 let report = both(&run.lb, &beside);
                 std::fs::remove_file(&beside).unwrap();
-                for (found, confidence) in connections(&report) {
-                    assert_eq!((found, confidence), (id, Confidence::Certain), "{}", run.name);
+                for found in connections(&report) {
+                    assert_eq!(found, id, "{}", run.name);
                     split += 1;
                 }
             }

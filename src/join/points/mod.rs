@@ -33,5 +33,5 @@ pub use lost::{Traffic, tell_losses};
 pub use point::{Connection, Point, SEGMENTS_MAX};
 pub use refused::refusals;
 pub use remarks::{Added, base, compared};
-pub use retell::{Elsewhere, retell};
+pub use retell::{Elsewhere, nothing_arrived, retell};
 pub use unseen::{Closes, close_unseen};

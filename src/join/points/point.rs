@@ -142,6 +142,16 @@ impl Point {
         self.span = Some((first.min(at), last.max(at)));
     }
 
+    /// Nothing came there, as far as it was captured.
+    pub(super) fn is_empty(&self) -> bool {
+        self.senders.is_empty() && self.landmarks.is_empty() && !self.dropped
+    }
+
+    /// Whether it has a packet of this host.
+    pub(super) fn hears(&self, host: Address) -> bool {
+        self.senders.contains_key(&host)
+    }
+
     fn hear(&mut self, host: Address, at: Timestamp, ttl: u8) {
         let full = self.senders.len() >= HOSTS_MAX;
         match self.senders.get_mut(&host) {

@@ -56,6 +56,22 @@ pub fn retell(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
     frames
 }
 
+/// SYNs that nobody answered, beside a capture without any TCP: what keeps SYNs from a host mostly keeps all from it. A
+/// server that was heard here in between would show that nothing was captured there.
+pub fn nothing_arrived(finding: &mut Finding, here: &Point, others: &[&Point]) {
+    let silent = finding.cause.id == "connect-timeout" && !here.hears(finding.server.ip);
+    if !silent || others.is_empty() || !others.iter().all(|point| point.is_empty()) {
+        return;
+    }
+    let told = finding.summary.clone();
+    let confidence = finding.confidence.min(Confidence::Likely);
+    let summary = phrase!(
+        "{told}; the other capture has no TCP at all: if it was taken there at that time, they were lost on the way",
+        told
+    );
+    becomes(finding, "connect-timeout-path", Responsible::Network, confidence, summary);
+}
+
 /// What a place tells of a SYN that nobody answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -302,6 +318,31 @@ mod tests {
             let sure = if path.nat.is_some() { Confidence::Likely } else { Confidence::Certain };
             assert_eq!(told, ("connect-timeout-path", sure, 0), "{path:?}");
         }
+    }
+
+    #[test]
+    fn beside_an_empty_capture_syns_were_likely_lost_on_the_path() {
+        let told = |change: &dyn Fn(&mut Point, &mut Point)| {
+            let (mut here, mut there) = (Point::default(), Point::default());
+            let places = places(Path::new(2 * MS, 0), |it| {
+                it.at_clients(N, 500 * MS, true, SYN);
+            });
+            let syn = *places.clients.between(client(N), SERVER).next().unwrap();
+            here.add(syn);
+            change(&mut here, &mut there);
+            let mut finding = finding("connect-timeout", syn.mark, What::Syn, SERVER);
+            nothing_arrived(&mut finding, &here, &[&there]);
+            (finding.cause.id, finding.confidence)
+        };
+        let path = ("connect-timeout-path", Confidence::Likely);
+        assert_eq!(told(&|_, _| ()), path);
+        let unknown = told(&|_, there| there.dropped = true);
+        assert_eq!(unknown.0, "connect-timeout");
+        let answer = places(Path::new(2 * MS, 0), |it| it.both(N, 500 * MS, false, SYN_ACK));
+        let landmarks = &answer.clients.landmarks;
+        assert!(landmarks.iter().any(|it| it.src.ip == SERVER.ip));
+        let heard = told(&|here, _| landmarks.iter().for_each(|it| here.add(*it)));
+        assert_eq!(heard.0, "connect-timeout", "it answers others, which are not there either");
     }
 
     #[test]

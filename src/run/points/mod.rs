@@ -9,7 +9,7 @@ use crate::cause::{Confidence, Finding};
 use crate::http::State;
 use crate::join::points::{
     self, Before, Clocks, Closes, Connection, Connections, Elsewhere, Known, Point, Traffic,
-    clocks, close_unseen, refusals, retell, tell_losses, tells_both, told_before,
+    clocks, close_unseen, nothing_arrived, refusals, retell, tell_losses, tells_both, told_before,
 };
 use crate::join::{Attempt, CORRELATIONS_MAX, Correlation, Ends, TiedBy};
 use crate::packet::Endpoint;
@@ -282,9 +282,12 @@ fn tell(
             }
         }
     };
+    let points: Vec<&Point> =
+        (0..places.len()).filter(|it| *it != here).map(|it| &places[it].point).collect();
     for (finding, frames) in findings.iter_mut().zip(&mut frames) {
         if finding.exchange.is_none() {
             unseen(finding, frames);
+            nothing_arrived(finding, &place.point, &points);
         }
         frames.extend(retell(finding, &place.point, &all));
     }
