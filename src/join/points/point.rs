@@ -142,9 +142,9 @@ impl Point {
         self.span = Some((first.min(at), last.max(at)));
     }
 
-    /// Nothing came there, as far as it was captured.
+    /// No packet of any kind came there, as far as it was captured.
     pub(super) fn is_empty(&self) -> bool {
-        self.senders.is_empty() && self.landmarks.is_empty() && !self.dropped
+        self.span.is_none() && !self.dropped
     }
 
     /// Whether it has a packet of this host.

@@ -56,8 +56,9 @@ pub fn retell(finding: &mut Finding, here: &Point, places: &[Elsewhere<'_>]) -> 
     frames
 }
 
-/// SYNs that nobody answered, beside a capture without any TCP: what keeps SYNs from a host mostly keeps all from it. A
-/// server that was heard here in between would show that nothing was captured there.
+/// SYNs that nobody answered, beside a capture without any packet: what keeps SYNs from a host mostly keeps all from it. A
+/// server that was heard here would show that nothing was captured there; what is there and no TCP that can be read, as
+/// in a tunnel, may hold the SYNs.
 pub fn nothing_arrived(finding: &mut Finding, here: &Point, others: &[&Point]) {
     let silent = finding.cause.id == "connect-timeout" && !here.hears(finding.server.ip);
     if !silent || others.is_empty() || !others.iter().all(|point| point.is_empty()) {
@@ -66,7 +67,7 @@ pub fn nothing_arrived(finding: &mut Finding, here: &Point, others: &[&Point]) {
     let told = finding.summary.clone();
     let confidence = finding.confidence.min(Confidence::Likely);
     let summary = phrase!(
-        "{told}; the other capture has no TCP at all: if it was taken there at that time, they were lost on the way",
+        "{told}; the other capture has no packet at all: if it was taken there at that time, they were lost on the way",
         told
     );
     becomes(finding, "connect-timeout-path", Responsible::Network, confidence, summary);
@@ -303,6 +304,7 @@ mod tests {
         FIN, MS, N, Path, RST, SERVER, SYN, SYN_ACK, client, finding, paths, places, told,
     };
     use super::*;
+    use crate::time::Timestamp;
 
     #[test]
     fn syns_that_got_lost_were_lost_on_the_path() {
@@ -338,6 +340,8 @@ mod tests {
         assert_eq!(told(&|_, _| ()), path);
         let unknown = told(&|_, there| there.dropped = true);
         assert_eq!(unknown.0, "connect-timeout");
+        let tunnel = told(&|_, there| there.reach(Timestamp(500 * MS)));
+        assert_eq!(tunnel.0, "connect-timeout", "what came there could not be read");
         let answer = places(Path::new(2 * MS, 0), |it| it.both(N, 500 * MS, false, SYN_ACK));
         let landmarks = &answer.clients.landmarks;
         assert!(landmarks.iter().any(|it| it.src.ip == SERVER.ip));
