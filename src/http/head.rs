@@ -39,6 +39,11 @@ impl<'a> RequestHead<'a> {
         String::from_utf8_lossy(self.target)
     }
 
+    /// Method and target as bytes.
+    pub fn asked(&self) -> (&'a [u8], &'a [u8]) {
+        (self.method, self.target)
+    }
+
     /// `HTTP/1.1`; empty without one.
     pub fn version(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.version)
@@ -110,6 +115,20 @@ impl<'a> Headers<'a> {
     /// The same as bytes.
     pub fn raw(mut self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         std::iter::from_fn(move || self.next_line())
+    }
+
+    /// The same of those whose names begin with one of these small letters, in any case: quicker where they are few.
+    pub fn beginning(self, letters: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let ends = memchr_iter(b'\n', self.rest).chain([self.rest.len()]);
+        let mut from = 0;
+        let lines = ends.map(move |end| {
+            let line = self.rest.get(from..end).unwrap_or_default();
+            from = end + 1;
+            line
+        });
+        let lines = lines.take_while(|line| !matches!(line, [] | [b'\r']));
+        let wanted = lines.filter(|line| letters.contains(&line[0].to_ascii_lowercase()));
+        wanted.filter_map(|line| Headers { rest: line }.next_line())
     }
 
     fn find(self, name: &str) -> Option<Cow<'a, str>> {
@@ -195,6 +214,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn those_that_begin_with_a_letter_are_those_of_all(
+            fields in "([xXtTa][a-z-]{0,3}:? ?[a-z]?(\r)?\n| folded\r\n){0,6}((\r)?\n)?[x:\n]{0,4}",
+        ) {
+            let headers = Headers { rest: fields.as_bytes() };
+            let begins = |(name, _): &(&[u8], &[u8])| {
+                name.first().is_some_and(|first| b"xt".contains(&first.to_ascii_lowercase()))
+            };
+            let all: Vec<_> = headers.clone().raw().filter(begins).collect();
+            prop_assert_eq!(headers.beginning(b"xt").collect::<Vec<_>>(), all);
+        }
+
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, name: String) {
             let request = RequestHead::parse(&bytes);

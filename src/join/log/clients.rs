@@ -59,11 +59,9 @@ pub(super) fn drop_others(
     let guessed = |tied: &Tied| tied.leg == Leg::Back && tied.by <= By::Request;
     let client = |tied: &Tied| entries[tied.entry].client_port();
     // A log of a load balancer names thousands of clients, and the capture at its targets has none of them.
-    let there: HashSet<Endpoint, FixedState> =
-        capture.flows.values().map(|flow| flow.client).collect();
     let mut connections = Connections::default();
     let named = ties.tied.iter().filter(|tied| guessed(tied)).filter_map(client);
-    let named = named.filter(|client| there.contains(client));
+    let named = named.filter(|client| capture.by_client().has(*client));
     connections.extend(named.map(|client| (client, Vec::new())));
     if connections.is_empty() {
         return;

@@ -17,7 +17,7 @@ const SLACK: i64 = 2_000_000;
 /// How often the slack is widened fourfold until half of the pairs agree: up to 2 s.
 const WIDENINGS: u32 = 5;
 /// Pairs that are compared; more make no better estimate.
-pub(super) const PAIRS_MAX: usize = 1 << 17;
+pub(super) const PAIRS_MAX: usize = 1 << 14;
 /// Sure pairs that make an estimate certain when nearly all of them agree.
 const PAIRS_FOR_CERTAIN: usize = 5;
 /// Fewest exchanges whose pairs decide where none of them is sure.

@@ -53,6 +53,8 @@ pub(super) struct Entry {
     pub(super) attempts: Attempts,
     pub(super) undispatched: bool,
     pub(super) failed: bool,
+    /// It or an attempt of it failed, or the capture may have its request: known once lines are compared with that.
+    pub(super) wanted: bool,
     pub(super) status: Option<u16>,
     /// Digest of what was asked; 0: not known.
     pub(super) asked: u64,
@@ -115,6 +117,7 @@ impl Entry {
             attempts: std::mem::take(&mut line.attempts),
             undispatched: line.undispatched,
             failed: line.failed,
+            wanted: false,
             status: line.status,
             asked,
             ids,

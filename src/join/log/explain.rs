@@ -4,7 +4,7 @@ use super::entry::{Entry, Place, Words};
 use super::fit::Leg;
 use super::kind::{Kind, Lines};
 use super::line::is_failure;
-use super::logs::{Logs, Tie, best, ordinal};
+use super::logs::{Logs, Tie, ordinal};
 use super::seen::{Capture, Known, Seen, Shows};
 use super::servers::ServerNames;
 use super::tie::{Tied, Ties};
@@ -135,21 +135,19 @@ pub(super) fn explain(
         }
     }
     let servers = Servers::of(capture, ties);
-    let tied = best(ties, entries.len());
     for group in ties.tied.chunk_by(|one, next| one.entry == next.entry) {
         let differ = disagreements(&entries[group[0].entry], group, capture, &causes);
         disagree(differ, logs);
     }
     for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.failed) {
+        let from = ties.tied.partition_point(|tied| tied.entry < n);
+        let to = ties.tied.partition_point(|tied| tied.entry <= n);
         let ambiguous = || ties.ambiguous.binary_search(&n).is_ok();
-        let why_not =
-            tied[n].is_none().then(|| why_not(entry, ambiguous(), ties, capture, &servers));
+        let why_not = (from == to).then(|| why_not(entry, ambiguous(), ties, capture, &servers));
         if why_not == Some(WhyNot::OtherTime) {
             other_time += 1;
             continue;
         }
-        let from = ties.tied.partition_point(|tied| tied.entry < n);
-        let to = ties.tied.partition_point(|tied| tied.entry <= n);
         let back = ties.tied[from..to].iter().any(|tied| tied.leg == Leg::Back);
         if logs.failing.len() >= FAILING_MAX {
             *logs.bounds.entry("failing log lines not listed").or_default() += 1;
@@ -363,8 +361,7 @@ fn says_answers(entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::servers::ServerName;
-    use super::super::testing::{Made, logged};
-    use super::super::tie::tie;
+    use super::super::testing::{Made, logged, tie};
     use super::*;
 
     const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);

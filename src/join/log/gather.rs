@@ -1,8 +1,9 @@
-//! Reads logs in a thread of its own while the capture is read, and keeps of them what can matter.
+//! Reads logs in a thread of its own while the capture is read, and keeps their lines.
 //!
-//! What matters is known when all flows are: then what was kept is sifted. Where there is no more room
-//! before that, reading waits for it.
+//! Which of them matter is known when all flows are. Where there is no more room before that, reading waits for it;
+//! then what was kept is sifted, and only what matters is kept.
 
+use super::copies::drop_copies;
 use super::entry::{Entry, Place, times};
 use super::follow::{FOLLOWED_MAX, Followed};
 use super::index::Index;
@@ -10,7 +11,7 @@ use super::keys::{Ids, keys};
 use super::kind::{Kind, Lines};
 use super::line::Line;
 use super::read::{self, LogError, LogFile};
-use super::seen::Capture;
+use super::seen::{Capture, Seen};
 use super::tie::{Tying, sort};
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
@@ -20,12 +21,12 @@ use std::fs::File;
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-/// Lines that are kept until they are tied, about 170 bytes each: those that name a request of the
-/// capture, and those that failed. Further ones are counted.
+/// Lines that are kept until they are tied, about 170 bytes each. Of more, those that name a request of the
+/// capture, and those that failed; further ones of these are counted.
 pub const ENTRIES_MAX: usize = 1 << 20;
 /// Lines that there is room for at once, 44 MB, of which only what is used becomes memory: blocks above 32 MB grow
 /// without being copied.
@@ -47,20 +48,21 @@ const TEXT_MAX: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) capture: Capture,
+    /// What exchanges asked and their ids, by which lines are chosen where there is not room for all.
+    digests: OnceLock<HashSet<u64, FixedState>>,
 }
 
 impl Known {
     pub(super) fn new(capture: Capture) -> Known {
-        capture.numbers();
-        Known { capture }
+        Known { capture, digests: OnceLock::new() }
     }
 
-    fn wants(&self, kind: Kind, failed: bool, (asked, ids): (u64, Ids)) -> bool {
-        let numbers = self.capture.numbers();
-        failed
-            || !kind.has_requests()
-            || numbers.of(asked).is_some()
-            || ids.iter().any(|id| *id != 0 && numbers.of(*id).is_some())
+    /// Whether an exchange has what a line asks, or an id of it.
+    fn has(&self, (asked, ids): (u64, Ids)) -> bool {
+        let all = |seen: &Seen| seen.ids.into_iter().chain([seen.asked, seen.path]);
+        let digests = || self.capture.seen.iter().flat_map(all).filter(|it| *it != 0).collect();
+        let digests = self.digests.get_or_init(digests);
+        digests.contains(&asked) || ids.iter().any(|id| digests.contains(id))
     }
 }
 
@@ -129,12 +131,10 @@ impl Reading {
     pub(super) fn finish(self, known: &Arc<Known>) -> Gathered {
         // A thread that is done does not listen any more.
         let _ = self.known.send(Arc::clone(known));
-        let mut gathered = match self.work {
+        match self.work {
             Work::Started(handle) => handle.join().unwrap_or_else(|_| Gathered::broken()),
             Work::Later(job, told) => gather(&job, told),
-        };
-        gathered.sift(known);
-        gathered
+        }
     }
 }
 
@@ -156,6 +156,7 @@ pub(super) struct Gathered {
     pub(super) textless: u64,
     /// Times that were not kept.
     pub(super) timeless: u64,
+    /// Where there was not room for all lines, by what they were chosen.
     known: Option<Arc<Known>>,
     /// Digest of what the lines of the file say that is being read.
     digest: u64,
@@ -175,6 +176,8 @@ struct Before {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
+    /// Some of them do not know the query of what was asked.
+    pub(super) paths: bool,
     /// Times of lines whose requests were not captured.
     pub(super) times: Vec<Timestamp>,
     pub(super) files: u64,
@@ -196,8 +199,6 @@ pub(super) struct Found {
 
 fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
     let mut gathered = Gathered { most: job.most, ..Gathered::default() };
-    // With a single processor the capture is over already: what cannot matter is never kept.
-    gathered.known = told.try_recv().ok();
     let mut parts = parts(job);
     for (number, (named, path, file)) in (0..).zip(parts.drain(..)) {
         let path = path.as_path();
@@ -236,6 +237,7 @@ fn gather(job: &Job, told: Receiver<Arc<Known>>) -> Gathered {
         }
         gathered.files.push(log);
     }
+    gathered.sources.values_mut().for_each(Found::complete);
     gathered
 }
 
@@ -331,20 +333,22 @@ impl Gathered {
             // Nobody will tell: the run has ended early.
             let Ok(known) = told.recv() else { return };
             self.sift(&known);
+            self.known = Some(known);
         }
         let (at, until) = times(line);
         let found = self.sources.entry(source).or_default();
         let range = found.range.get_or_insert((at, until));
         *range = (range.0.min(at), range.1.max(until));
         found.failing += u64::from(line.failed);
+        found.paths |= line.without_query;
         let keys = keys(line);
         self.digest = digest(self.digest, (at, until), keys, line.status);
         if let Some(known) = &self.known {
-            if !found.is_near(at, until, known) {
+            if !found.is_near(at, until, &known.capture) {
                 found.far_failing += u64::from(line.failed);
                 return;
             }
-            if !known.wants(source.1, line.failed, keys) {
+            if !(line.failed || !source.1.has_requests() || known.has(keys)) {
                 match self.times < TIMES_MAX {
                     true => found.times.push(at),
                     false => self.timeless += 1,
@@ -377,19 +381,18 @@ impl Gathered {
     }
 
     /// It is known what can matter: drops the rest of what was kept.
-    fn sift(&mut self, known: &Arc<Known>) {
-        if self.known.is_some() {
-            return;
-        }
-        self.known = Some(Arc::clone(known));
+    fn sift(&mut self, known: &Known) {
         for found in self.sources.values_mut() {
             let mut entries = std::mem::take(&mut found.entries);
             self.kept -= entries.len();
             entries.retain(|entry| {
-                if !found.is_near(entry.at(), entry.until(), known) {
+                if !found.is_near(entry.at(), entry.until(), &known.capture) {
                     found.far_failing += u64::from(entry.failed);
                     self.text -= entry.text().map_or(0, <[u8]>::len);
-                } else if known.wants(entry.kind, entry.failed, (entry.asked, entry.ids)) {
+                } else if entry.failed
+                    || !entry.kind.has_requests()
+                    || known.has((entry.asked, entry.ids))
+                {
                     return true;
                 } else if self.times < TIMES_MAX {
                     found.times.push(entry.at());
@@ -413,7 +416,7 @@ impl Gathered {
         found.narrowed = true;
         let before = found.entries.len();
         sort(&mut found.entries);
-        let index = Index::new(&found.entries, &known.capture);
+        let index = Index::new(&mut found.entries, found.paths, &known.capture);
         let mut tying = Tying::new(&mut found.entries, &known.capture, index);
         tying.compare_clocks();
         let clock = tying.clock;
@@ -423,7 +426,7 @@ impl Gathered {
         let slack = clock.tolerance.saturating_add(NEAR);
         let own = |at: Timestamp, more: i64| at.after(-clock.offset).after(more);
         found.window = Some((own(from, -slack), own(to, slack)));
-        let far = |found: &Found, it: &Entry| !found.is_near(it.at(), it.until(), known);
+        let far = |found: &Found, it: &Entry| !found.is_near(it.at(), it.until(), &known.capture);
         let entries = std::mem::take(&mut found.entries);
         for entry in entries {
             if far(found, &entry) {
@@ -440,10 +443,31 @@ impl Gathered {
 }
 
 impl Found {
+    /// All lines are there: drops those that are copies of others, and brings the rest into the order of their times.
+    fn complete(&mut self) {
+        let (copies, failed) = drop_copies(&mut self.entries);
+        (self.copies, self.failing) = (self.copies + copies, self.failing - failed);
+    }
+
+    /// Drops what is further from the capture than any clock is wrong.
+    pub(super) fn keep_near(&mut self, capture: &Capture) {
+        let near = |found: &Found, (at, until)| found.is_near(at, until, capture);
+        let Some((from, to)) = self.range else { return };
+        if near(self, (from, from)) && near(self, (to, to)) {
+            return;
+        }
+        for entry in std::mem::take(&mut self.entries) {
+            match near(self, (entry.at(), entry.until())) {
+                true => self.entries.push(entry),
+                false => self.far_failing += u64::from(entry.failed),
+            }
+        }
+    }
+
     /// Whether a line is of the time of the capture, as far as that is known.
-    fn is_near(&self, at: Timestamp, until: Timestamp, known: &Known) -> bool {
+    fn is_near(&self, at: Timestamp, until: Timestamp, capture: &Capture) -> bool {
         let (from, to) = self.window.unwrap_or_else(|| {
-            let (from, to) = known.capture.span.unwrap_or_default();
+            let (from, to) = capture.span.unwrap_or_default();
             (from.after(-MARGIN), to.after(MARGIN))
         });
         until >= from && at <= to
@@ -509,8 +533,6 @@ mod tests {
             let places: Vec<Place> = found.entries.iter().map(|entry| entry.place).collect();
             (places, found.times.clone(), gathered.dropped)
         };
-        let one = places(Reading::start(job.clone()).finish(&known));
-        assert_eq!((one.0.len(), one.1.len(), one.2), (10, 1_430, 0));
         for most in [1, 9, 100, 705, 10_000] {
             let job = Job { most, ..job.clone() };
             assert_eq!(
@@ -519,7 +541,8 @@ mod tests {
             );
         }
         // What is not of the capture's requests takes no room.
-        assert_eq!(places(Reading::later(Job { most: 10, ..job }).finish(&known)), one);
+        let few = places(Reading::later(Job { most: 10, ..job }).finish(&known));
+        assert_eq!((few.0.len(), few.1.len(), few.2), (10, 1_430, 0));
     }
 
     #[test]
@@ -531,7 +554,7 @@ mod tests {
         assert_eq!(gathered.dropped, 0);
         let found = gathered.sources.get_mut(&(0, Kind::Alb)).unwrap();
         assert!(found.entries.len() < 20, "{}", found.entries.len());
-        let ties = tie(&mut found.entries, &known.capture, &[]);
+        let ties = tie(&mut found.entries, found.paths, &known.capture, &[]);
         assert!((ties.clock.offset - 3_180_000_000).abs() < 100_000_000, "{:?}", ties.clock);
         assert_eq!(ties.tied.len(), 10);
     }

@@ -28,6 +28,8 @@ pub(super) struct Candidate {
     pub(super) failed: bool,
     /// The line says that it failed.
     pub(super) line_failed: bool,
+    /// There were more lines than were looked at.
+    pub(super) crowded: bool,
 }
 
 impl Candidate {

@@ -1,9 +1,10 @@
 //! Finds lines and flows by what they have in common.
 
 use super::clock::Clock;
+use super::common::{Common, Keys, NONE};
 use super::entry::{Entry, Maybe};
 use super::fit::Leg;
-use super::seen::{Capture, Seen};
+use super::seen::{Capture, Flows};
 use crate::packet::Endpoint;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
@@ -12,14 +13,27 @@ use std::sync::OnceLock;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Stands for a key that no exchange has.
-const NONE: u32 = u32::MAX;
-
 /// Lines that are looked at behind a cursor before all are searched.
 const STEPS: usize = 8;
 
+/// Times that are cut off to this or more, nanoseconds, may be those of many lines.
+const COARSE: i64 = 1_000_000_000;
+/// Of so many lines that ask the same, more than [`AT_ONCE`] of one time are a crowd.
+const MANY: usize = 512;
+const AT_ONCE: usize = 16;
+/// How many before and behind the one of which it is the turn are looked at as well.
+const BESIDE: usize = 1;
+
+/// Where a search among the lines that ask one thing is.
+pub(super) struct Cursor<'a> {
+    /// Where the search before ended.
+    pub(super) end: &'a mut u32,
+    /// Which of a crowd comes next; `None`: all of it are looked at.
+    pub(super) turn: Option<&'a mut u32>,
+}
+
 /// What belongs to each of so many numbered keys, in its order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lists<T> {
     /// Where the items of each key begin, and behind the last where they end.
     from: Vec<u32>,
@@ -80,29 +94,29 @@ struct Asking {
     entry: u32,
 }
 
-/// The keys of an exchange by their numbers.
-#[derive(Clone, Copy, Debug)]
-struct Keys {
-    asked: u32,
-    path: u32,
-    ids: [u32; 4],
+/// What several exchanges may have, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    Asked(u32),
+    Id(u32),
 }
 
-/// The digests that exchanges have, numbered in their order: lists by number take less than tables by digest.
+/// Flows of a capture by their clients.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Numbers {
-    numbers: Map<u64, u32>,
-    /// By their numbers.
-    digests: Vec<u64>,
-    /// The numbers of what each exchange has.
-    keys: Vec<Keys>,
+pub(super) struct ByClient {
+    clients: Map<Endpoint, u32>,
+    flows: Lists<u64>,
+    /// The clients without their ports.
+    hosts: HashSet<Endpoint, FixedState>,
+    /// By their first packets.
+    by_time: Vec<(Timestamp, u64)>,
 }
 
 /// Lines of one log, in the order of their times, and flows of a capture, by what ties them.
 pub(super) struct Index<'a> {
-    /// The numbers of what exchanges have.
-    numbers: &'a Numbers,
-    /// Of these what lines call what each exchange asked.
+    /// What lines and exchanges have in common.
+    common: Common,
+    /// Of this what lines call what each exchange asked.
     asked: Vec<u32>,
     /// Entries by an id.
     by_id: Lists<u32>,
@@ -110,14 +124,13 @@ pub(super) struct Index<'a> {
     by_asked: Lists<Asking>,
     /// Entries by the port that only one connection has, and its leg; those of no flow are left out.
     by_port: Vec<((Endpoint, Leg), u32)>,
-    /// How many exchanges with a server asked the same or have the same id; made when it is asked for.
-    seen: OnceLock<Map<(u32, Endpoint), u32>>,
-    clients: Map<Endpoint, u32>,
-    by_client: Lists<u64>,
+    /// How many exchanges with a server asked the same or have the same id, of what several exchanges did; made when
+    /// it is asked for.
+    seen: OnceLock<Map<(What, Endpoint), u32>>,
+    /// Flows by their clients.
+    flows: &'a ByClient,
     /// Exchanges by their flow, in their order on it, where lines name connections.
     by_flow: Vec<(u64, u32, u32)>,
-    /// Flows by their first packet.
-    flows: Vec<(Timestamp, u64)>,
     /// Servers to which clients of the log connect: the proxy itself.
     fronts: HashSet<Endpoint, FixedState>,
     /// The least exact time of any line, nanoseconds.
@@ -127,33 +140,29 @@ pub(super) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// `entries` are in the order of their times.
-    pub(super) fn new(entries: &[Entry], capture: &'a Capture) -> Index<'a> {
+    /// `entries` are in the order of their times; `paths`: some do not know the query of what was asked.
+    pub(super) fn new(entries: &mut [Entry], paths: bool, capture: &'a Capture) -> Index<'a> {
         let mut index = Index {
-            numbers: capture.numbers(),
+            common: Common::new(entries, paths, &capture.seen),
             asked: Vec::new(),
             by_id: Lists::default(),
             by_asked: Lists::default(),
             by_port: Vec::new(),
             seen: OnceLock::new(),
-            clients: Map::default(),
-            by_client: Lists::default(),
+            flows: capture.by_client(),
             by_flow: Vec::new(),
-            flows: Vec::with_capacity(capture.flows.len()),
             fronts: HashSet::default(),
             resolution: 0,
             connections: false,
         };
-        let hosts = index.take_flows(capture);
-        let named = index.take_lines(entries, &hosts);
+        let named = index.take_lines(entries);
         if !named.is_empty() {
             let is_named = |it: &Endpoint| named.contains(it) || named.contains(&anywhere(*it));
             let fronts = capture.flows.values().filter(|flow| is_named(&flow.client));
             index.fronts = fronts.map(|flow| flow.server).collect();
         }
-        let known = |key: &u32| !index.by_asked.of(*key).is_empty();
-        let asked = |keys: &Keys| [keys.asked, keys.path].into_iter().find(known).unwrap_or(NONE);
-        index.asked = index.numbers.keys.iter().map(asked).collect();
+        let asked = |[asked, path]: &[u32; 2]| if *asked == NONE { *path } else { *asked };
+        index.asked = index.common.asked.seen.iter().map(asked).collect();
         if index.connections || !index.by_port.is_empty() {
             let known = (0..).zip(&capture.seen);
             let known = known.filter(|(_, seen)| capture.flows.contains_key(&seen.flow));
@@ -163,63 +172,41 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// Flows by their clients; the addresses of these without their ports.
-    fn take_flows(&mut self, capture: &Capture) -> HashSet<Endpoint, FixedState> {
-        let mut hosts: HashSet<Endpoint, FixedState> = HashSet::default();
-        // The order of a hash table must not show.
-        let mut flows: Vec<_> = capture.flows.iter().collect();
-        flows.sort_unstable_by_key(|(id, flow)| (flow.first.at, **id));
-        let mut by_client = Vec::with_capacity(flows.len());
-        for (id, flow) in flows {
-            let next = self.clients.len() as u32;
-            by_client.push((*self.clients.entry(flow.client).or_insert(next), *id));
-            hosts.insert(anywhere(flow.client));
-            self.flows.push((flow.first.at, *id));
-        }
-        self.by_client = Lists::new(self.clients.len(), &by_client, |flow| flow);
-        hosts
-    }
-
     /// Lines by what they ask, by their ids and by the ports that they name, as far as capture has these.
     /// The clients that lines name.
-    fn take_lines(
-        &mut self,
-        entries: &[Entry],
-        hosts: &HashSet<Endpoint, FixedState>,
-    ) -> HashSet<Endpoint, FixedState> {
-        let numbers = self.numbers;
+    fn take_lines(&mut self, entries: &mut [Entry]) -> HashSet<Endpoint, FixedState> {
         let mut named: HashSet<Endpoint, FixedState> = HashSet::default();
-        let mut ids: Vec<(u32, u32)> = Vec::new();
-        let mut asked: Vec<(u32, u32)> = Vec::with_capacity(entries.len());
-        for (n, entry) in (0..).zip(entries) {
-            if let Some(number) = numbers.of(entry.asked) {
-                asked.push((number, n));
+        for ((n, entry), has) in (0..).zip(&mut *entries).zip(self.common.lines()) {
+            let retried = || entry.tries().is_some_and(|tries| tries.failed > 0);
+            entry.wanted = has || entry.failed || !entry.kind.has_requests() || retried();
+            if !entry.wanted {
+                continue;
             }
-            let known = entry.ids.iter().filter(|id| **id != 0);
-            ids.extend(known.filter_map(|id| Some((numbers.of(*id)?, n))));
             self.resolution = self.resolution.max(entry.resolution);
             self.connections |= !entry.kind.has_requests();
             if let Some(client) = entry.client {
-                if self.clients.contains_key(&client) {
+                if self.flows.has(client) {
                     named.insert(client);
                     if client.port > 0 {
                         self.by_port.push(((client, Leg::Front), n));
                     }
-                } else if client.port == 0 && hosts.contains(&client) {
+                } else if client.port == 0 && self.flows.hosts.contains(&client) {
                     named.insert(client);
                 }
             }
-            if let Some(local) = entry.local().filter(|local| self.clients.contains_key(local)) {
+            if let Some(local) = entry.local().filter(|local| self.flows.has(*local)) {
                 self.by_port.push(((local, Leg::Back), n));
             }
         }
-        self.by_id = Lists::new(numbers.digests.len(), &ids, |n| n);
+        self.by_id = Lists::new(self.common.ids.many.len(), &self.common.ids.lines, |n| n);
         let line = |n: u32| {
             let entry = &entries[n as usize];
             let (at, latest) = (entry.at(), entry.latest());
             Asking { at, latest, reach: latest, entry: n }
         };
-        self.by_asked = Lists::new(numbers.digests.len(), &asked, line);
+        let asked = (0..).zip(&self.common.asked.lines).map(|(n, asked)| (*asked, n));
+        let asked: Vec<(u32, u32)> = asked.filter(|(asked, _)| *asked != NONE).collect();
+        self.by_asked = Lists::new(self.common.asked.many.len(), &asked, line);
         for (_, lines) in self.by_asked.each() {
             let mut reach = Timestamp(i64::MIN);
             for line in lines {
@@ -233,7 +220,7 @@ impl<'a> Index<'a> {
 
     /// The only line that has an id of this exchange, else the only one that asks the same.
     pub(super) fn only(&self, seen: usize) -> Option<usize> {
-        let keys = &self.numbers.keys[seen];
+        let keys = self.common.of(seen);
         let id = |id: &u32| match self.by_id.of(*id) {
             [n] => Some(*n as usize),
             _ => None,
@@ -248,19 +235,35 @@ impl<'a> Index<'a> {
 
     /// Whether no other exchange with its server has an id of this one, or asked the same.
     pub(super) fn is_alone(&self, seen: usize, server: Endpoint, capture: &Capture) -> bool {
-        let known = self.seen.get_or_init(|| self.count(capture));
-        let keys = &self.numbers.keys[seen];
-        let alone = |key: &u32| known.get(&(*key, server)) == Some(&1);
-        keys.ids.iter().chain([&keys.asked]).any(alone)
-            || (self.by_asked.of(keys.asked).is_empty() && alone(&keys.path))
+        let Keys { asked, path, ids } = self.common.of(seen);
+        let alone = |what: What| match self.many(what) {
+            0 => false,
+            1 => true,
+            _ => self.seen.get_or_init(|| self.count(capture)).get(&(what, server)) == Some(&1),
+        };
+        ids.into_iter().any(|id| alone(What::Id(id)))
+            || alone(What::Asked(asked))
+            || (asked == NONE && alone(What::Asked(path)))
     }
 
-    fn count(&self, capture: &Capture) -> Map<(u32, Endpoint), u32> {
-        let mut known: Map<(u32, Endpoint), u32> = Map::default();
-        for (seen, keys) in capture.seen.iter().zip(&self.numbers.keys) {
+    /// How many exchanges have this.
+    fn many(&self, what: What) -> u32 {
+        let (What::Asked(number) | What::Id(number)) = what;
+        let many = match what {
+            What::Asked(_) => &self.common.asked.many,
+            What::Id(_) => &self.common.ids.many,
+        };
+        many.get(number as usize).copied().unwrap_or(0)
+    }
+
+    fn count(&self, capture: &Capture) -> Map<(What, Endpoint), u32> {
+        let mut known: Map<(What, Endpoint), u32> = Map::default();
+        for (n, seen) in capture.seen.iter().enumerate() {
+            let Keys { asked, path, ids } = self.common.of(n);
             let Some(flow) = capture.flows.get(&seen.flow) else { continue };
-            for key in keys.all().filter(|key| *key != NONE) {
-                *known.entry((key, flow.server)).or_default() += 1;
+            let all = ids.map(What::Id).into_iter().chain([asked, path].map(What::Asked));
+            for what in all.filter(|what| self.many(*what) > 1) {
+                *known.entry((what, flow.server)).or_default() += 1;
             }
         }
         known
@@ -268,7 +271,15 @@ impl<'a> Index<'a> {
 
     /// The most particular id of this exchange that a line has.
     pub(super) fn id_of(&self, seen: usize) -> Option<u32> {
-        self.numbers.keys[seen].ids.into_iter().find(|id| !self.by_id.of(*id).is_empty())
+        self.common.of(seen).ids.into_iter().find(|id| !self.by_id.of(*id).is_empty())
+    }
+
+    /// The only line that has this id, where only one exchange has it.
+    pub(super) fn only_with_id(&self, id: u32) -> Option<usize> {
+        match self.by_id.of(id) {
+            [line] if self.common.ids.is_of_one_line(id) => Some(*line as usize),
+            _ => None,
+        }
     }
 
     /// The lines that have this id.
@@ -291,12 +302,7 @@ impl<'a> Index<'a> {
 
     /// How many numbers there are.
     pub(super) fn numbers(&self) -> usize {
-        self.numbers.digests.len()
-    }
-
-    /// The digest of a number.
-    pub(super) fn digest(&self, asked: u32) -> u64 {
-        self.numbers.digests.get(asked as usize).copied().unwrap_or(0)
+        self.common.asked.many.len()
     }
 
     /// The lines that ask this, in the order of their times.
@@ -304,33 +310,51 @@ impl<'a> Index<'a> {
         self.by_asked.of(asked).iter().map(|line| line.entry as usize)
     }
 
+    /// Whether many lines may have the same time.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.resolution >= COARSE
+    }
+
     /// Those of them that may have begun before what was captured between two times, the latest
     /// first, as far back as any of them lasted; at most `most` are looked at. Lines that were over by then are
-    /// left out. `cursor` is where the search before ended: the next often ends near it.
+    /// left out. `cursor` is where the search before ended: the next often ends near it. Of a crowd of lines of one time
+    /// those are looked at of which it is the turn, as they were written in the order of the exchanges, or nearly;
+    /// whether there is one.
     pub(super) fn asking_before<'b>(
         &'b self,
         asked: u32,
         (first, last): (Timestamp, Timestamp),
         entries: &'b [Entry],
         clock: &Clock,
-        (most, cursor): (usize, &mut u32),
-    ) -> impl Iterator<Item = usize> + 'b {
+        (most, cursor): (usize, Cursor<'_>),
+    ) -> (impl Iterator<Item = usize> + 'b, bool) {
         let found = self.by_asked.of(asked);
         let until = latest((first, last), entries, clock);
         let slack = clock.tolerance.saturating_add(self.resolution);
         let own = first.min(last).after(-clock.offset);
         let over = Timestamp(own.0.saturating_sub(slack));
-        let near = (*cursor as usize).min(found.len());
+        let near = (*cursor.end as usize).min(found.len());
         let steps = found[near..].iter().take(STEPS).take_while(|line| line.at <= until).count();
         let is_behind = near.checked_sub(1).is_none_or(|last| found[last].at <= until);
         let end = match is_behind && steps < STEPS {
             true => near + steps,
             false => found.partition_point(|line| line.at <= until),
         };
-        *cursor = end as u32;
-        let found = found[..end].iter().rev().take(most);
+        *cursor.end = end as u32;
+        let many = found.len();
+        let (mut found, mut crowded) = (&found[..end], false);
+        if let Some(turn) = cursor.turn {
+            let from = found.partition_point(|line| line.reach < over);
+            crowded = many >= MANY && end - from > AT_ONCE;
+            if crowded {
+                let now = (*turn as usize).clamp(from, end - 1);
+                *turn = now as u32 + 1;
+                found = &found[from.max(now.saturating_sub(BESIDE))..end.min(now + BESIDE + 1)];
+            }
+        }
+        let found = found.iter().rev().take(most);
         let found = found.take_while(move |line| line.reach >= over);
-        found.filter(move |line| line.latest >= over).map(|line| line.entry as usize)
+        (found.filter(move |line| line.latest >= over).map(|line| line.entry as usize), crowded)
     }
 
     /// The lines that may have begun before what was captured between two times, the latest first.
@@ -341,7 +365,8 @@ impl<'a> Index<'a> {
         clock: &Clock,
     ) -> impl Iterator<Item = usize> + 'b {
         let until = latest(times, entries, clock);
-        (0..entries.partition_point(|entry| entry.at() <= until)).rev()
+        let before = 0..entries.partition_point(|entry| entry.at() <= until);
+        before.rev().filter(|n| entries[*n].wanted)
     }
 
     /// Connections that the log names by a port of theirs, with the lines of each.
@@ -359,7 +384,7 @@ impl<'a> Index<'a> {
 
     /// Flows that this side opened, by their first packets.
     pub(super) fn flows_of(&self, client: Endpoint) -> &[u64] {
-        self.clients.get(&client).map_or(&[], |client| self.by_client.of(*client))
+        self.flows.of(client)
     }
 
     /// Exchanges of a flow, in their order on it.
@@ -374,9 +399,7 @@ impl<'a> Index<'a> {
     /// Flows that began about when a line did.
     pub(super) fn flows_near(&self, entry: &Entry, clock: &Clock) -> impl Iterator<Item = &u64> {
         let at = entry.at().after(clock.offset);
-        let from = self.flows.partition_point(|(first, _)| *first < at.after(-clock.tolerance));
-        let to = self.flows.partition_point(|(first, _)| *first <= at.after(clock.tolerance));
-        self.flows[from..to.max(from)].iter().map(|(_, id)| id)
+        self.flows.between(at.after(-clock.tolerance), at.after(clock.tolerance))
     }
 
     /// The first exchange of a flow.
@@ -385,43 +408,44 @@ impl<'a> Index<'a> {
     }
 }
 
-impl Keys {
-    fn all(&self) -> impl Iterator<Item = u32> {
-        self.ids.into_iter().chain([self.asked, self.path])
+impl ByClient {
+    pub(super) fn new(flows: &Flows) -> ByClient {
+        let by_time = flows.iter().map(|(id, flow)| (flow.first.at, *id)).collect();
+        let mut by_client = ByClient { by_time, ..ByClient::default() };
+        by_client.by_time.sort_unstable();
+        let mut clients = Vec::with_capacity(flows.len());
+        for (_, id) in &by_client.by_time {
+            let Some(flow) = flows.get(id) else { continue };
+            let next = by_client.clients.len() as u32;
+            clients.push((*by_client.clients.entry(flow.client).or_insert(next), *id));
+            by_client.hosts.insert(anywhere(flow.client));
+        }
+        by_client.flows = Lists::new(by_client.clients.len(), &clients, |flow| flow);
+        by_client
+    }
+
+    /// Whether this side opened any.
+    pub(super) fn has(&self, client: Endpoint) -> bool {
+        // Most lines name a host that opened none.
+        self.hosts.contains(&anywhere(client)) && self.clients.contains_key(&client)
+    }
+
+    /// Those that this side opened, by their first packets.
+    fn of(&self, client: Endpoint) -> &[u64] {
+        self.clients.get(&client).map_or(&[], |client| self.flows.of(*client))
+    }
+
+    /// Those of which the first packet came between two times.
+    fn between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &u64> {
+        let from = self.by_time.partition_point(|(first, _)| *first < from);
+        let to = self.by_time.partition_point(|(first, _)| *first <= to);
+        self.by_time[from..to.max(from)].iter().map(|(_, id)| id)
     }
 }
 
 /// An address with any port.
 fn anywhere(end: Endpoint) -> Endpoint {
     Endpoint { port: 0, ..end }
-}
-
-impl Numbers {
-    /// Of all these exchanges.
-    pub(super) fn of_all(all: &[Seen]) -> Numbers {
-        let mut numbers = Numbers::default();
-        all.iter().for_each(|seen| numbers.add(seen));
-        numbers
-    }
-
-    /// One exchange more.
-    pub(super) fn add(&mut self, seen: &Seen) {
-        let mut number = |digest: u64| match digest {
-            0 => NONE,
-            _ => *self.numbers.entry(digest).or_insert_with(|| {
-                self.digests.push(digest);
-                self.digests.len() as u32 - 1
-            }),
-        };
-        let (asked, path) = (number(seen.asked), number(seen.path));
-        let ids = seen.ids.map(number);
-        self.keys.push(Keys { asked, path, ids });
-    }
-
-    /// The number of a digest that some exchange has.
-    pub(super) fn of(&self, digest: u64) -> Option<u32> {
-        self.numbers.get(&digest).copied()
-    }
 }
 
 /// The latest time at which a line of what was captured between two times can have begun.

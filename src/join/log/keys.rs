@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 /// `X-Amzn-Trace-Id`, an id of the request's own, `traceparent`.
 pub(super) type Ids = [u64; 4];
 
-/// Headers by which proxies hand on the id that they log.
+/// Headers by which proxies hand on the id that they log. All that are read here begin with `x`, `t` or `r`.
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "x-unique-id", "x-correlation-id", "request-id"];
 
 /// What a digest is of: the same bytes of another kind give another digest.
@@ -20,7 +20,6 @@ enum Of {
     RootOfTrace,
     Id,
     Asked,
-    Path,
 }
 
 /// The same bytes give the same digest in every run.
@@ -40,7 +39,20 @@ pub(super) fn asked(method: &[u8], target: &[u8]) -> u64 {
 
 /// The same for those who know the target without its query.
 pub(super) fn asked_path(method: &[u8], target: &[u8]) -> u64 {
-    if target.is_empty() { 0 } else { digest(Of::Path, method, path_only(target)) }
+    without_query(asked(method, path_only(target)))
+}
+
+/// Both of these, of a request.
+pub(super) fn asked_both(method: &[u8], target: &[u8]) -> (u64, u64) {
+    let (whole, path) = (asked(method, target), path_only(target));
+    // Most have no query.
+    let path = if path.len() == target.len() { whole } else { asked(method, path) };
+    (whole, without_query(path))
+}
+
+/// Of a path that is known to be one, which is not the same as a target that happens to have no query.
+fn without_query(path: u64) -> u64 {
+    if path == 0 { 0 } else { path.rotate_left(32).max(1) }
 }
 
 /// Digests of a log line: of what was asked (0: not known) and of its ids.
@@ -63,7 +75,7 @@ fn ids(trace: &[u8], request_id: &[u8]) -> Ids {
 /// Digests of what a request's head has of ids.
 pub(super) fn ids_of(head: &RequestHead<'_>) -> Ids {
     let mut ids = [0; 4];
-    for (name, value) in head.headers().raw() {
+    for (name, value) in head.headers().beginning(b"xtr") {
         // The shortest and the longest of the names.
         if !(10..=16).contains(&name.len()) || value.is_empty() {
             continue;
@@ -130,5 +142,10 @@ mod tests {
         assert_ne!(asked(b"GET", b"/a?b"), asked(b"GET", b"/a?c"));
         assert_eq!(asked_path(b"GET", b"/a?b"), asked_path(b"GET", b"/a"));
         assert_eq!(asked(b"GET", b""), 0);
+        for target in [&b"/a?b"[..], b"/a", b"", b"?"] {
+            let both = (asked(b"GET", target), asked_path(b"GET", target));
+            assert_eq!(asked_both(b"GET", target), both);
+            assert!(both.0 != both.1 || target.is_empty());
+        }
     }
 }

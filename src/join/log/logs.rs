@@ -3,7 +3,6 @@
 use super::both::both;
 use super::clients::drop_others;
 use super::clock::Clock;
-use super::copies::drop_copies;
 use super::entry::{Entry, Place, Words};
 use super::explain::{self, Disagreement, Failing};
 use super::fit::Leg;
@@ -310,7 +309,7 @@ impl Watch {
     pub fn finish(self, findings: &mut Vec<Finding>, correlations: &[Correlation]) -> Logs {
         let Watch { settings, lines, reading, mut capture, open, lost } = self;
         capture.lost += lost;
-        capture.complete();
+        capture.settle();
         let known = Arc::new(Known::new(capture));
         let gathered = reading.finish(&known);
         let (settings, lines) = (&settings, &*lines);
@@ -346,9 +345,8 @@ impl Tied<'_> {
         let (mut told_lines, mut said_of_open) = (BTreeSet::new(), Vec::new());
         let asked = Findings::new(&open);
         for ((named, kind), mut found) in gathered.sources {
-            let (copies, failed) = drop_copies(&mut found.entries);
-            (found.copies, found.failing) = (found.copies + copies, found.failing - failed);
-            let mut ties = tie(&mut found.entries, self.capture, &broken);
+            found.keep_near(self.capture);
+            let mut ties = tie(&mut found.entries, found.paths, self.capture, &broken);
             tie_errors(&found.entries, &mut ties, self.capture, self.lines);
             find_requests(&found.entries, &mut ties, self.capture);
             find_connections(&found.entries, &mut ties, self.capture);
@@ -403,11 +401,6 @@ impl Tied<'_> {
     }
 
     fn source(&self, named: u32, kind: Kind, found: &Found, ties: &Ties) -> Source {
-        let joined = best(ties, found.entries.len());
-        let is_joined = |n: usize| joined.get(n).is_some_and(Option::is_some);
-        let sure = |least: Confidence| joined.iter().flatten().filter(|it| **it >= least).count();
-        let likely = sure(Confidence::Likely) as u64;
-        let failing = found.entries.iter().enumerate().filter(|(_, entry)| entry.failed);
         let (from, to) = self.capture.span.unwrap_or_default();
         let clock = &ties.clock;
         // Times that a log cuts off may be later.
@@ -416,10 +409,26 @@ impl Tied<'_> {
             until.after(clock.offset) >= from.after(-clock.tolerance.saturating_add(cut_off))
                 && at.after(clock.offset) <= to.after(clock.tolerance)
         };
-        let fits = |n: &usize| is_joined(*n) || ties.ambiguous.binary_search(n).is_ok();
-        let known = (0..).zip(&found.entries);
-        let in_time = found.times.iter().filter(|at| inside(**at, **at)).count()
-            + known.filter(|(n, it)| inside(it.at(), it.until()) || fits(n)).count();
+        let in_time = found.times.iter().filter(|at| inside(**at, **at)).count();
+        let mut source = Source { in_time: in_time as u64, ..Source::default() };
+        // Ties are in the order of the entries, too.
+        let mut tied = ties.tied.chunk_by(|one, next| one.entry == next.entry).peekable();
+        let mut ambiguous = ties.ambiguous.iter().peekable();
+        for (n, entry) in found.entries.iter().enumerate() {
+            let tied = tied.next_if(|tied| tied[0].entry == n);
+            let sure = tied.and_then(|tied| tied.iter().map(|tied| tied.certainty).max());
+            let is_ambiguous = ambiguous.next_if_eq(&&n).is_some();
+            match sure {
+                Some(Confidence::Possible) => source.possible += 1,
+                Some(_) => source.joined += 1,
+                None => source.ambiguous += u64::from(is_ambiguous),
+            }
+            source.failing_joined += u64::from(entry.failed && sure.is_some());
+            // Of what is not captured only the beginning counts.
+            let until = if entry.wanted { entry.until() } else { entry.at() };
+            let fits = sure.is_some() || is_ambiguous;
+            source.in_time += u64::from(fits || inside(entry.at(), until));
+        }
         Source {
             named,
             path: self
@@ -433,24 +442,24 @@ impl Tied<'_> {
             bad: found.bad,
             first_bad: found.first_bad,
             copies: found.copies,
-            in_time: in_time as u64,
             range: found.range,
-            joined: likely,
-            possible: joined.iter().flatten().count() as u64 - likely,
-            ambiguous: ties.ambiguous.iter().filter(|n| !is_joined(**n)).count() as u64,
             failing: found.failing,
-            failing_joined: failing.filter(|(n, _)| is_joined(*n)).count() as u64,
             failing_other_time: found.far_failing,
             clock: ties.clock,
+            ..source
         }
     }
 
     /// Keeps the ties that matter for the report; how many more there were.
     fn keep(&self, entries: &[Entry], ties: &Ties, findings: &[Finding], logs: &mut Logs) -> u64 {
         let found: HashSet<(u64, u32), FixedState> = findings.iter().flat_map(parts).collect();
+        let flows: HashSet<u64, FixedState> = found.iter().map(|(flow, _)| *flow).collect();
         let mut dropped = 0;
         for tied in &ties.tied {
             let entry = &entries[tied.entry];
+            if !(entry.failed || self.settings.all || flows.contains(&tied.flow)) {
+                continue;
+            }
             let seen = tied.seen.map(|n| &self.capture.seen[n]);
             let ordinal = seen.map_or(0, |seen| seen.ordinal);
             let matters = entry.failed || found.contains(&(tied.flow, ordinal));
@@ -486,15 +495,6 @@ impl Tied<'_> {
         }
         dropped
     }
-}
-
-/// The best certainty of each of so many entries; `None`: it is not tied.
-pub(super) fn best(ties: &Ties, entries: usize) -> Vec<Option<Confidence>> {
-    let mut best = vec![None; entries];
-    for tied in &ties.tied {
-        best[tied.entry] = best[tied.entry].max(Some(tied.certainty));
-    }
-    best
 }
 
 #[cfg(test)]

@@ -4,10 +4,14 @@
 use super::both::{both, pays};
 use super::fit::{Leg, apart, same_status, times};
 use super::given::{Candidate, Given};
+use super::index::Cursor;
 use super::tie::{
     By, CANDIDATES_MAX, LOOKED_MAX, Taken, Tied, Ties, Tying, asks_the_same, contradicts,
 };
 use crate::cause::Confidence;
+use crate::packet::Endpoint;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 /// Exchanges that ask the same, past which fewer lines are compared with each.
 const MANY: u32 = 1 << 12;
@@ -21,14 +25,37 @@ const LARGE: u64 = 16;
 /// Candidates that are kept to be given, 32 bytes each; those of further exchanges are looked for once more.
 const KEPT_MAX: usize = 1 << 20;
 
+/// Where the searches for the lines that ask each thing are.
+struct Cursors {
+    ends: Vec<u32>,
+    /// Where many lines have the same time, which of them comes next for a server.
+    turns: HashMap<(u32, Endpoint), u32, FixedState>,
+}
+
+impl Cursors {
+    fn new(asked: usize) -> Cursors {
+        Cursors { ends: vec![0; asked], turns: HashMap::default() }
+    }
+}
+
 impl Tying<'_> {
     /// Ties lines and exchanges that have the same id.
     pub(super) fn ids(&self, taken: &mut Taken, ties: &mut Ties) {
-        let mut with: Vec<(u32, u32)> = (0..self.capture.seen.len())
-            .filter_map(|n| Some((self.index.id_of(n)?, n as u32)))
-            .collect();
-        with.sort_unstable();
-        let (mut candidates, mut given) = (Vec::new(), Given::nothing(self));
+        let (mut with, mut candidates) = (Vec::new(), Vec::new());
+        for n in 0..self.capture.seen.len() {
+            let Some(id) = self.index.id_of(n) else { continue };
+            let Some(line) = self.index.only_with_id(id) else {
+                with.push((id, n as u32));
+                continue;
+            };
+            self.candidates(n, std::iter::once(line), (By::Id, 1), taken, &mut candidates);
+            if let Some(it) = candidates.pop() {
+                self.tie(&it, By::Id, (true, false), taken, ties);
+            }
+        }
+        // Lines and exchanges have about the same order, which this sort makes use of.
+        with.sort();
+        let mut given = Given::nothing(self);
         for group in with.chunk_by(|one, next| one.0 == next.0) {
             for (id, n) in group {
                 let lines = self.index.with_id(*id).take(LOOKED_MAX);
@@ -45,7 +72,8 @@ impl Tying<'_> {
         let mut asking = vec![0_u32; self.index.numbers()];
         let asked = (0..many).filter_map(|n| self.index.asked_of(n));
         asked.for_each(|asked| asking[asked as usize] += 1);
-        if !pays(many) {
+        let is_left = |n: &usize| !taken.has_seen(*n) && self.index.asked_of(*n).is_some();
+        if !pays((0..many).filter(is_left).count()) {
             return self.requests_of(&asking, |_| true, taken, ties);
         }
         let (known, second) = (&*taken, self.second_half(&asking));
@@ -92,16 +120,19 @@ impl Tying<'_> {
         // Looked for in the order of the exchanges: like that of the lines it is about that of time, so that
         // what belongs together is near each other in memory.
         let (mut kept, mut ends) = (Vec::<Candidate>::new(), Vec::new());
-        let mut cursors = vec![0_u32; asking.len()];
+        let mut cursors = Cursors::new(asking.len());
         for n in seen() {
             if kept.len() >= KEPT_MAX {
                 break;
             }
             if let Some(asked) = asked_of(n).filter(|_| !taken.has_seen(n)) {
-                let (many, cursor) = (asking[asked as usize], &mut cursors[asked as usize]);
-                self.candidates_asking(n, (asked, many), cursor, taken, &mut kept);
+                let many = asking[asked as usize];
+                self.candidates_asking(n, (asked, many), &mut cursors, taken, &mut kept);
             }
             ends.push(kept.len());
+        }
+        if ends.len() == self.capture.seen.len() {
+            self.give_alone(&kept, &ends, taken, ties);
         }
         let (mut candidates, mut given) = (Vec::new(), Given::nothing(self));
         let left = |n: usize| asked_of(n).is_some() && !taken.has_seen(n);
@@ -112,10 +143,34 @@ impl Tying<'_> {
                     candidates.extend_from_slice(&kept[from..*end]);
                 } else {
                     let many = asking[asked as usize];
-                    self.candidates_asking(n, (asked, many), &mut 0, taken, &mut candidates);
+                    self.candidates_asking(n, (asked, many), &mut cursors, taken, &mut candidates);
                 }
             }
             self.give(&mut candidates, By::Request, &mut given, taken, ties);
+        }
+    }
+
+    /// Ties what has no other candidate on either side, as most have. `ends` is where those of each exchange end.
+    fn give_alone(
+        &self,
+        candidates: &[Candidate],
+        ends: &[usize],
+        taken: &mut Taken,
+        ties: &mut Ties,
+    ) {
+        let mut fitting = [vec![0_u8; self.entries.len()], vec![0_u8; self.entries.len()]];
+        for it in candidates {
+            let many = &mut fitting[it.leg as usize][it.entry as usize];
+            *many = many.saturating_add(1);
+        }
+        let mut from = 0;
+        for end in ends {
+            if let [it] = &candidates[from..*end]
+                && fitting[it.leg as usize][it.entry as usize] == 1
+            {
+                self.tie(it, By::Request, (true, false), taken, ties);
+            }
+            from = *end;
         }
     }
 
@@ -124,7 +179,7 @@ impl Tying<'_> {
         &self,
         n: usize,
         (asked, many): (u32, u32),
-        cursor: &mut u32,
+        cursors: &mut Cursors,
         taken: &Taken,
         candidates: &mut Vec<Candidate>,
     ) {
@@ -132,9 +187,17 @@ impl Tying<'_> {
         let seen = &self.capture.seen[n];
         let during = (seen.first.at, seen.last());
         let (entries, clock) = (&*self.entries, &self.clock);
-        let look = (LOOKED_MAX, cursor);
-        let lines = self.index.asking_before(asked, during, entries, clock, look);
+        let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
+        // What failed is worth a look at all lines: theirs are few among those of a crowd. Each server has a turn of its
+        // own, as the two legs of a proxy have.
+        let turn = (self.index.is_coarse() && !Self::has_failed(seen))
+            .then(|| cursors.turns.entry((asked, flow.server)).or_default());
+        let end = &mut cursors.ends[asked as usize];
+        let look = (LOOKED_MAX, Cursor { end, turn });
+        let (lines, crowded) = self.index.asking_before(asked, during, entries, clock, look);
+        let from = candidates.len();
         self.candidates(n, lines, (By::Request, most), taken, candidates);
+        candidates[from..].iter_mut().for_each(|it| it.crowded = crowded);
     }
 
     /// The nearest of those lines that an exchange may belong to, at most `most`. Where some ask and
@@ -183,6 +246,7 @@ impl Tying<'_> {
                 same,
                 failed: Self::has_failed(seen),
                 line_failed: entry.failed,
+                crowded: false,
             });
         }
         if alike > 0 {
@@ -238,11 +302,15 @@ impl Tying<'_> {
         ties: &mut Ties,
     ) {
         let (line, n) = (it.entry as usize, it.seen as usize);
-        let (entry, seen) = (&self.entries[line], &self.capture.seen[n]);
+        let seen = &self.capture.seen[n];
         let by = if by == By::Request && it.by_port { By::Port } else { by };
-        let certainty = if doubtful {
+        let certainty = if doubtful || it.crowded {
             Confidence::Possible
-        } else if by >= By::Port && self.clock.is_known() && alone && asks_the_same(entry, seen) {
+        } else if by >= By::Port
+            && self.clock.is_known()
+            && alone
+            && asks_the_same(&self.entries[line], seen)
+        {
             Confidence::Certain
         } else if by >= By::Port || self.clock.is_likely() {
             Confidence::Likely
@@ -295,12 +363,42 @@ impl Tying<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::clock::Clock;
+    use super::super::entry::Maybe;
     use super::super::index::Index;
+    use super::super::kind::Kind;
+    use super::super::line::Attempts;
     use super::super::testing::{Made, logged};
     use super::super::tie::sort;
     use super::*;
 
     const T: ([u8; 4], u16) = ([10, 0, 0, 9], 8080);
+
+    #[test]
+    fn a_crowd_of_one_second_is_tied_in_its_order_and_no_more_than_possibly() {
+        // 200 requests a second that are all alike, one in fifty fails; the log has whole seconds only.
+        let (mut made, mut entries) = (Made::default(), Vec::new());
+        for n in 0..600_i64 {
+            let status = if n % 50 == 7 { 502 } else { 200 };
+            made.request("/", T, (n * 5, n * 5 + 2), Some(status));
+            let second = (n * 5 + 2) / 1_000 * 1_000;
+            let mut line = logged(n as u64, "/", (second, second), status, T);
+            (line.kind, line.resolution) = (Kind::Combined, 1_000_000_000);
+            (line.began, line.attempts) = (Maybe::NONE, Attempts::new());
+            line.client = Some(Endpoint::v4([10, 0, 0, 5], 0));
+            entries.push(line);
+        }
+        let index = Index::new(&mut entries, false, &made.0);
+        let mut tying = Tying::new(&mut entries, &made.0, index);
+        tying.clock = Clock { tolerance: 4_000_000, pairs: 9, agreeing: 9, ..Clock::default() };
+        let mut ties = Ties::default();
+        tying.requests(&mut Taken::nothing(600, 600), &mut ties);
+        assert!(ties.tied.len() > 570, "{}", ties.tied.len());
+        assert!(ties.tied.iter().all(|it| it.certainty == Confidence::Possible));
+        let status = |it: &Tied| (entries[it.entry].status, made.0.seen[it.seen.unwrap()].status);
+        // No answer is taken for what failed.
+        let well = ties.tied.iter().map(status).filter(|(_, seen)| *seen == Some(200));
+        assert!(well.into_iter().all(|(line, _)| line == Some(200)));
+    }
 
     #[test]
     fn two_threads_tie_what_one_does() {
@@ -312,7 +410,7 @@ mod tests {
             entries.push(logged(n as u64, &path, (n, n + 8 + n % 5), 200, T));
         }
         sort(&mut entries);
-        let index = Index::new(&entries, &made.0);
+        let index = Index::new(&mut entries, false, &made.0);
         let mut tying = Tying::new(&mut entries, &made.0, index);
         tying.clock = Clock { tolerance: 4_000_000, pairs: 9, agreeing: 9, ..Clock::default() };
         let nothing = || Taken::nothing(12_000, 12_000);

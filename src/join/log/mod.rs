@@ -8,8 +8,8 @@
 //! are known:
 //!
 //! ```text
-//! flows, exchanges -> seen `-> clock (offset) -> tie -> explain -> Logs
-//! Line -> entry -> index  -'
+//! flows, exchanges -> seen `-> common -> index -> clock (offset) -> tie -> explain -> Logs
+//! Line -> entry ----------'
 //! ```
 
 mod account;
@@ -20,6 +20,7 @@ mod both;
 mod clients;
 mod clock;
 mod combined;
+mod common;
 mod connections;
 mod copies;
 mod correlate;

@@ -49,10 +49,14 @@ impl Tying<'_> {
     /// ask, and those of a connection that the log knows as a whole.
     fn pairs(&self) -> Vec<Pair> {
         let mut pairs = Vec::new();
-        for (n, seen) in self.capture.seen.iter().enumerate() {
+        // Those of all the time of the capture, should there be more than enough.
+        let many = self.capture.seen.len();
+        let step = many.div_ceil(PAIRS_MAX).max(1);
+        for n in (0..step).flat_map(|from| (from..many).step_by(step)) {
             if pairs.len() >= PAIRS_MAX {
                 break;
             }
+            let seen = &self.capture.seen[n];
             let Some(entry) = self.index.only(n) else { continue };
             let Some(flow) = self.capture.flows.get(&seen.flow) else { continue };
             if let Some(found) = self.addresses(&self.entries[entry], flow)
@@ -113,13 +117,11 @@ impl Tying<'_> {
     fn guesses(&self) -> Vec<Guess> {
         let mut asked = self.by_asked();
         let pairs = |asked: u32, seen: &[u32]| self.index.asking(asked).len() * seen.len();
-        let mut groups: Vec<(usize, u64, u32, &[u32])> = asked
-            .each()
-            .map(|(asked, seen)| (pairs(asked, seen), self.index.digest(asked), asked, &*seen))
-            .collect();
+        let mut groups: Vec<(usize, u32, &[u32])> =
+            asked.each().map(|(asked, seen)| (pairs(asked, seen), asked, &*seen)).collect();
         groups.sort_unstable();
         let mut guesses = Vec::new();
-        for (pairs, _, asked, seen) in groups {
+        for (pairs, asked, seen) in groups {
             let lines: Vec<usize> = self.index.asking(asked).collect();
             if guesses.len() + pairs <= GUESSES_MAX {
                 for one in seen {
@@ -176,8 +178,8 @@ impl Tying<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::entry::Entry;
-    use super::super::testing::{Made, logged};
-    use super::super::tie::{Tied, tie};
+    use super::super::testing::{Made, logged, tie};
+    use super::super::tie::Tied;
     use super::*;
     use crate::cause::Confidence;
 

@@ -121,6 +121,9 @@ impl Findings {
         let writer = Writer::new(ties, capture);
         for tied in ties.tied.iter().filter(|tied| tied.certainty >= Confidence::Likely) {
             let entry = &entries[tied.entry];
+            if !entry.failed {
+                continue;
+            }
             let ordinal = tied.seen.map_or(0, |n| capture.seen[n].ordinal);
             let Some(told) = self.by_exchange.get(&(tied.flow, ordinal)) else { continue };
             let mut fields = Vec::new();

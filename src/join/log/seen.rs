@@ -1,7 +1,7 @@
 //! What is kept of the capture until the logs are read.
 
-use super::index::Numbers;
-use super::keys::{Ids, asked, asked_path, ids_of};
+use super::index::ByClient;
+use super::keys::{Ids, asked_both, ids_of};
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, RequestHead, State};
@@ -9,6 +9,7 @@ use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use indexmap::IndexMap;
 use std::sync::OnceLock;
 
 /// Exchanges that are kept, about 130 bytes each. A capture of 1 GB has fewer.
@@ -86,19 +87,19 @@ impl Shows {
     }
 }
 
+/// Flows by their ids. They are not in the table itself, which would take twice the memory and move them as it grows.
+pub(super) type Flows = IndexMap<u64, Known, FixedState>;
+
 /// Exchanges and flows of a capture.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Capture {
     pub(super) seen: Vec<Seen>,
-    pub(super) flows: HashMap<u64, Known, FixedState>,
+    pub(super) flows: Flows,
     /// Time of the first and the last packet of any flow.
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// Exchanges and flows that were not kept.
     pub(super) lost: u64,
-    /// What exchanges asked and their ids, by numbers: made when it is asked for, or by [`Capture::complete`].
-    numbers: OnceLock<Numbers>,
-    /// The same of the exchanges that are known so far.
-    numbered: Numbers,
+    by_client: OnceLock<ByClient>,
 }
 
 impl Seen {
@@ -114,9 +115,9 @@ impl Capture {
         Capture { seen: Vec::with_capacity(ROOM), ..Capture::default() }
     }
 
-    /// The digests of what exchanges asked and of their ids, by numbers.
-    pub(super) fn numbers(&self) -> &Numbers {
-        self.numbers.get_or_init(|| Numbers::of_all(&self.seen))
+    /// The flows by their clients; made when it is asked for.
+    pub(super) fn by_client(&self) -> &ByClient {
+        self.by_client.get_or_init(|| ByClient::new(&self.flows))
     }
 
     pub(super) fn exchange(&mut self, flow: u64, exchange: &Exchange) {
@@ -126,10 +127,11 @@ impl Capture {
             return;
         }
         let head = RequestHead::parse(&request.head);
-        let (method, target) = (head.method(), head.target());
-        let target = super::text::origin_form(target.as_bytes());
+        let (method, target) = head.asked();
+        let target = super::text::origin_form(target);
         let response = exchange.response.as_ref();
         let over = response.map_or(request.last, |response| response.last);
+        let (asked, path) = asked_both(method, target);
         let seen = Seen {
             flow,
             ordinal: exchange.ordinal,
@@ -140,18 +142,11 @@ impl Capture {
             state: exchange.state,
             status: response.and_then(|response| response.status),
             whole: response.is_some_and(|response| response.complete),
-            asked: asked(method.as_bytes(), target),
-            path: asked_path(method.as_bytes(), target),
+            asked,
+            path,
             ids: ids_of(&head),
         };
-        self.numbered.add(&seen);
         self.seen.push(seen);
-    }
-
-    /// All flows are known.
-    pub(super) fn complete(&mut self) {
-        self.numbers = OnceLock::from(std::mem::take(&mut self.numbered));
-        self.settle();
     }
 
     /// What has no whole response lasted until its connection was closed.

@@ -293,8 +293,7 @@ fn first_alignment(
 #[cfg(test)]
 mod tests {
     use super::super::entry::Entry;
-    use super::super::testing::{Made, logged, ms};
-    use super::super::tie::tie;
+    use super::super::testing::{Made, logged, ms, tie};
     use super::*;
     use proptest::prelude::*;
 

@@ -5,6 +5,7 @@ use super::keys::{asked, asked_path, keys};
 use super::kind::Kind;
 use super::line::{Attempt, Line, is_failure};
 use super::seen::{Capture, Known, Seen, Shows};
+use super::tie::{Ties, sort};
 use crate::http::State;
 use crate::packet::Endpoint;
 use crate::time::{FrameId, Mark, Timestamp};
@@ -81,6 +82,12 @@ impl Made {
         let last = self.0.seen.len() - 1;
         &mut self.0.seen[last]
     }
+}
+
+/// Ties lines to a capture.
+pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> Ties {
+    sort(entries);
+    super::tie::tie(entries, true, capture, broken)
 }
 
 /// So many milliseconds after the beginning.

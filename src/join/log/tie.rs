@@ -112,11 +112,10 @@ impl Taken {
     }
 }
 
-/// Ties the entries of one log, which it brings into the order of their times; `broken` are flows
-/// that failed before any request, by their first packets.
-pub(super) fn tie(entries: &mut [Entry], capture: &Capture, broken: &[u64]) -> Ties {
-    sort(entries);
-    let index = Index::new(entries, capture);
+/// Ties the entries of one log, which are in the order of their times; `paths`: some do not know the query of what was
+/// asked. `broken` are flows that failed before any request, by their first packets.
+pub(super) fn tie(entries: &mut [Entry], paths: bool, capture: &Capture, broken: &[u64]) -> Ties {
+    let index = Index::new(entries, paths, capture);
     let mut tying = Tying::new(entries, capture, index);
     tying.compare_clocks();
     let mut ties = Ties { clock: tying.clock, ..Ties::default() };
@@ -146,7 +145,8 @@ impl Ties {
         // Whole ties are moved once only: there are as many as requests.
         let place = |(tied, n): (&Tied, u64)| (tied.entry as u64) << 32 | n;
         let mut order: Vec<u64> = self.tied.iter().zip(0..).map(place).collect();
-        order.sort_unstable();
+        // Those that were tied first are in order, which this sort makes use of.
+        order.sort();
         self.tied = order.into_iter().map(|place| self.tied[place as u32 as usize]).collect();
         for group in self.tied.chunk_by_mut(|one, next| one.entry == next.entry) {
             group.sort_by_key(|tied| (tied.leg, tied.flow, tied.seen));
@@ -190,7 +190,7 @@ pub(super) fn asks_the_same(entry: &Entry, seen: &Seen) -> bool {
 mod tests {
     use super::super::line::Tries;
     use super::super::servers::ServerName;
-    use super::super::testing::{Made, logged, ms};
+    use super::super::testing::{Made, logged, ms, tie};
     use super::*;
     use crate::packet::Endpoint;
     use crate::time::Mark;

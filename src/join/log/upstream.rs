@@ -187,8 +187,7 @@ fn one_each(
 #[cfg(test)]
 mod tests {
     use super::super::entry::Place;
-    use super::super::testing::Made;
-    use super::super::tie::tie;
+    use super::super::testing::{Made, tie};
     use super::*;
     use crate::time::Timestamp;
 

@@ -110,8 +110,7 @@ fn has_failed(seen: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::entry::Place;
-    use super::super::testing::{Made, ms};
-    use super::super::tie::tie;
+    use super::super::testing::{Made, ms, tie};
     use super::*;
 
     const PROXY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
