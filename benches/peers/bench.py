@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import growth
+import logs
 import programs
 import speed
 from record import Recorder
@@ -22,10 +23,12 @@ from record import Recorder
 ROOM = {"full": 16 << 30, "quick": 2 << 30}
 # Bytes of traffic, packets of the checks, and by what the floods are divided.
 AMOUNTS = {"full": (2_200_000_000, 4_200_000, 1), "quick": (300_000_000, 400_000, 20)}
+# Bytes of the traffic with logs.
+LOGGED = {"full": 1_000_000_000, "quick": 100_000_000}
 # Bytes of the recordings that are multiplied.
 UNIT, LIVE_CHECKS = 140_000_000, 40_000_000
 # Tables by name, in the order of the report.
-TABLES = ["traffic", "checks", "compressed", "file", "flows", "floods"]
+TABLES = ["traffic", "checks", "logs", "compressed", "file", "flows", "floods"]
 # The recording that each of them uses; the others use none.
 RECORDINGS = {"traffic": "traffic", "checks": "checks", "compressed": "unit", "file": "unit"}
 
@@ -63,6 +66,11 @@ def main():
                 capture = captures["checks"]
                 say(f"Nothing but health checks, {size(capture)}",
                     speed.side_by_side(built, capture, count, directory, slow=False))
+            case "logs":
+                if not (directory / logs.BALANCER).exists():
+                    logs.record(directory, LOGGED[arguments.size])
+                say(f"Logs beside {size(directory / logs.CAPTURE)}",
+                    logs.beside(built, directory, count))
             case "compressed":
                 capture = directory / "copies.pcap"
                 built.multiply(4, captures["unit"], capture)

@@ -24,7 +24,8 @@ NGINX = f"""
 user root; daemon off; worker_processes 1; pid nginx.pid; error_log error.log;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; server_tokens off; default_type text/plain;
+  log_format balancer '$msec $request_time $remote_port $status $request_length $bytes_sent $http_x_amzn_trace_id "$request"';
+  access_log ACCESS; server_tokens off; default_type text/plain;
   server {{
     listen 127.0.0.1:{PORT} backlog=4096; root html;
     location = /health {{ return 200 "ok"; }}
@@ -38,6 +39,18 @@ function init() for body = 0, {BODIES - 1} do requests[body] = wrk.format("GET",
 function request() last = (last + 1) % {BODIES}; return requests[last] end
 function delay() return 3 end
 """
+# The same as a load balancer hands requests on, each with an id.
+HANDED_ON = f"""
+local last = 0
+wrk.headers["X-Forwarded-For"] = "203.0.113.7"
+wrk.headers["X-Forwarded-Proto"] = "https"
+function request()
+  last = last + 1
+  wrk.headers["X-Amzn-Trace-Id"] = string.format("Root=1-6a20c001-%024x", last)
+  return wrk.format("GET", "/" .. last % {BODIES})
+end
+function delay() return 3 end
+"""
 CHECK = """
 wrk.headers["Connection"] = "close"
 function delay() return 3 end
@@ -47,7 +60,10 @@ function delay() return 3 end
 class Recorder:
     """A namespace with nginx in it. Use with `with`."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, body=BODY, logs=False):
+        """Bodies have so many bytes; with `logs`, nginx writes `access.log`, and `balancer.log` with what a load
+        balancer would know, and requests are as one hands them on."""
+        self.body, self.logs = body, logs
         self.directory = Path(directory) / "recording"
         self.name = f"why502-bench-{os.getpid()}"
 
@@ -55,9 +71,10 @@ class Recorder:
         html = self.directory / "html"
         html.mkdir(parents=True, exist_ok=True)
         for number in range(BODIES):
-            (html / str(number)).write_text(body(number))
-        (self.directory / "nginx.conf").write_text(NGINX)
-        (self.directory / "keep-alive.lua").write_text(KEEP_ALIVE)
+            (html / str(number)).write_text(body(number)[:self.body])
+        access = "access.log; access_log balancer.log balancer" if self.logs else "off"
+        (self.directory / "nginx.conf").write_text(NGINX.replace("ACCESS", access))
+        (self.directory / "keep-alive.lua").write_text(HANDED_ON if self.logs else KEEP_ALIVE)
         (self.directory / "check.lua").write_text(CHECK)
         run("ip", "netns", "add", self.name)
         try:
