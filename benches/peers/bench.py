@@ -67,10 +67,11 @@ def main():
                 say(f"Nothing but health checks, {size(capture)}",
                     speed.side_by_side(built, capture, count, directory, slow=False))
             case "logs":
-                if not (directory / logs.BALANCER).exists():
-                    logs.record(directory, LOGGED[arguments.size])
-                say(f"Logs beside {size(directory / logs.CAPTURE)}",
-                    logs.beside(built, directory, count))
+                # Of each size its own, as the captures have it by their names.
+                logged = directory / f"{arguments.size}-logs"
+                if not (logged / logs.BALANCER).exists():
+                    logs.record(logged, LOGGED[arguments.size])
+                say(f"Logs beside {size(logged / logs.CAPTURE)}", logs.beside(built, logged, count))
             case "compressed":
                 capture = directory / "copies.pcap"
                 built.multiply(4, captures["unit"], capture)

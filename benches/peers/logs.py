@@ -9,7 +9,7 @@ from table import duration, megabytes, table, thousands, times
 
 # Bytes of a body with which a capture of 1 GB has some 300 000 requests.
 BODY = 2900
-CAPTURE, NGINX, BALANCER = "logs.pcap", "logs-access.log", "logs-alb.log"
+CAPTURE, NGINX, BALANCER = "traffic.pcap", "access.log", "alb.log"
 
 
 def record(directory, size):

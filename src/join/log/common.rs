@@ -48,7 +48,7 @@ pub(super) struct Asked {
 /// Ids.
 #[derive(Debug, Default)]
 pub(super) struct HaveIds {
-    /// By exchange; none where no exchange has an id in common with a line.
+    /// By exchange; empty where no exchange has an id.
     pub(super) seen: Vec<[u32; IDS]>,
     /// Lines that have one, and its number.
     pub(super) lines: Vec<(u32, u32)>,
@@ -130,12 +130,13 @@ impl Common {
 impl Asked {
     fn new(entries: &[Entry], paths: bool, seen: &[Seen], ids: &HaveIds) -> Asked {
         // A line may tell of a request without an id as well: that of the client of a proxy that makes one.
-        let lines = || (0..).zip(entries).map(|(n, entry)| (entry.asked, n));
-        let lines = || Sorted::new(entries.len(), lines());
+        let of_lines = || (0..).zip(entries).map(|(n, entry)| (entry.asked, n));
         let left = || (0..).zip(seen).filter(|(n, _)| !ids.found(*n as usize));
-        let (lines, asked) = both(entries.len(), lines, || {
-            Sorted::new(seen.len(), left().map(|(n, seen)| (seen.asked, n)))
-        });
+        let (lines, asked) = both(
+            entries.len(),
+            || Sorted::new(entries.len(), of_lines()),
+            || Sorted::new(seen.len(), left().map(|(n, seen)| (seen.asked, n))),
+        );
         let paths = match paths {
             true => Sorted::new(seen.len(), left().map(|(n, seen)| (seen.path, n))),
             false => Sorted::default(),
