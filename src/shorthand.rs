@@ -1,8 +1,9 @@
 //! Records in few bytes: for what has to be kept a million times and is hardly ever looked at.
 //!
 //! A record lists its fields once, in a function that takes a [`Shorthand`]. A [`Writer`] notes them
-//! down one by one, a [`Reader`] puts back what was noted. Numbers take as many bytes as they need
-//! (LEB128), times and frames are told relative to an origin near them.
+//! down one by one, a [`Reader`] puts back what was noted. A zero takes one bit, as most fields of a record say that
+//! something did not happen; other numbers take as many bytes as they need beside that (LEB128). Times and frames are
+//! told relative to those before them, which are near and often the same.
 
 use crate::time::{FrameId, Mark, Timestamp};
 
@@ -11,8 +12,8 @@ pub(crate) trait Shorthand {
     /// Notes `value` down and gives it back, or gives back what was noted in its place.
     fn word(&mut self, value: u64) -> u64;
 
-    /// What times and frames are told relative to.
-    fn origin(&self) -> Mark;
+    /// What times and frames are told relative to: those that were told last.
+    fn near(&mut self) -> &mut Mark;
 
     /// A number.
     fn u64(&mut self, value: &mut u64) {
@@ -47,22 +48,24 @@ pub(crate) trait Shorthand {
 
     /// A time.
     fn time(&mut self, value: &mut Timestamp) {
-        let origin = self.origin().at.0;
-        let mut since = value.0.wrapping_sub(origin);
+        let near = self.near().at.0;
+        let mut since = value.0.wrapping_sub(near);
         self.i64(&mut since);
-        *value = Timestamp(origin.wrapping_add(since));
+        *value = Timestamp(near.wrapping_add(since));
+        self.near().at = *value;
     }
 
     /// A frame and its time.
     fn mark(&mut self, value: &mut Mark) {
-        let origin = self.origin().frame;
-        let mut file = value.frame.file() ^ origin.file();
-        let mut further = value.frame.number().wrapping_sub(origin.number()) as i64;
+        let near = self.near().frame;
+        let mut file = value.frame.file() ^ near.file();
+        let mut further = value.frame.number().wrapping_sub(near.number()) as i64;
         self.u32(&mut file);
         self.i64(&mut further);
         self.time(&mut value.at);
-        let number = origin.number().wrapping_add(further as u64);
-        value.frame = FrameId::new(file ^ origin.file(), number);
+        let number = near.number().wrapping_add(further as u64);
+        value.frame = FrameId::new(file ^ near.file(), number);
+        self.near().frame = value.frame;
     }
 
     /// What may be missing; `field` takes it where it is not.
@@ -88,28 +91,48 @@ pub(crate) trait Shorthand {
     }
 }
 
+/// Numbers of which one byte says which are not zero.
+const GROUP: u8 = 8;
+
 /// Notes fields down.
 #[derive(Debug)]
 pub struct Writer<'a> {
     /// Where to.
-    pub(crate) notes: &'a mut Vec<u8>,
-    /// See [`Shorthand::origin`].
-    pub(crate) origin: Mark,
+    notes: &'a mut Vec<u8>,
+    near: Mark,
+    /// Where it is noted which numbers of this group are not zero, and how many it has.
+    group: (usize, u8),
+}
+
+impl Writer<'_> {
+    /// Writes behind what stands in `notes`; the first time is near `origin`.
+    pub(crate) fn new(notes: &mut Vec<u8>, origin: Mark) -> Writer<'_> {
+        Writer { notes, near: origin, group: (0, GROUP) }
+    }
 }
 
 impl Shorthand for Writer<'_> {
     fn word(&mut self, value: u64) -> u64 {
-        let mut rest = value;
-        while rest >= 0x80 {
-            self.notes.push(rest as u8 | 0x80);
-            rest >>= 7;
+        if self.group.1 == GROUP {
+            self.group = (self.notes.len(), 0);
+            self.notes.push(0);
         }
-        self.notes.push(rest as u8);
+        let (group, place) = self.group;
+        self.group.1 += 1;
+        if value > 0 {
+            self.notes[group] |= 1 << place;
+            let mut rest = value;
+            while rest >= 0x80 {
+                self.notes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            self.notes.push(rest as u8);
+        }
         value
     }
 
-    fn origin(&self) -> Mark {
-        self.origin
+    fn near(&mut self) -> &mut Mark {
+        &mut self.near
     }
 }
 
@@ -117,27 +140,46 @@ impl Shorthand for Writer<'_> {
 #[derive(Debug)]
 pub struct Reader<'a> {
     /// What is not read yet. Behind its end everything is zero.
-    pub(crate) notes: &'a [u8],
-    /// See [`Shorthand::origin`].
-    pub(crate) origin: Mark,
+    notes: &'a [u8],
+    near: Mark,
+    /// Which of the next numbers of this group are not zero, and how many of it were read.
+    group: (u8, u8),
+}
+
+impl Reader<'_> {
+    /// Reads `notes` of a [`Writer`] with this `origin`.
+    pub(crate) fn new(notes: &[u8], origin: Mark) -> Reader<'_> {
+        Reader { notes, near: origin, group: (0, GROUP) }
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.notes.split_off_first().copied().unwrap_or(0)
+    }
 }
 
 impl Shorthand for Reader<'_> {
     fn word(&mut self, _: u64) -> u64 {
+        if self.group.1 == GROUP {
+            self.group = (self.byte(), 0);
+        }
+        let is_zero = self.group.0 & 1 == 0;
+        self.group = (self.group.0 >> 1, self.group.1 + 1);
+        if is_zero {
+            return 0;
+        }
         let (mut value, mut shift) = (0, 0);
-        while let Some((&byte, rest)) = self.notes.split_first() {
-            self.notes = rest;
+        loop {
+            let byte = self.byte();
             value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
             shift += 7;
             if byte < 0x80 {
-                break;
+                return value;
             }
         }
-        value
     }
 
-    fn origin(&self) -> Mark {
-        self.origin
+    fn near(&mut self) -> &mut Mark {
+        &mut self.near
     }
 }
 
@@ -179,10 +221,10 @@ mod tests {
             let choice = ['a', 'b', 'c'][choice];
             let record = Record { long, signed, flag, mark, maybe: maybe.map(Timestamp), choice };
             let (mut notes, mut same) = (Vec::new(), record.clone());
-            same.fields(&mut Writer { notes: &mut notes, origin });
+            same.fields(&mut Writer::new(&mut notes, origin));
             prop_assert_eq!(&same, &record);
             let mut read = Record { maybe: Some(Timestamp(7)), ..Record::default() };
-            let reader = &mut Reader { notes: &notes, origin };
+            let reader = &mut Reader::new(&notes, origin);
             read.fields(reader);
             prop_assert!(reader.notes.is_empty());
             prop_assert_eq!(read, record);
@@ -194,7 +236,7 @@ mod tests {
         let origin = Mark { frame: FrameId::new(3, 1_000_000), at: Timestamp(1_700_000_000 << 30) };
         let mut mark = Mark { frame: FrameId::new(3, 1_000_050), at: origin.at.after(250_000) };
         let mut notes = Vec::new();
-        Writer { notes: &mut notes, origin }.mark(&mut mark);
+        Writer::new(&mut notes, origin).mark(&mut mark);
         assert!(notes.len() <= 6, "{notes:?}");
     }
 }

@@ -88,6 +88,6 @@ mod tests {
         // and stream numbers.
         const BESIDE: usize = 2 * 16 + 96;
         let each = memory / count + BESIDE;
-        assert!(each <= 512, "{each}");
+        assert!(each <= 440, "{each}");
     }
 }

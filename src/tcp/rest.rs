@@ -53,7 +53,7 @@ impl<T: Attached> Resting<T> {
     pub(super) fn new(entry: &mut Entry<T>, now: Timestamp, paper: &mut Vec<u8>) -> Resting<T> {
         entry.connection.lie_down(now);
         paper.clear();
-        let mut writer = Writer { notes: paper, origin: entry.connection.flow.first };
+        let mut writer = Writer::new(paper, entry.connection.flow.first);
         entry.connection.fields(&mut writer);
         let attached = entry.attached.rest(&mut writer);
         let flow = &entry.connection.flow;
@@ -73,7 +73,7 @@ impl<T: Attached> Resting<T> {
     pub(super) fn wake(self) -> Entry<T> {
         let ends = (self.client, self.server);
         let mut connection = Connection::blank(self.id, ends, self.tunnel, self.first);
-        let mut reader = Reader { notes: &self.notes, origin: self.first };
+        let mut reader = Reader::new(&self.notes, self.first);
         connection.fields(&mut reader);
         let attached = T::wake(self.attached, &mut reader);
         Entry { connection, attached }
