@@ -80,6 +80,7 @@ pub mod flow;
 pub mod health;
 pub mod host;
 pub mod http;
+mod huge;
 pub mod join;
 #[cfg(target_os = "linux")]
 pub mod live;

@@ -66,16 +66,16 @@ pub(super) fn drop_others(
     if connections.is_empty() {
         return;
     }
-    for (id, flow) in &capture.flows {
+    for (id, flow) in capture.flows.iter() {
         if let Some(flows) = connections.get_mut(&flow.client) {
-            flows.push(*id);
+            flows.push(id);
         }
     }
     let fronts = Fronts::new(correlations);
     let exchange = |tied: &Tied| (tied.flow, tied.seen.map_or(0, |n| capture.seen[n].ordinal));
     let begins = |tied: &Tied| match tied.seen {
         Some(n) => Some(capture.seen[n].first.at),
-        None => capture.flows.get(&tied.flow).map(|flow| flow.first.at),
+        None => capture.flows.get(tied.flow).map(|flow| flow.first.at),
     };
     let within =
         |from: Timestamp, to: Timestamp, at: Timestamp| at >= from && at.nanos_since(to) <= SLACK;
@@ -95,7 +95,7 @@ pub(super) fn drop_others(
                 None => flows.iter().any(|id| {
                     let during = |flow: &Known| within(flow.first.at, flow.last, at);
                     let of = fronts.of.get(&exchange(tied));
-                    capture.flows.get(id).is_some_and(during)
+                    capture.flows.get(*id).is_some_and(during)
                         && of.is_none_or(|front| front.0 == *id)
                 }),
             }
@@ -122,7 +122,7 @@ mod tests {
         for (from, to) in [(2, 49), (3, 59), (70, 80)] {
             made.request("/", TARGET, (from, to), None);
         }
-        let client = made.0.flows[&0].client;
+        let client = made.0.flows.get(0).unwrap().client;
         change(&mut made);
         let entries = [entry(|it| it.client = Some(client))];
         let tie = |seen: usize, leg, by| Tied {
@@ -135,7 +135,7 @@ mod tests {
             distance: 0,
         };
         let mut ties = Ties::default();
-        if made.0.flows[&0].client == client {
+        if made.0.flows.get(0).unwrap().client == client {
             ties.tied.push(tie(0, Leg::Front, By::Port));
         }
         ties.tied.extend((2..5).map(|seen| tie(seen, Leg::Back, By::Request)));

@@ -7,6 +7,7 @@ use super::both::both;
 use super::entry::Entry;
 use super::keys::Ids;
 use super::seen::Seen;
+use crate::huge;
 use std::cmp::Ordering;
 
 /// Stands for what lines and exchanges have not in common.
@@ -61,8 +62,8 @@ pub(super) struct HaveIds {
 impl Sorted {
     /// Of so many at most; 0 stands for no digest.
     fn new(most: usize, all: impl Iterator<Item = (u64, u32)>) -> Sorted {
-        let mut sorted = Vec::with_capacity(most);
-        sorted.extend(all.filter(|(digest, _)| *digest != 0));
+        let mut sorted = huge::with_room(most);
+        all.filter(|(digest, _)| *digest != 0).for_each(|one| sorted.push(one));
         sorted.sort_unstable();
         Sorted(sorted)
     }

@@ -33,7 +33,7 @@ impl Tying<'_> {
                     .flows_of(end)
                     .iter()
                     .filter_map(|id| {
-                        let flow = self.capture.flows.get(id)?;
+                        let flow = self.capture.flows.get(*id)?;
                         let distance = times(entry, leg, flow.first.at, flow.last, &self.clock)
                             .or_else(|| self.is_within(entry, flow).then_some(0))?;
                         Some((*id, distance))
@@ -67,7 +67,7 @@ impl Tying<'_> {
     fn check(&self, n: usize, entry: &Entry, ties: &mut Ties) {
         let mut fits: Vec<(i64, u64, bool)> = Vec::new();
         for id in self.index.flows_near(entry, &self.clock) {
-            let Some(flow) = self.capture.flows.get(id) else { continue };
+            let Some(flow) = self.capture.flows.get(*id) else { continue };
             let away = flow.first.at.nanos_since(entry.at().after(self.clock.offset)).abs();
             if entry.names(flow.server)
                 && away <= self.clock.tolerance
@@ -111,7 +111,7 @@ impl Tying<'_> {
         back.for_each(|it| has_back[it.entry] = true);
         let mut claims: Vec<(usize, u64, i64)> = Vec::new();
         for id in broken {
-            let Some(flow) = self.capture.flows.get(id) else { continue };
+            let Some(flow) = self.capture.flows.get(*id) else { continue };
             let mut fits: Vec<(i64, usize)> = Vec::new();
             let span = (flow.first.at, flow.last);
             for n in self.index.before(span, self.entries, &self.clock).take(CANDIDATES_MAX) {

@@ -207,7 +207,7 @@ impl Servers {
             *known = (*known).max(flow.shows);
         }
         let fronts = ties.tied.iter().filter(|tied| tied.leg == Leg::Front);
-        let fronts = fronts.filter_map(|tied| capture.flows.get(&tied.flow));
+        let fronts = fronts.filter_map(|tied| capture.flows.get(tied.flow));
         Servers { shows, fronts: fronts.map(|flow| flow.server).collect() }
     }
 
@@ -283,7 +283,7 @@ fn disagreements(
     let exchanges = || {
         group.iter().filter(|tied| tied.certainty >= Confidence::Likely).filter_map(|tied| {
             let seen = &capture.seen[tied.seen?];
-            Some((tied, seen, capture.flows.get(&tied.flow)?))
+            Some((tied, seen, capture.flows.get(tied.flow)?))
         })
     };
     let attempts = exchanges().filter(|(tied, ..)| tied.leg == Leg::Back).count();
@@ -426,7 +426,7 @@ mod tests {
         for n in 0..10 {
             made.request(&format!("/{n}"), T, (n * 100, n * 100 + 40), Some(200));
         }
-        made.0.flows.values_mut().for_each(change);
+        made.0.flows.0.iter_mut().for_each(|(_, flow)| change(flow));
         let mut entries: Vec<Entry> = (0..10)
             .map(|n| {
                 let path = format!("/{n}");
@@ -478,7 +478,7 @@ mod tests {
         entries[0].kind = Kind::Alb;
         let ties = tie(&mut entries, &made.0, &[]);
         let tied = ties.tied.iter().find(|it| it.entry == 0).unwrap();
-        let (seen, flow) = (&made.0.seen[tied.seen.unwrap()], &made.0.flows[&tied.flow]);
+        let (seen, flow) = (&made.0.seen[tied.seen.unwrap()], made.0.flows.get(tied.flow).unwrap());
         let told = |entry: &Entry| back(entry, seen, flow, Some("target-own-5xx"), true);
         let wanted =
             "the log says 502 and no answer of 10.0.0.9:8080, the packets show its whole 502";

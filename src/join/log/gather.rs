@@ -13,6 +13,7 @@ use super::line::Line;
 use super::read::{self, LogError, LogFile};
 use super::seen::{Capture, Seen};
 use super::tie::{Tying, sort};
+use crate::huge;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -375,7 +376,7 @@ impl Gathered {
         self.kept += 1;
         let entries = &mut self.sources.entry(source).or_default().entries;
         if self.kept == 1 {
-            entries.reserve_exact(ROOM.min(self.most));
+            *entries = huge::with_room(ROOM.min(self.most));
         }
         entries.push(entry);
     }

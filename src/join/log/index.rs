@@ -165,7 +165,7 @@ impl<'a> Index<'a> {
         index.asked = index.common.asked.seen.iter().map(asked).collect();
         if index.connections || !index.by_port.is_empty() {
             let known = (0..).zip(&capture.seen);
-            let known = known.filter(|(_, seen)| capture.flows.contains_key(&seen.flow));
+            let known = known.filter(|(_, seen)| capture.flows.get(seen.flow).is_some());
             index.by_flow = known.map(|(n, seen)| (seen.flow, seen.ordinal, n)).collect();
             index.by_flow.sort_unstable();
         }
@@ -260,7 +260,7 @@ impl<'a> Index<'a> {
         let mut known: Map<(What, Endpoint), u32> = Map::default();
         for (n, seen) in capture.seen.iter().enumerate() {
             let Keys { asked, path, ids } = self.common.of(n);
-            let Some(flow) = capture.flows.get(&seen.flow) else { continue };
+            let Some(flow) = capture.flows.get(seen.flow) else { continue };
             let all = ids.map(What::Id).into_iter().chain([asked, path].map(What::Asked));
             for what in all.filter(|what| self.many(*what) > 1) {
                 *known.entry((what, flow.server)).or_default() += 1;
@@ -410,12 +410,12 @@ impl<'a> Index<'a> {
 
 impl ByClient {
     pub(super) fn new(flows: &Flows) -> ByClient {
-        let by_time = flows.iter().map(|(id, flow)| (flow.first.at, *id)).collect();
+        let by_time = flows.iter().map(|(id, flow)| (flow.first.at, id)).collect();
         let mut by_client = ByClient { by_time, ..ByClient::default() };
         by_client.by_time.sort_unstable();
         let mut clients = Vec::with_capacity(flows.len());
         for (_, id) in &by_client.by_time {
-            let Some(flow) = flows.get(id) else { continue };
+            let Some(flow) = flows.get(*id) else { continue };
             let next = by_client.clients.len() as u32;
             clients.push((*by_client.clients.entry(flow.client).or_insert(next), *id));
             by_client.hosts.insert(anywhere(flow.client));

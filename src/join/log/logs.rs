@@ -466,7 +466,7 @@ impl Tied<'_> {
             if !(matters || self.settings.all) {
                 continue;
             }
-            let Some(flow) = self.capture.flows.get(&tied.flow) else { continue };
+            let Some(flow) = self.capture.flows.get(tied.flow) else { continue };
             if logs.ties.len() >= TIES_MAX {
                 dropped += 1;
                 continue;

@@ -187,7 +187,7 @@ impl Tying<'_> {
         let seen = &self.capture.seen[n];
         let during = (seen.first.at, seen.last());
         let (entries, clock) = (&*self.entries, &self.clock);
-        let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
+        let Some(flow) = self.capture.flows.get(seen.flow) else { return };
         // What failed is worth a look at all lines: theirs are few among those of a crowd. Each server has a turn of its
         // own, as the two legs of a proxy have.
         let turn = (self.index.is_coarse() && !Self::has_failed(seen))
@@ -215,7 +215,7 @@ impl Tying<'_> {
         candidates: &mut Vec<Candidate>,
     ) {
         let seen = &self.capture.seen[n];
-        let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
+        let Some(flow) = self.capture.flows.get(seen.flow) else { return };
         let from = candidates.len();
         let mut alike = 0;
         for line in lines {

@@ -58,7 +58,7 @@ impl Tying<'_> {
             }
             let seen = &self.capture.seen[n];
             let Some(entry) = self.index.only(n) else { continue };
-            let Some(flow) = self.capture.flows.get(&seen.flow) else { continue };
+            let Some(flow) = self.capture.flows.get(seen.flow) else { continue };
             if let Some(found) = self.addresses(&self.entries[entry], flow)
                 && (found.by_port || self.index.is_alone(n, flow.server, self.capture))
             {
@@ -84,7 +84,7 @@ impl Tying<'_> {
         entries.iter().filter_map(|entry| {
             let client = entry.client_port().or(entry.local())?;
             let &[id] = self.index.flows_of(client) else { return None };
-            Some((entry, (id, self.capture.flows.get(&id)?)))
+            Some((entry, (id, self.capture.flows.get(id)?)))
         })
     }
 
@@ -152,7 +152,7 @@ impl Tying<'_> {
     /// Adds those of some lines that may be of an exchange.
     fn guess(&self, lines: impl Iterator<Item = usize>, n: u32, guesses: &mut Vec<Guess>) {
         let seen = &self.capture.seen[n as usize];
-        let Some(flow) = self.capture.flows.get(&seen.flow) else { return };
+        let Some(flow) = self.capture.flows.get(seen.flow) else { return };
         for line in lines {
             let entry = &self.entries[line];
             if let Some(found) = self.addresses(entry, flow)

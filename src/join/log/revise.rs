@@ -177,7 +177,7 @@ impl Writer {
         let mut writer = Writer::default();
         for tied in ties.tied.iter().filter(|tied| tied.leg == Leg::Front && tied.by >= By::Port) {
             writer.fronts.insert(tied.entry, tied.flow);
-            writer.listeners.extend(capture.flows.get(&tied.flow).map(|flow| flow.server));
+            writer.listeners.extend(capture.flows.get(tied.flow).map(|flow| flow.server));
         }
         writer
     }

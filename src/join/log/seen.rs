@@ -5,11 +5,11 @@ use super::keys::{Ids, asked_both, ids_of};
 use crate::blind::BlindSpot;
 use crate::flow::Flow;
 use crate::http::{Exchange, RequestHead, State};
+use crate::huge;
 use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use indexmap::IndexMap;
 use std::sync::OnceLock;
 
 /// Exchanges that are kept, about 130 bytes each. A capture of 1 GB has fewer.
@@ -87,8 +87,42 @@ impl Shows {
     }
 }
 
-/// Flows by their ids. They are not in the table itself, which would take twice the memory and move them as it grows.
-pub(super) type Flows = IndexMap<u64, Known, FixedState>;
+/// Flows with their ids, in the order of these once they are [settled](Capture::settle).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flows(pub(super) Vec<(u64, Known)>);
+
+impl Flows {
+    pub(super) fn get(&self, id: u64) -> Option<&Known> {
+        self.place(id).map(|place| &self.0[place].1)
+    }
+
+    pub(super) fn place(&self, id: u64) -> Option<usize> {
+        // Where none is missing, each is as far from the first as its id is.
+        let first = self.0.first()?.0;
+        let guess = usize::try_from(id.checked_sub(first)?).ok()?;
+        match self.0.get(guess) {
+            Some(flow) if flow.0 == id => Some(guess),
+            _ => self.0.binary_search_by_key(&id, |flow| flow.0).ok(),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+        self.0.iter().map(|(id, flow)| (*id, flow))
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Known> {
+        self.iter().map(|(_, flow)| flow)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Brings them into their order, in which most are already.
+    pub(super) fn settle(&mut self) {
+        self.0.sort_by_key(|flow| flow.0);
+    }
+}
 
 /// Exchanges and flows of a capture.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +146,7 @@ impl Seen {
 impl Capture {
     /// Nothing yet, with room for what a capture has.
     pub(super) fn with_room() -> Capture {
-        Capture { seen: Vec::with_capacity(ROOM), ..Capture::default() }
+        Capture { seen: huge::with_room(ROOM), ..Capture::default() }
     }
 
     /// The flows by their clients; made when it is asked for.
@@ -149,8 +183,9 @@ impl Capture {
         self.seen.push(seen);
     }
 
-    /// What has no whole response lasted until its connection was closed.
+    /// All flows are known. What has no whole response lasted until its connection was closed.
     pub(super) fn settle(&mut self) {
+        self.flows.settle();
         let mut open: HashMap<u64, u32, FixedState> = HashMap::default();
         open.extend(self.seen.iter().filter(|seen| !seen.whole).map(|seen| (seen.flow, 0)));
         if open.is_empty() {
@@ -163,7 +198,7 @@ impl Capture {
         }
         for seen in self.seen.iter_mut().filter(|seen| !seen.whole) {
             let is_last = open.get(&seen.flow) == Some(&seen.ordinal);
-            if let Some(flow) = self.flows.get(&seen.flow).filter(|_| is_last) {
+            if let Some(flow) = self.flows.get(seen.flow).filter(|_| is_last) {
                 seen.until = seen.until.max(flow.closed);
             }
         }
@@ -178,7 +213,7 @@ impl Capture {
             return;
         }
         let carried = flow.halves.iter().any(|half| half.payload_bytes > 0);
-        self.flows.insert(
+        self.flows.0.push((
             flow.id,
             Known {
                 client: flow.client,
@@ -191,6 +226,6 @@ impl Capture {
                 made: carried || flow.opening.syn_ack.is_some(),
                 shows: Shows::of(flow),
             },
-        );
+        ));
     }
 }

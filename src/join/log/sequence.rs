@@ -68,7 +68,7 @@ impl Tying<'_> {
 
     pub(super) fn same_status(&self, pair: Pair) -> bool {
         let seen = &self.capture.seen[pair.seen];
-        let server = self.capture.flows.get(&seen.flow).map(|flow| flow.server);
+        let server = self.capture.flows.get(seen.flow).map(|flow| flow.server);
         same_status(&self.entries[pair.entry], pair.leg, server.unwrap_or_default(), seen)
     }
 
@@ -312,8 +312,8 @@ mod tests {
             line.client = Some(Endpoint::v4([10, 0, 0, 5], 40_000));
             entries.push(line);
         }
-        made.0.flows.retain(|id, _| *id == 0);
-        made.0.flows.entry(0).and_modify(|flow| flow.last = ms(1_000 + 2 * statuses.len() as i64));
+        made.0.flows.retain(|id| id == 0);
+        made.0.flows.get_mut(0).unwrap().last = ms(1_000 + 2 * statuses.len() as i64);
         (made, entries)
     }
 
@@ -350,8 +350,8 @@ mod tests {
             line.client = Some(Endpoint::v4([10, 0, 0, 5], 40_300));
             entries.push(line);
         }
-        let first = made.0.flows[&300];
-        made.0.flows.retain(|id, _| *id == 0);
+        let first = *made.0.flows.get(300).unwrap();
+        made.0.flows.retain(|id| id == 0);
         made.0.flows.insert(1, first);
         let ties = tie(&mut entries, &made.0, &[]);
         let moved = lines(&entries, &ties)

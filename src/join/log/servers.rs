@@ -51,7 +51,7 @@ impl ServerNames {
             let entry = &entries[tied.entry];
             // Attempts before the last one may have been of others.
             let Some(name) = entry.server.filter(|_| sure && !entry.failed) else { continue };
-            let Some(flow) = capture.flows.get(&tied.flow) else { continue };
+            let Some(flow) = capture.flows.get(tied.flow) else { continue };
             *seen.entry((name, flow.server)).or_default() += 1;
             *lines.entry(name).or_default() += 1;
         }

@@ -4,7 +4,7 @@ use super::entry::{Entry, Place};
 use super::keys::{asked, asked_path, keys};
 use super::kind::Kind;
 use super::line::{Attempt, Line, is_failure};
-use super::seen::{Capture, Known, Seen, Shows};
+use super::seen::{Capture, Flows, Known, Seen, Shows};
 use super::tie::{Ties, sort};
 use crate::http::State;
 use crate::packet::Endpoint;
@@ -38,6 +38,24 @@ pub(super) fn known(client: [u8; 4], port: u16, server: [u8; 4], to: u16) -> Kno
         closed: Timestamp(0),
         made: true,
         shows: Shows::Requests,
+    }
+}
+
+impl Flows {
+    pub(super) fn insert(&mut self, id: u64, flow: Known) {
+        match self.place(id) {
+            Some(place) => self.0[place].1 = flow,
+            None => self.0.push((id, flow)),
+        }
+        self.settle();
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Known> {
+        self.place(id).map(|place| &mut self.0[place].1)
+    }
+
+    pub(super) fn retain(&mut self, which: impl Fn(u64) -> bool) {
+        self.0.retain(|flow| which(flow.0));
     }
 }
 

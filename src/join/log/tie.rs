@@ -348,7 +348,7 @@ mod tests {
         }
         let broken: Vec<u64> = (10..).take(at.len()).collect();
         for (id, at) in broken.iter().zip(at) {
-            let known = made.0.flows[&0];
+            let known = *made.0.flows.get(0).unwrap();
             let (client, first) = (Endpoint { port: 50_000 + *id as u16, ..known.client }, ms(*at));
             let first_packet = Mark { at: first, ..known.first };
             let flow = Known { client, first: first_packet, last: first, made: false, ..known };

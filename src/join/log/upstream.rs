@@ -70,7 +70,7 @@ pub(super) fn tie_errors(entries: &[Entry], ties: &mut Ties, capture: &Capture, 
             let (entry, open) = (&entries[it.entry], *it);
             let seen = alike.iter().copied().filter_map(|n| {
                 let seen = &capture.seen[n];
-                let flow = capture.flows.get(&seen.flow)?;
+                let flow = capture.flows.get(seen.flow)?;
                 let apart = fits(entry, open.leg, seen, flow, &ties.clock)?;
                 Some(Candidate { apart, entry: open.entry, seen: n })
             });
@@ -252,7 +252,7 @@ mod tests {
         let mut made = Made::default();
         made.request("/v2/a", ONE, (-700, -700), None);
         // The proxy gave up.
-        made.0.flows.get_mut(&0).unwrap().closed = Timestamp(10_000_000);
+        made.0.flows.get_mut(0).unwrap().closed = Timestamp(10_000_000);
         made.0.settle();
         let late = "upstream timed out (110: Connection timed out) while reading response header from upstream";
         let mut entries = [error(1, late, ONE, ("/shop/a", "/v2/a"))];

@@ -65,8 +65,8 @@ pub(super) fn find_connections(entries: &[Entry], ties: &mut Ties, capture: &Cap
     let mut unused: Vec<(Timestamp, u64, Endpoint)> = capture
         .flows
         .iter()
-        .filter(|(id, _)| !used.contains(*id))
-        .map(|(id, flow)| (flow.first.at, *id, flow.server))
+        .filter(|(id, _)| !used.contains(id))
+        .map(|(id, flow)| (flow.first.at, id, flow.server))
         .collect();
     unused.sort_unstable_by_key(|(first, id, _)| (*first, *id));
     let mut given: HashSet<u64, FixedState> = HashSet::default();
@@ -145,9 +145,9 @@ mod tests {
             let seen = made.request("/a", PROXY, (from, to), Some(status));
             (seen.flow, seen.ordinal) = (0, n as u32 + 1);
         }
-        let flow = made.0.flows.get_mut(&0).unwrap();
+        let flow = made.0.flows.get_mut(0).unwrap();
         (flow.last, flow.closed) = (ms(2_040), ms(2_040));
-        made.0.flows.retain(|id, _| *id == 0);
+        made.0.flows.retain(|id| id == 0);
         let text = "[Thu Jan 01 00:00:01.700000 1970] [proxy_http:error] [pid 1:tid 2] (70007)The timeout specified has \
             expired: [client 10.0.0.5:40000] AH01102: error reading status line from remote server 10.0.0.9:8080";
         let line = super::super::apache_error::error(text.as_bytes()).unwrap();
