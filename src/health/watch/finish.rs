@@ -71,7 +71,8 @@ impl Watch {
                 *health.by_outcome.entry(*outcome).or_default() += n;
             }
         }
-        if self.traffic.forgotten > 0 {
+        // Without checks there is nothing to compare them with.
+        if self.traffic.forgotten > 0 && !health.targets.is_empty() {
             let name = "connections not compared with health checks";
             self.bounds.insert(name, self.traffic.forgotten);
         }

@@ -7,6 +7,7 @@ use crate::health::settings::{Place, Raw, RawGroup};
 use crate::health::state::State;
 use crate::health::target::Target;
 use crate::health::testing::{SECOND, attempt, mark, recognised, sighting};
+use crate::health::traffic;
 use crate::probe::Shape;
 use crate::tcp::Side;
 
@@ -296,6 +297,22 @@ fn bounds_hold_and_are_counted() {
     assert_eq!((prober.total, prober.checks.len()), (many as u64, series::CHECKS_MAX));
     assert_eq!(health.bounds["health checks counted and not listed"], 7);
     assert_eq!(health.by_outcome[&Outcome::Pass], many as u64);
+}
+
+#[test]
+fn connections_that_are_not_remembered_matter_where_there_are_checks() {
+    let bounds = |checks: &[i64]| {
+        let mut watch = watch(0, 3_000);
+        for at in checks {
+            watch.check(recognised(sighting(*at, 200)), &mut Silent);
+        }
+        for at in 0..traffic::CONNECTIONS_MAX as i64 + 3 {
+            watch.flow(&user(at, 8080));
+        }
+        watch.finish(&[]).bounds
+    };
+    assert_eq!(bounds(&[10, 20])["connections not compared with health checks"], 3);
+    assert!(bounds(&[]).is_empty());
 }
 
 #[test]
