@@ -598,4 +598,35 @@ mod tests {
         let evicted = out.0.iter().filter(|flow| flow.blind_spots.has(BlindSpot::Evicted));
         assert!(evicted.count() > 20);
     }
+
+    #[test]
+    fn of_many_closed_flows_the_first_are_over_sooner() {
+        let given = |closed: u64| {
+            let (mut engine, mut out) = (Engine::new(Options::default()), Flows::default());
+            let mut number = 0;
+            let mut say = |client: u64, ours: bool, flags, later: i64| {
+                number += 1;
+                let mut segment = says((client % 50_000) as u16, number, 0, flags, b"");
+                segment.src.ip = Endpoint::v4([10, 0, 1, (client / 50_000) as u8], 0).ip;
+                (segment.seq, segment.ack) = (u32::from(flags != Flags::SYN), 1);
+                segment.mark.at = segment.mark.at.after(later);
+                if !ours {
+                    (segment.seq, segment.ack) = (0, 1);
+                    std::mem::swap(&mut segment.src, &mut segment.dst);
+                }
+                engine.segment(&segment, &mut out);
+            };
+            for client in 0..closed {
+                say(client, true, Flags::SYN, 0);
+                say(client, false, Flags::SYN | Flags::ACK, 0);
+                say(client, true, Flags::RST, 0);
+            }
+            for _ in 0..100 {
+                say(closed, true, Flags::SYN, 3_000_000_000);
+            }
+            out.0.len()
+        };
+        assert_eq!(given((1 << 16) + 40), 40);
+        assert_eq!(given(1_000), 0);
+    }
 }
