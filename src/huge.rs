@@ -8,9 +8,8 @@
 /// Least memory for which it is worth it, bytes: several huge pages.
 const LEAST: usize = 8 << 20;
 
-/// An empty vector with room for `count` items. As long as it does not outgrow that by much, its memory is in huge
-/// pages where the system has them for those who ask (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or
-/// `always`).
+/// An empty vector with room for `count` items: where that is large, in huge pages, if the system has them for those who
+/// ask (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`). What is not used takes no memory.
 pub(crate) fn with_room<T>(count: usize) -> Vec<T> {
     let mut room = Vec::with_capacity(count);
     ask(room.spare_capacity_mut());

@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | [`time`] | capture time, frame numbers | everything else |
 //! | `shorthand` | records in few bytes, for flows that rest | what they mean |
+//! | `huge` | memory of large tables; the only unsafe code | what they hold |
 //! | [`capture`] | file formats, compression, sets of files as one timeline, libpcap filters | what a frame carries |
 //! | [`packet`] | link types, tunnels, fragments, IP and TCP headers, ICMP errors | flows |
 //! | [`tcp`] | order, gaps, retransmissions, endings, Wireshark's stream numbers | HTTP, causes |
