@@ -32,6 +32,9 @@ pub struct Leg {
     pub opened: Option<Timestamp>,
     /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
     pub kept: Option<Timestamp>,
+    /// Its opening ended with an ICMP error. One that comes while the opener still calls the kernel, as from a host that
+    /// is very near, is kept for the time-out (Linux, `tcp_v4_err` with a socket that is owned).
+    pub soft: bool,
     /// Those of the own headers that no other request at its server has; 0 in place of the others.
     pub unique: [u64; OWN_MAX],
 }
@@ -65,6 +68,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            soft: false,
             unique: [0; OWN_MAX],
         })
     }
@@ -104,6 +108,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            soft: false,
             unique: [0; OWN_MAX],
         };
         leg.belongs_to(flow, roles);
@@ -153,7 +158,7 @@ impl Leg {
         // Whoever opens a connection learns of it as of a RST.
         let unopened = ends.ordinal == 0 && flow.opening.syn_ack.is_none() && first.is_none();
         if let Some(icmp) = refusal(flow).filter(|_| unopened) {
-            (ends.over, ends.closed_by) = (icmp.mark, Some(Side::Server));
+            (ends.over, ends.closed_by, self.soft) = (icmp.mark, Some(Side::Server), true);
         }
         if ends.ordinal == 1 && ends.answered.is_none() && ends.closed_by == Some(Side::Server) {
             self.opened = flow.opening.syn.map(|syn| syn.at);
