@@ -50,6 +50,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
     let pools = Pools::of(legs);
     let refused = Refused::of(legs);
     let patience = patience(legs, &attempts, &checks);
+    let try_again = that_try_again(legs, ties, &attempts);
     let mut under_way: Vec<usize> = Vec::new();
     for at in by_beginning(legs) {
         let leg = &legs[at];
@@ -113,6 +114,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             Some(_) => (Confidence::Possible, TiedBy::Order),
         };
         let alike = certainty >= Confidence::Likely;
+        if !alike {
+            let again = waits[1..].iter();
+            let again = again.filter(|it| try_again.contains(&legs[it.front].ends.server));
+            doubt_last(again, leg, legs, &attempts, ties);
+        }
         ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
     }
@@ -245,6 +251,39 @@ pub(super) fn that_answer_for(legs: &[Leg]) -> BTreeSet<Endpoint> {
             .any(|it| is_possible(front, it))
     };
     fronts.filter(follows).map(|leg| leg.ends.server).collect()
+}
+
+/// Proxies that made more than one attempt for some request.
+fn that_try_again(legs: &[Leg], ties: &Ties, attempts: &[Vec<usize>]) -> HashSet<Endpoint> {
+    let sure =
+        |back: &&usize| ties.of[**back].is_some_and(|tie| tie.certainty >= Confidence::Likely);
+    let again = |made: &[usize]| made.iter().filter(sure).count() > 1;
+    let fronts = attempts.iter().zip(legs).filter(|(made, _)| again(made));
+    fronts.map(|(_, front)| front.ends.server).collect()
+}
+
+/// One of these may as well have waited for this connection after its last attempt that is known, which then did not
+/// decide what its client saw.
+fn doubt_last<'a>(
+    waits: impl Iterator<Item = &'a Wait>,
+    leg: &Leg,
+    legs: &[Leg],
+    attempts: &[Vec<usize>],
+    ties: &mut Ties,
+) {
+    for wait in waits.filter(|wait| !wait.late && wait.apart <= GOES_ON) {
+        let request = &legs[wait.front].ends;
+        let ends = |at: &&usize| &legs[**at].ends;
+        let last = attempts[wait.front].iter().max_by_key(|at| ends(at).asked.at);
+        let Some(last) = last.filter(|at| ends(at).over.at <= leg.ends.asked.at) else { continue };
+        let made = ends(&last);
+        if made.state == State::Answered && status_given(request, made) == request.status {
+            continue;
+        }
+        if let Some(tie) = ties.of[*last].as_mut() {
+            tie.certainty = tie.certainty.min(Confidence::Likely);
+        }
+    }
 }
 
 /// Where connections of one host to one server fail for nobody, too, it checks that server: one that failed
@@ -590,6 +629,29 @@ mod tests {
         assert_eq!(of(3), (Some(22), Some(21)));
         // How long the proxy waits does not show.
         assert_eq!(of(0), (Some(21), Some(22)));
+    }
+
+    #[test]
+    fn whoever_tries_again_may_have_been_refused_after_the_last_attempt_that_is_known() {
+        let cut = |flow, asked, over| crate::join::legs::testing::cut(flow, flow % 10, asked, over);
+        let sure = |again: bool| {
+            // Either may have gone on to the server that refuses.
+            let mut legs = vec![leg(1, 1, 100, 130, 502), leg(2, 2, 101, 131, 502)];
+            legs.extend([cut(11, 102, 120), cut(12, 103, 121), refused(13, 125)]);
+            if again {
+                legs.extend([leg(3, 3, 0, 50, 502), cut(23, 2, 20), cut(33, 21, 40)]);
+            }
+            legs.sort_by_key(|leg| leg.ends.asked.at);
+            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
+            let forward = HashSet::new();
+            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
+            let mut ties = ties(&legs, &around);
+            tie_connections(&legs, &mut ties, &around);
+            let of = |flow| legs.iter().position(|leg| leg.ends.flow == flow).unwrap();
+            [11, 12].map(|flow| ties.of[of(flow)].unwrap().certainty).into_iter().min()
+        };
+        assert_eq!(sure(true), Some(Confidence::Likely));
+        assert_eq!(sure(false), Some(Confidence::Certain));
     }
 
     #[test]

@@ -266,7 +266,8 @@ fn among(best: &Likeness, second: &Likeness) -> (Confidence, TiedBy) {
     if best.id && !second.id {
         return (Confidence::Certain, TiedBy::Id);
     }
-    if best.marked && !second.marked {
+    let marked = best.marked && !second.marked;
+    if marked && best.target != Alike::Same {
         return (Confidence::Likely, TiedBy::Request);
     }
     if best.target > second.target {
@@ -284,7 +285,7 @@ fn among(best: &Likeness, second: &Likeness) -> (Confidence, TiedBy) {
         let certainty = if named { Confidence::Certain } else { Confidence::Likely };
         return (certainty, TiedBy::Request);
     }
-    if best.request == Alike::Same && second.request < best.request {
+    if marked || (best.request == Alike::Same && second.request < best.request) {
         return (Confidence::Likely, TiedBy::Request);
     }
     if best.answer == Alike::Same && second.answer < best.answer {
