@@ -444,12 +444,10 @@ fn waited(
     let before = leg.asked.at.nanos_since(since).max(0);
     // When the proxy knows that it failed.
     let given_up = patience.map(|patience| leg.asked.at.after(patience));
-    let over = match leg.closed_by {
-        Some(_) if soft => given_up.filter(|at| next.nanos_since(*at).abs() <= EXACTLY),
-        Some(_) => None,
-        None => given_up,
-    };
-    let over = over.or(leg.closed_by.map(|_| leg.over.at));
+    let heard = leg.closed_by.map(|_| leg.over.at);
+    // Of an ICMP error that changed nothing at once nobody may have heard.
+    let over = heard.filter(|at| !soft || next.nanos_since(*at) <= GOES_ON).or(given_up);
+    let over = over.filter(|at| !soft || next.nanos_since(*at).abs() <= GOES_ON);
     let after = over.map_or(0, |over| next.nanos_since(over).max(0));
     let apart = before.saturating_add(after);
     let again = latest.is_some_and(|(_, server)| server == leg.server);
