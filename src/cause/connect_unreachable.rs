@@ -1,6 +1,7 @@
 //! an ICMP error answered the SYN: the target or its port cannot be reached.
 
 use super::{Case, Cause, Confidence, Evidence, Responsible, Verdict, What};
+use crate::flow::Flow;
 use crate::packet::IcmpError;
 use crate::tcp::Side;
 use crate::{phrase, word};
@@ -85,16 +86,23 @@ const UNREACHABLE: (u8, u8) = (3, 1);
 /// Fragmentation needed (RFC 1191): no answer to a SYN.
 const FRAGMENTATION_NEEDED: u8 = 4;
 
+/// The ICMP error that ends a connection which is being opened, if there is one: every "destination unreachable" does so
+/// at once (RFC 9293, 3.9.2.2; Linux, `tcp_v4_err` in SYN-SENT).
+pub(crate) fn refusal(flow: &Flow) -> Option<&IcmpError> {
+    let (v4, v6) = UNREACHABLE;
+    flow.icmp.iter().find(|icmp| match icmp.v6 {
+        true => icmp.kind == v6,
+        false => icmp.kind == v4 && icmp.code != FRAGMENTATION_NEEDED,
+    })
+}
+
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     let opening = &case.flow.opening;
     let syn = opening.syn?;
     if opening.syn_ack.is_some() || case.closed_by_server().is_some() {
         return None;
     }
-    let icmp = case.flow.icmp.iter().find(|icmp| {
-        let (v4, v6) = UNREACHABLE;
-        if icmp.v6 { icmp.kind == v6 } else { icmp.kind == v4 && icmp.code != FRAGMENTATION_NEEDED }
-    })?;
+    let icmp = refusal(case.flow)?;
     Some(Verdict {
         confidence: Confidence::Certain,
         evidence: vec![

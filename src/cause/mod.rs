@@ -55,6 +55,7 @@ pub(crate) use author::{CLOSED, gateway, own_page};
 pub use author::{OwnPage, Tells};
 pub(crate) use case::span;
 pub use case::{Case, Coverage};
+pub(crate) use connect_unreachable::refusal;
 pub use handshake::{Attempt, Failure, in_time};
 pub use judge::{judge, needs_wider, undecided};
 pub use wider::Wider;

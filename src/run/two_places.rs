@@ -30,16 +30,41 @@ impl Seen {
         self.direction == Direction::Outbound && INITIAL.contains(&self.ttl)
     }
 
-    /// Whether the two were captured on two hosts: one sent it, and the other got it; or so much time lies between
-    /// them as no host takes to pass a packet on, or as only two clocks differ.
+    /// Whether the two were captured at two places: one sent it, and the other got it, or somebody between them counted
+    /// down; or so much time lies between them as no host takes to pass a packet on, or as only two clocks differ.
     fn is_elsewhere(&self, other: &Seen) -> bool {
         const PASSED_ON: i64 = 1_000_000;
         // Who forwards counts down.
         let got = |sent: &Seen, it: &Seen| {
             sent.is_sent() && (it.direction == Direction::Inbound || it.ttl < sent.ttl)
         };
-        got(self, other) || got(other, self) || other.at.nanos_since(self.at).abs() > PASSED_ON
+        let routed = self.ttl != other.ttl && self.lacks_direction(other);
+        let apart = other.at.nanos_since(self.at).abs();
+        got(self, other) || got(other, self) || routed || apart > PASSED_ON
     }
+
+    fn lacks_direction(&self, other: &Seen) -> bool {
+        [self, other].iter().any(|it| it.direction == Direction::Unknown)
+    }
+}
+
+/// Whether packets take some time from one of two captures to the other, and back, by the medians of SYNs and of the
+/// answers to them: what clocks differ cancels out. Each is whether it answers, and both copies of it.
+///
+/// Two captures on one interface have a packet that came at one time, and one that leaves within a few microseconds.
+fn lie_apart(pairs: &[(bool, Seen, Seen)]) -> bool {
+    /// Between the two ends of a virtual cable 10 microseconds and more.
+    const ROUND_TRIP: i64 = 6_000;
+    let later = |answers: bool| {
+        let of = pairs
+            .iter()
+            .filter(|(answer, here, there)| *answer == answers && here.lacks_direction(there));
+        let mut later: Vec<i64> =
+            of.map(|(_, here, there)| there.at.nanos_since(here.at)).collect();
+        later.sort_unstable();
+        (later.len() >= ENOUGH).then(|| later[later.len() / 2])
+    };
+    later(false).zip(later(true)).is_some_and(|(there, back)| (there - back).abs() >= ROUND_TRIP)
 }
 
 /// What of a SYN or an answer to one stays as it is on its way: sequence and acknowledgment number and the sender's
@@ -56,11 +81,13 @@ pub fn two_places(captures: &[PathBuf], settings: &Settings) -> Option<Phrase> {
         return None;
     }
     let (here, there) = (openings(one, settings), openings(other, settings));
-    let both = here.iter().filter_map(|(key, seen)| Some((seen, there.get(key)?)));
-    let elsewhere: Vec<bool> = both.map(|(here, there)| here.is_elsewhere(there)).collect();
+    let both = here.iter().filter_map(|(key, seen)| Some((key.1 > 0, *seen, *there.get(key)?)));
+    let both: Vec<(bool, Seen, Seen)> = both.collect();
+    let elsewhere: Vec<bool> =
+        both.iter().map(|(_, here, there)| here.is_elsewhere(there)).collect();
     let apart = elsewhere.iter().filter(|it| **it).count();
-    // On one host there are hardly any. A capture that does not tell directions shows it of SYNs only.
-    let two = apart >= ENOUGH && apart * 3 > elsewhere.len();
+    // On one host there are hardly any. On two, not all show it.
+    let two = (apart >= ENOUGH && apart * 3 > elsewhere.len()) || lie_apart(&both);
     two.then(|| {
         phrase!(
             "{one} and {other} hold the same connections, captured at two places: read as {one} --beside {other}",
@@ -104,11 +131,30 @@ mod tests {
         assert!(sent.is_elsewhere(&seen(40_000, Inbound, 64)));
         assert!(seen(40_000, Inbound, 63).is_elsewhere(&sent));
         assert!(sent.is_elsewhere(&seen(40_000, Unknown, 63)), "behind a router");
-        // Two interfaces of a host that passes it on, two captures of one host, and a file that continues another.
+        assert!(seen(0, Unknown, 64).is_elsewhere(&seen(20_000, Unknown, 63)));
+        // Two interfaces of a host that says so, and two captures of one.
         assert!(!seen(0, Inbound, 64).is_elsewhere(&seen(20_000, Outbound, 63)));
-        assert!(!seen(0, Unknown, 64).is_elsewhere(&seen(20_000, Unknown, 63)));
+        assert!(!seen(0, Unknown, 64).is_elsewhere(&seen(4_000, Unknown, 64)));
         assert!(!sent.is_elsewhere(&sent));
         // Longer than any host takes.
         assert!(seen(0, Unknown, 64).is_elsewhere(&seen(700_000_000, Unknown, 64)));
+    }
+
+    #[test]
+    fn what_takes_time_there_and_back_lies_apart() {
+        let apart = |there: i64, back: i64, direction| {
+            let pair = |n: i64| {
+                let later = if n % 2 == 0 { there } else { back };
+                (n % 2 == 1, seen(n, direction, 64), seen(n + later, direction, 64))
+            };
+            lie_apart(&(0..6).map(pair).collect::<Vec<_>>())
+        };
+        let unknown = Direction::Unknown;
+        // The two ends of a cable in one machine, also by clocks that differ.
+        assert!(apart(11_000, -2_000, unknown) && apart(911_000, 898_000, unknown));
+        // Two captures of one interface: what it sends has two times.
+        assert!(!apart(-3_000, 0, unknown) && !apart(4_000, 1_000, unknown));
+        // Where directions are told, they decide.
+        assert!(!apart(11_000, -2_000, Direction::Inbound));
     }
 }

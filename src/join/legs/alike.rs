@@ -74,7 +74,8 @@ impl Unsettled {
         found: &[(usize, Likeness, Timestamp)],
         legs: &[Leg],
     ) {
-        let asked = |like: &Likeness| (like.id, like.client, like.target, like.request);
+        let asked =
+            |like: &Likeness| (like.id || like.marked, like.client, like.target, like.request);
         let Some(most) = found.iter().map(|(_, like, _)| asked(like)).max() else { return };
         let best = || found.iter().filter(|(_, like, _)| asked(like) == most);
         if most.0 || most.2 < Alike::Part || best().count() < 2 {

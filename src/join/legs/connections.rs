@@ -11,7 +11,7 @@ use crate::http::{State, is_gateway_error};
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Time in which a proxy goes on after a request or a failure came, nanoseconds.
@@ -22,6 +22,11 @@ pub(super) const GOES_ON: i64 = 20_000_000;
 const TURN_AROUND: i64 = 1_000_000_000;
 /// How exactly it does so.
 const DUE: u64 = 10_000_000;
+
+/// How exactly timers of one length end, nanoseconds.
+const EXACTLY: i64 = 4_000_000;
+/// Connections after each request from which it is learned how long proxies wait for one.
+const LEARNED_FROM: usize = 64;
 
 /// Time in which a proxy drops its client, or answers it with an error, after its last target has refused it,
 /// nanoseconds.
@@ -44,6 +49,8 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
     let mut attempts = ties.attempts();
     let pools = Pools::of(legs);
     let refused = Refused::of(legs);
+    let patience = patience(legs, &attempts, &checks);
+    let try_again = that_try_again(legs, ties, &attempts);
     let mut under_way: Vec<usize> = Vec::new();
     for at in by_beginning(legs) {
         let leg = &legs[at];
@@ -66,7 +73,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
                 let last = decided.filter(|it| it.own).map(|it| &legs[it.back]);
                 pools.may_precede(leg, &legs[**front], last, decided.is_some())
             })
-            .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around))
+            .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around, patience))
             .collect();
         // Of several that wait for nothing else the one that ends first: so each finds its attempt.
         waits.sort_by_key(|wait| {
@@ -107,6 +114,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             Some(_) => (Confidence::Possible, TiedBy::Order),
         };
         let alike = certainty >= Confidence::Likely;
+        if !alike {
+            let again = waits[1..].iter();
+            let again = again.filter(|it| try_again.contains(&legs[it.front].ends.server));
+            doubt_last(again, leg, legs, &attempts, ties);
+        }
         ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
     }
@@ -241,6 +253,39 @@ pub(super) fn that_answer_for(legs: &[Leg]) -> BTreeSet<Endpoint> {
     fronts.filter(follows).map(|leg| leg.ends.server).collect()
 }
 
+/// Proxies that made more than one attempt for some request.
+fn that_try_again(legs: &[Leg], ties: &Ties, attempts: &[Vec<usize>]) -> HashSet<Endpoint> {
+    let sure =
+        |back: &&usize| ties.of[**back].is_some_and(|tie| tie.certainty >= Confidence::Likely);
+    let again = |made: &[usize]| made.iter().filter(sure).count() > 1;
+    let fronts = attempts.iter().zip(legs).filter(|(made, _)| again(made));
+    fronts.map(|(_, front)| front.ends.server).collect()
+}
+
+/// One of these may as well have waited for this connection after its last attempt that is known, which then did not
+/// decide what its client saw.
+fn doubt_last<'a>(
+    waits: impl Iterator<Item = &'a Wait>,
+    leg: &Leg,
+    legs: &[Leg],
+    attempts: &[Vec<usize>],
+    ties: &mut Ties,
+) {
+    for wait in waits.filter(|wait| !wait.late && wait.apart <= GOES_ON) {
+        let request = &legs[wait.front].ends;
+        let ends = |at: &&usize| &legs[**at].ends;
+        let last = attempts[wait.front].iter().max_by_key(|at| ends(at).asked.at);
+        let Some(last) = last.filter(|at| ends(at).over.at <= leg.ends.asked.at) else { continue };
+        let made = ends(&last);
+        if made.state == State::Answered && status_given(request, made) == request.status {
+            continue;
+        }
+        if let Some(tie) = ties.of[*last].as_mut() {
+            tie.certainty = tie.certainty.min(Confidence::Likely);
+        }
+    }
+}
+
 /// Where connections of one host to one server fail for nobody, too, it checks that server: one that failed
 /// beside a request is not its attempt for sure.
 fn doubt_checks(legs: &[Leg], ties: &mut Ties) {
@@ -302,15 +347,72 @@ enum Need {
     Explained,
 }
 
-/// Whether the request `front` can have waited for the connection `leg`.
+/// How long proxies wait for a connection that nobody answers: the time from such SYNs to the errors of requests
+/// without any attempt that most of those errors have in common.
+fn patience(legs: &[Leg], attempts: &[Vec<usize>], checks: &[bool]) -> Option<i64> {
+    /// Two may fall together by chance.
+    const FEW: usize = 3;
+    let is_silent = |at: &usize| {
+        let leg = &legs[*at];
+        leg.ends.ordinal == 0 && (leg.ends.closed_by.is_none() || leg.soft) && !checks[*at]
+    };
+    let silent: Vec<usize> = (0..legs.len()).filter(is_silent).collect();
+    let mut waits: Vec<(i64, usize)> = Vec::new();
+    let mut errors = 0;
+    for (front, leg) in legs.iter().enumerate() {
+        let gateway = leg.ends.status.is_some_and(is_gateway_error) || leg.was_dropped();
+        let (since, until) = (leg.since(), leg.asked_until());
+        // What took no time was refused.
+        if leg.ends.ordinal == 0
+            || !gateway
+            || !attempts[front].is_empty()
+            || until.nanos_since(since) <= GOES_ON
+        {
+            continue;
+        }
+        let from = silent.partition_point(|at| legs[*at].ends.asked.at < since);
+        let opened = silent[from..]
+            .iter()
+            .filter(|at| is_possible(leg, &legs[**at]))
+            .map(|at| until.nanos_since(legs[*at].ends.asked.at))
+            .take_while(|wait| *wait >= 0)
+            .take(LEARNED_FROM);
+        let before = waits.len();
+        waits.extend(opened.map(|wait| (wait, front)));
+        errors += usize::from(waits.len() > before);
+    }
+    waits.sort_unstable();
+    let mut best = (0, 0);
+    let mut to = 0;
+    let mut within: HashMap<usize, usize> = HashMap::new();
+    for from in 0..waits.len() {
+        while to < waits.len() && waits[to].0 - waits[from].0 <= EXACTLY {
+            *within.entry(waits[to].1).or_default() += 1;
+            to += 1;
+        }
+        best = best.max((within.len(), waits[from].0));
+        let front = waits[from].1;
+        if within.get_mut(&front).is_some_and(|times| {
+            *times -= 1;
+            *times == 0
+        }) {
+            within.remove(&front);
+        }
+    }
+    (best.0 >= FEW && best.0 * 2 > errors).then_some(best.1)
+}
+
+/// Whether the request `front` can have waited for the connection `leg`. `patience`: see [`patience`].
 fn waited(
     front: usize,
     leg: &Leg,
     legs: &[Leg],
     attempts: &[usize],
     around: &Surroundings<'_>,
+    patience: Option<i64>,
 ) -> Option<Wait> {
     let dropped = dropped_for(&legs[front], leg);
+    let soft = leg.soft;
     let (request, leg) = (&legs[front].ends, &leg.ends);
     let mut since = legs[front].whole.at.min(leg.asked.at);
     let mut next = legs[front].asked_until();
@@ -340,12 +442,18 @@ fn waited(
     let known = around.proxies.contains(&request.server);
     let silent = request.status.is_none() && (known || dropped);
     let before = leg.asked.at.nanos_since(since).max(0);
-    let after = if leg.closed_by.is_some() { next.nanos_since(leg.over.at).max(0) } else { 0 };
+    // When the proxy knows that it failed.
+    let given_up = patience.map(|patience| leg.asked.at.after(patience));
+    let heard = leg.closed_by.map(|_| leg.over.at);
+    // Of an ICMP error that changed nothing at once nobody may have heard.
+    let over = heard.filter(|at| !soft || next.nanos_since(*at) <= GOES_ON).or(given_up);
+    let over = over.filter(|at| !soft || next.nanos_since(*at).abs() <= GOES_ON);
+    let after = over.map_or(0, |over| next.nanos_since(over).max(0));
     let apart = before.saturating_add(after);
     let again = latest.is_some_and(|(_, server)| server == leg.server);
     (later || gateway || silent).then_some(Wait {
         front,
-        late: leg.over.at > next,
+        late: leg.over.at > next || over.is_some_and(|over| over.nanos_since(next) > EXACTLY),
         elsewhere: latest.is_some_and(|(_, server)| server != leg.server),
         since,
         until: next,
@@ -482,7 +590,8 @@ fn fits(front: &Leg, back: &Leg) -> bool {
 mod tests {
     use super::*;
     use crate::cause::OwnPage;
-    use crate::join::legs::testing::{PROXY, dropped, leg, refused};
+    use crate::join::legs::testing::{PROXY, dropped, leg, refused, silent};
+    use crate::join::legs::tie::ties;
 
     #[test]
     fn who_writes_a_gateways_page_when_it_was_refused_is_a_proxy() {
@@ -495,6 +604,72 @@ mod tests {
         assert_eq!((asked(true, 9), asked(false, 9)), (1, 0));
         // What failed long before is not the reason.
         assert_eq!(asked(true, 2), 0);
+    }
+
+    #[test]
+    fn who_waits_too_short_for_a_connection_that_nobody_answers_waited_for_another() {
+        let silence = |n: i64| {
+            [leg(n as u64, 7, n * 300, n * 300 + 1000, 504), silent(10 + n as u64, n * 300)]
+        };
+        let of = |learned: i64| {
+            let mut legs: Vec<Leg> = (0..learned).flat_map(silence).collect();
+            // One is refused, and nobody answers the other, which was opened before that.
+            legs.extend([leg(21, 7, 2000, 2004, 502), leg(22, 7, 2000, 3001, 504)]);
+            legs.extend([silent(31, 2001), refused(32, 2002)]);
+            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
+            let forward = HashSet::new();
+            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
+            let mut ties = ties(&legs, &around);
+            tie_connections(&legs, &mut ties, &around);
+            let flow = |back: usize| ties.of[back].map(|tie| legs[tie.front].ends.flow);
+            (flow(legs.len() - 2), flow(legs.len() - 1))
+        };
+        assert_eq!(of(3), (Some(22), Some(21)));
+        // How long the proxy waits does not show.
+        assert_eq!(of(0), (Some(21), Some(22)));
+    }
+
+    #[test]
+    fn whoever_tries_again_may_have_been_refused_after_the_last_attempt_that_is_known() {
+        let cut = |flow, asked, over| crate::join::legs::testing::cut(flow, flow % 10, asked, over);
+        let sure = |again: bool| {
+            // Either may have gone on to the server that refuses.
+            let mut legs = vec![leg(1, 1, 100, 130, 502), leg(2, 2, 101, 131, 502)];
+            legs.extend([cut(11, 102, 120), cut(12, 103, 121), refused(13, 125)]);
+            if again {
+                legs.extend([leg(3, 3, 0, 50, 502), cut(23, 2, 20), cut(33, 21, 40)]);
+            }
+            legs.sort_by_key(|leg| leg.ends.asked.at);
+            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
+            let forward = HashSet::new();
+            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
+            let mut ties = ties(&legs, &around);
+            tie_connections(&legs, &mut ties, &around);
+            let of = |flow| legs.iter().position(|leg| leg.ends.flow == flow).unwrap();
+            [11, 12].map(|flow| ties.of[of(flow)].unwrap().certainty).into_iter().min()
+        };
+        assert_eq!(sure(true), Some(Confidence::Likely));
+        assert_eq!(sure(false), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn a_soft_error_may_be_heard_of_at_the_time_out_only() {
+        let opened = |n: i64, soft| {
+            let mut connection =
+                if soft { refused(10 + n as u64, n * 300) } else { silent(10 + n as u64, n * 300) };
+            connection.soft = soft;
+            [leg(n as u64, 7, n * 300, n * 300 + 1000, 503), connection]
+        };
+        let sure = |soft| {
+            let legs: Vec<Leg> = (0..4).flat_map(|n| opened(n, soft && n == 3)).collect();
+            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
+            let forward = HashSet::new();
+            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
+            let mut ties = ties(&legs, &around);
+            tie_connections(&legs, &mut ties, &around);
+            ties.of[7].map(|tie| (tie.front, tie.certainty))
+        };
+        assert_eq!(sure(true), sure(false));
     }
 
     #[test]

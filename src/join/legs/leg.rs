@@ -2,7 +2,7 @@
 
 use super::roles::Roles;
 use super::sketch::{OWN_MAX, Sketch};
-use crate::cause::own_page;
+use crate::cause::{own_page, refusal};
 use crate::flow::{Ending, EndingKind, Flow};
 use crate::http::{Exchange, Request, Response, State, is_gateway_error};
 use crate::join::Ends;
@@ -32,6 +32,9 @@ pub struct Leg {
     pub opened: Option<Timestamp>,
     /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
     pub kept: Option<Timestamp>,
+    /// Its opening ended with an ICMP error. One that comes while the opener still calls the kernel, as from a host that
+    /// is very near, is kept for the time-out (Linux, `tcp_v4_err` with a socket that is owned).
+    pub soft: bool,
     /// Those of the own headers that no other request at its server has; 0 in place of the others.
     pub unique: [u64; OWN_MAX],
 }
@@ -65,6 +68,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            soft: false,
             unique: [0; OWN_MAX],
         })
     }
@@ -104,6 +108,7 @@ impl Leg {
             waited: 0,
             opened: None,
             kept: None,
+            soft: false,
             unique: [0; OWN_MAX],
         };
         leg.belongs_to(flow, roles);
@@ -149,6 +154,11 @@ impl Leg {
             flow.opening.last_syn().filter(|_| ends.ordinal == 0 && was_given_up(flow))
         {
             (ends.over, ends.closed_by) = (syn, None);
+        }
+        // Whoever opens a connection learns of it as of a RST.
+        let unopened = ends.ordinal == 0 && flow.opening.syn_ack.is_none() && first.is_none();
+        if let Some(icmp) = refusal(flow).filter(|_| unopened) {
+            (ends.over, ends.closed_by, self.soft) = (icmp.mark, Some(Side::Server), true);
         }
         if ends.ordinal == 1 && ends.answered.is_none() && ends.closed_by == Some(Side::Server) {
             self.opened = flow.opening.syn.map(|syn| syn.at);
@@ -241,6 +251,7 @@ pub(super) fn find_unique(legs: &mut [Leg]) {
 mod tests {
     use super::*;
     use crate::flow::Grade;
+    use crate::packet::{IcmpError, TunnelId};
 
     /// A flow in whose opening SYN, SYN-ACK and ACK came at these milliseconds, and which ended so.
     fn flow(opening: [Option<i64>; 3], ends: &[(Side, EndingKind, bool, i64)]) -> Flow {
@@ -273,6 +284,37 @@ mod tests {
         let late = of(false).unwrap();
         assert_eq!((late.ends.over.at, late.ends.closed_by), (Timestamp(1_000_000_000), None));
         assert!(of(true).is_none());
+    }
+
+    #[test]
+    fn an_icmp_error_refuses_a_connection_as_a_reset_does() {
+        let flow = flow([Some(0), None, None], &[]);
+        let icmp = |kind, code| IcmpError {
+            mark: Mark { at: Timestamp(2_000_000), ..Mark::default() },
+            reporter: [10, 0, 0, 254].into(),
+            tunnel: TunnelId::default(),
+            v6: false,
+            kind,
+            code,
+            mtu: None,
+            src: flow.client,
+            dst: flow.server,
+            seq: 0,
+            flags: None,
+            quoted_tcp: 20,
+        };
+        let mut roles = Roles::default();
+        roles.opened(Endpoint { port: 9, ..flow.server }, flow.client);
+        roles.opened(flow.client, flow.server);
+        let of = |kind, code| {
+            let mut flow = flow.clone();
+            flow.icmp.push(icmp(kind, code));
+            let leg = Leg::of_connection(&flow, &roles).unwrap();
+            (leg.ends.over.at.0 / 1_000_000, leg.ends.closed_by)
+        };
+        // Prohibited by a rule; fragmentation needed answers no SYN.
+        assert_eq!(of(3, 13), (2, Some(Side::Server)));
+        assert_eq!(of(3, 4), (9_000, None));
     }
 
     #[test]

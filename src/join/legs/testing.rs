@@ -41,6 +41,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
         waited: 0,
         opened: None,
         kept: None,
+        soft: false,
         unique: [0; OWN_MAX],
     }
 }

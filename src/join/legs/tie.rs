@@ -266,7 +266,8 @@ fn among(best: &Likeness, second: &Likeness) -> (Confidence, TiedBy) {
     if best.id && !second.id {
         return (Confidence::Certain, TiedBy::Id);
     }
-    if best.marked && !second.marked && best.target != Alike::Same {
+    let marked = best.marked && !second.marked;
+    if marked && best.target != Alike::Same {
         return (Confidence::Likely, TiedBy::Request);
     }
     if best.target > second.target {
@@ -284,7 +285,7 @@ fn among(best: &Likeness, second: &Likeness) -> (Confidence, TiedBy) {
         let certainty = if named { Confidence::Certain } else { Confidence::Likely };
         return (certainty, TiedBy::Request);
     }
-    if best.request == Alike::Same && second.request < best.request {
+    if marked || (best.request == Alike::Same && second.request < best.request) {
         return (Confidence::Likely, TiedBy::Request);
     }
     if best.answer == Alike::Same && second.answer < best.answer {
@@ -560,6 +561,28 @@ mod tests {
         // Another path: nobody asked for it.
         legs[4].sketch = Sketch { target: 9, tail: 9, ..legs[4].sketch };
         assert_eq!(ties_of(&mut legs).strays, BTreeMap::new());
+    }
+
+    #[test]
+    fn a_header_that_no_other_request_has_tells_alike_requests_apart() {
+        // Both are tried again, crosswise in time.
+        let mut legs = [
+            leg(1, 7, 0, 50, 502),
+            leg(2, 7, 1, 60, 502),
+            cut(11, 7, 5, 20),
+            cut(12, 7, 6, 21),
+            cut(13, 7, 22, 50),
+            cut(14, 7, 24, 60),
+        ];
+        for (at, own) in [(0, 8), (1, 9), (2, 9), (3, 8), (4, 9), (5, 8)] {
+            legs[at].sketch.own[0] = own;
+        }
+        find_unique(&mut legs);
+        let ties = tied(&mut legs);
+        let sure = |tie: &Option<(u64, Confidence)>| tie.filter(|it| it.1 > Confidence::Possible);
+        let fronts: Vec<Option<u64>> =
+            ties[2..].iter().map(|tie| sure(tie).map(|it| it.0)).collect();
+        assert_eq!(fronts, [Some(2), Some(1), Some(2), Some(1)]);
     }
 
     #[test]

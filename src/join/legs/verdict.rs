@@ -525,16 +525,26 @@ fn or_at_another(finding: &mut Finding, other: Endpoint) {
 }
 
 /// The last attempt that is known was answered, and the proxy has not handed that answer on, but written a page of
-/// its own with the same status: it tried once more, and that attempt is not known.
+/// its own with the same status, or told of another gateway error: it tried once more, and that attempt is not known.
 fn another_decided(finding: &mut Finding, front: &Ends, attempt: &Attempt) {
-    if attempt.ends.state == State::Answered && wrote_its_own(front, &attempt.ends) {
-        finding.confidence = finding.confidence.min(Confidence::Possible);
-        let told = finding.summary.clone();
-        finding.summary = phrase!(
+    if attempt.ends.state != State::Answered {
+        return;
+    }
+    let told = finding.summary.clone();
+    let given = status_given(front, &attempt.ends);
+    let other = front.status.is_some_and(is_gateway_error) && given.is_some_and(is_gateway_error);
+    let summary = if wrote_its_own(front, &attempt.ends) {
+        phrase!(
             "{told}; on a page of the proxy itself: an attempt after this one, which is not known, may have failed",
             told
-        );
-    }
+        )
+    } else if finding.cause.id == OWN && other && given != front.status {
+        phrase!("{told}; an attempt after this one, which is not known, may have failed", told)
+    } else {
+        return;
+    };
+    finding.confidence = finding.confidence.min(Confidence::Possible);
+    finding.summary = summary;
 }
 
 #[cfg(test)]

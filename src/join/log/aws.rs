@@ -35,7 +35,12 @@ pub(super) fn alb<'a>(text: &'a [u8], all: &mut Vec<&'a [u8]>) -> Option<Line<'a
     let mut later = || fields.next().unwrap_or(b"-");
     line.trace = or_empty(later()).into();
     let (_domain, _certificate, _rule) = (later(), later(), later());
+    let has_created = !fields.rest().is_empty();
     let created = fields.time();
+    if has_created && created.is_none() {
+        // A quote or a space is lost before it: other fields stand where those that tell a cause should.
+        return None;
+    }
     let mut later = || fields.next().unwrap_or(b"-");
     let (actions, _redirect, reason) = (later(), later(), later());
     let lambda = reason.starts_with(b"Lambda");
@@ -372,6 +377,9 @@ mod tests {
             ("10.0.0.9:8080 0", "10.0.0:8080 0"),
             (" 200 200 ", " 2x0 200 "),
             ("2026-11-21T10:35:35.2", "2026-1"),
+            ("\"GET", "GET"),
+            ("\"Mozilla", "Mozilla"),
+            ("\"shop.example\" \"-\"", "\"shop.example\""),
         ] {
             assert!(read(alb, &whole.replacen(from, to, 1)).is_none(), "{to}");
         }

@@ -287,6 +287,15 @@ fn another_answer_than_that_of_the_last_attempt_was_not_passed_on() {
 }
 
 #[test]
+fn another_gateway_error_than_that_of_the_last_attempt_has_another_reason() {
+    let sure = |status| {
+        let (front, made) = (leg(1, 7, 0, 50, status), back(11, 7, 2, 49, 503));
+        told(&[front, made.clone()], vec![found(&made, "target-own-5xx")])[0].confidence
+    };
+    assert_eq!((sure(503), sure(502)), (Confidence::Certain, Confidence::Possible));
+}
+
+#[test]
 fn an_early_answer_that_the_proxy_handed_on_was_not_lost() {
     let (front, mut made) = (leg(1, 7, 0, 50, 413), back(11, 7, 2, 49, 413));
     made.odd = true;
