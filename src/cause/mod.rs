@@ -58,6 +58,7 @@ pub use case::{Case, Coverage};
 pub(crate) use connect_unreachable::refusal;
 pub use handshake::{Attempt, Failure, in_time};
 pub use judge::{judge, needs_wider, undecided};
+pub(crate) use protocol_mismatch::wants_tls;
 pub use wider::Wider;
 
 use crate::blind::BlindSpots;

@@ -3,9 +3,10 @@
 use super::handshake::Attempt;
 use super::wider::Language;
 use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
-use crate::http::FaultKind;
+use crate::http::{FaultKind, Response};
 use crate::tcp::Side;
 use crate::{phrase, word};
+use memchr::memmem;
 
 /// See [`Cause::explanation`].
 pub(super) const CAUSE: Cause = Cause {
@@ -22,9 +23,9 @@ pub(super) const CAUSE: Cause = Cause {
         clear-text alert, or resets. A server that speaks only HTTP/2 with prior knowledge \
         (many gRPC servers) starts with its own SETTINGS frame. The bytes prove it and look \
         the same at both ends: 15 03 is a TLS alert, 00 00 .. 04 the beginning of SETTINGS.\n\n\
-        Not every server answers so clearly. nginx replies to plain HTTP on a TLS port with a \
-        valid 400 (\"The plain HTTP request was sent to HTTPS port\"), which load balancers \
-        pass on; OpenSSL-based servers may just reset, which looks like target-rst-no-response \
+        nginx, Apache, Tomcat and Go programs reply to plain HTTP on a TLS port with a valid 400 that says so (\"The \
+        plain HTTP request was sent to HTTPS port\"), which load balancers pass on: likely, as a server behind the \
+        target may have written it. Not every server answers so clearly: OpenSSL-based ones may just reset, which looks like target-rst-no-response \
         on every single request, or tls-handshake-failed the other way round. Then other \
         connections decide: if the same port speaks TLS there and nothing else, this is likely \
         the cause. A PROXY header that is missing or not \
@@ -91,6 +92,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>) -> Option<Verdict> {
     match case.exchange {
         Some(_) => by_answer(case)
+            .or_else(|| by_page(case))
             .or_else(|| by_refused_header(case))
             .or_else(|| closed_on_form(case))
             .or_else(|| closed_on_plain(case)),
@@ -117,6 +119,41 @@ fn by_answer(case: &Case<'_>) -> Option<Verdict> {
         summary: phrase!(
             "the target answered a plain HTTP/1 request with {what}",
             what = fault.kind.what()
+        ),
+        responsible: None,
+    })
+}
+
+/// What servers say on a 400 when they are asked in clear on a port for TLS. As nginx 1.22, Apache 2.4, Go's `net/http` and
+/// Tomcat 10 have it in their programs.
+const IN_CLEAR: [&str; 4] = [
+    "The plain HTTP request was sent to HTTPS port",
+    "speaking plain HTTP to an SSL-enabled server port",
+    "Client sent an HTTP request to an HTTPS server.",
+    "This combination of host and port requires TLS.",
+];
+
+/// Whether a response says that its port is one for TLS.
+pub(crate) fn wants_tls(response: &Response) -> bool {
+    let says = |words: &&str| memmem::find(&response.body_start, words.as_bytes()).is_some();
+    response.status == Some(400) && IN_CLEAR.iter().any(|words| says(&words))
+}
+
+/// The target says that it wants TLS.
+fn by_page(case: &Case<'_>) -> Option<Verdict> {
+    let response = case.response().filter(|response| wants_tls(response))?;
+    let mut evidence = vec![Evidence {
+        mark: response.first,
+        side: Side::Server,
+        what: What::Response,
+        note: phrase!("400, whose page says that this port is one for TLS"),
+    }];
+    evidence.extend(case.asked(phrase!("the request in plain HTTP/1")));
+    Some(Verdict {
+        confidence: Confidence::Likely,
+        evidence,
+        summary: phrase!(
+            "the target answered a plain HTTP/1 request with 400: the port is one for TLS"
         ),
         responsible: None,
     })
@@ -335,6 +372,7 @@ fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::cause::fixture::Scene;
     use crate::http::FaultKind;
 
@@ -343,6 +381,20 @@ mod tests {
         for kind in [FaultKind::Tls, FaultKind::Http2] {
             assert_eq!(Scene::answered_in_part().fault(kind).cause(), Some("protocol-mismatch"));
         }
+    }
+
+    #[test]
+    fn a_page_says_that_the_port_is_one_for_tls() {
+        let told = |status, page: &str| {
+            let mut scene = Scene::answered(status);
+            scene.response().body_start = page.as_bytes().to_vec();
+            scene.rule("protocol-mismatch").map(|verdict| verdict.confidence)
+        };
+        for words in IN_CLEAR {
+            assert_eq!(told(400, &format!("<p>{words}</p>")), Some(Confidence::Likely), "{words}");
+        }
+        assert_eq!(told(400, "no such field"), None);
+        assert_eq!(told(404, IN_CLEAR[0]), None);
     }
 
     #[test]

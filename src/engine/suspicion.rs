@@ -1,6 +1,7 @@
 //! Which exchanges may have failed, and which of those depend on what comes after them.
 
 use crate::blind::BlindSpot;
+use crate::cause::wants_tls;
 use crate::http::{Exchange, State};
 
 /// Whether its outcome is known and may be a failure. What was answered when one side had closed may have
@@ -38,11 +39,9 @@ pub(super) fn is_open(exchange: &Exchange, too_late: bool) -> bool {
 pub(super) fn suspicious(exchange: &Exchange) -> bool {
     unfinished(exchange)
         || waits(exchange)
-        || exchange
-            .response
-            .as_ref()
-            .and_then(|response| response.status)
-            .is_some_and(|status| status >= 500)
+        || exchange.response.as_ref().is_some_and(|response| {
+            response.status.is_some_and(|status| status >= 500) || wants_tls(response)
+        })
 }
 
 pub(super) fn unfinished(exchange: &Exchange) -> bool {

@@ -119,7 +119,7 @@ pub struct Response {
     pub framing: Framing,
     /// Body bytes so far, without chunk framing.
     pub body: u64,
-    /// How the body of a 5xx begins, as sent, at most [`BODY_KEPT`] bytes; empty for other statuses.
+    /// How the body of a 5xx or a 400 begins, as sent, at most [`BODY_KEPT`] bytes; empty for other statuses.
     pub body_start: Vec<u8>,
     /// Head and body are complete.
     pub complete: bool,
@@ -290,7 +290,7 @@ impl Protocol {
 
 /// Bytes of a message head that are kept for the report.
 pub const HEAD_KEPT: usize = 4096;
-/// Bytes kept of the body of a 5xx: error pages that proxies make themselves are shorter, or name their
+/// Bytes kept of the body of a 5xx or a 400: error pages that proxies make themselves are shorter, or name their
 /// maker by then (Apache's with its address line takes about 400).
 pub const BODY_KEPT: usize = 512;
 /// Longest head that is read; the largest limit of a common proxy is Envoy's 80 KiB.

@@ -265,7 +265,7 @@ impl Conversation {
             Step::More | Step::Broken(_) => bytes.len(),
         };
         response.extend(at.mark, at.offset + taken as u64);
-        if response.status.is_some_and(|status| status >= 500) {
+        if response.status.is_some_and(|status| status == 400 || status >= 500) {
             let room = BODY_KEPT.saturating_sub(response.body_start.len());
             response.body_start.extend_from_slice(&bytes[..taken.min(room)]);
         }
@@ -371,6 +371,7 @@ mod tests {
         };
         assert_eq!(whole(502, 3).0.body_start, b"xxx");
         assert_eq!(whole(503, 5000).0.body_start.len(), BODY_KEPT);
+        assert_eq!(whole(400, 3).0.body_start, b"xxx");
         assert_eq!((whole(200, 3).0.body_start.len(), whole(404, 3).0.body_start.len()), (0, 0));
     }
 
