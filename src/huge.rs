@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 /// Least memory for which it is worth it, bytes: several huge pages.
-const LEAST: usize = 8 << 20;
+const LEAST: usize = 4 << 20;
 
 /// An empty vector with room for `count` items: where that is large, in huge pages, if the system has them for those who
 /// ask (`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`). What is not used takes no memory.

@@ -17,6 +17,8 @@ pub const SEEN_MAX: usize = 1 << 21;
 /// Exchanges that there is room for at once, 34 MB, of which only what is used becomes memory: blocks above 32 MB
 /// grow without being copied.
 const ROOM: usize = 1 << 18;
+/// The same of flows, 9 MB.
+const FLOWS_ROOM: usize = 1 << 16;
 /// Flows that are kept, about 130 bytes each.
 pub const FLOWS_MAX: usize = 1 << 20;
 
@@ -146,7 +148,8 @@ impl Seen {
 impl Capture {
     /// Nothing yet, with room for what a capture has.
     pub(super) fn with_room() -> Capture {
-        Capture { seen: huge::with_room(ROOM), ..Capture::default() }
+        let flows = Flows(huge::with_room(FLOWS_ROOM));
+        Capture { seen: huge::with_room(ROOM), flows, ..Capture::default() }
     }
 
     /// The flows by their clients; made when it is asked for.

@@ -8,6 +8,7 @@ use super::index::Index;
 use super::seen::{Capture, Known, Seen};
 use super::servers::ServerNames;
 use crate::cause::Confidence;
+use crate::huge;
 
 /// Lines that are compared with one exchange; where more fit its time, none is nearer than others.
 pub(super) const CANDIDATES_MAX: usize = 64;
@@ -118,7 +119,8 @@ pub(super) fn tie(entries: &mut [Entry], paths: bool, capture: &Capture, broken:
     let index = Index::new(entries, paths, capture);
     let mut tying = Tying::new(entries, capture, index);
     tying.compare_clocks();
-    let mut ties = Ties { clock: tying.clock, ..Ties::default() };
+    let most = tying.entries.len().min(capture.seen.len());
+    let mut ties = Ties { clock: tying.clock, tied: huge::with_room(most), ..Ties::default() };
     let mut taken = Taken::nothing(tying.entries.len(), capture.seen.len());
     tying.ids(&mut taken, &mut ties);
     tying.sequences(&mut taken, &mut ties);
