@@ -18,6 +18,7 @@ use crate::cause::{Case, Wider, gateway, judge};
 use crate::flow::{Flow, ICMP_MAX, Vantage};
 use crate::http::{Conversation, Exchange, Pool, likely_side};
 use crate::join::legs::{Leg, Roles};
+use crate::join::log::Seen;
 use crate::over_time::OverTime;
 use crate::packet::{Endpoint, IcmpError, Segment, TunnelId};
 use crate::probe::{Catalogue, OPENING_KEPT, Tap, Watch};
@@ -25,7 +26,7 @@ use crate::tcp::{At, Bodies, Entry, Limits, Side, Table};
 use crate::time::Mark;
 use crate::tls::{KeyLog, Lines, Session, Tickets};
 use early::Early;
-use output::{Found, hand_on};
+use output::Found;
 use std::hint::black_box;
 use std::sync::Arc;
 use suspicion::{is_open, settled, waits, worth_a_look};
@@ -53,6 +54,8 @@ pub struct Options {
     pub vantage: Option<Vantage>,
     /// Give out every exchange, not only those that failed.
     pub exchanges: bool,
+    /// Give out what logs are compared with.
+    pub logs: bool,
     /// Bytes of memory for connections, when it is less than the usual [`Limits`] and [`BUFFERED_MAX`]
     /// come to.
     pub memory: Option<u64>,
@@ -96,6 +99,8 @@ struct Shared {
     requests: OverTime,
     /// Reused between segments.
     fresh: Vec<Exchange>,
+    /// What logs are compared with; reused between segments.
+    seen: Vec<Seen>,
     pool: Pool,
     /// Which hosts may be proxies, and what their exchanges leave; reused between segments.
     roles: Roles,
@@ -398,7 +403,7 @@ impl Engine {
         if segment.flags.syn() {
             talk.conversation.opening(segment.mark);
         }
-        let mut sink = self.shared.sink(&self.keys, self.options.exchanges, connection, talk);
+        let mut sink = self.shared.sink(&self.keys, self.options, connection, talk);
         let was_closed = connection.is_closed();
         let was_too_late = sink.too_late;
         connection.on_segment(segment, &mut sink);
@@ -434,13 +439,16 @@ impl Engine {
         if !self.shared.legs.is_empty() {
             self.shared.give_legs(&connection.flow, out);
         }
+        self.shared.seen.drain(..).for_each(|seen| out.seen(seen));
         if !self.shared.fresh.is_empty() {
             for exchange in self.shared.fresh.drain(..) {
                 let open = is_open(&exchange, was_too_late);
                 if self.options.exchanges && !exchange.blind_spots.has(BlindSpot::Encrypted) {
-                    hand_on(&connection.flow, &exchange, open, &self.wider, out);
+                    out.exchange(belongs.flow, &exchange);
                 }
                 if open {
+                    let (flow, exchange) = (&connection.flow, Some(&exchange));
+                    out.undecided(&Case { flow, exchange, wider: &self.wider });
                     continue;
                 }
                 let closed = connection.may_be_too_late();

@@ -99,8 +99,9 @@ impl Settings {
 
     /// What the engine is told.
     pub(crate) fn engine_options(&self) -> Options {
-        let exchanges = self.exchanges || !self.logs.files.is_empty();
-        Options { vantage: self.vantage, exchanges, memory: self.memory }
+        let logs = !self.logs.files.is_empty();
+        let Settings { vantage, exchanges, memory, .. } = *self;
+        Options { vantage, exchanges, logs, memory }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a flow: what it was, and which of its exchanges failed and why.
 
-use super::output::{Found, hand_on};
+use super::output::Found;
 use super::suspicion::{is_open, suspicious, unfinished, worth_a_look};
 use super::{DEFERRED_MAX, Engine, Options, Output, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
@@ -43,11 +43,15 @@ impl Engine {
             return;
         }
         self.shared.complete(&self.keys, self.options, connection, talk);
-        if self.options.exchanges {
-            let too_late = connection.may_be_too_late();
-            for exchange in &self.shared.fresh {
-                let open = is_open(exchange, too_late);
-                hand_on(&connection.flow, exchange, open, &self.wider, out);
+        self.shared.seen.drain(..).for_each(|seen| out.seen(seen));
+        let too_late = connection.may_be_too_late();
+        for exchange in &self.shared.fresh {
+            if self.options.exchanges {
+                out.exchange(connection.flow.id, exchange);
+            }
+            if is_open(exchange, too_late) {
+                let (flow, exchange) = (&connection.flow, Some(exchange));
+                out.undecided(&Case { flow, exchange, wider: &self.wider });
             }
         }
         let cases = self.shared.cases(connection, talk);
@@ -134,7 +138,7 @@ impl Shared {
         connection: &mut Connection,
         talk: &mut Talk,
     ) {
-        let mut sink = self.sink(keys, options.exchanges, connection, talk);
+        let mut sink = self.sink(keys, options, connection, talk);
         connection.finish(&mut sink);
         sink.finish();
         let undelivered = talk.conversation.last().filter(|last| {

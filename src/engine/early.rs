@@ -220,7 +220,7 @@ impl Engine {
         let closed = is_over(&connection, &talk);
         if closed {
             // Exchanges are told at the end.
-            let options = Options { exchanges: false, ..self.options };
+            let options = Options { exchanges: false, logs: false, ..self.options };
             shared.complete(&self.keys, options, &mut connection, &mut talk);
         } else {
             talk.describe(&mut connection.flow);

@@ -1,9 +1,10 @@
 //! What the engine gives out.
 
-use crate::cause::{Case, Finding, Wider};
+use crate::cause::{Case, Finding};
 use crate::flow::Flow;
 use crate::http::Exchange;
 use crate::join::legs::Leg;
+use crate::join::log::Seen;
 use crate::probe::{Habit, Sighting, Sightings};
 use crate::time::Timestamp;
 
@@ -13,6 +14,10 @@ pub trait Output {
     fn flow(&mut self, flow: &Flow);
     /// An exchange is final; only with [`Options::exchanges`](super::Options::exchanges).
     fn exchange(&mut self, flow: u64, exchange: &Exchange);
+    /// What logs are compared with; only with [`Options::logs`](super::Options::logs).
+    fn seen(&mut self, seen: Seen) {
+        let _ = seen;
+    }
     /// Something failed.
     fn finding(&mut self, finding: Finding);
     /// A request that can be read, and what came of it cannot be told.
@@ -46,20 +51,6 @@ pub trait Output {
     /// What the client of `flow` uses to send; only with [`Engine::watch_probers`](super::Engine::watch_probers).
     fn habit(&mut self, flow: &Flow, habit: Habit) {
         let _ = (flow, habit);
-    }
-}
-
-/// Hands on an exchange that is final and can be read; whether the capture leaves it `open`.
-pub(super) fn hand_on(
-    flow: &Flow,
-    exchange: &Exchange,
-    open: bool,
-    wider: &Wider,
-    out: &mut impl Output,
-) {
-    out.exchange(flow.id, exchange);
-    if open {
-        out.undecided(&Case { flow, exchange: Some(exchange), wider });
     }
 }
 

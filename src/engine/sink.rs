@@ -1,10 +1,11 @@
 //! Where the bytes of a connection go.
 
 use super::suspicion::{is_unknown, mispaired, worth_a_look};
-use super::{Counts, Shared, Talk, leave_open};
+use super::{Counts, Options, Shared, Talk, leave_open};
 use crate::blind::BlindSpot;
 use crate::http::{Conversation, Exchange, Pool, State};
 use crate::join::legs::{Leg, Roles, speaks_for_others};
+use crate::join::log::Seen;
 use crate::over_time::OverTime;
 use crate::packet::{Address, Endpoint};
 use crate::probe::{OPENING_KEPT, Tap};
@@ -30,7 +31,8 @@ pub(super) struct Sink<'a> {
     server: Endpoint,
     /// Address of the client.
     source: Address,
-    all: bool,
+    options: Options,
+    seen: &'a mut Vec<Seen>,
     /// Whatever is answered from now on may come too late.
     pub(super) too_late: bool,
 }
@@ -40,14 +42,15 @@ impl Shared {
     pub(super) fn sink<'a>(
         &'a mut self,
         keys: &'a KeyLog,
-        all: bool,
+        options: Options,
         connection: &Connection,
         talk: &'a mut Talk,
     ) -> Sink<'a> {
         Sink {
             too_late: connection.may_be_too_late(),
-            all,
+            options,
             talk,
+            seen: &mut self.seen,
             fresh: &mut self.fresh,
             pool: &mut self.pool,
             counts: &mut self.counts,
@@ -89,7 +92,8 @@ impl Sink<'_> {
             tap,
             source,
             server,
-            all,
+            options,
+            seen,
             too_late,
             tickets,
             ..
@@ -123,7 +127,14 @@ impl Sink<'_> {
                 let wait = response.first.at.nanos_since(request.last.at);
                 *longest_wait = (*longest_wait).max(wait);
             }
-            if (*all && readable) || (!mispaired && worth_a_look(exchange, *too_late)) {
+            let unknown = mispaired || exchange.state == State::Unknown;
+            if options.logs && readable {
+                let state = if mispaired { State::Unknown } else { exchange.state };
+                seen.extend(Seen::of(*flow, exchange, state));
+            }
+            // Of a request that is left open a line may tell what came of it.
+            let all = readable && (options.exchanges || (options.logs && unknown));
+            if all || (!mispaired && worth_a_look(exchange, *too_late)) {
                 let mut exchange = exchange.clone();
                 if mispaired {
                     exchange.state = State::Unknown;

@@ -12,13 +12,13 @@ use super::gather::{ENTRIES_MAX, Found, Gathered, Job, Known, Reading};
 use super::kind::{Kind, Lines};
 use super::read::{self, LogError, LogFile};
 use super::revise::{Findings, decide, revise};
-use super::seen::Capture;
+use super::seen::{Capture, Seen};
 use super::tie::{By, Ties, tie};
 use super::upstream::tie_errors;
 use super::within::{find_connections, find_requests};
 use crate::cause::{Case, Confidence, Finding, undecided};
 use crate::flow::Flow;
-use crate::http::{Exchange, State};
+use crate::http::State;
 use crate::join::Correlation;
 use crate::packet::Endpoint;
 use crate::time::{Mark, Timestamp};
@@ -287,8 +287,8 @@ impl Watch {
     }
 
     /// An exchange is final.
-    pub fn exchange(&mut self, flow: u64, exchange: &Exchange) {
-        self.capture.exchange(flow, exchange);
+    pub fn seen(&mut self, seen: Seen) {
+        self.capture.add(seen);
     }
 
     /// What came of a request cannot be told from its packets; a line may tell.

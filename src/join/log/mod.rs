@@ -70,5 +70,5 @@ pub use kind::Kind;
 pub use line::{Attempt, Attempts, Line, Tries};
 pub use logs::{LogSettings, Logs, LogsError, Source, TIES_MAX, Tie, Watch};
 pub use read::{LogError, LogFile};
-pub use seen::{FLOWS_MAX, SEEN_MAX};
+pub use seen::{FLOWS_MAX, SEEN_MAX, Seen};
 pub use tie::By;

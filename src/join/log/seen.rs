@@ -22,9 +22,9 @@ const FLOWS_ROOM: usize = 1 << 16;
 /// Flows that are kept, about 130 bytes each.
 pub const FLOWS_MAX: usize = 1 << 20;
 
-/// An exchange.
+/// What is kept of an exchange until logs are read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub struct Seen {
     pub(super) flow: u64,
     pub(super) ordinal: u32,
     /// First byte of the request.
@@ -139,6 +139,31 @@ pub(super) struct Capture {
 }
 
 impl Seen {
+    /// Of an exchange of the flow with this id, if it has a request; `state`: what is known of its outcome.
+    pub fn of(flow: u64, exchange: &Exchange, state: State) -> Option<Seen> {
+        let request = exchange.request.as_ref()?;
+        let head = RequestHead::parse(&request.head);
+        let (method, target) = head.asked();
+        let target = super::text::origin_form(target);
+        let response = exchange.response.as_ref();
+        let over = response.map_or(request.last, |response| response.last);
+        let (asked, path) = asked_both(method, target);
+        Some(Seen {
+            flow,
+            ordinal: exchange.ordinal,
+            first: request.first,
+            answered: response.map(|response| response.first),
+            over,
+            until: over.at,
+            state,
+            status: response.and_then(|response| response.status),
+            whole: response.is_some_and(|response| response.complete),
+            asked,
+            path,
+            ids: ids_of(&head),
+        })
+    }
+
     /// When it was over.
     pub(super) fn last(&self) -> Timestamp {
         self.until
@@ -157,33 +182,11 @@ impl Capture {
         self.by_client.get_or_init(|| ByClient::new(&self.flows))
     }
 
-    pub(super) fn exchange(&mut self, flow: u64, exchange: &Exchange) {
-        let Some(request) = &exchange.request else { return };
-        if self.seen.len() >= SEEN_MAX {
-            self.lost += 1;
-            return;
+    pub(super) fn add(&mut self, seen: Seen) {
+        match self.seen.len() < SEEN_MAX {
+            true => self.seen.push(seen),
+            false => self.lost += 1,
         }
-        let head = RequestHead::parse(&request.head);
-        let (method, target) = head.asked();
-        let target = super::text::origin_form(target);
-        let response = exchange.response.as_ref();
-        let over = response.map_or(request.last, |response| response.last);
-        let (asked, path) = asked_both(method, target);
-        let seen = Seen {
-            flow,
-            ordinal: exchange.ordinal,
-            first: request.first,
-            answered: response.map(|response| response.first),
-            over,
-            until: over.at,
-            state: exchange.state,
-            status: response.and_then(|response| response.status),
-            whole: response.is_some_and(|response| response.complete),
-            asked,
-            path,
-            ids: ids_of(&head),
-        };
-        self.seen.push(seen);
     }
 
     /// All flows are known. What has no whole response lasted until its connection was closed.

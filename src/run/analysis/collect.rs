@@ -125,15 +125,15 @@ impl Output for Collector<'_> {
     }
 
     fn exchange(&mut self, flow: u64, exchange: &Exchange) {
-        if let Some(logs) = &mut self.results.logs {
-            logs.exchange(flow, exchange);
-        }
-        if !self.results.settings.exchanges {
-            return;
-        }
         self.listener.exchange(flow, exchange);
         if !self.results.settings.streamed {
             self.results.report.exchanges.push((flow, exchange.clone()));
+        }
+    }
+
+    fn seen(&mut self, seen: log::Seen) {
+        if let Some(logs) = &mut self.results.logs {
+            logs.seen(seen);
         }
     }
 
