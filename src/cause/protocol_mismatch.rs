@@ -136,7 +136,7 @@ const IN_CLEAR: [&str; 4] = [
 /// Whether a response says that its port is one for TLS.
 pub(crate) fn wants_tls(response: &Response) -> bool {
     let says = |words: &&str| memmem::find(&response.body_start, words.as_bytes()).is_some();
-    response.status == Some(400) && IN_CLEAR.iter().any(|words| says(words))
+    response.status == Some(400) && IN_CLEAR.iter().any(says)
 }
 
 /// The target says that it wants TLS.
