@@ -25,7 +25,11 @@ fn ask<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
     }
     // Whole pages, also those that the vector shares at its ends: a mapping of which only a part is told so could not
     // grow in place any more (mremap(2)).
-    let page = rustix::param::page_size();
+    // SAFETY: it reads a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Some(page) = usize::try_from(page).ok().filter(|page| page.is_power_of_two()) else {
+        return;
+    };
     let start = memory.as_mut_ptr().cast::<libc::c_void>();
     let before = start.addr() % page;
     let len = (before + bytes).next_multiple_of(page);
