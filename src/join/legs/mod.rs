@@ -11,6 +11,7 @@ mod leg;
 mod one_host;
 mod order;
 mod own_answer;
+mod patience;
 mod pool;
 mod roles;
 mod sketch;
