@@ -3,7 +3,7 @@
 use super::handshake::Attempt;
 use super::wider::Language;
 use super::{Case, Cause, Confidence, Coverage, Evidence, Responsible, Verdict, What};
-use crate::http::{FaultKind, Response};
+use crate::http::{FaultKind, RequestHead, Response};
 use crate::tcp::Side;
 use crate::{phrase, word};
 use memchr::memmem;
@@ -24,8 +24,9 @@ pub(super) const CAUSE: Cause = Cause {
         (many gRPC servers) starts with its own SETTINGS frame. The bytes prove it and look \
         the same at both ends: 15 03 is a TLS alert, 00 00 .. 04 the beginning of SETTINGS.\n\n\
         nginx, Apache, Tomcat and Go programs reply to plain HTTP on a TLS port with a valid 400 that says so (\"The \
-        plain HTTP request was sent to HTTPS port\"), which load balancers pass on: likely, as a server behind the \
-        target may have written it. Not every server answers so clearly: OpenSSL-based ones may just reset, which looks like target-rst-no-response \
+        plain HTTP request was sent to HTTPS port\") and close, which load balancers pass on: likely, as a server behind the \
+        target may have written it. Not every server answers so clearly: OpenSSL-based ones may just \
+        reset, which looks like target-rst-no-response \
         on every single request, or tls-handshake-failed the other way round. Then other \
         connections decide: if the same port speaks TLS there and nothing else, this is likely \
         the cause. A PROXY header that is missing or not \
@@ -139,9 +140,17 @@ pub(crate) fn wants_tls(response: &Response) -> bool {
     response.status == Some(400) && IN_CLEAR.iter().any(says)
 }
 
-/// The target says that it wants TLS.
+/// The target says that it wants TLS, and closes: so it answers the first bytes of a connection that are no TLS. A proxy
+/// hands on the page of a server behind it, also inside TLS, and goes on; where the client asked for the close, either
+/// may have written it.
 fn by_page(case: &Case<'_>) -> Option<Verdict> {
-    let response = case.response().filter(|response| wants_tls(response))?;
+    let response = case.response().filter(|it| wants_tls(it) && it.closes)?;
+    let first = case.exchange?.ordinal == 1 && case.flow.tls.is_none();
+    let asked = RequestHead::parse(&case.request().filter(|_| first)?.head);
+    let last = asked.header("connection").map_or_else(
+        || asked.version().ends_with("1.0"),
+        |value| value.to_ascii_lowercase().contains("close"),
+    );
     let mut evidence = vec![Evidence {
         mark: response.first,
         side: Side::Server,
@@ -150,7 +159,7 @@ fn by_page(case: &Case<'_>) -> Option<Verdict> {
     }];
     evidence.extend(case.asked(phrase!("the request in plain HTTP/1")));
     Some(Verdict {
-        confidence: Confidence::Likely,
+        confidence: if last { Confidence::Possible } else { Confidence::Likely },
         evidence,
         summary: phrase!(
             "the target answered a plain HTTP/1 request with 400: the port is one for TLS"
@@ -374,7 +383,6 @@ fn closed_on_tls(case: &Case<'_>) -> Option<Verdict> {
 mod tests {
     use super::*;
     use crate::cause::fixture::Scene;
-    use crate::http::FaultKind;
 
     #[test]
     fn tls_or_http2_bytes_answer_plain_http() {
@@ -385,16 +393,33 @@ mod tests {
 
     #[test]
     fn a_page_says_that_the_port_is_one_for_tls() {
-        let told = |status, page: &str| {
+        let told = |status, page: &str, change: fn(&mut Scene)| {
             let mut scene = Scene::answered(status);
-            scene.response().body_start = page.as_bytes().to_vec();
+            (scene.response().body_start, scene.response().closes) =
+                (page.as_bytes().to_vec(), true);
+            (scene.exchange().ordinal, scene.request().head) =
+                (1, b"GET / HTTP/1.1\r\n\r\n".to_vec());
+            change(&mut scene);
             scene.rule("protocol-mismatch").map(|verdict| verdict.confidence)
         };
         for words in IN_CLEAR {
-            assert_eq!(told(400, &format!("<p>{words}</p>")), Some(Confidence::Likely), "{words}");
+            let page = format!("<p>{words}</p>");
+            assert_eq!(told(400, &page, |_| {}), Some(Confidence::Likely), "{words}");
         }
-        assert_eq!(told(400, "no such field"), None);
-        assert_eq!(told(404, IN_CLEAR[0]), None);
+        assert_eq!(told(400, "no such field", |_| {}), None);
+        assert_eq!(told(404, IN_CLEAR[0], |_| {}), None);
+        // Handed on by who goes on, on a connection that was of use before, or inside TLS.
+        assert_eq!(told(400, IN_CLEAR[0], |it| it.response().closes = false), None);
+        assert_eq!(told(400, IN_CLEAR[0], |it| it.exchange().ordinal = 2), None);
+        assert_eq!(told(400, IN_CLEAR[0], |it| drop(it.tls())), None);
+        for asked in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"] {
+            let mut scene = Scene::answered(400);
+            scene.response().body_start = IN_CLEAR[0].as_bytes().to_vec();
+            (scene.response().closes, scene.exchange().ordinal) = (true, 1);
+            scene.request().head = asked.as_bytes().to_vec();
+            let told = scene.rule("protocol-mismatch").map(|verdict| verdict.confidence);
+            assert_eq!(told, Some(Confidence::Possible), "{asked}");
+        }
     }
 
     #[test]
