@@ -60,6 +60,35 @@ mod tests {
         }
     }
 
+    /// Whether the system was asked for huge pages behind `room`; `None` where it has none, or does not tell.
+    #[cfg(target_os = "linux")]
+    fn is_asked(room: &[u64]) -> Option<bool> {
+        std::fs::metadata("/sys/kernel/mm/transparent_hugepage").ok()?;
+        let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let at = room.as_ptr().addr();
+        let holds = |line: &str| {
+            let (from, to) = line.split(' ').next()?.split_once('-')?;
+            let end = |text| usize::from_str_radix(text, 16).ok();
+            Some((end(from)?..end(to)?).contains(&at))
+        };
+        let mut lines = maps.lines().skip_while(|line| holds(line) != Some(true));
+        lines.find_map(|line| Some(line.strip_prefix("VmFlags:")?.split(' ').any(|it| it == "hg")))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn large_room_is_in_huge_pages_also_where_it_has_grown() {
+        // So large that it has a mapping of its own.
+        let mut room = with_room(64 << 20 >> 3);
+        room.push(1);
+        assert_ne!(is_asked(&room), Some(false));
+        room.reserve_exact(96 << 20 >> 3);
+        assert_ne!(is_asked(&room), Some(false));
+        // The file is understood.
+        let other = vec![1; 64 << 20 >> 3];
+        assert_ne!(is_asked(&other), Some(true));
+    }
+
     #[test]
     fn items_without_a_size_need_no_room() {
         let mut room = with_room(LEAST);
