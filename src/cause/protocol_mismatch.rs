@@ -411,7 +411,7 @@ mod tests {
         // Handed on by who goes on, on a connection that was of use before, or inside TLS.
         assert_eq!(told(400, IN_CLEAR[0], |it| it.response().closes = false), None);
         assert_eq!(told(400, IN_CLEAR[0], |it| it.exchange().ordinal = 2), None);
-        assert_eq!(told(400, IN_CLEAR[0], |it| drop(it.tls())), None);
+        assert_eq!(told(400, IN_CLEAR[0], |it| _ = it.tls()), None);
         for asked in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"] {
             let mut scene = Scene::answered(400);
             scene.response().body_start = IN_CLEAR[0].as_bytes().to_vec();
