@@ -101,19 +101,27 @@ pub(crate) fn gateway(exchange: &Exchange) -> Option<&'static str> {
     response.status.filter(|status| is_gateway_error(*status)).and_then(|_| maker(response))
 }
 
+/// Proxies of which one process takes up what comes in the order in which it came, by one thread or a few that share no
+/// connection (<https://nginx.org/en/docs/dev/development_guide.html#event_loop>; HAProxy, `doc/internals`). Those of
+/// Apache take turns as the kernel sees fit.
+const IN_TURN: [&str; 4] = ["nginx", "OpenResty", "Tengine", "HAProxy"];
+
 /// What a proxy tells of itself on a page of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnPage {
     /// Why it has no answer of a server.
     pub tells: Tells,
     /// Whether it had tried again, where the page says so.
     pub again: Option<bool>,
+    /// Whether it takes up what comes in the order in which it came.
+    pub in_turn: bool,
 }
 
 /// Why a proxy has no answer of a server, by the words of its page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tells {
     /// Its words have several meanings.
+    #[default]
     Nothing,
     /// Somebody ended the connection before it was of use: most often it was refused.
     Refused,
@@ -144,11 +152,11 @@ const REASONS: [(&str, Tells, bool); 8] = [
 
 /// What a gateway error tells on a page that only a proxy writes.
 pub(crate) fn own_page(exchange: &Exchange) -> Option<OwnPage> {
-    gateway(exchange)?;
+    let maker = gateway(exchange)?;
     let page = exchange.response.as_ref()?.body_start.as_slice();
     let after = |words: &str| Some(memmem::find(page, words.as_bytes())? + words.len());
     if after("no healthy upstream").is_some() {
-        return Some(OwnPage { tells: Tells::NoTarget, again: None });
+        return Some(OwnPage { tells: Tells::NoTarget, ..OwnPage::default() });
     }
     let retried = after("before headers. retried and the latest reset reason: ");
     let reason = retried.or_else(|| after("before headers. reset reason: "));
@@ -159,6 +167,7 @@ pub(crate) fn own_page(exchange: &Exchange) -> Option<OwnPage> {
     Some(OwnPage {
         tells: known.map_or(Tells::Nothing, |(_, tells, _)| *tells),
         again: (says || retried.is_some()).then_some(retried.is_some()),
+        in_turn: IN_TURN.contains(&maker),
     })
 }
 

@@ -261,18 +261,11 @@ fn may_be_for(front: &Leg, back: &Leg) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::testing::{PROXY, back, cut, leg};
-    use crate::join::legs::tie::{Surroundings, ties};
-    use crate::packet::Endpoint;
-    use hashbrown::HashSet;
+    use crate::join::legs::testing::{back, cut, leg, ties_of};
 
     fn fronts(legs: &mut [Leg]) -> Vec<(u64, Option<u64>)> {
         legs.sort_by_key(|leg| leg.ends.asked.at);
-        let opaque = HashSet::new();
-        let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
-        let forward = HashSet::new();
-        let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-        let ties = ties(legs, &around);
+        let ties = ties_of(legs);
         let front = |tie: Tie| legs[tie.front].ends.flow;
         let made = legs.iter().zip(&ties.of).filter(|(leg, _)| leg.ends.flow > 10);
         made.map(|(leg, tie)| (leg.ends.flow, tie.map(front))).collect()

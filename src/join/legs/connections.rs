@@ -5,6 +5,7 @@ use super::compare::{SLACK, compare, ends_apart, is_possible, not_the_last, stat
 use super::leg::Leg;
 use super::patience::patience;
 use super::pool::{self, Decided, OPENS, Pools};
+use super::routes::Routes;
 use super::steady::checks;
 use super::tie::{Surroundings, Tie, Ties, UNDER_WAY_MAX};
 use crate::cause::{Confidence, Tells};
@@ -31,10 +32,13 @@ pub(super) const EXACTLY: i64 = 4_000_000;
 /// nanoseconds.
 pub(super) const DROPPED: i64 = 5_000_000;
 
+/// Steps of [`Wait::apart`] of proxies that take up what comes in turn, as a power of two, nanoseconds: a millisecond.
+const IN_TURN: u32 = 20;
+
 /// Ties connections that failed before a request to the requests that waited for them.
 pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundings<'_>) {
     let checks = checks(legs);
-    ties.decided = pool::decide(legs, ties, &checks);
+    ties.decided = pool::decide(legs, ties, &checks, around.routes);
     for (front, decided) in &mut ties.decided {
         // What cannot be read may have opened it.
         if around.opaque.contains(&legs[*front].ends.server.ip) {
@@ -47,9 +51,11 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
     untie_later(legs, ties);
     let mut attempts = ties.attempts();
     let pools = Pools::of(legs);
+    let in_turn = legs.iter().filter(|leg| leg.ends.own_page.is_some_and(|page| page.in_turn));
+    let in_turn: HashSet<Endpoint> = in_turn.map(|leg| leg.ends.server).collect();
     let refused = Refused::of(legs);
     let patience = patience(legs, &attempts, &checks);
-    let try_again = that_try_again(legs, ties, &attempts);
+    let mut doubts: Vec<(usize, usize)> = Vec::new();
     let mut under_way: Vec<usize> = Vec::new();
     for at in by_beginning(legs) {
         let leg = &legs[at];
@@ -74,16 +80,25 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             })
             .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around, patience))
             .collect();
+        // Those of another route only where nobody else waits.
+        let all = waits.len();
+        let excluded = |wait: &Wait| around.routes.excludes(&legs[wait.front], leg.ends.server);
+        if !waits.iter().all(excluded) {
+            waits.retain(|wait| !excluded(wait));
+        }
+        let routed = waits.len() < all;
         // Of several that wait for nothing else the one that ends first: so each finds its attempt.
         waits.sort_by_key(|wait| {
             let until = (wait.need == Need::Unserved).then_some(wait.until);
             // Who does not go on at once waits for a timer, which is the same for all: first come, first served.
             let timer = wait.timer.then_some((wait.elsewhere, wait.since));
             // Pools open a connection when a request comes.
-            let fresh = wait.before <= OPENS
-                && attempts[wait.front].is_empty()
-                && pools.keeps(legs[wait.front].ends.server);
-            (wait.late, !wait.due, !fresh, wait.need, until, timer, wait.apart)
+            let server = legs[wait.front].ends.server;
+            let fresh =
+                wait.before <= OPENS && attempts[wait.front].is_empty() && pools.keeps(server);
+            // Whoever takes up what comes in turn is late for all of it alike.
+            let apart = if in_turn.contains(&server) { wait.apart >> IN_TURN } else { wait.apart };
+            (wait.late, !wait.due, !fresh, wait.need, until, timer, apart, wait.since)
         });
         let Some(best) = waits.first().copied() else {
             // Others have the attempts that would show who waited.
@@ -99,6 +114,7 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         let server = legs[best.front].ends.server;
         let (certainty, by) = match waits.get(1) {
             None if best.apart > GOES_ON => (Confidence::Possible, TiedBy::Time),
+            None if routed => (Confidence::Likely, TiedBy::Request),
             None if around.proxies.contains(&server) && !around.opaque.contains(&server.ip) => {
                 (Confidence::Certain, TiedBy::Time)
             }
@@ -114,13 +130,13 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         };
         let alike = certainty >= Confidence::Likely;
         if !alike {
-            let again = waits[1..].iter();
-            let again = again.filter(|it| try_again.contains(&legs[it.front].ends.server));
-            doubt_last(again, leg, legs, &attempts, ties);
+            let others = waits[1..].iter().filter(|it| !it.late && it.apart <= GOES_ON);
+            doubts.extend(others.map(|other| (other.front, at)));
         }
         ties.of[at] = Some(Tie { front: best.front, certainty, by, alike });
         attempts[best.front].push(at);
     }
+    doubt_last(doubts, legs, &attempts, ties);
     // What no other request has opened is the attempt of the first that waited for it.
     for (front, decided) in &mut ties.decided {
         let tie = &mut ties.of[decided.back];
@@ -261,21 +277,17 @@ fn that_try_again(legs: &[Leg], ties: &Ties, attempts: &[Vec<usize>]) -> HashSet
     fronts.map(|(_, front)| front.ends.server).collect()
 }
 
-/// One of these may as well have waited for this connection after its last attempt that is known, which then did not
-/// decide what its client saw.
-fn doubt_last<'a>(
-    waits: impl Iterator<Item = &'a Wait>,
-    leg: &Leg,
-    legs: &[Leg],
-    attempts: &[Vec<usize>],
-    ties: &mut Ties,
-) {
-    for wait in waits.filter(|wait| !wait.late && wait.apart <= GOES_ON) {
-        let request = &legs[wait.front].ends;
-        let ends = |at: &&usize| &legs[**at].ends;
-        let last = attempts[wait.front].iter().max_by_key(|at| ends(at).asked.at);
-        let Some(last) = last.filter(|at| ends(at).over.at <= leg.ends.asked.at) else { continue };
-        let made = ends(&last);
+/// A request that may as well have waited for a connection of another one after its last attempt that is known: that
+/// one did not decide for sure what its client saw.
+fn doubt_last(doubts: Vec<(usize, usize)>, legs: &[Leg], attempts: &[Vec<usize>], ties: &mut Ties) {
+    let try_again = that_try_again(legs, ties, attempts);
+    let again = doubts.into_iter().filter(|(at, _)| try_again.contains(&legs[*at].ends.server));
+    for (front, connection) in again {
+        let ends = |at: &usize| &legs[*at].ends;
+        let last = attempts[front].iter().max_by_key(|at| ends(at).asked.at);
+        let before = |at: &&usize| ends(at).over.at <= ends(&connection).asked.at;
+        let Some(last) = last.filter(before) else { continue };
+        let (request, made) = (ends(&front), ends(last));
         if made.state == State::Answered && status_given(request, made) == request.status {
             continue;
         }
@@ -304,7 +316,8 @@ fn doubt_checks(legs: &[Leg], ties: &mut Ties) {
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     front: usize,
-    /// It went on before the connection had failed: only where packets are out of order.
+    /// It went on before the connection had failed, or had not got so far when that was opened: only where packets are
+    /// out of order.
     late: bool,
     /// How much it lacks an explanation.
     need: Need,
@@ -361,8 +374,9 @@ fn waited(
     let mut since = legs[front].whole.at.min(leg.asked.at);
     let mut next = legs[front].asked_until();
     let (mut later, mut explained) = (false, false);
-    let mut latest: Option<(Timestamp, Endpoint)> = None;
-    for attempt in attempts.iter().map(|attempt| &legs[*attempt].ends) {
+    let mut latest: Option<(Timestamp, &Leg)> = None;
+    for made in attempts.iter().map(|attempt| &legs[*attempt]) {
+        let attempt = &made.ends;
         if attempt.asked.at >= leg.asked.at {
             later = true;
             next = next.min(attempt.asked.at);
@@ -371,7 +385,9 @@ fn waited(
         } else {
             since = since.max(attempt.over.at);
             // Connections that failed come behind the others.
-            latest = latest.max(Some((attempt.asked.at, attempt.server)));
+            if latest.is_none_or(|(asked, _)| asked < attempt.asked.at) {
+                latest = Some((attempt.asked.at, made));
+            }
             let given = status_given(request, attempt);
             explained |= attempt.state == State::Answered && given == request.status;
         }
@@ -385,7 +401,9 @@ fn waited(
     let gateway = request.status.is_some_and(is_gateway_error) && !ended;
     let known = around.proxies.contains(&request.server);
     let silent = request.status.is_none() && (known || dropped);
-    let before = leg.asked.at.nanos_since(since).max(0);
+    let before = leg.asked.at.nanos_since(since);
+    let early = before < 0;
+    let before = before.max(0);
     // When the proxy knows that it failed.
     let given_up = patience.map(|patience| leg.asked.at.after(patience));
     let heard = leg.closed_by.map(|_| leg.over.at);
@@ -394,11 +412,15 @@ fn waited(
     let over = over.filter(|at| !soft || next.nanos_since(*at).abs() <= GOES_ON);
     let after = over.map_or(0, |over| next.nanos_since(over).max(0));
     let apart = before.saturating_add(after);
-    let again = latest.is_some_and(|(_, server)| server == leg.server);
+    let again = latest.filter(|(_, latest)| latest.ends.server == leg.server);
+    // The turn-around timer follows an error that was heard of.
+    let due = again.is_some_and(|(_, it)| !it.soft && before.abs_diff(TURN_AROUND) <= DUE);
     (later || gateway || silent).then_some(Wait {
         front,
-        late: leg.over.at > next || over.is_some_and(|over| over.nanos_since(next) > EXACTLY),
-        elsewhere: latest.is_some_and(|(_, server)| server != leg.server),
+        late: early
+            || leg.over.at > next
+            || over.is_some_and(|over| over.nanos_since(next) > EXACTLY),
+        elsewhere: latest.is_some() && again.is_none(),
         since,
         until: next,
         need: match attempts.is_empty() {
@@ -407,8 +429,8 @@ fn waited(
             false if explained && !later => Need::Explained,
             false => Need::Between,
         },
-        timer: apart > GOES_ON || again,
-        due: again && before.abs_diff(TURN_AROUND) <= DUE,
+        timer: apart > GOES_ON || again.is_some(),
+        due,
         before,
         apart,
     })
@@ -416,10 +438,10 @@ fn waited(
 
 /// Gives each error among the first `most` legs without an attempt one that may as well be its own: one that is tied to nobody, or to a
 /// request that has others, or can get another one in the same way. How many errors there was no time for.
-pub(super) fn even_out(legs: &[Leg], ties: &mut Ties, most: usize) -> u64 {
+pub(super) fn even_out(legs: &[Leg], ties: &mut Ties, most: usize, routes: &Routes) -> u64 {
     let attempts = ties.attempts();
     let told: HashSet<usize> = ties.decided.values().map(|it| it.back).collect();
-    let mut swap = Swap { legs, ties, attempts, told, looks: LOOKS_MAX };
+    let mut swap = Swap { legs, ties, attempts, told, looks: LOOKS_MAX, routes };
     let mut unsearched = 0;
     for (front, leg) in legs.iter().enumerate().take(most) {
         let refused = leg.ends.status.is_some_and(|status| status >= 500);
@@ -461,6 +483,7 @@ struct Swap<'a> {
     told: HashSet<usize>,
     /// Legs that may still be looked at.
     looks: usize,
+    routes: &'a Routes,
 }
 
 impl Swap<'_> {
@@ -505,6 +528,7 @@ impl Swap<'_> {
                     && !self.told.contains(at)
                     && tie.is_none_or(|tie| tie.certainty == Confidence::Possible)
                     && fits(request, leg)
+                    && !(leg.ends.ordinal == 0 && self.routes.excludes(request, leg.ends.server))
             })
             .map(|(at, leg)| (ends_apart(request, leg), at))
             .filter(|(apart, _)| *apart <= GOES_ON)
@@ -534,14 +558,15 @@ fn fits(front: &Leg, back: &Leg) -> bool {
 mod tests {
     use super::*;
     use crate::cause::OwnPage;
-    use crate::join::legs::testing::{PROXY, dropped, leg, refused, silent};
-    use crate::join::legs::tie::ties;
+    use crate::join::legs::testing::{
+        PROXY, back, cut, dropped, leg, mark, refused, silent, ties_of,
+    };
 
     #[test]
     fn who_writes_a_gateways_page_when_it_was_refused_is_a_proxy() {
         let asked = |own_page, refused_at| {
             let mut front = leg(1, 7, 0, 10, 502);
-            let page = OwnPage { tells: Tells::Nothing, again: None };
+            let page = OwnPage::default();
             front.ends.own_page = Some(page).filter(|_| own_page);
             that_answer_for(&[front, refused(11, refused_at)]).len()
         };
@@ -560,11 +585,7 @@ mod tests {
             // One is refused, and nobody answers the other, which was opened before that.
             legs.extend([leg(21, 7, 2000, 2004, 502), leg(22, 7, 2000, 3001, 504)]);
             legs.extend([silent(31, 2001), refused(32, 2002)]);
-            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
-            let forward = HashSet::new();
-            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-            let mut ties = ties(&legs, &around);
-            tie_connections(&legs, &mut ties, &around);
+            let ties = ties_of(&legs);
             let flow = |back: usize| ties.of[back].map(|tie| legs[tie.front].ends.flow);
             (flow(legs.len() - 2), flow(legs.len() - 1))
         };
@@ -575,7 +596,7 @@ mod tests {
 
     #[test]
     fn whoever_tries_again_may_have_been_refused_after_the_last_attempt_that_is_known() {
-        let cut = |flow, asked, over| crate::join::legs::testing::cut(flow, flow % 10, asked, over);
+        let cut = |flow, asked, over| cut(flow, flow % 10, asked, over);
         let sure = |again: bool| {
             // Either may have gone on to the server that refuses.
             let mut legs = vec![leg(1, 1, 100, 130, 502), leg(2, 2, 101, 131, 502)];
@@ -584,16 +605,48 @@ mod tests {
                 legs.extend([leg(3, 3, 0, 50, 502), cut(23, 2, 20), cut(33, 21, 40)]);
             }
             legs.sort_by_key(|leg| leg.ends.asked.at);
-            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
-            let forward = HashSet::new();
-            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-            let mut ties = ties(&legs, &around);
-            tie_connections(&legs, &mut ties, &around);
+            let ties = ties_of(&legs);
             let of = |flow| legs.iter().position(|leg| leg.ends.flow == flow).unwrap();
             [11, 12].map(|flow| ties.of[of(flow)].unwrap().certainty).into_iter().min()
         };
         assert_eq!(sure(true), Some(Confidence::Likely));
         assert_eq!(sure(false), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn whoever_takes_up_what_comes_in_turn_goes_on_first_for_what_failed_first() {
+        let owner = |in_turn| {
+            let page = OwnPage { in_turn, ..OwnPage::default() };
+            let us = |mut leg: Leg, asked: i64, over: i64| {
+                (leg.ends.asked, leg.whole) = (mark(asked * 1000), mark(asked * 1000));
+                leg.ends.answered = leg.ends.answered.map(|_| mark(over * 1000));
+                leg.ends.over = mark(over * 1000);
+                leg
+            };
+            let mut legs = vec![us(leg(1, 1, 0, 0, 502), 0, 700), us(leg(2, 2, 0, 0, 200), 1, 610)];
+            legs[0].ends.own_page = Some(page);
+            legs.extend([us(cut(11, 1, 0, 0), 10, 100), us(cut(12, 2, 0, 0), 20, 200)]);
+            // The second is nearer, and goes on at another server.
+            legs.extend([us(refused(13, 0), 300, 310), us(back(14, 2, 0, 0, 200), 500, 600)]);
+            legs[4].ends.server.port = 9;
+            let ties = ties_of(&legs);
+            ties.of[4].map(|tie| (tie.front, tie.certainty))
+        };
+        assert_eq!(owner(true), Some((0, Confidence::Possible)));
+        assert_eq!(owner(false), Some((1, Confidence::Possible)));
+    }
+
+    #[test]
+    fn an_error_that_nobody_heard_of_starts_no_turn_around_timer() {
+        // The first was refused a second ago, and is given up now; the second has just come.
+        let owner = |soft| {
+            let mut legs = vec![leg(1, 1, 0, 1004, 503), refused(11, 1)];
+            legs.extend([leg(2, 2, 1000, 2001, 503), refused(12, 1001)]);
+            (legs[1].soft, legs[3].soft) = (soft, soft);
+            let ties = ties_of(&legs);
+            ties.of[3].map(|tie| legs[tie.front].ends.flow)
+        };
+        assert_eq!((owner(true), owner(false)), (Some(2), Some(1)));
     }
 
     #[test]
@@ -606,11 +659,7 @@ mod tests {
         };
         let sure = |soft| {
             let legs: Vec<Leg> = (0..4).flat_map(|n| opened(n, soft && n == 3)).collect();
-            let (opaque, proxies) = (HashSet::new(), [Endpoint::v4(PROXY, 80)].into());
-            let forward = HashSet::new();
-            let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-            let mut ties = ties(&legs, &around);
-            tie_connections(&legs, &mut ties, &around);
+            let ties = ties_of(&legs);
             ties.of[7].map(|tie| (tie.front, tie.certainty))
         };
         assert_eq!(sure(true), sure(false));

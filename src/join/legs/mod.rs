@@ -14,6 +14,7 @@ mod own_answer;
 mod patience;
 mod pool;
 mod roles;
+mod routes;
 mod sketch;
 mod steady;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::packet::{Address, Endpoint};
 use crate::time::Timestamp;
 use hashbrown::{HashMap, HashSet};
 use pool::Decided;
+use routes::Routes;
 use tie::{Surroundings, Ties};
 
 /// Legs kept to be tied; a leg takes about 500 bytes. Past it the older half is tied with what is
@@ -70,6 +72,8 @@ pub struct Legs {
     alike: HashMap<Endpoint, u32>,
     /// Who asks whom, by legs alone.
     roles: Roles,
+    /// Which servers are asked for what, of what is settled.
+    routes: Routes,
     /// Legs tied before all were known, to make room.
     early: u64,
     /// See [`Legs::unsearched`].
@@ -216,7 +220,7 @@ impl Legs {
         });
         leg::find_unique(&mut legs);
         let none = HashSet::new();
-        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward: &none };
+        let around = self.around(&none, &self.routes);
         let mut ties = tie::ties(&legs, &around);
         let forward = beside::that_forward(&legs, &ties);
         let wrong = |(leg, tie): (&Leg, &Option<tie::Tie>)| {
@@ -232,13 +236,20 @@ impl Legs {
         self.proxies.extend(connections::that_drop(&legs).into_iter().chain(others).take(room));
         self.learn_proxies(&legs, &ties);
         let requests = ties.clone();
-        self.tie_connections(&legs, &mut ties);
+        connections::tie_connections(&legs, &mut ties, &self.around(&none, &self.routes));
         // Where nothing but refused connections tells of a proxy.
         if self.learn_proxies(&legs, &ties) {
-            ties = requests;
-            self.tie_connections(&legs, &mut ties);
+            ties = requests.clone();
+            connections::tie_connections(&legs, &mut ties, &self.around(&none, &self.routes));
         }
-        self.unsearched += connections::even_out(&legs, &mut ties, most);
+        let mut routes = self.routes.clone();
+        routes.learn(&legs, &ties, |_| true);
+        let around = self.around(&none, &routes);
+        if routes.tell_apart() {
+            ties = requests;
+            connections::tie_connections(&legs, &mut ties, &around);
+        }
+        self.unsearched += connections::even_out(&legs, &mut ties, most, &routes);
         for tie in legs.iter().zip(&mut ties.of).filter_map(|(leg, tie)| {
             tie.as_mut().filter(|tie| leg.waited > 0 || legs[tie.front].waited > 0)
         }) {
@@ -258,6 +269,7 @@ impl Legs {
         let is_settled = |at: usize| {
             !waits.contains(&at) && (at < most || ties.of[at].is_some_and(|tie| tie.front < most))
         };
+        self.routes.learn(&legs, &ties, is_settled);
         for (at, mut leg) in legs.into_iter().enumerate() {
             if is_settled(at) {
                 self.suspects.remove(&(leg.ends.flow, leg.ends.ordinal));
@@ -287,10 +299,12 @@ impl Legs {
         (0..most).filter(waits).take(most / 2).collect()
     }
 
-    fn tie_connections(&self, legs: &[Leg], ties: &mut Ties) {
-        let forward = &HashSet::new();
-        let around = Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward };
-        connections::tie_connections(legs, ties, &around);
+    fn around<'a>(
+        &'a self,
+        forward: &'a HashSet<Endpoint>,
+        routes: &'a Routes,
+    ) -> Surroundings<'a> {
+        Surroundings { opaque: &self.opaque, proxies: &self.proxies, forward, routes }
     }
 
     /// Whether there are new ones.

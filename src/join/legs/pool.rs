@@ -8,6 +8,7 @@
 use super::compare::{SLACK, is_possible};
 use super::connections::{DROPPED, GOES_ON};
 use super::leg::Leg;
+use super::routes::Routes;
 use super::tie::Ties;
 use crate::cause::{Confidence, OwnPage, Tells};
 use crate::packet::Endpoint;
@@ -95,9 +96,14 @@ impl Pools {
 
 /// For each request, by its position, that was answered with a page on a failed connection: which one. `checks` are no
 /// attempts for any request.
-pub(super) fn decide(legs: &[Leg], ties: &Ties, checks: &[bool]) -> BTreeMap<usize, Decided> {
+pub(super) fn decide(
+    legs: &[Leg],
+    ties: &Ties,
+    checks: &[bool],
+    routes: &Routes,
+) -> BTreeMap<usize, Decided> {
     let attempts = ties.attempts();
-    let failed = Failed::of(legs, checks);
+    let failed = Failed::of(legs, checks, routes);
     let mut fronts: Vec<Told> =
         (0..legs.len()).filter_map(|front| Told::of(front, legs, &attempts[front])).collect();
     let mut decided = Decisions { legs, taken: HashSet::new(), made: BTreeMap::new() };
@@ -110,7 +116,10 @@ pub(super) fn decide(legs: &[Leg], ties: &Ties, checks: &[bool]) -> BTreeMap<usi
     let mut looks = LOOKS_MAX;
     let events: Vec<(Told, Vec<Event>)> = fronts
         .into_iter()
-        .map(|told| (told, failed.events(&told, &patiences, legs, &mut looks)))
+        .map(|mut told| {
+            let events = failed.events(&mut told, &patiences, legs, &mut looks);
+            (told, events)
+        })
         .filter(|(_, events)| !events.is_empty())
         .collect();
     // What was opened when the request came is its own, in the order in which they came.
@@ -146,6 +155,8 @@ struct Told {
     front: usize,
     page: OwnPage,
     answered: Timestamp,
+    /// What failed for others was left out, for the path that was asked.
+    routed: bool,
 }
 
 impl Told {
@@ -157,7 +168,7 @@ impl Told {
         // A proxy behind it has written that.
         let handed_on = |back: &usize| legs[*back].ends.own_page == Some(page);
         let answered = ends.answered.filter(|_| !attempts.iter().any(handed_on))?.at;
-        Some(Told { front, page, answered })
+        Some(Told { front, page, answered, routed: false })
     }
 }
 
@@ -172,7 +183,8 @@ struct Event {
 }
 
 /// The connections that failed before they were of use.
-struct Failed {
+struct Failed<'a> {
+    routes: &'a Routes,
     /// In the order in which they were begun.
     all: Vec<usize>,
     /// Those that somebody refused, in the order of their ends.
@@ -181,14 +193,19 @@ struct Failed {
     silent: Vec<usize>,
 }
 
-impl Failed {
-    fn of(legs: &[Leg], checks: &[bool]) -> Failed {
+impl<'a> Failed<'a> {
+    fn of(legs: &[Leg], checks: &[bool], routes: &'a Routes) -> Failed<'a> {
         let all: Vec<usize> =
             (0..legs.len()).filter(|at| legs[*at].ends.ordinal == 0 && !checks[*at]).collect();
         let (mut refused, silent): (Vec<usize>, Vec<usize>) =
             all.iter().partition(|at| legs[**at].ends.closed_by.is_some());
         refused.sort_by_key(|at| legs[*at].ends.over.at);
-        Failed { all, refused, silent }
+        Failed { routes, all, refused, silent }
+    }
+
+    /// This request may have been asked at the server of this connection, as far as its path tells.
+    fn serves(&self, told: &Told, back: usize, legs: &[Leg]) -> bool {
+        !self.routes.excludes(&legs[told.front], legs[back].ends.server)
     }
 
     /// How long proxies wait for a connection: the times after SYNs that nobody answered at which most of the errors
@@ -228,6 +245,23 @@ impl Failed {
 
     /// The connections of its proxy that failed when this request was given up, the latest last.
     fn events(
+        &self,
+        told: &mut Told,
+        patiences: &[i64],
+        legs: &[Leg],
+        looks: &mut usize,
+    ) -> Vec<Event> {
+        let mut events = self.events_of_all(told, patiences, legs, looks);
+        let (all, fits) = (events.len(), |event: &Event| self.serves(told, event.back, legs));
+        if events.iter().any(fits) {
+            events.retain(fits);
+        }
+        told.routed = events.len() < all;
+        events
+    }
+
+    /// The same, of any route.
+    fn events_of_all(
         &self,
         told: &Told,
         patiences: &[i64],
@@ -309,7 +343,7 @@ impl Failed {
         let slow = late && nearest.exact;
         if (slow && self.elsewhere(told, back, legs).is_some()) || !(only || prompt && once) {
             Confidence::Possible
-        } else if nearest.exact && only && (once || (!late && events.len() == 1)) {
+        } else if !told.routed && nearest.exact && only && (once || (!late && events.len() == 1)) {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -332,12 +366,13 @@ impl Failed {
             .take_while(|at| told.answered.nanos_since(over(**at)) <= GOES_ON)
             .copied()
             .filter(|at| legs[told.front].at_the_host_of(&legs[*at]))
+            .filter(|at| self.serves(told, *at, legs))
             .find(|at| !same_server(*at, back, legs))
     }
 }
 
 /// The connections that were opened when this request came, to servers of which one failed when it was given up.
-fn opened_for(told: &Told, events: &[Event], failed: &Failed, legs: &[Leg]) -> Vec<usize> {
+fn opened_for(told: &Told, events: &[Event], failed: &Failed<'_>, legs: &[Leg]) -> Vec<usize> {
     let came = legs[told.front].whole.at;
     let after = |at: &usize| legs[*at].ends.asked.at.nanos_since(came);
     let from = failed.all.partition_point(|at| after(at) < -SLACK);
@@ -423,7 +458,7 @@ impl Decisions<'_> {
     }
 
     /// The nearest that nobody has, one of the same server that was being opened, or the nearest.
-    fn choose(&mut self, told: &Told, events: &[Event], failed: &Failed) {
+    fn choose(&mut self, told: &Told, events: &[Event], failed: &Failed<'_>) {
         let legs = self.legs;
         let front = &legs[told.front];
         let free = |at: usize| !self.taken.contains(&at) && is_possible(front, &legs[at]);
@@ -452,26 +487,19 @@ impl Decisions<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::connections::{even_out, tie_connections};
-    use crate::join::legs::testing::{PROXY, back, cut, leg, refused, silent, told};
-    use crate::join::legs::tie::{Surroundings, ties};
-    use crate::packet::Address;
+    use crate::join::legs::connections::even_out;
+    use crate::join::legs::testing::{back, cut, leg, refused, silent, ties_of, told};
 
-    fn ties_of(legs: &mut [Leg]) -> Ties {
+    fn evened(legs: &mut [Leg]) -> Ties {
         legs.sort_by_key(|leg| leg.ends.asked.at);
-        let opaque: HashSet<Address> = HashSet::new();
-        let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
-        let forward = HashSet::new();
-        let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-        let mut ties = ties(legs, &around);
-        tie_connections(legs, &mut ties, &around);
-        even_out(legs, &mut ties, legs.len());
+        let mut ties = ties_of(legs);
+        even_out(legs, &mut ties, legs.len(), &Routes::default());
         ties
     }
 
     /// Of each request the connection of which its page tells, how sure that is, and whether it is its own.
     fn decided(legs: &mut [Leg]) -> Vec<(u64, u64, Confidence, bool)> {
-        let ties = ties_of(legs);
+        let ties = evened(legs);
         let flow = |at: usize| legs[at].ends.flow;
         let of =
             |(front, it): (&usize, &Decided)| (flow(*front), flow(it.back), it.certainty, it.own);
@@ -548,7 +576,7 @@ mod tests {
             at(1, silent(13, 31)),
             back(14, 8, 40, 199, 200),
         ];
-        let ties = ties_of(&mut legs);
+        let ties = evened(&mut legs);
         let fronts: Vec<(u64, Option<u64>)> = legs
             .iter()
             .zip(&ties.of)
@@ -557,8 +585,9 @@ mod tests {
             .collect();
         assert_eq!(fronts, [(11, Some(1)), (13, Some(2)), (14, Some(2)), (12, Some(1))]);
         // Its only attempt was no request.
-        legs[0].ends.own_page = Some(OwnPage { tells: Tells::Refused, again: Some(false) });
-        assert_eq!(ties_of(&mut legs).of[1], None);
+        legs[0].ends.own_page =
+            Some(OwnPage { tells: Tells::Refused, again: Some(false), ..OwnPage::default() });
+        assert_eq!(evened(&mut legs).of[1], None);
     }
 
     #[test]
@@ -569,7 +598,7 @@ mod tests {
             refused(11, 2),
             refused(12, 8),
         ];
-        let ties = ties_of(&mut legs);
+        let ties = evened(&mut legs);
         assert!(ties.of.iter().flatten().all(|tie| legs[tie.front].ends.flow == 2), "{ties:?}");
     }
 

@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv6Addr};
 const IDS_MAX: usize = 4;
 /// Headers of a request's own that are compared, those that come first.
 pub(super) const OWN_MAX: usize = 4;
+/// Kinds of routes: by the first part of the path, and by the first two.
+pub(super) const ROUTES: usize = 2;
 /// Shorter values than this are no unique ids.
 const ID_MIN: usize = 8;
 
@@ -80,6 +82,8 @@ pub struct Sketch {
     pub target: u64,
     /// The last part of the path, and the query.
     pub tail: u64,
+    /// The host that was asked and the first parts of the path, by which proxies choose servers.
+    pub routes: [u32; ROUTES],
     /// The capture ends within the target: [`Sketch::target`] is what came of it.
     pub cut: bool,
     /// Values of identifying headers.
@@ -137,8 +141,11 @@ impl Sketch {
         if complete && bytes.len() < HEAD_KEPT {
             self.print = print(head.headers().raw(), &END_TO_END, None);
         }
-        let (mut ids, mut own) = (0, 0);
+        let (mut ids, mut own, mut host) = (0, 0, 0);
         for (name, value) in head.headers().raw() {
+            if name.eq_ignore_ascii_case(b"host") {
+                host = hash(value);
+            }
             if own < OWN_MAX && is_own(name) && !value.is_empty() {
                 self.own[own] = hash(&name.to_ascii_lowercase()).rotate_left(1) ^ hash(value);
                 own += 1;
@@ -154,6 +161,11 @@ impl Sketch {
                 self.length = length.map_or(0, |length| length.saturating_add(1));
             }
             self.forwarded = forwarded(name, value).or(self.forwarded);
+        }
+        for (parts, route) in self.routes.iter_mut().enumerate().filter(|_| !self.cut) {
+            let end = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(parts + 1);
+            let first = &path[..end.map_or(path.len(), |(end, _)| end)];
+            *route = (hash(first) ^ host.rotate_left(1)) as u32;
         }
     }
 
@@ -281,6 +293,21 @@ mod tests {
         assert!(cut.cut && cut.target != 0 && cut.tail == 0);
         assert_eq!(cut.target, asked("GET /shop/it").target);
         assert_eq!(asked("GET "), Sketch::default());
+    }
+
+    #[test]
+    fn routes_are_the_host_and_the_first_parts_of_the_path() {
+        let of = |target: &str, host: &str| {
+            asked(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).routes
+        };
+        let same =
+            |one: [u32; ROUTES], other: [u32; ROUTES]| [one[0] == other[0], one[1] == other[1]];
+        let item = of("/shop/item/7?id=1", "a");
+        assert_eq!(same(item, of("/shop/item/8", "a")), [true, true]);
+        assert_eq!(same(item, of("/shop/cart", "a")), [true, false]);
+        assert_eq!(same(item, of("/blog/item/7", "a")), [false, false]);
+        assert_eq!(same(item, of("/shop/item/7", "b")), [false, false]);
+        assert_eq!(asked("GET /shop/it").routes, [0; ROUTES]);
     }
 
     #[test]

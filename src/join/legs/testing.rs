@@ -1,19 +1,34 @@
 //! Legs for tests: a proxy at 10.0.0.9:80 and its target at 10.0.1.1:8080.
 
+use super::connections::tie_connections;
 use super::leg::Leg;
+use super::routes::Routes;
 use super::sketch::{OWN_MAX, Sketch};
+use super::tie::{self, Surroundings, Ties};
 use crate::cause::{OwnPage, Tells};
 use crate::http::State;
 use crate::join::Ends;
 use crate::packet::Endpoint;
 use crate::tcp::Side;
 use crate::time::{FrameId, Mark, Timestamp};
+use hashbrown::HashSet;
 
 pub(super) const PROXY: [u8; 4] = [10, 0, 0, 9];
 pub(super) const MS: i64 = 1_000_000;
 
 pub(super) fn mark(at: i64) -> Mark {
     Mark { frame: FrameId::new(0, (at / 1000) as u64), at: Timestamp(at) }
+}
+
+/// What is tied of legs, which are in the order of their beginnings, at the known [`PROXY`].
+pub(super) fn ties_of(legs: &[Leg]) -> Ties {
+    let (opaque, forward, routes) = (HashSet::new(), HashSet::new(), Routes::default());
+    let proxies = [Endpoint::v4(PROXY, 80)].into();
+    let around =
+        Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward, routes: &routes };
+    let mut ties = tie::ties(legs, &around);
+    tie_connections(legs, &mut ties, &around);
+    ties
 }
 
 /// An exchange from `asked` to `over`, milliseconds.
@@ -101,6 +116,6 @@ pub(super) fn told(
     again: impl Into<Option<bool>>,
 ) -> Leg {
     let mut leg = leg(flow, 7, asked, over, 503);
-    leg.ends.own_page = Some(OwnPage { tells, again: again.into() });
+    leg.ends.own_page = Some(OwnPage { tells, again: again.into(), in_turn: false });
     leg
 }

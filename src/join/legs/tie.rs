@@ -9,6 +9,7 @@ use super::compare::{Alike, Likeness, SLACK, compare, ends_apart, is_possible, p
 use super::leg::Leg;
 use super::order::not_behind;
 use super::pool::Decided;
+use super::routes::Routes;
 use crate::cause::Confidence;
 use crate::join::TiedBy;
 use crate::packet::{Address, Endpoint};
@@ -87,6 +88,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) proxies: &'a HashSet<Endpoint>,
     /// Proxies that name their client in whatever they ask.
     pub(super) forward: &'a HashSet<Endpoint>,
+    /// Which servers are asked for what.
+    pub(super) routes: &'a Routes,
 }
 
 /// A request that an attempt may be for.
@@ -311,27 +314,22 @@ fn contest(found: &[Candidate], progress: &[Progress], ties: &mut [Option<Tie>])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::connections::{even_out, tie_connections};
+    use crate::join::legs::connections::even_out;
     use crate::join::legs::leg::find_unique;
     use crate::join::legs::sketch::Sketch;
-    use crate::join::legs::testing::{MS, PROXY, back, cut, dropped, given_up, leg, refused};
+    use crate::join::legs::testing::{MS, back, cut, dropped, given_up, leg, refused, ties_of};
     use crate::tcp::Side;
     use crate::time::Mark;
 
-    fn ties_of(legs: &mut [Leg]) -> Ties {
+    fn evened(legs: &mut [Leg]) -> Ties {
         legs.sort_by_key(|leg| leg.ends.asked.at);
-        let opaque = HashSet::new();
-        let proxies = [Endpoint::v4(PROXY, 80)].into_iter().collect();
-        let forward = HashSet::new();
-        let around = Surroundings { opaque: &opaque, proxies: &proxies, forward: &forward };
-        let mut ties = ties(legs, &around);
-        tie_connections(legs, &mut ties, &around);
-        even_out(legs, &mut ties, legs.len());
+        let mut ties = ties_of(legs);
+        even_out(legs, &mut ties, legs.len(), &Routes::default());
         ties
     }
 
     fn tied(legs: &mut [Leg]) -> Vec<Option<(u64, Confidence)>> {
-        let ties = ties_of(legs).of;
+        let ties = evened(legs).of;
         let front = |tie: Tie| (legs[tie.front].ends.flow, tie.certainty);
         ties.iter().map(|tie| tie.map(front)).collect()
     }
@@ -510,7 +508,7 @@ mod tests {
                 refused(21 + n, n as i64 * 1000 + 402),
             ]);
         }
-        let ties = ties_of(&mut legs).of;
+        let ties = evened(&mut legs).of;
         let of = |from: u64| -> Vec<Option<u64>> {
             let made = legs.iter().zip(&ties).filter(|(leg, _)| leg.ends.flow / 10 == from);
             made.map(|(_, tie)| tie.map(|tie| legs[tie.front].ends.flow)).collect()
@@ -555,12 +553,12 @@ mod tests {
             back(12, 7, 3, 59, 200),
             cut(13, 7, 4, 9),
         ];
-        let ties = ties_of(&mut legs);
+        let ties = evened(&mut legs);
         assert_eq!(ties.strays, [(4, Stray { fronts: 2, failed: 0 })].into());
         assert_eq!(ties.contested, [true, true, false, false, false]);
         // Another path: nobody asked for it.
         legs[4].sketch = Sketch { target: 9, tail: 9, ..legs[4].sketch };
-        assert_eq!(ties_of(&mut legs).strays, BTreeMap::new());
+        assert_eq!(evened(&mut legs).strays, BTreeMap::new());
     }
 
     #[test]

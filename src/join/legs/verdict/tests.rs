@@ -367,7 +367,7 @@ fn who_still_waits_did_not_leave() {
 #[test]
 fn the_same_status_on_a_page_of_the_proxy_itself_was_not_handed_on() {
     let (mut front, made) = (leg(1, 7, 0, 50, 503), back(11, 7, 1, 20, 503));
-    front.ends.own_page = Some(OwnPage { tells: Tells::Nothing, again: None });
+    front.ends.own_page = Some(OwnPage::default());
     let findings = || vec![found(&made, "target-own-5xx")];
     let told = |front: &Leg| told(&[front.clone(), made.clone()], findings())[0].confidence;
     assert_eq!(told(&front), Confidence::Possible);

@@ -1,0 +1,198 @@
+//! Which servers proxies ask for which requests: a path that is served by some of them is no reason for a connection
+//! to another one.
+
+use super::leg::Leg;
+use super::sketch::ROUTES;
+use super::tie::Ties;
+use crate::cause::Confidence;
+use crate::packet::Endpoint;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+/// Routes of each kind that are remembered.
+const ROUTES_MAX: usize = 1 << 13;
+/// Requests after which a route counts as one; names of things are in other paths each time.
+const SEEN: u32 = 5;
+/// Attempts that a server would have had if it served the route as it serves others, past which it is known not to: by
+/// chance less than one time in a hundred (a Poisson distribution's zero).
+const EXPECTED: f64 = 5.0;
+
+/// Where requests of one route went.
+#[derive(Clone, Debug, Default)]
+struct Route {
+    requests: u32,
+    /// Attempts that are tied surely.
+    attempts: u32,
+    /// The same, of each server.
+    at: Vec<(Endpoint, u32)>,
+}
+
+impl Route {
+    fn share(&self, server: Endpoint) -> f64 {
+        let of = self.at.iter().find(|(at, _)| *at == server).map_or(0, |(_, times)| *times);
+        f64::from(of) / f64::from(self.attempts.max(1))
+    }
+
+    /// Whether `server`, which has this share of another route, serves this one not at all.
+    fn lacks(&self, server: Endpoint, share: f64) -> bool {
+        f64::from(self.attempts) * share >= EXPECTED && self.share(server) == 0.0
+    }
+}
+
+/// The routes of proxies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes {
+    /// By proxy and route, from the widest to the narrowest kind.
+    of: [HashMap<(Endpoint, u32), Route, FixedState>; ROUTES],
+    /// The greatest share of a route that each server has.
+    share: HashMap<Endpoint, f64, FixedState>,
+}
+
+impl Routes {
+    /// Takes in those of `legs` that count.
+    pub(super) fn learn(&mut self, legs: &[Leg], ties: &Ties, counts: impl Fn(usize) -> bool) {
+        let counted = || legs.iter().zip(&ties.of).enumerate().filter(|(at, _)| counts(*at));
+        for (_, (leg, _)) in counted().filter(|(_, (leg, _))| leg.ends.ordinal > 0) {
+            self.each(leg, |route| route.requests = route.requests.saturating_add(1));
+        }
+        for (_, (back, tie)) in counted() {
+            let Some(tie) = tie.filter(|tie| tie.certainty >= Confidence::Likely) else { continue };
+            let server = back.ends.server;
+            self.each(&legs[tie.front], |route| {
+                route.attempts = route.attempts.saturating_add(1);
+                match route.at.iter_mut().find(|(at, _)| *at == server) {
+                    Some((_, times)) => *times = times.saturating_add(1),
+                    None => route.at.push((server, 1)),
+                }
+            });
+        }
+        self.share.clear();
+        let enough = |route: &&Route| route.requests >= SEEN && route.attempts >= SEEN;
+        for route in self.of.iter().flat_map(HashMap::values).filter(enough) {
+            for (server, _) in &route.at {
+                let share = self.share.entry(*server).or_default();
+                *share = share.max(route.share(*server));
+            }
+        }
+    }
+
+    /// Some server is known not to be asked for something.
+    pub(super) fn tell_apart(&self) -> bool {
+        let mut routes = self.of.iter().flat_map(HashMap::values);
+        routes.any(|route| self.share.iter().any(|(server, share)| route.lacks(*server, *share)))
+    }
+
+    fn each(&mut self, leg: &Leg, mut change: impl FnMut(&mut Route)) {
+        for (routes, route) in self.of.iter_mut().zip(leg.sketch.routes) {
+            let key = (leg.ends.server, route);
+            if route != 0 && (routes.len() < ROUTES_MAX || routes.contains_key(&key)) {
+                change(routes.entry(key).or_default());
+            }
+        }
+    }
+
+    /// Whether requests of this kind are known not to be asked at `server`, to which others are.
+    pub(super) fn excludes(&self, front: &Leg, server: Endpoint) -> bool {
+        let Some(share) = self.share.get(&server) else { return false };
+        let key = |route: &u32| (front.ends.server, *route);
+        let mut narrowest = self.of.iter().zip(&front.sketch.routes).rev();
+        let route = narrowest
+            .find_map(|(routes, route)| routes.get(&key(route)).filter(|it| it.requests >= SEEN));
+        route.is_some_and(|route| route.lacks(server, *share))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::legs::Legs;
+    use crate::join::legs::testing::{back, leg, refused};
+    use crate::join::{TiedBy, legs::tie::Tie};
+
+    /// Requests of a first route that are answered by one server, and of a second that another one refuses.
+    fn two_routes(times: u64) -> Vec<Leg> {
+        let of_route = |n: u64| {
+            // Not as steadily as checks come.
+            let at = n as i64 * (300 + 11 * n as i64);
+            let [mut first, mut second] =
+                [leg(n, n, at, at + 50, 200), leg(100 + n, 100 + n, at + 100, at + 104, 502)];
+            (first.sketch.routes[0], second.sketch.routes[0]) = (1, 2);
+            let mut dead = refused(300 + n, at + 102);
+            dead.ends.server.port = 9;
+            [first, back(200 + n, n, at + 5, at + 49, 200), second, dead]
+        };
+        (1..=times).flat_map(of_route).collect()
+    }
+
+    #[test]
+    fn a_route_that_others_serve_excludes_a_server() {
+        let of = |times: u64| {
+            let legs = two_routes(times);
+            let tie = |at: usize| Tie {
+                front: at - 1,
+                certainty: Confidence::Likely,
+                by: TiedBy::Time,
+                alike: true,
+            };
+            let of = (0..legs.len()).map(|at| (at % 2 == 1).then(|| tie(at)));
+            let ties = Ties { of: of.collect(), ..Ties::default() };
+            let mut routes = Routes::default();
+            routes.learn(&legs, &ties, |_| true);
+            let (alive, dead) = (legs[1].ends.server, legs[3].ends.server);
+            let excludes = |at: usize, server| routes.excludes(&legs[at], server);
+            let told = [(0, alive), (0, dead), (2, alive), (2, dead)];
+            (told.map(|(at, server)| excludes(at, server)), routes.tell_apart())
+        };
+        assert_eq!(of(5), ([false, true, true, false], true));
+        // Chance.
+        assert_eq!(of(4), ([false; 4], false));
+    }
+
+    #[test]
+    fn a_path_that_was_not_seen_before_excludes_nothing() {
+        let mut legs = two_routes(9);
+        let mut all = Legs::default();
+        legs.drain(..).for_each(|leg| all.add(leg));
+        all.settle_all();
+        let mut other = leg(1, 1, 0, 1, 502);
+        let mut dead = refused(2, 0).ends.server;
+        dead.port = 9;
+        other.sketch.routes[0] = 1;
+        assert!(all.routes.excludes(&other, dead));
+        other.sketch.routes[0] = 3;
+        assert!(!all.routes.excludes(&other, dead));
+        // The narrower one decides, once it was asked for a few times.
+        (other.sketch.routes[0], other.sketch.routes[1]) = (1, 4);
+        assert!(all.routes.excludes(&other, dead));
+        (0..SEEN).for_each(|_| all.add(other.clone()));
+        all.settle_all();
+        assert!(!all.routes.excludes(&other, dead));
+    }
+
+    #[test]
+    fn a_refused_connection_is_of_a_request_that_its_server_serves() {
+        let owner = |routes: bool| {
+            let mut legs = two_routes(9);
+            // The nearer one is of the other route.
+            let [mut far, mut near] = [leg(91, 91, 9000, 9010, 502), leg(92, 92, 9001, 9009, 502)];
+            (far.sketch.routes[0], near.sketch.routes[0]) = (2, 1);
+            let mut dead = refused(93, 9002);
+            dead.ends.server.port = 9;
+            legs.extend([far, near, dead, refused(94, 9003)]);
+            let mut all = Legs::default();
+            for mut leg in legs {
+                leg.sketch.routes = leg.sketch.routes.map(|route| if routes { route } else { 0 });
+                all.add(leg);
+            }
+            let joins = all.settle_all();
+            let has = |settled: &&crate::join::legs::Settled| {
+                settled.correlation.back.iter().any(|attempt| attempt.ends.flow == 93)
+            };
+            let settled = joins.settled.iter().find(has).unwrap();
+            let tie = settled.correlation.back.iter().find(|it| it.ends.flow == 93).unwrap();
+            (settled.correlation.front.as_ref().unwrap().flow, tie.certainty)
+        };
+        assert_eq!(owner(true), (91, Confidence::Likely));
+        assert_eq!(owner(false), (92, Confidence::Possible));
+    }
+}
