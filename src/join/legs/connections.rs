@@ -78,7 +78,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
                 let last = decided.filter(|it| it.own).map(|it| &legs[it.back]);
                 pools.may_precede(leg, &legs[**front], last, decided.is_some())
             })
-            .filter_map(|front| waited(*front, leg, legs, &attempts[*front], around, patience))
+            .filter_map(|front| {
+                waited(*front, leg, legs, &attempts[*front], around, patience, &pools)
+            })
             .collect();
         // Those of another route only where nobody else waits.
         let all = waits.len();
@@ -113,7 +115,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
         };
         let server = legs[best.front].ends.server;
         let (certainty, by) = match waits.get(1) {
-            None if best.apart > GOES_ON => (Confidence::Possible, TiedBy::Time),
+            None if best.apart > GOES_ON || best.need == Need::Explained => {
+                (Confidence::Possible, TiedBy::Time)
+            }
             None if routed => (Confidence::Likely, TiedBy::Request),
             None if around.proxies.contains(&server) && !around.opaque.contains(&server.ip) => {
                 (Confidence::Certain, TiedBy::Time)
@@ -367,6 +371,7 @@ fn waited(
     attempts: &[usize],
     around: &Surroundings<'_>,
     patience: Option<i64>,
+    pools: &Pools,
 ) -> Option<Wait> {
     let dropped = dropped_for(&legs[front], leg);
     let soft = leg.soft;
@@ -377,9 +382,10 @@ fn waited(
     let mut latest: Option<(Timestamp, &Leg)> = None;
     for made in attempts.iter().map(|attempt| &legs[*attempt]) {
         let attempt = &made.ends;
-        if attempt.asked.at >= leg.asked.at {
+        let begun = pools.begun(made, &legs[front]);
+        if begun >= leg.asked.at {
             later = true;
-            next = next.min(attempt.asked.at);
+            next = next.min(begun);
         } else if leg.asked.at.nanos_since(attempt.over.at) < -SLACK {
             return None;
         } else {
@@ -633,6 +639,21 @@ mod tests {
             ties.of[4].map(|tie| (tie.front, tie.certainty))
         };
         assert_eq!(owner(true), Some((0, Confidence::Possible)));
+        assert_eq!(owner(false), Some((1, Confidence::Possible)));
+    }
+
+    #[test]
+    fn whoever_opens_a_connection_waits_for_no_other_one() {
+        let owner = |fresh: bool| {
+            // The first attempt of one is on a connection that it opens when that of the other is refused.
+            let mut legs = vec![leg(1, 1, 0, 20, 200), leg(2, 2, 1, 21, 200), refused(11, 3)];
+            legs.extend([back(12, 1, 4, 20, 200), back(13, 2, 7, 21, 200)]);
+            legs[2].ends.server.port = 9;
+            legs[3].fresh = Some(Timestamp(2_000_000)).filter(|_| fresh);
+            let ties = ties_of(&legs);
+            ties.of[2].map(|tie| (legs[tie.front].ends.flow, tie.certainty))
+        };
+        assert_eq!(owner(true), Some((2, Confidence::Certain)));
         assert_eq!(owner(false), Some((1, Confidence::Possible)));
     }
 

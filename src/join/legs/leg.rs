@@ -12,6 +12,9 @@ use crate::time::{Mark, Timestamp};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+/// From the end of the handshake to a request that the connection was opened for, nanoseconds.
+const AT_ONCE: i64 = 5_000_000;
+
 /// One exchange of a host that may be a proxy.
 #[derive(Clone, Debug)]
 pub struct Leg {
@@ -30,6 +33,9 @@ pub struct Leg {
     /// When its connection was opened, where its server may be a proxy that hands on bytes and does not wait for a
     /// request: it is the first one, and its server closed without an answer.
     pub opened: Option<Timestamp>,
+    /// When its connection was opened, where its request is the first one and followed at once: for it, unless its client
+    /// keeps a pool.
+    pub fresh: Option<Timestamp>,
     /// How long its server kept the connection after a FIN of its client, which may have ended one direction only.
     pub kept: Option<Timestamp>,
     /// Its opening ended with an ICMP error. One that comes while the opener still calls the kernel, as from a host that
@@ -67,6 +73,7 @@ impl Leg {
             sketch: Sketch::of(exchange),
             waited: 0,
             opened: None,
+            fresh: None,
             kept: None,
             soft: false,
             unique: [0; OWN_MAX],
@@ -107,6 +114,7 @@ impl Leg {
             sketch: Sketch::default(),
             waited: 0,
             opened: None,
+            fresh: None,
             kept: None,
             soft: false,
             unique: [0; OWN_MAX],
@@ -121,6 +129,9 @@ impl Leg {
         (ends.flow, ends.stream) = (flow.id, flow.stream);
         (ends.client, ends.server) = (flow.client, flow.server);
         self.local = [roles.knows_local(flow.client.ip), roles.knows_local(flow.server.ip)];
+        let acked = flow.opening.ack.filter(|_| ends.ordinal == 1);
+        let at_once = acked.filter(|ack| ends.asked.at.nanos_since(ack.at) <= AT_ONCE);
+        self.fresh = at_once.and(flow.opening.syn).map(|syn| syn.at);
         // What comes behind a RST reaches nobody, whoever sent that in the server's name.
         let deaf = |it: &&Ending| {
             it.belied.is_some()
@@ -173,6 +184,11 @@ impl Leg {
     /// From when on attempts for it may have been begun.
     pub fn since(&self) -> Timestamp {
         self.opened.unwrap_or(self.ends.asked.at)
+    }
+
+    /// When it was begun, as an attempt: when its connection was opened for it.
+    pub fn begun(&self) -> Timestamp {
+        self.fresh.unwrap_or(self.ends.asked.at)
     }
 
     /// When the last attempt for it may have been begun.
@@ -337,6 +353,19 @@ mod tests {
         assert_eq!(asked(&[(client, rst, true, 100)]), (false, 100));
         // Dropped by its server, which may have gone on to a target when the connection was opened.
         assert_eq!(asked(&[(server, fin, true, 100)]), (true, 100));
+    }
+
+    #[test]
+    fn a_connection_whose_first_request_follows_at_once_was_opened_for_it() {
+        let fresh = |ordinal, asked: i64| {
+            let at = Mark { at: Timestamp(asked * 1_000_000), ..Mark::default() };
+            let request = Request { first: at, last: at, ..Request::default() };
+            let exchange = Exchange { ordinal, request: Some(request), ..Exchange::default() };
+            let mut leg = Leg::of(&exchange).unwrap();
+            leg.belongs_to(&flow([Some(10), Some(11), Some(12)], &[]), &Roles::default());
+            leg.begun().0 / 1_000_000
+        };
+        assert_eq!([fresh(1, 13), fresh(1, 50), fresh(2, 13)], [10, 50, 13]);
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Pools {
         self.say.contains_key(&server)
     }
 
+    /// When the attempt was begun, if it was made for this request: pools open connections for others, too.
+    pub(super) fn begun(&self, back: &Leg, front: &Leg) -> Timestamp {
+        if self.keeps(front.ends.server) { back.ends.asked.at } else { back.begun() }
+    }
+
     /// Whether what this page tells of was the only attempt.
     fn was_only(&self, server: Endpoint, page: OwnPage) -> bool {
         let says = self.say.get(&server) == Some(&true);
@@ -251,22 +256,28 @@ impl<'a> Failed<'a> {
         legs: &[Leg],
         looks: &mut usize,
     ) -> Vec<Event> {
-        let mut events = self.events_of_all(told, patiences, legs, looks);
-        let (all, fits) = (events.len(), |event: &Event| self.serves(told, event.back, legs));
-        if events.iter().any(fits) {
-            events.retain(fits);
+        let all = self.events_of(told, patiences, legs, looks, |_| true);
+        let other_route = |event: &Event| !self.serves(told, event.back, legs);
+        if !all.iter().any(other_route) {
+            return all;
         }
-        told.routed = events.len() < all;
-        events
+        let serves = |back| self.serves(told, back, legs);
+        let served = self.events_of(told, patiences, legs, looks, serves);
+        if served.is_empty() {
+            return all;
+        }
+        told.routed = true;
+        served
     }
 
-    /// The same, of any route.
-    fn events_of_all(
+    /// Those of the connections that are `wanted`.
+    fn events_of(
         &self,
         told: &Told,
         patiences: &[i64],
         legs: &[Leg],
         looks: &mut usize,
+        wanted: impl Fn(usize) -> bool,
     ) -> Vec<Event> {
         let (front, answered) = (&legs[told.front], told.answered);
         let came = front.since().after(-SLACK);
@@ -275,6 +286,7 @@ impl<'a> Failed<'a> {
             front.at_the_host_of(&legs[back])
                 && made.server != front.ends.server
                 && made.flow != front.ends.flow
+                && wanted(back)
         };
         let over = |at: usize| legs[at].ends.over.at;
         let asked = |at: usize| legs[at].ends.asked.at;

@@ -4,7 +4,6 @@
 use super::leg::Leg;
 use super::sketch::ROUTES;
 use super::tie::Ties;
-use crate::cause::Confidence;
 use crate::packet::Endpoint;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -13,29 +12,33 @@ use hashbrown::HashMap;
 const ROUTES_MAX: usize = 1 << 13;
 /// Requests after which a route counts as one; names of things are in other paths each time.
 const SEEN: u32 = 5;
-/// Attempts that a server would have had if it served the route as it serves others, past which it is known not to: by
-/// chance less than one time in a hundred (a Poisson distribution's zero).
-const EXPECTED: f64 = 5.0;
+/// Attempts that a server would have had if it served the route as it serves others, past which it is known not to, and
+/// as many more for each that it had: none of five is less than one in a hundred by chance (a Poisson distribution).
+const EXPECTED: (u32, u32) = (5, 4);
+/// One of so many attempts may be tied to a wrong request.
+const WRONG: u32 = 10;
 
 /// Where requests of one route went.
 #[derive(Clone, Debug, Default)]
 struct Route {
     requests: u32,
-    /// Attempts that are tied surely.
+    /// Attempts that are tied, surely or not: those that fail are less sure than others.
     attempts: u32,
     /// The same, of each server.
     at: Vec<(Endpoint, u32)>,
 }
 
 impl Route {
-    fn share(&self, server: Endpoint) -> f64 {
-        let of = self.at.iter().find(|(at, _)| *at == server).map_or(0, |(_, times)| *times);
-        f64::from(of) / f64::from(self.attempts.max(1))
+    fn attempts_at(&self, server: Endpoint) -> u32 {
+        self.at.iter().find(|(at, _)| *at == server).map_or(0, |(_, times)| *times)
     }
 
-    /// Whether `server`, which has this share of another route, serves this one not at all.
+    /// Whether `server`, which has this share of another route, does not serve this one.
     fn lacks(&self, server: Endpoint, share: f64) -> bool {
-        f64::from(self.attempts) * share >= EXPECTED && self.share(server) == 0.0
+        let (none, each) = EXPECTED;
+        let made = self.attempts_at(server);
+        let least = none.saturating_add(each.saturating_mul(made));
+        made <= self.attempts / WRONG && f64::from(self.attempts) * share >= f64::from(least)
     }
 }
 
@@ -56,7 +59,7 @@ impl Routes {
             self.each(leg, |route| route.requests = route.requests.saturating_add(1));
         }
         for (_, (back, tie)) in counted() {
-            let Some(tie) = tie.filter(|tie| tie.certainty >= Confidence::Likely) else { continue };
+            let Some(tie) = tie else { continue };
             let server = back.ends.server;
             self.each(&legs[tie.front], |route| {
                 route.attempts = route.attempts.saturating_add(1);
@@ -69,9 +72,9 @@ impl Routes {
         self.share.clear();
         let enough = |route: &&Route| route.requests >= SEEN && route.attempts >= SEEN;
         for route in self.of.iter().flat_map(HashMap::values).filter(enough) {
-            for (server, _) in &route.at {
+            for (server, times) in &route.at {
                 let share = self.share.entry(*server).or_default();
-                *share = share.max(route.share(*server));
+                *share = share.max(f64::from(*times) / f64::from(route.attempts));
             }
         }
     }
@@ -105,6 +108,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::Confidence;
     use crate::join::legs::Legs;
     use crate::join::legs::testing::{back, leg, refused};
     use crate::join::{TiedBy, legs::tie::Tie};
@@ -126,8 +130,9 @@ mod tests {
 
     #[test]
     fn a_route_that_others_serve_excludes_a_server() {
-        let of = |times: u64| {
-            let legs = two_routes(times);
+        let of = |times: u64, wrong: usize| {
+            let mut legs = two_routes(times);
+            (0..wrong).for_each(|n| legs[4 * n + 1].ends.server.port = 9);
             let tie = |at: usize| Tie {
                 front: at - 1,
                 certainty: Confidence::Likely,
@@ -138,14 +143,17 @@ mod tests {
             let ties = Ties { of: of.collect(), ..Ties::default() };
             let mut routes = Routes::default();
             routes.learn(&legs, &ties, |_| true);
-            let (alive, dead) = (legs[1].ends.server, legs[3].ends.server);
+            let (alive, dead) = (legs[4 * wrong + 1].ends.server, legs[3].ends.server);
             let excludes = |at: usize, server| routes.excludes(&legs[at], server);
             let told = [(0, alive), (0, dead), (2, alive), (2, dead)];
             (told.map(|(at, server)| excludes(at, server)), routes.tell_apart())
         };
-        assert_eq!(of(5), ([false, true, true, false], true));
+        assert_eq!(of(5, 0), ([false, true, true, false], true));
         // Chance.
-        assert_eq!(of(4), ([false; 4], false));
+        assert_eq!(of(4, 0), ([false; 4], false));
+        // One may be a wrong tie, more are not.
+        assert_eq!(of(20, 1), ([false, true, true, false], true));
+        assert_eq!(of(20, 3), ([false, false, true, false], true));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub(super) fn leg(flow: u64, target: u64, asked: i64, over: i64, status: u16) ->
         sketch: Sketch { method: 1, target, tail: target, print: 5, ..Sketch::default() },
         waited: 0,
         opened: None,
+        fresh: None,
         kept: None,
         soft: false,
         unique: [0; OWN_MAX],
