@@ -132,6 +132,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             }
             Some(_) => (Confidence::Possible, TiedBy::Order),
         };
+        // Pools open connections for whoever comes next, too.
+        let certainty =
+            if pools.keeps(server) { certainty.min(Confidence::Likely) } else { certainty };
         let alike = certainty >= Confidence::Likely;
         if !alike {
             let others = waits[1..].iter().filter(|it| !it.late && it.apart <= GOES_ON);
@@ -565,7 +568,7 @@ mod tests {
     use super::*;
     use crate::cause::OwnPage;
     use crate::join::legs::testing::{
-        PROXY, back, cut, dropped, leg, mark, refused, silent, ties_of,
+        PROXY, back, cut, dropped, leg, mark, refused, silent, ties_of, told,
     };
 
     #[test]
@@ -655,6 +658,17 @@ mod tests {
         };
         assert_eq!(owner(true), Some((2, Confidence::Certain)));
         assert_eq!(owner(false), Some((1, Confidence::Possible)));
+    }
+
+    #[test]
+    fn a_pool_may_have_opened_the_connection_that_a_retry_hid_for_somebody_else() {
+        let sure = |tells| {
+            let mut legs = vec![told(1, 0, 4, tells, false), refused(11, 2)];
+            legs.extend([leg(2, 7, 100, 140, 200), refused(12, 102), back(13, 7, 105, 139, 200)]);
+            ties_of(&legs).of[3].map(|tie| (legs[tie.front].ends.flow, tie.certainty))
+        };
+        assert_eq!(sure(Tells::Nothing), Some((2, Confidence::Certain)));
+        assert_eq!(sure(Tells::Refused), Some((2, Confidence::Likely)));
     }
 
     #[test]

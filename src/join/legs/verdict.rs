@@ -470,14 +470,15 @@ fn not_its_client(finding: &mut Finding, made: &Ends) {
     becomes(finding, cause, Confidence::Likely, summary);
 }
 
-/// The target ended the last attempt that is known, and the proxy waited before it answered by itself: who tries again after
-/// a while (Envoy's `retry_back_off`, HAProxy at the same server) may have done so, in vain.
+/// The target ended the last attempt that is known, or answered it with a gateway error, and the proxy waited before it
+/// answered: who tries again after a while (Envoy's `retry_back_off`, HAProxy at the same server) may have done so, in vain.
 fn next_may_have_failed(front: &Ends, attempt: &Attempt) -> bool {
     let waited = |answered: Mark| answered.at.nanos_since(attempt.ends.over.at) > GOES_ON;
-    attempt.ends.state != State::Answered
-        && attempt.ends.closed_by == Some(Side::Server)
-        && front.status.is_some_and(is_gateway_error)
-        && front.answered.is_some_and(waited)
+    let failed = match attempt.ends.state {
+        State::Answered => attempt.ends.status.is_some_and(is_gateway_error),
+        _ => attempt.ends.closed_by == Some(Side::Server),
+    };
+    failed && front.status.is_some_and(is_gateway_error) && front.answered.is_some_and(waited)
 }
 
 /// What the client of the proxy, of the outermost one that is known, got of a failed attempt.

@@ -377,16 +377,22 @@ fn the_same_status_on_a_page_of_the_proxy_itself_was_not_handed_on() {
 
 #[test]
 fn a_pause_before_the_proxys_error_has_room_for_another_attempt() {
-    let told = |answered: i64, closed_by| {
+    let sure = |answered: i64, closed_by| {
         let (front, mut made) = (leg(1, 7, 0, answered, 503), cut(11, 7, 1, 20));
         made.ends.closed_by = closed_by;
         let findings = vec![found(&made, "target-fin-no-response")];
         told(&[front, made], findings)[0].confidence
     };
     let target = Some(Side::Server);
-    assert_eq!((told(21, target), told(60, target)), (Confidence::Certain, Confidence::Likely));
+    assert_eq!((sure(21, target), sure(60, target)), (Confidence::Certain, Confidence::Likely));
     // When the proxy gave up a target that says nothing does not show.
-    assert_eq!(told(60, None), Confidence::Certain);
+    assert_eq!(sure(60, None), Confidence::Certain);
+    let handed_on = |answered: i64| {
+        let (front, made) = (leg(1, 7, 0, answered, 503), back(11, 7, 1, 20, 503));
+        let findings = vec![found(&made, "target-own-5xx")];
+        told(&[front, made], findings)[0].confidence
+    };
+    assert_eq!((handed_on(21), handed_on(60)), (Confidence::Certain, Confidence::Likely));
 }
 
 #[test]
