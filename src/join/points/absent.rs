@@ -81,7 +81,11 @@ impl Elsewhere<'_> {
             (Others::Shown, _) => Absence::Proof,
             (Others::Renamed, _) | (Others::None, Others::Renamed) => Absence::Hint,
             // It may be a capture of other ports only.
-            (Others::None, Others::Shown) if there.knows_server(of.1) => Absence::Proof,
+            (Others::None, Others::Shown)
+                if there.knows_server(of.1) || there.knows_ports_around(of.1) =>
+            {
+                Absence::Proof
+            }
             (Others::None, Others::Shown) => Absence::Hint,
             (Others::None, Others::None) if there.knows(of.1.ip) => Absence::Hint,
             (Others::None, Others::None) => Absence::Nothing,

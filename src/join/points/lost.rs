@@ -1,7 +1,7 @@
 //! Segments of failed connections that left one place and never got to the other.
 
 use super::answer::{Answer, overrule};
-use super::point::{Connection, DELAY_MAX, SEGMENTS_MAX, passed_on};
+use super::point::{Connection, DELAY_MAX, Point, SEGMENTS_MAX, passed_on};
 use super::retell::{Elsewhere, add};
 use crate::blind::BlindSpot;
 use crate::cause::{Confidence, Finding, Responsible, What};
@@ -145,13 +145,13 @@ pub(super) struct Way {
 }
 
 /// Tells of a finding whether segments were lost between this place and another, and on which way.
-/// `name` is what the connection is called there. Gives the frames there that prove it.
+/// `name` is what the connection is called there, `point` this place. Gives the frames there that prove it.
 pub fn tell_losses(
     finding: &mut Finding,
     here: &Traffic,
     there: &Traffic,
     name: Connection,
-    place: &Elsewhere<'_>,
+    (point, place): (&Point, &Elsewhere<'_>),
 ) -> Vec<FrameId> {
     let Some(nearer_server) = place.clocks.nearer_server else { return Vec::new() };
     let this = (finding.client, finding.server);
@@ -198,8 +198,11 @@ pub fn tell_losses(
             let at_host = !nearer_server || place.point.is_at(name.1.ip) != Some(false);
             decide(finding, to, back, at_host);
         }
-        // What the RST answers may have gone to another host with the same address.
-        "injected-reset" if sent_here.last.is_none() || !sent_here.missing.is_empty() => {
+        // What the RST answers may have gone to another host with the same address, which is no nearer.
+        "injected-reset"
+            if (sent_here.last.is_none() || !sent_here.missing.is_empty())
+                && !point.shows_nearer_reset(finding) =>
+        {
             let summary = finding.summary.clone();
             finding.confidence = finding.confidence.min(Confidence::Likely);
             finding.summary = phrase!(

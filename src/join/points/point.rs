@@ -1,6 +1,7 @@
 //! What was captured at one place.
 
 use super::clocks::Clocks;
+use crate::cause::Finding;
 use crate::packet::{Address, Endpoint, Segment};
 use crate::time::{FrameId, Mark, Timestamp};
 use hashbrown::{HashMap, HashSet};
@@ -81,6 +82,11 @@ impl Landmark {
         let opens = self.is_syn() || (!self.is_syn_ack() && self.src.port > self.dst.port);
         if opens { (self.src, self.dst) } else { (self.dst, self.src) }
     }
+}
+
+/// How many routers a packet has passed, by the TTL that its sender likely gave it.
+fn routers(ttl: u8) -> u8 {
+    TTLS.into_iter().find(|initial| ttl <= *initial).map_or(0, |initial| initial - ttl)
 }
 
 /// What a host sent here. Resets are forged, and then with another TTL: they do not count.
@@ -286,6 +292,16 @@ impl Point {
         self.of_server.contains_key(&server)
     }
 
+    /// Whether it shows connections to ports of this host on either side of this one, and to a third: nobody captures
+    /// just those.
+    pub(super) fn knows_ports_around(&self, server: Endpoint) -> bool {
+        let host = self.of_server.keys().filter(|it| it.ip == server.ip).map(|it| it.port);
+        let (below, above) = host.fold((0, 0), |(below, above), port| {
+            (below + u32::from(port < server.port), above + u32::from(port > server.port))
+        });
+        below > 0 && above > 0 && below + above > 2
+    }
+
     /// Landmarks of connections to a server, `many` before a time and `many` from then on.
     pub(super) fn of_server(&self, server: Endpoint, at: Timestamp, many: usize) -> Vec<&Landmark> {
         self.around(self.of_server.get(&server), at, many)
@@ -306,6 +322,18 @@ impl Point {
     /// What this host sent here.
     pub(super) fn sender(&self, host: Address) -> Option<&Sender> {
         self.senders.get(&host)
+    }
+
+    /// The first evidence of the finding is a RST that was sent nearer to this place than what its sender opened, or
+    /// accepted, the connection with: by something between, or by another host with the same address that is nearer.
+    pub(super) fn shows_nearer_reset(&self, finding: &Finding) -> bool {
+        let guilty = finding.evidence.first().and_then(|guilty| self.at_frame(guilty.mark.frame));
+        guilty.filter(|it| it.is_rst()).is_some_and(|rst| {
+            let opened = self.between(finding.client, finding.server);
+            let mut opened =
+                opened.filter(|it| it.src == rst.src && (it.is_syn() || it.is_syn_ack()));
+            opened.any(|it| routers(rst.ttl) < routers(it.ttl))
+        })
     }
 
     /// Whether this place may be at that host: no router is between, as its packets have the TTL that they

@@ -357,4 +357,37 @@ mod tests {
         let third = of_port(98, &places(path, |_| ()));
         assert_eq!(with(&third), REFUSED);
     }
+
+    #[test]
+    fn who_captured_ports_on_both_sides_captured_what_lies_between() {
+        let shown = places(Path::new(2 * MS, 0), |_| ());
+        let knows = |ports: &[u16]| {
+            let mut servers = Point::default();
+            for port in ports {
+                of_port(*port, &shown).into_iter().for_each(|it| servers.add(it));
+            }
+            servers.knows_ports_around(Endpoint { port: 99, ..SERVER })
+        };
+        assert!(knows(&[80, 98, 100]));
+        assert!(!knows(&[80, 90, 98]) && !knows(&[98, 100]), "a range, or a list of two");
+    }
+
+    #[test]
+    fn a_reset_that_has_passed_fewer_routers_than_the_syn_ack_came_from_nearer() {
+        let nearer = |ttl: u8| {
+            let places = places(Path::new(2 * MS, 0), |it| {
+                it.both(N, 500 * MS, true, SYN);
+                it.both(N, 506 * MS, false, SYN_ACK);
+                it.at_clients(N, 530 * MS, false, RST);
+            });
+            let rst = places.clients.landmarks.iter().find(|it| it.is_rst()).unwrap();
+            let mark = rst.mark;
+            let mut point = Point::default();
+            for it in &places.clients.landmarks {
+                point.add(Landmark { ttl: if it.is_rst() { ttl } else { 63 }, ..*it });
+            }
+            point.shows_nearer_reset(&finding("injected-reset", mark, What::Rst, SERVER))
+        };
+        assert_eq!([64, 255, 63, 62, 119].map(nearer), [true, true, false, false, false]);
+    }
 }

@@ -381,7 +381,7 @@ fn losses(
     for (finding, frames) in findings.iter_mut().zip(frames) {
         if finding.exchange.is_some() {
             let name = name(ends(finding));
-            frames.extend(tell_losses(finding, &mine, &its, name, elsewhere));
+            frames.extend(tell_losses(finding, &mine, &its, name, (&here.point, elsewhere)));
         }
     }
     Ok(mine.lost + its.lost)
