@@ -84,9 +84,9 @@ pub(super) fn tie_connections(legs: &[Leg], ties: &mut Ties, around: &Surroundin
             .collect();
         // Those of another route only where nobody else waits.
         let all = waits.len();
-        let excluded = |wait: &Wait| around.routes.excludes(&legs[wait.front], leg.ends.server);
-        if !waits.iter().all(excluded) {
-            waits.retain(|wait| !excluded(wait));
+        let serves = |wait: &Wait| !around.routes.excludes(&legs[wait.front], leg.ends.server);
+        if all > 1 && waits.iter().any(serves) {
+            waits.retain(serves);
         }
         let routed = waits.len() < all;
         // Of several that wait for nothing else the one that ends first: so each finds its attempt.

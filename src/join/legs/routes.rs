@@ -9,11 +9,13 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 /// Routes of each kind that are remembered.
-const ROUTES_MAX: usize = 1 << 13;
+const ROUTES_MAX: usize = 1 << 10;
+/// Servers of one route that are told apart; whoever asks more asks any.
+const SERVERS_MAX: usize = 1 << 6;
 /// Requests after which a route counts as one; names of things are in other paths each time.
 const SEEN: u32 = 5;
-/// Attempts that a server would have had if it served the route as it serves others, past which it is known not to, and
-/// as many more for each that it had: none of five is less than one in a hundred by chance (a Poisson distribution).
+/// Attempts that a server would have had if it served the route as it serves others, past which it is known not to: none
+/// of five is less than one in a hundred by chance (a Poisson distribution). And how many more for each that it had.
 const EXPECTED: (u32, u32) = (5, 4);
 /// One of so many attempts may be tied to a wrong request.
 const WRONG: u32 = 10;
@@ -26,6 +28,8 @@ struct Route {
     attempts: u32,
     /// The same, of each server.
     at: Vec<(Endpoint, u32)>,
+    /// There are more of them.
+    more: bool,
 }
 
 impl Route {
@@ -38,7 +42,8 @@ impl Route {
         let (none, each) = EXPECTED;
         let made = self.attempts_at(server);
         let least = none.saturating_add(each.saturating_mul(made));
-        made <= self.attempts / WRONG && f64::from(self.attempts) * share >= f64::from(least)
+        let expected = f64::from(self.attempts) * share;
+        !self.more && made <= self.attempts / WRONG && expected >= f64::from(least)
     }
 }
 
@@ -63,9 +68,10 @@ impl Routes {
             let server = back.ends.server;
             self.each(&legs[tie.front], |route| {
                 route.attempts = route.attempts.saturating_add(1);
-                match route.at.iter_mut().find(|(at, _)| *at == server) {
-                    Some((_, times)) => *times = times.saturating_add(1),
-                    None => route.at.push((server, 1)),
+                match route.at.iter().position(|(at, _)| *at == server) {
+                    Some(at) => route.at[at].1 = route.at[at].1.saturating_add(1),
+                    None if route.at.len() < SERVERS_MAX => route.at.push((server, 1)),
+                    None => route.more = true,
                 }
             });
         }
@@ -73,6 +79,9 @@ impl Routes {
         let enough = |route: &&Route| route.requests >= SEEN && route.attempts >= SEEN;
         for route in self.of.iter().flat_map(HashMap::values).filter(enough) {
             for (server, times) in &route.at {
+                if self.share.len() >= ROUTES_MAX && !self.share.contains_key(server) {
+                    continue;
+                }
                 let share = self.share.entry(*server).or_default();
                 *share = share.max(f64::from(*times) / f64::from(route.attempts));
             }
@@ -128,21 +137,26 @@ mod tests {
         (1..=times).flat_map(of_route).collect()
     }
 
+    /// Each second leg is an attempt for the one before it.
+    fn learned(legs: &[Leg]) -> Routes {
+        let tie = |at: usize| Tie {
+            front: at - 1,
+            certainty: Confidence::Likely,
+            by: TiedBy::Time,
+            alike: true,
+        };
+        let of = (0..legs.len()).map(|at| (at % 2 == 1).then(|| tie(at))).collect();
+        let mut routes = Routes::default();
+        routes.learn(legs, &Ties { of, ..Ties::default() }, |_| true);
+        routes
+    }
+
     #[test]
     fn a_route_that_others_serve_excludes_a_server() {
         let of = |times: u64, wrong: usize| {
             let mut legs = two_routes(times);
             (0..wrong).for_each(|n| legs[4 * n + 1].ends.server.port = 9);
-            let tie = |at: usize| Tie {
-                front: at - 1,
-                certainty: Confidence::Likely,
-                by: TiedBy::Time,
-                alike: true,
-            };
-            let of = (0..legs.len()).map(|at| (at % 2 == 1).then(|| tie(at)));
-            let ties = Ties { of: of.collect(), ..Ties::default() };
-            let mut routes = Routes::default();
-            routes.learn(&legs, &ties, |_| true);
+            let routes = learned(&legs);
             let (alive, dead) = (legs[4 * wrong + 1].ends.server, legs[3].ends.server);
             let excludes = |at: usize, server| routes.excludes(&legs[at], server);
             let told = [(0, alive), (0, dead), (2, alive), (2, dead)];
@@ -151,6 +165,10 @@ mod tests {
         assert_eq!(of(5, 0), ([false, true, true, false], true));
         // Chance.
         assert_eq!(of(4, 0), ([false; 4], false));
+        // Whoever asks very many asks any.
+        let mut many = two_routes(SERVERS_MAX as u64 + 1);
+        (0..many.len() / 4).for_each(|n| many[4 * n + 1].ends.server.port = 100 + n as u16);
+        assert!(!learned(&many).excludes(&many[0], many[3].ends.server));
         // One may be a wrong tie, more are not.
         assert_eq!(of(20, 1), ([false, true, true, false], true));
         assert_eq!(of(20, 3), ([false, false, true, false], true));
