@@ -102,8 +102,8 @@ pub(crate) fn gateway(exchange: &Exchange) -> Option<&'static str> {
 }
 
 /// Proxies of which one process takes up what comes in the order in which it came, by one thread or a few that share no
-/// connection (<https://nginx.org/en/docs/dev/development_guide.html#event_loop>; HAProxy, `doc/internals`). Those of
-/// Apache take turns as the kernel sees fit.
+/// connection (<https://nginx.org/en/docs/dev/development_guide.html#event_loop>). The threads of Apache take turns as
+/// the kernel sees fit.
 const IN_TURN: [&str; 4] = ["nginx", "OpenResty", "Tengine", "HAProxy"];
 
 /// What a proxy tells of itself on a page of its own.
@@ -278,6 +278,18 @@ mod tests {
         // Even where a proxy asked for it: then it stands before another one.
         let asked = "X-Forwarded-For: 192.0.2.1\r\n";
         assert_eq!(author(502, "", haproxy, asked), Author::Proxy("HAProxy"));
+    }
+
+    #[test]
+    fn a_page_tells_whether_its_proxy_takes_up_what_comes_in_turn() {
+        let in_turn = |page: &str| {
+            let mut scene = Scene::answered(502);
+            scene.response().body_start = page.as_bytes().to_vec();
+            own_page(&scene.exchange.unwrap()).map(|page| page.in_turn)
+        };
+        assert_eq!(in_turn("<hr><center>nginx/1.22.1</center>"), Some(true));
+        assert_eq!(in_turn("<h1>Proxy Error</h1>"), Some(false));
+        assert_eq!(in_turn("Not known"), None);
     }
 
     #[test]

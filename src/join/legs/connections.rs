@@ -672,6 +672,16 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_its_answer_is_no_sure_owner_of_another_attempt() {
+        let sure = |status| {
+            let mut legs = vec![leg(1, 7, 0, 30, 503), back(11, 7, 1, 20, status)];
+            legs.push(refused(12, 25));
+            ties_of(&legs).of[2].map(|tie| tie.certainty)
+        };
+        assert_eq!((sure(503), sure(500)), (Some(Confidence::Possible), Some(Confidence::Certain)));
+    }
+
+    #[test]
     fn an_error_that_nobody_heard_of_starts_no_turn_around_timer() {
         // The first was refused a second ago, and is given up now; the second has just come.
         let owner = |soft| {

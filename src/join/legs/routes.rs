@@ -117,9 +117,9 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::Confidence;
+    use crate::cause::{Confidence, Tells};
     use crate::join::legs::Legs;
-    use crate::join::legs::testing::{back, leg, refused};
+    use crate::join::legs::testing::{back, leg, refused, told};
     use crate::join::{TiedBy, legs::tie::Tie};
 
     /// Requests of a first route that are answered by one server, and of a second that another one refuses.
@@ -220,5 +220,27 @@ mod tests {
         };
         assert_eq!(owner(true), (91, Confidence::Likely));
         assert_eq!(owner(false), (92, Confidence::Possible));
+    }
+
+    #[test]
+    fn a_page_tells_of_a_connection_of_its_own_route() {
+        let decided = |routes: bool| {
+            let mut legs = two_routes(9);
+            let mut front = told(91, 9000, 9004, Tells::Refused, false);
+            front.sketch.routes[0] = if routes { 2 } else { 0 };
+            let mut dead = refused(93, 9003);
+            dead.ends.server.port = 9;
+            legs.extend([front, refused(92, 9001), dead]);
+            let mut all = Legs::default();
+            legs.into_iter().for_each(|leg| all.add(leg));
+            let joins = all.settle_all();
+            let of = |settled: &&crate::join::legs::Settled| {
+                settled.correlation.front.as_ref().is_some_and(|front| front.flow == 91)
+            };
+            let back = &joins.settled.iter().find(of).unwrap().correlation.back;
+            back.last().map(|it| (it.ends.flow, it.certainty)).unwrap()
+        };
+        assert_eq!(decided(true), (93, Confidence::Likely));
+        assert_eq!(decided(false).0, 92);
     }
 }
