@@ -7,6 +7,7 @@ mod alike;
 mod beside;
 mod compare;
 mod connections;
+mod even;
 mod leg;
 mod one_host;
 mod order;
@@ -249,7 +250,7 @@ impl Legs {
             ties = requests;
             connections::tie_connections(&legs, &mut ties, &around);
         }
-        self.unsearched += connections::even_out(&legs, &mut ties, most, &routes);
+        self.unsearched += even::even_out(&legs, &mut ties, most, &routes);
         for tie in legs.iter().zip(&mut ties.of).filter_map(|(leg, tie)| {
             tie.as_mut().filter(|tie| leg.waited > 0 || legs[tie.front].waited > 0)
         }) {

@@ -499,7 +499,7 @@ impl Decisions<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::connections::even_out;
+    use crate::join::legs::even::even_out;
     use crate::join::legs::testing::{back, cut, leg, refused, silent, ties_of, told};
 
     fn evened(legs: &mut [Leg]) -> Ties {

@@ -314,7 +314,7 @@ fn contest(found: &[Candidate], progress: &[Progress], ties: &mut [Option<Tie>])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::legs::connections::even_out;
+    use crate::join::legs::even::even_out;
     use crate::join::legs::leg::find_unique;
     use crate::join::legs::sketch::Sketch;
     use crate::join::legs::testing::{MS, back, cut, dropped, given_up, leg, refused, ties_of};
