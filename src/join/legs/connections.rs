@@ -1,4 +1,4 @@
-//! Connections that failed before a request, and requests that are left without an attempt.
+//! Connections that failed before a request: which request each was opened for.
 
 use super::compare::{SLACK, is_possible, status_given};
 use super::leg::Leg;

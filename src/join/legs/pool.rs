@@ -141,7 +141,11 @@ pub(super) fn decide(
         let others = opened[nth].iter().any(|at| !same_server(*at, back, legs));
         let prompt = lag(nth, back) <= OPENS;
         let unsure = others || (!prompt && failed.elsewhere(told, back, legs).is_some());
-        let most = if unsure { Confidence::Possible } else { Confidence::Certain };
+        let most = match () {
+            () if unsure => Confidence::Possible,
+            () if !prompt && failed.lately(told, back, legs).next().is_some() => Confidence::Likely,
+            () => Confidence::Certain,
+        };
         let sure = failed.sure(told, back, prompt, events, legs).min(most);
         decided.give(told, back, sure, failed.other(told, back, events, legs));
     }
@@ -353,9 +357,11 @@ impl<'a> Failed<'a> {
         let only = events.iter().all(|event| same(&event));
         let once = told.page.again == Some(false);
         let slow = late && nearest.exact;
+        // The path alone speaks against another one.
+        let routed = told.routed || (slow && self.lately(told, back, legs).next().is_some());
         if (slow && self.elsewhere(told, back, legs).is_some()) || !(only || prompt && once) {
             Confidence::Possible
-        } else if !told.routed && nearest.exact && only && (once || (!late && events.len() == 1)) {
+        } else if !routed && nearest.exact && only && (once || (!late && events.len() == 1)) {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -369,17 +375,21 @@ impl<'a> Failed<'a> {
         nearest.or_else(|| self.elsewhere(told, back, legs)).map(|at| legs[at].ends.server)
     }
 
-    /// Another server refused this connection lately: who is slow may have meant that one.
+    /// Another server that the path is asked at refused this connection lately: who is slow may have meant that one.
     fn elsewhere(&self, told: &Told, back: usize, legs: &[Leg]) -> Option<usize> {
+        self.lately(told, back, legs).find(|at| self.serves(told, *at, legs))
+    }
+
+    /// The same of any path, the latest first.
+    fn lately(&self, told: &Told, back: usize, legs: &[Leg]) -> impl Iterator<Item = usize> {
         let over = |at: usize| legs[at].ends.over.at;
         let until = self.refused.partition_point(|at| over(*at) <= told.answered);
         let lately = self.refused[..until].iter().rev().take(LEARNED_FROM);
         lately
-            .take_while(|at| told.answered.nanos_since(over(**at)) <= GOES_ON)
+            .take_while(move |at| told.answered.nanos_since(over(**at)) <= GOES_ON)
             .copied()
             .filter(|at| legs[told.front].at_the_host_of(&legs[*at]))
-            .filter(|at| self.serves(told, *at, legs))
-            .find(|at| !same_server(*at, back, legs))
+            .filter(move |at| !same_server(*at, back, legs))
     }
 }
 

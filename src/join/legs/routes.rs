@@ -224,13 +224,13 @@ mod tests {
 
     #[test]
     fn a_page_tells_of_a_connection_of_its_own_route() {
-        let decided = |routes: bool| {
+        let decided = |routes: bool, [dead, other, answered]: [i64; 3]| {
             let mut legs = two_routes(9);
-            let mut front = told(91, 9000, 9004, Tells::Refused, false);
+            let mut front = told(91, 9000, answered, Tells::Refused, false);
             front.sketch.routes[0] = if routes { 2 } else { 0 };
-            let mut dead = refused(93, 9003);
+            let mut dead = refused(93, dead);
             dead.ends.server.port = 9;
-            legs.extend([front, refused(92, 9001), dead]);
+            legs.extend([front, refused(92, other), dead]);
             let mut all = Legs::default();
             legs.into_iter().for_each(|leg| all.add(leg));
             let joins = all.settle_all();
@@ -240,7 +240,10 @@ mod tests {
             let back = &joins.settled.iter().find(of).unwrap().correlation.back;
             back.last().map(|it| (it.ends.flow, it.certainty)).unwrap()
         };
-        assert_eq!(decided(true), (93, Confidence::Likely));
-        assert_eq!(decided(false).0, 92);
+        assert_eq!(decided(true, [9003, 9001, 9004]), (93, Confidence::Likely));
+        assert_eq!(decided(false, [9003, 9001, 9004]).0, 92);
+        // Whoever is slow may have meant the other one; that it did not is known from the routes.
+        assert_eq!(decided(true, [9009, 9002, 9012]), (93, Confidence::Likely));
+        assert_eq!(decided(false, [9009, 9002, 9012]), (93, Confidence::Possible));
     }
 }
